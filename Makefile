@@ -1,0 +1,57 @@
+# A fresh clone needs Python 3.11 or later, make, and nothing else: every target installs what it uses.
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY = $(VENV)/.ready-
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests compile many small programs; a second run takes them from here.
+TEST_CACHE := $(CURDIR)/.cache/jax
+TEST_ENV = JAX_COMPILATION_CACHE_DIR="$(TEST_CACHE)" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1 JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help tour test test-all bench check docs clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+tour: $(READY)tour ## Walk through thirteen chapters on real data; figures and a page in tour/
+	$(BIN)/python -m likelax tour
+
+test: $(READY)tests ## Run the tests (seconds each; the slow ones are left out)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+
+test-all: $(READY)tests ## Run all tests, the slow ones too
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
+
+bench: $(READY)bench ## Run the benchmarks against their peers
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+check: $(READY)dev ## Lint, formatting, types, and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
+	$(BIN)/python docs/build.py
+
+clean: ## Remove the environment and everything made
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+
+# One environment, and one stamp for each set of extras in it.
+$(READY)tour: EXTRAS = plots,cli
+$(READY)docs: EXTRAS = plots,cli
+$(READY)tests: EXTRAS = tests
+$(READY)bench: EXTRAS = bench
+$(READY)dev: EXTRAS = dev
+
+$(READY)%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("likelax needs Python 3.11 or later; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
