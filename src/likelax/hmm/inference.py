@@ -1,0 +1,269 @@
+"""What the data say about the states of a hidden Markov model: kernels on log potentials.
+
+Every kernel takes one sequence (map over batches with `jax.vmap`) as
+
+  log_initial (K,)                       nats
+  log_transition (K, K) or (T-1, K, K)   nats; entry t of the latter carries step t to step t+1
+  log_lik (T, K)                         log p(x_t | z_t = k), nats; a missing step is a row of 0
+  length                                 scalar integer: steps >= length are padding and never count
+  starts (T,)                            booleans: True where a new sequence begins, which cuts the
+                                         chain and draws the state from log_initial again
+
+and -inf is an exact zero. Sequences that `starts` cuts apart are independent; one of them that no
+path can produce makes log_prob -inf, has no posterior (all -inf, counts of zero), and leaves the
+posteriors of the others as they are.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.hmm.recursion import (
+    Chain,
+    blank,
+    chain,
+    compensated_sum,
+    first,
+    last,
+    log_backward,
+    log_forward,
+    log_pairwise_step,
+    log_pairwise_sum,
+)
+from likelax.numerics import log_normalize, weighted_sum
+
+
+class Filtered(NamedTuple):
+    """Forward posteriors of the states.
+
+    Attributes:
+      log_filtered: (T, K) log p(z_t = k | x_0..x_t), nats; -inf at padding.
+      log_predicted: (T, K) log p(z_t = k | x_0..x_t-1), nats; log_initial where a sequence
+        begins, -inf at padding.
+      log_prob: scalar, log p(x), nats.
+    """
+
+    log_filtered: Array
+    log_predicted: Array
+    log_prob: Array
+
+
+class Smoothed(NamedTuple):
+    """Posteriors of the states given all data, and the expected counts that an E step needs.
+
+    Attributes:
+      log_marginals: (T, K) log p(z_t = k | x), nats; -inf at padding.
+      transition_counts: (K, K) sum_t p(z_t = i, z_t+1 = j | x), over steps of one sequence.
+      initial_counts: (K,) sum of p(z_t = k | x) over the steps t where a sequence begins.
+      log_prob: scalar, log p(x), nats.
+    """
+
+    log_marginals: Array
+    transition_counts: Array
+    initial_counts: Array
+    log_prob: Array
+
+
+def log_partition(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Array:
+    """Log probability of the data, all state paths summed out.
+
+    log sum_z exp(log_initial[z_0] + sum_t log_transition[z_t, z_t+1] + sum_t log_lik[t, z_t])
+
+    Args:
+      log_initial: (K,) nats.
+      log_transition: (K, K), or (T-1, K, K) whose entry t carries step t to step t+1; nats.
+      log_lik: (T, K) log p(x_t | z_t = k), nats.
+      length: scalar integer; steps at or after it never count. None: all T; 0 gives 0.
+      starts: (T,) booleans, True where a new sequence begins. None: only step 0.
+    Returns:
+      Scalar, nats; -inf if no path has positive probability. The rows need not be normalised.
+      The derivative by a potential is the posterior expectation of its use (Fisher's identity),
+      in forward and reverse mode and to any order; it is zero on structural zeros and on
+      sequences that no path can produce.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Rabiner (1989), Proc. IEEE 77(2), section III.A.
+
+    Examples:
+      >>> start, move = jnp.log(jnp.array([0.6, 0.4])), jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]]))
+      >>> walk_shop_clean = jnp.log(jnp.array([[0.1, 0.6], [0.4, 0.3], [0.5, 0.1]]))
+      >>> print(log_partition(start, move, walk_shop_clean).round(4))
+      -3.3929
+    """
+    return _log_partition(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+@jax.custom_jvp
+def _log_partition(c: Chain) -> Array:
+    (increment,) = blank(c, log_forward(c).increment, value=0)
+    return compensated_sum(increment)
+
+
+@_log_partition.defjvp
+def _log_partition_jvp(primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
+    (c,), (dot,) = primals, tangents
+    post = _smooth(c)
+    steps = jnp.exp(post.log_marginals)
+    moves = jnp.exp(_log_pairwise(c)) if c.log_transition.ndim == 3 else post.transition_counts
+    tangent = (
+        weighted_sum(post.initial_counts, dot.log_initial)
+        + weighted_sum(moves, dot.log_transition)
+        + weighted_sum(steps, dot.log_lik)
+    )
+    return post.log_prob, tangent
+
+
+def filter(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Filtered:
+    """Posterior of each state given the data up to it, and before it.
+
+    log_predicted[t, j] = log sum_i exp(log_filtered[t-1, i] + log_transition[i, j])
+    log_filtered[t] = log_predicted[t] + log_lik[t] - log p(x_t | x_0..x_t-1)
+
+    Args:
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      log_lik: (T, K) nats.
+      length: scalar integer; None: T.
+      starts: (T,) booleans; None: only step 0.
+    Returns:
+      `Filtered`. From the first step of a sequence that no path can explain, its rows are -inf.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 19-21, normalised.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.5]))
+      >>> out = filter(half, jnp.stack([half, half]), jnp.log(jnp.array([[0.1, 0.3]])))
+      >>> print(jnp.exp(out.log_filtered).round(2))
+      [[0.25 0.75]]
+    """
+    c = chain(log_initial, log_transition, log_lik, length, starts)
+    messages = log_forward(c)
+    (increment,) = blank(c, messages.increment, value=0)
+    return Filtered(*blank(c, messages.filtered, messages.predicted), compensated_sum(increment))
+
+
+def smoother(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Smoothed:
+    """Posterior of each state given all data, with expected transition and initial counts.
+
+    The E step of Baum-Welch. The counts are the gradients of `log_partition` by log_transition
+    and log_initial, the marginals its gradient by log_lik.
+
+    Args:
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats. `transition_counts` is summed over t for both;
+        `pairwise` keeps each t.
+      log_lik: (T, K) nats.
+      length: scalar integer; None: T.
+      starts: (T,) booleans; None: only step 0.
+    Returns:
+      `Smoothed`. A sequence that no path can produce has marginals -inf and counts of zero.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 27 and 37-38.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.5]))
+      >>> post = smoother(half, jnp.log(jnp.eye(2)), jnp.log(jnp.array([[0.1, 0.3], [0.5, 0.5]])))
+      >>> print(jnp.exp(post.log_marginals).round(2))
+      [[0.25 0.75]
+       [0.25 0.75]]
+      >>> print(post.transition_counts.round(2))
+      [[0.25 0.  ]
+       [0.   0.75]]
+    """
+    return _smooth(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+def _smooth(c: Chain) -> Smoothed:
+    messages, backward = log_forward(c), log_backward(c)
+    (increment,) = blank(c, messages.increment, value=0)
+    (marginals,) = blank(c, log_normalize(messages.filtered + backward)[0])
+    counts = log_pairwise_sum(c, messages.filtered, backward)
+    initial = jnp.sum(jnp.where(first(c)[:, None], jnp.exp(marginals), 0), axis=0)
+    return Smoothed(marginals, counts, initial, compensated_sum(increment))
+
+
+def pairwise(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Array:
+    """Posterior of each pair of consecutive states.
+
+    Args: as `smoother`.
+    Returns:
+      (T-1, K, K) log p(z_t = i, z_t+1 = j | x), nats. All -inf where step t+1 is padding or
+      begins a new sequence, and in sequences that no path can produce.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 37.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.5]))
+      >>> print(jnp.exp(pairwise(half, jnp.stack([half, half]), jnp.zeros((2, 2)))).round(2))
+      [[[0.25 0.25]
+        [0.25 0.25]]]
+    """
+    return _log_pairwise(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+def _log_pairwise(c: Chain) -> Array:
+    ahead = (c.log_lik + log_backward(c))[1:]
+    moves: Any = None if c.log_transition.ndim == 2 else 0
+    step = jax.vmap(log_pairwise_step, in_axes=(0, moves, 0, 0))
+    return step(log_forward(c).filtered[:-1], c.log_transition, ahead, last(c)[:-1])
+
+
+def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
+    """Distribution of the state 1..num_steps steps ahead.
+
+    log p(z_n+h = k | x_0..x_n) = log sum_i exp(log_state[i]) (P_1 ... P_h)[i, k]
+
+    Args:
+      log_state: (K,) nats, the state now: a row of `Filtered.log_filtered`.
+      log_transition: (K, K), or (num_steps, K, K) whose entry h carries step h to h+1 ahead.
+      num_steps: how many steps.
+    Returns:
+      (num_steps, K) nats; row h-1 is h steps ahead.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+
+    Examples:
+      >>> flip = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+      >>> print(jnp.exp(forecast(jnp.array([0.0, -jnp.inf]), flip, 2)))
+      [[0. 1.]
+       [1. 0.]]
+    """
+    log_state = jnp.asarray(log_state)
+    if log_state.ndim != 1:
+        raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
+    ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
+    return log_forward(chain(log_state, log_transition, ahead, None, None)).predicted[1:]

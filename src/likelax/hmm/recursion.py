@@ -1,0 +1,200 @@
+"""The checked input of every hidden Markov kernel, and the recursions in the log domain."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from likelax.numerics import Compensated, add_compensated, as_float, log_normalize, logsumexp
+
+
+class Chain(NamedTuple):
+    """The potentials of one or more concatenated sequences, checked and with padding blanked.
+
+    Attributes:
+      log_initial: (K,) nats.
+      log_transition: (K, K), or (T-1, K, K) whose entry t carries step t to step t+1.
+      log_lik: (T, K) nats; 0 at padding.
+      starts: (T,) booleans, True at step 0 and wherever a sequence begins; None: only step 0.
+      length: scalar integer, the number of steps that count; None: T.
+    """
+
+    log_initial: Array
+    log_transition: Array
+    log_lik: Array
+    starts: Array | None
+    length: Array | None
+
+
+class LogMessages(NamedTuple):
+    """Forward messages: log p(z_t | x_<t), log p(z_t | x_<=t) (T, K), log p(x_t | x_<t) (T,)."""
+
+    predicted: Array
+    filtered: Array
+    increment: Array
+
+
+def chain(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    length: ArrayLike | None,
+    starts: ArrayLike | None,
+) -> Chain:
+    """Check shapes and dtypes at trace time and put the arguments into one form."""
+    log_initial, log_transition, log_lik = as_float(log_initial, log_transition, log_lik)
+    if log_lik.ndim != 2 or 0 in log_lik.shape:
+        raise ValueError(
+            f"log_lik must have shape (T, K) with T, K >= 1, got {log_lik.shape}; "
+            "use jax.vmap for a batch of sequences"
+        )
+    num_steps, num_states = log_lik.shape
+    if log_initial.shape != (num_states,):
+        raise ValueError(
+            f"log_initial must have shape (K,) = ({num_states},) to match log_lik "
+            f"{log_lik.shape}, got {log_initial.shape}"
+        )
+    square = (num_states, num_states)
+    if log_transition.shape not in (square, (num_steps - 1, *square)):
+        raise ValueError(
+            f"log_transition must have shape (K, K) = {square}, or (T-1, K, K) = "
+            f"{(num_steps - 1, *square)} with entry t for the step from t to t+1, to match "
+            f"log_lik {log_lik.shape}; got {log_transition.shape}"
+        )
+    if length is not None:
+        length = jnp.asarray(length)
+        if length.shape != () or not jnp.issubdtype(length.dtype, jnp.integer):
+            raise ValueError(
+                f"length must be a scalar integer, got {length.dtype} of shape {length.shape}; "
+                "use jax.vmap for one length per sequence"
+            )
+        length = length.astype(jnp.int32)
+        log_lik = jnp.where(active(length, num_steps)[:, None], log_lik, 0)
+    if starts is not None:
+        starts = jnp.asarray(starts)
+        if starts.shape != (num_steps,) or starts.dtype != jnp.bool_:
+            raise ValueError(
+                f"starts must be booleans of shape (T,) = ({num_steps},), got "
+                f"{starts.dtype} of shape {starts.shape}"
+            )
+        starts = starts.at[0].set(True)
+    return Chain(log_initial, log_transition, log_lik, starts, length)
+
+
+def active(length: Array | None, num_steps: int) -> Array:
+    """(T,) booleans: the steps that count."""
+    steps = jnp.arange(num_steps, dtype=jnp.int32)
+    return jnp.ones(num_steps, bool) if length is None else steps < length
+
+
+def first(c: Chain) -> Array:
+    """(T,) booleans: the steps whose state is drawn from log_initial."""
+    num_steps = c.log_lik.shape[0]
+    return jnp.arange(num_steps) == 0 if c.starts is None else c.starts
+
+
+def last(c: Chain) -> Array:
+    """(T,) booleans: the steps after which nothing of the same sequence comes; padding is last."""
+    num_steps = c.log_lik.shape[0]
+    follows = active(c.length, num_steps)[1:] & ~first(c)[1:]
+    return jnp.append(~follows, True)
+
+
+def stacked(c: Chain) -> Array | None:
+    """The transitions to scan over, or None where one fixed matrix serves every step."""
+    return None if c.log_transition.ndim == 2 else c.log_transition
+
+
+def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
+    """Set the padding of (T, ...) arrays to one value."""
+    if c.length is None:
+        return arrays
+    keep = active(c.length, c.log_lik.shape[0])
+    return tuple(
+        jnp.where(jnp.expand_dims(keep, tuple(range(1, a.ndim))), a, value) for a in arrays
+    )
+
+
+def compensated_sum(terms: Array) -> Array:
+    """Sum over the leading axis by halves, carrying the rounding error: exact to the last bit or so.
+
+    The sum of T = 1e6 increments in float32 has the accuracy of one rounding, not of 1e6.
+    """
+    acc = Compensated(terms, jnp.zeros_like(terms))
+    while acc.total.shape[0] > 1:
+        half = (acc.total.shape[0] + 1) // 2
+        left, right = (
+            Compensated(acc.total[:half], acc.error[:half]),
+            Compensated(*(_pad(a[half:], half) for a in acc)),
+        )
+        total, error = add_compensated(left, right.total)
+        acc = Compensated(total, error + right.error)
+    return acc.total[0] + acc.error[0]
+
+
+def _pad(a: Array, size: int) -> Array:
+    return jnp.pad(a, [(0, size - a.shape[0])] + [(0, 0)] * (a.ndim - 1))
+
+
+def log_forward(c: Chain) -> LogMessages:
+    """The forward recursion in the log domain, normalised at every step. -inf is exact zero."""
+
+    def update(log_predicted: Array, log_lik: Array) -> tuple[Array, LogMessages]:
+        filtered, increment = log_normalize(log_predicted + log_lik)
+        return filtered, LogMessages(log_predicted, filtered, increment)
+
+    def step(filtered: Array, xs: tuple[Any, ...]) -> tuple[Array, LogMessages]:
+        log_lik, start, transition = xs
+        transition = c.log_transition if transition is None else transition
+        predicted = logsumexp(filtered[:, None] + transition, axis=0)
+        if start is not None:
+            predicted = jnp.where(start, c.log_initial, predicted)
+        return update(predicted, log_lik)
+
+    filtered, head = update(c.log_initial, c.log_lik[0])
+    starts = None if c.starts is None else c.starts[1:]
+    _, tail = lax.scan(step, filtered, (c.log_lik[1:], starts, stacked(c)))
+    return jax.tree.map(lambda h, t: jnp.concatenate([h[None], t]), head, tail)
+
+
+def log_backward(c: Chain) -> Array:
+    """(T, K) log p(x_t+1.. | z_t) up to a constant for each t; the largest finite entry is 0."""
+
+    def step(backward: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
+        log_lik, end, transition = xs
+        transition = c.log_transition if transition is None else transition
+        message = logsumexp(transition + (log_lik + backward)[None], axis=1)
+        peak = lax.stop_gradient(jnp.max(message))
+        message = message - jnp.where(peak == -jnp.inf, 0, peak)
+        message = jnp.where(end, 0, message)
+        return message, message
+
+    end = jnp.zeros_like(c.log_initial)
+    _, messages = lax.scan(step, end, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
+    return jnp.append(messages, end[None], axis=0)
+
+
+def log_pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
+    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
+    scores = filtered[:, None] + transition + ahead[None]
+    scores = jnp.where(end, -jnp.inf, scores)
+    total = logsumexp(scores)
+    return scores - jnp.where(total == -jnp.inf, 0, total)
+
+
+def log_pairwise_sum(c: Chain, filtered: Array, backward: Array) -> Array:
+    """(K, K) expected transition counts, summed over t in a scan: nothing T x K x K is stored."""
+
+    def step(acc: Compensated, xs: tuple[Any, ...]) -> tuple[Compensated, None]:
+        filtered, ahead, end, transition = xs
+        transition = c.log_transition if transition is None else transition
+        return add_compensated(
+            acc, jnp.exp(log_pairwise_step(filtered, transition, ahead, end))
+        ), None
+
+    zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
+    xs = (filtered[:-1], (c.log_lik + backward)[1:], last(c)[:-1], stacked(c))
+    acc, _ = lax.scan(step, Compensated(zero, zero), xs)
+    return acc.total + acc.error
