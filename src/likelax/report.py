@@ -1,0 +1,211 @@
+"""One self-contained HTML page from text, tables and pictures: no network, light and dark.
+
+The pieces are plain tuples, `page` turns them into text, and nothing here knows a model.
+"""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+__all__ = ["Code", "Paragraph", "Part", "Picture", "Section", "Table", "page"]
+
+
+class Paragraph(NamedTuple):
+    """Plain text; it is escaped."""
+
+    text: str
+
+
+class Code(NamedTuple):
+    """Python source, shown as it is."""
+
+    source: str
+
+
+class Table(NamedTuple):
+    """A table with a caption.
+
+    Attributes:
+      caption: what the table shows, one sentence.
+      columns: heading of each column.
+      rows: cells as text; every row has one cell per column.
+      numeric: positions of the columns to align right.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Sequence[int] = ()
+
+
+class Picture(NamedTuple):
+    """A picture in the page itself.
+
+    Attributes:
+      light: a PNG for a light page.
+      dark: a PNG for a dark page, or None to show `light` there too.
+      alt: what it shows, for those who do not see it.
+      caption: what to look at, one or two sentences.
+    """
+
+    light: bytes
+    dark: bytes | None
+    alt: str
+    caption: str
+
+
+Part = Paragraph | Code | Table | Picture
+
+
+class Section(NamedTuple):
+    """A heading and what stands under it; `anchor` is its address within the page."""
+
+    anchor: str
+    title: str
+    parts: Sequence[Part]
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """A whole HTML document.
+
+    Args:
+      title: heading of the page.
+      lead: one or two sentences beneath it.
+      sections: in reading order; with two or more, a table of contents leads to them.
+    Returns:
+      HTML text. Everything it shows is inside it; a reader's light or dark setting is obeyed.
+    Raises:
+      ValueError: if two sections share an anchor, or a row does not fit its table.
+
+    Examples:
+      >>> text = page("Coins", "Seven tosses.", [Section("mle", "Best guess", [Paragraph("5 < 7")])])
+      >>> "5 &lt; 7" in text, "http" in text
+      (True, False)
+    """
+    anchors = [section.anchor for section in sections]
+    if len(set(anchors)) != len(anchors):
+        raise ValueError(f"page: every section needs an anchor of its own, got {anchors}.")
+    contents = "".join(
+        f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in sections
+    )
+    nav = f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 1 else ""
+    body = "\n".join(_section(section) for section in sections)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the text</a>
+<header><h1>{escape(title)}</h1><p>{escape(lead)}</p>{nav}</header>
+<main id="main">
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _section(section: Section) -> str:
+    anchor = escape(section.anchor)
+    parts = "\n".join(_part(part) for part in section.parts)
+    heading = f'<h2 id="{anchor}-title">{escape(section.title)}</h2>'
+    return f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n{heading}\n{parts}\n</section>'
+
+
+def _part(part: Part) -> str:
+    match part:
+        case Paragraph(text):
+            return f"<p>{escape(text)}</p>"
+        case Code(source):
+            return f'<pre tabindex="0"><code>{escape(source.strip())}</code></pre>'
+        case Table():
+            return _table(part)
+        case Picture():
+            return _picture(part)
+
+
+def _table(table: Table) -> str:
+    for row in table.rows:
+        if len(row) != len(table.columns):
+            raise ValueError(
+                f"table {table.caption!r}: every row needs {len(table.columns)} cells, got {row}."
+            )
+    numeric = set(table.numeric)
+
+    def cell(i: int, text: str) -> str:
+        mark = ' class="num"' if i in numeric else ""
+        if i == 0:
+            return f'<th scope="row"{mark}>{escape(text)}</th>'
+        return f"<td{mark}>{escape(text)}</td>"
+
+    head = "".join(
+        f'<th scope="col"{" class=num" if i in numeric else ""}>{escape(text)}</th>'
+        for i, text in enumerate(table.columns)
+    )
+    rows = "".join(
+        "<tr>" + "".join(cell(i, text) for i, text in enumerate(row)) + "</tr>" for row in table.rows
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
+        f"<table><caption>{escape(table.caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _picture(picture: Picture) -> str:
+    def data(png: bytes) -> str:
+        return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+    dark = ""
+    if picture.dark is not None:
+        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data(picture.dark)}">'
+    return (
+        f'<figure><picture>{dark}<img src="{data(picture.light)}" alt="{escape(picture.alt)}" '
+        f'></picture><figcaption>{escape(picture.caption)}</figcaption></figure>'
+    )
+
+
+_STYLE = """
+:root { --page:#ffffff; --ink:#1b2330; --soft:#556070; --line:#dbe1ea; --shade:#f4f6fa; --link:#1a56b0; }
+@media (prefers-color-scheme: dark) {
+  :root { --page:#12161d; --ink:#e6eaf1; --soft:#a5b0c0; --line:#2c3542; --shade:#1a202a; --link:#8ab8ff; }
+}
+* { box-sizing:border-box; }
+html { -webkit-text-size-adjust:100%; scroll-behavior:smooth; }
+body { margin:0 auto; max-width:50rem; padding:1.5rem 1.1rem 5rem; background:var(--page); color:var(--ink);
+  font:1.05rem/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif; }
+h1 { font-size:2rem; line-height:1.2; margin:1rem 0 .4rem; letter-spacing:-.015em; }
+h2 { font-size:1.4rem; line-height:1.3; margin:0 0 .6rem; letter-spacing:-.01em; }
+header > p { color:var(--soft); font-size:1.12rem; margin:.2rem 0 1.2rem; max-width:42rem; }
+a { color:var(--link); text-underline-offset:.15em; }
+a:focus-visible, [tabindex]:focus-visible { outline:3px solid var(--link); outline-offset:2px; }
+.skip { position:absolute; left:-100vw; }
+.skip:focus { position:static; display:inline-block; padding:.5rem; }
+nav ol { columns:15rem; column-gap:2rem; margin:0; padding:1rem 1rem 1rem 2.6rem; background:var(--shade);
+  border-radius:.6rem; }
+nav li { padding:.15rem 0; break-inside:avoid; }
+section { padding-top:2.4rem; margin-top:2.4rem; border-top:1px solid var(--line); }
+p { max-width:42rem; }
+pre { background:var(--shade); border-radius:.6rem; padding:1rem; overflow-x:auto; font-size:.86rem;
+  line-height:1.5; }
+code { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; }
+.wide { overflow-x:auto; margin:1.2rem 0; }
+table { border-collapse:collapse; width:100%; font-size:.94rem; font-variant-numeric:tabular-nums; }
+caption { text-align:left; color:var(--soft); padding-bottom:.5rem; }
+th, td { text-align:left; padding:.45rem .7rem; border-bottom:1px solid var(--line); vertical-align:top; }
+thead th { font-weight:600; color:var(--soft); border-bottom-width:2px; white-space:nowrap; }
+tbody th { font-weight:400; }
+th:first-child, td:first-child { padding-left:0; }
+.num { text-align:right; white-space:nowrap; }
+figure { margin:1.4rem 0; }
+img { display:block; width:100%; height:auto; border-radius:.4rem; }
+figcaption { color:var(--soft); font-size:.95rem; margin-top:.5rem; max-width:42rem; }
+@media (prefers-reduced-motion: reduce) { html { scroll-behavior:auto; } }
+@media print { nav, .skip { display:none; } section { break-inside:avoid-page; } }
+"""
