@@ -1,0 +1,171 @@
+"""What all leaf families share: missing entries, weights, and the way from a prior to a model."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+from likelax.data import Masked
+
+Stats = TypeVar("Stats")
+
+
+def split_mask(x: Any) -> tuple[Array, Array | None]:
+    """(values, observed) of an array or `Masked` array; observed is None where all were seen.
+
+    Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
+    """
+    if not isinstance(x, Masked):
+        return jnp.asarray(x), None
+    values, observed = jnp.asarray(x.values), jnp.asarray(x.observed)
+    if values.shape != observed.shape:
+        raise ValueError(
+            f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
+        )
+    return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The weights as an array of `shape`; None is all ones.
+
+    Raises:
+      ValueError: if the shape differs.
+    """
+    if weights is None:
+        return jnp.ones(shape, dtype)
+    (weights,) = numerics.as_float(weights)
+    if weights.shape != shape:
+        raise ValueError(f"weights: wanted one per observation, shape {shape}; got {weights.shape}")
+    return weights.astype(dtype)
+
+
+def inside(support: Array, x: Array, log_density: Array) -> Array:
+    """The log density on the support, -inf off it, NaN at NaN."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.where(support, log_density, -jnp.inf)
+    off = jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf).astype(log_density.dtype)
+    return jnp.where(support, log_density, off)
+
+
+def whole(x: Array) -> Array:
+    """True where x is a whole number."""
+    return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
+
+
+class Prior(abc.ABC):
+    """A conjugate prior: a density over the parameter of a likelihood, closed under data."""
+
+    @abc.abstractmethod
+    def log_prob(self, value: Any) -> Array:
+        """Log density at a parameter value, nats."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Independent draws of the parameter."""
+
+    @abc.abstractmethod
+    def posterior(self, stats: Any) -> Self:
+        """The prior updated by the statistics of a data set: a density of the same type.
+
+        posterior(a + b) equals posterior(a).posterior(b): updates may come one by one.
+        """
+
+    @abc.abstractmethod
+    def mean(self) -> Any:
+        """Expected value of the parameter."""
+
+    @abc.abstractmethod
+    def mode(self) -> Any:
+        """Most probable value of the parameter."""
+
+    @abc.abstractmethod
+    def log_evidence(self, stats: Any) -> Array:
+        """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
+
+
+class Distribution(abc.ABC):
+    """A leaf that answers for likelihoods and draws.
+
+    Attributes:
+      event_ndim: number of axes of one observation.
+    """
+
+    event_ndim: ClassVar[int] = 0
+
+    def log_prob(self, x: Any) -> Array:
+        """Log density at x, nats.
+
+        Args:
+          x: (..., *event), or `Masked` of it.
+        Returns:
+          (...). Off the support -inf; a missing observation 0; a NaN that nobody declared
+          missing NaN.
+        """
+        values, observed = split_mask(x)
+        log_prob = self._log_density(values)
+        return log_prob if observed is None else jnp.where(observed, log_prob, 0)
+
+    @abc.abstractmethod
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Independent draws of shape (*shape, *event)."""
+
+    @abc.abstractmethod
+    def _log_density(self, x: Array) -> Array: ...
+
+
+class Family(Distribution, Generic[Stats]):
+    """A leaf with additive sufficient statistics: the four verbs and its conjugate prior's ways."""
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
+        """Sufficient statistics of x and its log probability, summed with the weights.
+
+        Args:
+          x: (..., *event), or `Masked` of it. A missing entry adds nothing.
+          weights: (...) non-negative, or None for ones. A zero weight removes its row.
+        Returns:
+          (statistics, scalar log probability in nats).
+        """
+        values, observed = split_mask(x)
+        log_prob = self._log_density(values)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        if observed is not None:
+            weights = jnp.where(observed, weights, 0)
+        return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
+
+    def m_step(self, stats: Stats, prior: Prior | None = None) -> Self:
+        """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.
+
+        Empty statistics leave the parameters as they are when there is no prior.
+        """
+        if prior is None:
+            return self._maximum_likelihood(stats)
+        return self._with_parameter(prior.posterior(stats).mode())
+
+    def log_prior(self, prior: Prior) -> Array:
+        """Log density of the parameter under a conjugate prior, nats."""
+        return prior.log_prob(self.parameter())
+
+    @abc.abstractmethod
+    def expected_log_prob(self, stats: Stats) -> Array:
+        """sum_n w_n log p(x_n) as a function of the statistics: what `m_step` maximises, nats."""
+
+    @abc.abstractmethod
+    def parameter(self) -> Any:
+        """The parameter as the conjugate prior describes it."""
+
+    @abc.abstractmethod
+    def predictive(self, prior: Any) -> Any:
+        """The distribution of one new observation with the parameter integrated out."""
+
+    @abc.abstractmethod
+    def _statistics(self, x: Array, weights: Array) -> Stats: ...
+
+    @abc.abstractmethod
+    def _maximum_likelihood(self, stats: Stats) -> Self: ...
+
+    @abc.abstractmethod
+    def _with_parameter(self, value: Any) -> Self: ...

@@ -1,0 +1,69 @@
+"""The Bernoulli distribution: one toss of a coin."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.families.base import Family, inside
+from likelax.families.statistics import BinaryCounts
+from likelax.model import pytree
+
+
+@pytree
+class Bernoulli(Family[BinaryCounts]):
+    """x is 1 with probability `probs` and 0 otherwise.
+
+    log p(x) = x log probs + (1 - x) log(1 - probs)
+
+    Attributes:
+      probs: scalar in [0, 1]; both ends are exact.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.4.
+
+    Examples:
+      >>> stats, _ = Bernoulli(0.5).e_step(jnp.array([1, 1, 1, 1, 1, 0, 0]))
+      >>> print(f"{Bernoulli(0.5).m_step(stats).probs:.4f}")
+      0.7143
+    """
+
+    probs: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of 0 and 1, integers of shape `shape`."""
+        return jax.random.bernoulli(key, self.probs, shape).astype(int)
+
+    def expected_log_prob(self, stats: BinaryCounts) -> Array:
+        """successes log probs + failures log(1 - probs), nats."""
+        return (
+            numerics.xlogy(stats.successes, self.probs)
+            + numerics.xlog1py(stats.failures, -self.probs)
+            + stats.log_base
+        )
+
+    def parameter(self) -> Array:
+        """probs, as a beta prior describes it."""
+        return jnp.asarray(self.probs)
+
+    def predictive(self, prior: Any) -> "Bernoulli":
+        """Bernoulli with the prior mean of probs."""
+        return Bernoulli(prior.mean())
+
+    def _log_density(self, x: Array) -> Array:
+        (value, probs) = numerics.as_float(x, self.probs)
+        log_prob = numerics.xlogy(value, probs) + numerics.xlog1py(1 - value, -probs)
+        return inside((x == 0) | (x == 1), x, log_prob)
+
+    def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
+        x, weights = numerics.as_float(x, weights)
+        return BinaryCounts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)), jnp.zeros_like(weights, shape=()))
+
+    def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
+        total = stats.successes + stats.failures
+        return type(self)(numerics.divide(stats.successes, total, self.probs))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)

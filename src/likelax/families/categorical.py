@@ -1,0 +1,70 @@
+"""The categorical distribution: one draw from C unordered values."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.families.base import Family
+from likelax.families.statistics import CategoryCounts
+from likelax.model import pytree
+
+
+@pytree
+class Categorical(Family[CategoryCounts]):
+    """x is the integer c with probability probs[c].
+
+    Attributes:
+      probs: (C,) non-negative, sums to one; zeros are exact. A value outside 0..C-1 is
+        impossible: its log probability is -inf, and it counts for no category.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
+
+    Examples:
+      >>> print(jnp.exp(Categorical(jnp.array([0.2, 0.8])).log_prob(jnp.array([0, 1, 7]))))
+      [0.2 0.8 0. ]
+    """
+
+    probs: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        return jax.random.categorical(key, numerics.safe_log(self.probs), shape=tuple(shape))
+
+    def expected_log_prob(self, stats: CategoryCounts) -> Array:
+        """sum_c counts[c] log probs[c], nats."""
+        return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base
+
+    def parameter(self) -> Array:
+        """probs, as a Dirichlet prior describes it."""
+        return jnp.asarray(self.probs)
+
+    def predictive(self, prior: Any) -> "Categorical":
+        """Categorical with the prior mean of probs."""
+        return Categorical(prior.mean())
+
+    def _log_density(self, x: Array) -> Array:
+        num_values = jnp.shape(self.probs)[-1]
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            raise TypeError(
+                f"Categorical: x must be integer codes 0..{num_values - 1}; got dtype {x.dtype}. "
+                "Convert with x.astype(int), and wrap codes that were not seen in Masked."
+            )
+        known = (x >= 0) & (x < num_values)
+        log_probs = numerics.safe_log(self.probs)
+        return jnp.where(known, log_probs[jnp.where(known, x, 0)], -jnp.inf)
+
+    def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
+        one_hot = jax.nn.one_hot(x.reshape(-1), jnp.shape(self.probs)[-1], dtype=weights.dtype)
+        counts = jnp.matmul(weights.reshape(-1), one_hot, precision="highest")
+        return CategoryCounts(counts, jnp.zeros((), weights.dtype))
+
+    def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
+        total = jnp.sum(stats.counts, axis=-1, keepdims=True)
+        return type(self)(numerics.divide(stats.counts, total, self.probs))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)

@@ -1,0 +1,78 @@
+"""The normal distribution on the reals."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax import numerics
+from likelax.families.base import Family
+from likelax.families.statistics import Moments
+from likelax.families.student_t import StudentT
+from likelax.model import pytree
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@pytree
+class Normal(Family[Moments]):
+    """log p(x) = -((x - loc) / scale)^2 / 2 - log scale - log(2 pi) / 2
+
+    Attributes:
+      loc: scalar, the mean.
+      scale: positive scalar, the standard deviation.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.6.
+
+    Examples:
+      >>> print(f"{Normal(0.0, 1.0).log_prob(0.0):.4f}")
+      -0.9189
+    """
+
+    loc: Array
+    scale: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return loc + scale * jax.random.normal(key, tuple(shape), loc.dtype)
+
+    def expected_log_prob(self, stats: Moments) -> Array:
+        """-(scatter about loc) / (2 scale^2) - weight (log scale + log(2 pi) / 2), nats."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        constant = jnp.log(scale) + LOG_2PI / 2
+        return -stats.about(loc) / (2 * scale**2) - stats.weight * constant
+
+    def parameter(self) -> tuple[Array, Array]:
+        """(loc, scale^2), as a normal-inverse-gamma prior describes them."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return loc, scale**2
+
+    def predictive(self, prior: Any) -> StudentT:
+        """Student's t with 2 alpha degrees of freedom."""
+        loc, kappa, alpha, beta = numerics.as_float(prior.loc, prior.kappa, prior.alpha, prior.beta)
+        return StudentT(2 * alpha, loc, jnp.sqrt(beta * (kappa + 1) / (alpha * kappa)))
+
+    def _log_density(self, x: Array) -> Array:
+        x, loc, scale = numerics.as_float(x, self.loc, self.scale)
+        return -(((x - loc) / scale) ** 2) / 2 - jnp.log(scale) - LOG_2PI / 2
+
+    def _statistics(self, x: Array, weights: Array) -> Moments:
+        x, weights, loc = numerics.as_float(x, weights, self.loc)
+        weight = jnp.sum(weights)
+        # about loc first: the mean then keeps its low bits however far the data are from zero
+        mean = loc + numerics.divide(jnp.sum(weights * (x - loc)), weight, 0.0)
+        return Moments(weight, mean, jnp.sum(weights * (x - mean) ** 2))
+
+    def _maximum_likelihood(self, stats: Moments) -> Self:
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        seen = stats.weight > 0
+        variance = numerics.divide(stats.scatter, stats.weight, scale**2)
+        return type(self)(jnp.where(seen, stats.mean, loc), jnp.where(seen, jnp.sqrt(variance), scale))
+
+    def _with_parameter(self, value: tuple[Array, Array]) -> Self:
+        loc, variance = value
+        return type(self)(loc, jnp.sqrt(variance))

@@ -1,0 +1,65 @@
+"""The Poisson distribution: a count of independent events."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import gammaln
+
+from likelax import numerics
+from likelax.families.base import Family, inside, whole
+from likelax.families.gamma_poisson import GammaPoisson
+from likelax.families.statistics import EventCounts
+from likelax.model import pytree
+
+
+@pytree
+class Poisson(Family[EventCounts]):
+    """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
+
+    Attributes:
+      rate: non-negative scalar, events per observation. Rate 0 puts all mass on x = 0.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.8.
+
+    Examples:
+      >>> print(Poisson(0.0).log_prob(jnp.array([0, 1])))
+      [  0. -inf]
+    """
+
+    rate: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        return jax.random.poisson(key, self.rate, tuple(shape))
+
+    def expected_log_prob(self, stats: EventCounts) -> Array:
+        """events log rate - exposure rate + log h, nats."""
+        rate, exposure = numerics.as_float(self.rate, stats.exposure)
+        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+
+    def parameter(self) -> Array:
+        """rate, as a gamma prior describes it."""
+        return jnp.asarray(self.rate)
+
+    def predictive(self, prior: Any) -> GammaPoisson:
+        """Gamma-Poisson (negative binomial) with the prior's concentration and rate."""
+        return GammaPoisson(prior.concentration, prior.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        support = (x >= 0) & whole(x)
+        value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
+        return inside(support, x, numerics.xlogy(value, rate) - rate - gammaln(value + 1))
+
+    def _statistics(self, x: Array, weights: Array) -> EventCounts:
+        x, weights = numerics.as_float(x, weights)
+        log_base = -numerics.weighted_sum(weights, gammaln(x + 1))
+        return EventCounts(jnp.sum(weights * x), jnp.sum(weights), log_base)
+
+    def _maximum_likelihood(self, stats: EventCounts) -> Self:
+        return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)

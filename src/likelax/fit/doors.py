@@ -1,0 +1,91 @@
+"""What the fits refuse at their door, in one sentence each; inside, kernels compute without looking."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax.data import Labelled, Masked, Sequences
+
+
+def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
+    """Refuse data and weights with wrong values; what is being traced is let through.
+
+    Raises:
+      ValueError: empty data, a NaN that nobody declared missing, a negative or NaN weight, or a
+        label that the model has no component for.
+    """
+    _check_values(name, x, "x")
+    labels = _labels(x)
+    limit = getattr(model, "num_components", None) or getattr(model, "num_states", None)
+    if labels is not None and _concrete(labels):
+        if limit is None:
+            raise ValueError(f"{name}: {type(model).__name__} has no latent variable to label")
+        array = np.asarray(labels)
+        wrong = (array < -1) | (array >= limit)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: labels must lie in 0..{limit - 1}, or be -1 for unknown; "
+                f"got {array[wrong][0]} at index {_first(wrong)}"
+            )
+    if weights is not None and _concrete(weights):
+        array = np.asarray(weights)
+        wrong = ~(array >= 0) | np.isinf(array)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: weights must be finite and not negative; "
+                f"got {array[wrong][0]} at index {_first(wrong)}"
+            )
+
+
+def _check_values(name: str, x: Any, path: str) -> None:
+    if isinstance(x, Labelled | Sequences):
+        return _check_values(name, x.values, path)
+    if isinstance(x, dict):
+        for key, value in x.items():
+            _check_values(name, value, f"{path}[{key!r}]")
+        return None
+    if isinstance(x, tuple | list):
+        for i, value in enumerate(x):
+            _check_values(name, value, f"{path}[{i}]")
+        return None
+    if isinstance(x, Masked):
+        pairs = zip(jax.tree.leaves(x.values), jax.tree.leaves(x.observed), strict=True)
+        for values, observed in pairs:
+            _check_array(name, values, observed, path)
+        return None
+    return _check_array(name, x, None, path)
+
+
+def _check_array(name: str, values: Any, observed: Any, path: str) -> None:
+    if jnp.size(values) == 0:
+        raise ValueError(f"{name}: {path} is empty, shape {jnp.shape(values)}; at least one row is needed")
+    if not (_concrete(values) and _concrete(observed)):
+        return
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    wrong = np.isnan(array)
+    if observed is not None:
+        wrong &= np.asarray(observed)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: {path} holds NaN, first at index {_first(wrong)}; "
+            "declare missing entries with Masked.from_nan(x), or remove them"
+        )
+
+
+def _labels(x: Any) -> Array | None:
+    if isinstance(x, Labelled):
+        return x.labels
+    return _labels(x.values) if isinstance(x, Sequences) else None
+
+
+def _concrete(a: Any) -> bool:
+    return not isinstance(a, jax.core.Tracer)
+
+
+def _first(wrong: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -1,0 +1,98 @@
+"""What a fit returns: failure is data, not an exception."""
+
+import enum
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax.model import pytree
+
+
+class Status(enum.IntEnum):
+    """How a fit ended."""
+
+    CONVERGED = 0
+    """The objective stopped rising by more than the tolerance."""
+    MAX_STEPS = 1
+    """The steps ran out first; the model is the last one."""
+    DECREASED = 2
+    """A step lowered the objective by more than rounding can explain; the model is the one before."""
+    NON_FINITE = 3
+    """The objective was not finite at the start: the model can't produce the data, or they hold NaN."""
+    COLLAPSED = 4
+    """A step made the objective infinite or NaN, as when a component shrinks onto one point; the
+    model is the one before."""
+
+
+_REMEDY = {
+    Status.MAX_STEPS: "raise max_steps, loosen tol, or start nearer.",
+    Status.DECREASED: "check that m_step maximises what log_prob computes, or use float64.",
+    Status.NON_FINITE: "start from a model that gives every observation a positive probability.",
+    Status.COLLAPSED: "give the component a prior, use fewer components, or start elsewhere.",
+}
+
+
+class FitError(RuntimeError):
+    """A fit did not reach a usable model."""
+
+
+@pytree
+class Fit:
+    """The result of a fit, or of a vmapped batch of them (then every leaf has leading axes).
+
+    Attributes:
+      model: the fitted model, always the best one seen with a finite objective.
+      log_probs: (max_steps + 1,) objective in nats before the first step and after each one;
+        entries past `num_steps` repeat the last.
+      num_steps: scalar integer, steps taken.
+      status: scalar integer, a `Status`.
+    """
+
+    model: Any
+    log_probs: Array
+    num_steps: Array
+    status: Array
+
+    @property
+    def log_prob(self) -> Array:
+        """The objective of `model`, nats."""
+        return self.log_probs[..., -1]
+
+    @property
+    def ok(self) -> Array:
+        """True where the fit converged or ran out of steps: the model can be used."""
+        return (self.status == Status.CONVERGED) | (self.status == Status.MAX_STEPS)
+
+    def raise_if_failed(self) -> "Fit":
+        """Return self, or raise where any fit did not converge.
+
+        Raises:
+          FitError: naming the status, the step and what to do about it.
+        """
+        status, steps = np.atleast_1d(np.asarray(self.status)), np.atleast_1d(np.asarray(self.num_steps))
+        bad = np.argwhere(status != Status.CONVERGED)
+        if bad.size:
+            first = tuple(int(i) for i in bad[0])
+            name = Status(int(status[first]))
+            which = f"{len(bad)} of {status.size} fits, the first at index {first}: " * (status.size > 1)
+            raise FitError(
+                f"{which}status {name.name} after {int(steps[first])} steps; {_REMEDY[name]}"
+            )
+        return self
+
+
+def best(fits: Fit) -> Fit:
+    """The fit with the highest objective in a batch that was vmapped over its first axis.
+
+    A failed fit (NON_FINITE, or NaN) is taken only where all failed.
+
+    Examples:
+      >>> fits = Fit(jnp.array([1.0, 2.0]), jnp.array([[-3.0], [-2.0]]), jnp.ones(2, int), jnp.zeros(2, int))
+      >>> print(best(fits).model)
+      2.0
+    """
+    score = jnp.where(jnp.isfinite(fits.log_prob), fits.log_prob, -jnp.inf)
+    return jax.tree.map(lambda leaf: leaf[jnp.argmax(score)], fits)

@@ -1,0 +1,245 @@
+"""Mixtures of any model, and the array kernel of their E step."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+from likelax.data import Labelled
+from likelax.families.base import Prior, match_weights
+from likelax.families.statistics import CategoryCounts
+from likelax.model import pytree
+
+
+def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
+    """Posterior over components, in logs: the E step of a mixture.
+
+    log r[n, k] = log w[k] + log p(x_n | k) - log sum_j w[j] p(x_n | j)
+
+    Args:
+      log_weights: (K,) nats; -inf is a component of weight zero.
+      log_lik: (..., K) log p(x_n | k), nats.
+    Returns:
+      (..., K) nats; rows of exp(r) sum to one. A row that no component can produce is
+      all -inf.
+    Raises:
+      ValueError: at trace time, if the K axes differ.
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.2.2.
+
+    Examples:
+      >>> log_r = responsibilities(jnp.log(jnp.array([0.5, 0.5])), jnp.array([[0.0, -1e4]]))
+      >>> print(jnp.exp(log_r))
+      [[1. 0.]]
+    """
+    return numerics.log_normalize(_joint(log_weights, log_lik))[0]
+
+
+def log_prob(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
+    """log sum_k w[k] p(x_n | k), nats.
+
+    Args:
+      log_weights: (K,) nats; -inf is a component of weight zero.
+      log_lik: (..., K) log p(x_n | k), nats.
+    Returns:
+      (...) nats; -inf for a row that no component can produce, with gradient zero.
+    Raises:
+      ValueError: at trace time, if the K axes differ.
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.2.
+
+    Examples:
+      >>> print(f"{log_prob(jnp.log(jnp.array([0.5, 0.5])), jnp.zeros(2)):.4f}")
+      0.0000
+    """
+    return numerics.logsumexp(_joint(log_weights, log_lik), axis=-1)
+
+
+def _joint(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
+    log_weights, log_lik = numerics.as_float(log_weights, log_lik)
+    if log_weights.ndim != 1 or log_lik.ndim == 0 or log_lik.shape[-1] != log_weights.shape[0]:
+        raise ValueError(
+            "mixture: log_weights must have shape (K,) and log_lik (..., K) with the same K; "
+            f"got {log_weights.shape} and {log_lik.shape}"
+        )
+    return log_lik + jnp.broadcast_to(log_weights, log_lik.shape)
+
+
+def allowed_by_labels(labels: Array, num_values: int) -> Array:
+    """(..., K) True where a label allows value k; -1 (unknown) allows all.
+
+    Examples:
+      >>> print(allowed_by_labels(jnp.array([1, -1]), 2))
+      [[False  True]
+       [ True  True]]
+    """
+    # one_hot of -1 is all zeros
+    return jax.nn.one_hot(labels, num_values, dtype=bool) | (labels < 0)[..., None]
+
+
+class MixtureStats(NamedTuple):
+    """Expected complete-data statistics.
+
+    Attributes:
+      weights: counts (K,): summed responsibilities.
+      components: the components' statistics, with a leading axis K.
+    """
+
+    weights: CategoryCounts
+    components: Any
+
+
+@pytree
+class MixturePrior:
+    """The conjugate prior of a mixture's parameters.
+
+    Attributes:
+      weights: a `Dirichlet` over the weights, or None for none.
+      components: the component's prior with a leading axis K on every leaf, or None for none.
+    """
+
+    weights: Prior | None = None
+    components: Any = None
+
+    def posterior(self, stats: MixtureStats) -> Self:
+        """Both parts updated: exact where the statistics come from labels."""
+        weights = None if self.weights is None else self.weights.posterior(stats.weights)
+        update = jax.vmap(lambda prior, s: prior.posterior(s))
+        components = None if self.components is None else update(self.components, stats.components)
+        return type(self)(weights, components)
+
+
+@pytree
+class Mixture:
+    """p(x) = sum_k weights[k] p_k(x): K components of any node.
+
+    With `Labelled` data the components are classes: one `e_step` and one `m_step` fit a
+    naive Bayes classifier, and labels of -1 make it semi-supervised.
+
+    Attributes:
+      weights: (K,) non-negative, sums to one; zeros are exact.
+      components: one model with a leading axis K on every leaf.
+
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.2.
+
+    Examples:
+      >>> from likelax.families import Normal
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-2.0, 2.0]), jnp.ones(2)))
+      >>> print(jnp.exp(model.posterior(jnp.array([-2.0, 0.0]))))
+      [[0.9997 0.0003]
+       [0.5    0.5   ]]
+    """
+
+    weights: Array
+    components: Any
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return jnp.shape(self.weights)[-1]
+
+    def component_log_prob(self, x: Any) -> Array:
+        """log p_k(x) for every component: (..., K), nats."""
+        return jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(self.components)
+
+    def log_prob(self, x: Any) -> Array:
+        """log p(x), or log p(x, labels) for `Labelled` x: (...), nats."""
+        return numerics.logsumexp(self._joint(x), axis=-1)
+
+    def posterior(self, x: Any) -> Array:
+        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
+        return numerics.log_normalize(self._joint(x))[0]
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws of shape (*shape, *event)."""
+        return self.sample_labelled(key, shape).values
+
+    def sample_labelled(self, key: Array, shape: Sequence[int] = ()) -> Labelled:
+        """Draws with the component that each came from."""
+        key_label, key_value = jax.random.split(key)
+        labels = jax.random.categorical(
+            key_label, numerics.safe_log(self.weights), shape=(math.prod(shape),)
+        )
+        keys = jax.random.split(key_value, labels.shape[0])
+        draw = jax.vmap(lambda k, label: _take(self.components, label).sample(k))
+        values = draw(keys, labels)
+        shaped = jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
+        return Labelled(shaped, labels.reshape(tuple(shape)))
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
+        """Expected complete-data statistics and the log probability, summed with the weights.
+
+        A row that no component can produce counts for no component.
+        """
+        log_resp, log_total = numerics.log_normalize(self._joint(x))
+        weights = match_weights(weights, log_total.shape, log_total.dtype)
+        shares = jnp.exp(log_resp) * weights[..., None]
+        values = x.values if isinstance(x, Labelled) else x
+        each = jax.vmap(lambda c, share: c.e_step(values, share)[0], in_axes=(0, -1))
+        counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
+        stats = MixtureStats(
+            CategoryCounts(counts, jnp.zeros((), counts.dtype)), each(self.components, shares)
+        )
+        return stats, numerics.weighted_sum(weights, log_total)
+
+    def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
+        """Weights and components that maximise the expected log joint.
+
+        A component that received nothing keeps its parameters and gets weight zero.
+        """
+        prior = MixturePrior() if prior is None else prior
+        counts = stats.weights.counts
+        if prior.weights is None:
+            total = jnp.sum(counts, axis=-1, keepdims=True)
+            weights = numerics.divide(counts, total, self.weights)
+        else:
+            weights = prior.weights.posterior(stats.weights).mode()
+        step = jax.vmap(lambda c, s, p: c.m_step(s, p))
+        return type(self)(weights, step(self.components, stats.components, prior.components))
+
+    def expected_log_prob(self, stats: MixtureStats) -> Array:
+        """Expected complete-data log probability as a function of the statistics, nats."""
+        each = jax.vmap(lambda c, s: c.expected_log_prob(s))
+        labels = jnp.sum(numerics.xlogy(stats.weights.counts, self.weights))
+        return labels + jnp.sum(each(self.components, stats.components))
+
+    def log_prior(self, prior: MixturePrior) -> Array:
+        """Log density of all parameters under the prior, nats."""
+        total = jnp.zeros(())
+        if prior.weights is not None:
+            total = total + prior.weights.log_prob(self.weights)
+        if prior.components is not None:
+            total = total + jnp.sum(
+                jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
+            )
+        return total
+
+    def predictive(self, prior: MixturePrior) -> "Mixture":
+        """A mixture of the components' predictive distributions, under independent priors.
+
+        Exact for one new observation where the prior is the posterior from labelled data.
+        """
+        weights = self.weights if prior.weights is None else prior.weights.mean()
+        if prior.components is None:
+            return Mixture(weights, self.components)
+        each = jax.vmap(lambda c, p: c.predictive(p))
+        return Mixture(weights, each(self.components, prior.components))
+
+    def _joint(self, x: Any) -> Array:
+        if not isinstance(x, Labelled):
+            return _joint(numerics.safe_log(self.weights), self.component_log_prob(x))
+        joint = _joint(numerics.safe_log(self.weights), self.component_log_prob(x.values))
+        labels = jnp.asarray(x.labels)
+        if labels.shape != joint.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise ValueError(
+                f"Labelled: labels must be integers of shape {joint.shape[:-1]}; "
+                f"got {labels.dtype} of shape {labels.shape}"
+            )
+        return jnp.where(allowed_by_labels(labels, joint.shape[-1]), joint, -jnp.inf)
+
+
+def _take(models: Any, index: Array) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], models)

@@ -1,0 +1,212 @@
+"""Products of independent fields: mixed-type data, and one model repeated over an axis."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.data import Masked
+from likelax.model import pytree
+
+
+@pytree
+class Product:
+    """Independent fields of any types: log p(x) = sum_f log p_f(x[f])
+
+    The features of a naive Bayes classifier, or data of mixed type. A product of priors is the
+    prior of a product, and answers `posterior`, `mode` and `log_evidence` field by field.
+
+    Attributes:
+      fields: a dict or tuple of models. x has the same structure, each entry of shape
+        (..., *event of that field) and all with the same leading axes.
+
+    Examples:
+      >>> from likelax.families import Bernoulli, Normal
+      >>> model = Product({"rain": Bernoulli(0.5), "wind": Normal(0.0, 1.0)})
+      >>> print(f"{model.log_prob({'rain': 1, 'wind': 0.0}):.4f}")
+      -1.6121
+    """
+
+    fields: Any
+
+    def log_prob(self, x: Any) -> Array:
+        """Sum of the fields' log probabilities, (...), nats; a field that was not seen adds 0."""
+        return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """A draw of every field, of its shape (*shape, *event)."""
+        names = _names(self.fields)
+        keys = _like(self.fields, list(jax.random.split(key, len(names))))
+        return self._each(lambda model, k: model.sample(k, shape), keys)
+
+    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+        """(statistics field by field, weighted log probability)."""
+        results = self._each(lambda model, value: model.e_step(value, weights), self._split(x))
+        stats = _like(self.fields, [results[name][0] for name in _names(self.fields)])
+        return stats, _total(_like(self.fields, [results[n][1] for n in _names(self.fields)]))
+
+    def m_step(self, stats: Any, prior: Any = None) -> Self:
+        """Every field's own M step. prior: a `Product` of priors, entries None where there is none."""
+        if prior is None:
+            return type(self)(self._each(lambda model, s: model.m_step(s), stats))
+        return type(self)(self._each(lambda model, s, p: model.m_step(s, p), stats, prior.fields))
+
+    def expected_log_prob(self, stats: Any) -> Array:
+        """Sum of the fields' expected log probabilities, nats."""
+        return _total(self._each(lambda model, s: model.expected_log_prob(s), stats))
+
+    def log_prior(self, prior: "Product") -> Array:
+        """Log density of all parameters under a product of priors, nats."""
+        terms = self._each(lambda m, p: jnp.zeros(()) if p is None else m.log_prior(p), prior.fields)
+        return _total(terms)
+
+    def predictive(self, prior: "Product") -> "Product":
+        """The product of the fields' predictive distributions."""
+        return Product(self._each(lambda model, p: model.predictive(p), prior.fields))
+
+    def parameter(self) -> Any:
+        """The fields' parameters, as a product of priors describes them."""
+        return self._each(lambda model: model.parameter())
+
+    def posterior(self, stats: Any) -> Self:
+        """For a product of priors: every field updated by its statistics."""
+        return type(self)(self._each(lambda prior, s: prior.posterior(s), stats))
+
+    def mean(self) -> Any:
+        """For a product of priors: the fields' means."""
+        return self._each(lambda prior: prior.mean())
+
+    def mode(self) -> Any:
+        """For a product of priors: the fields' modes."""
+        return self._each(lambda prior: prior.mode())
+
+    def log_evidence(self, stats: Any) -> Array:
+        """For a product of priors: the sum of the fields' log evidences, nats."""
+        return _total(self._each(lambda prior, s: prior.log_evidence(s), stats))
+
+    def _split(self, x: Any) -> Any:
+        if isinstance(x, Masked):
+            values = self._aligned(x.values, "x.values")
+            observed = self._aligned(x.observed, "x.observed")
+            return _like(self.fields, [Masked(values[n], observed[n]) for n in _names(self.fields)])
+        return self._aligned(x, "x")
+
+    def _each(self, function: Any, *trees: Any) -> Any:
+        names = _names(self.fields)
+        return _like(self.fields, [function(self.fields[n], *(t[n] for t in trees)) for n in names])
+
+    def _aligned(self, x: Any, name: str) -> Any:
+        wanted = _names(self.fields)
+        got = _names(x) if isinstance(x, dict | tuple | list) else type(x).__name__
+        if isinstance(self.fields, dict) != isinstance(x, dict) or got != wanted:
+            raise ValueError(f"Product: {name} must have the fields {wanted}; got {got}")
+        return x
+
+
+def _names(fields: Any) -> list[Any]:
+    return sorted(fields) if isinstance(fields, dict) else list(range(len(fields)))
+
+
+def _like(fields: Any, values: list[Any]) -> Any:
+    return dict(zip(_names(fields), values, strict=True)) if isinstance(fields, dict) else tuple(values)
+
+
+def _total(terms: Any) -> Array:
+    return sum(terms.values() if isinstance(terms, dict) else terms, start=jnp.zeros(()))
+
+
+@pytree
+class Independent:
+    """One model repeated over the last axes: log p(x) = sum_d log p_d(x[..., d])
+
+    Attributes:
+      component: a model with a leading axis D on every leaf: one set of parameters per
+        feature. x has shape (..., D, *event of the component).
+
+    Examples:
+      >>> from likelax.families import Bernoulli
+      >>> print(f"{Independent(Bernoulli(jnp.array([0.5, 0.5]))).log_prob(jnp.ones(2)):.4f}")
+      -1.3863
+    """
+
+    component: Any
+
+    @property
+    def num_features(self) -> int:
+        """D, the length of the leading axis."""
+        return jax.tree.leaves(self.component)[0].shape[0]
+
+    def log_prob(self, x: Any) -> Array:
+        """Sum over the D features, (...), nats; a feature that was not seen adds 0."""
+        features = self._features(x)
+        log_prob = jax.vmap(lambda model, value: model.log_prob(value))(self.component, features)
+        return jnp.sum(log_prob, axis=0)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws of shape (*shape, D, *event)."""
+        keys = jax.random.split(key, self.num_features)
+        draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
+        return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
+
+    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+        """(statistics with a leading axis D, weighted log probability)."""
+        step = jax.vmap(lambda model, value: model.e_step(value, weights))
+        stats, log_prob = step(self.component, self._features(x))
+        return stats, jnp.sum(log_prob)
+
+    def m_step(self, stats: Any, prior: Any = None) -> Self:
+        """Every feature's own M step. prior: an `Independent` of a prior with leading axis D."""
+        if prior is None:
+            return type(self)(jax.vmap(lambda model, s: model.m_step(s))(self.component, stats))
+        step = jax.vmap(lambda model, s, p: model.m_step(s, p))
+        return type(self)(step(self.component, stats, prior.component))
+
+    def expected_log_prob(self, stats: Any) -> Array:
+        """Sum of the features' expected log probabilities, nats."""
+        return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
+
+    def log_prior(self, prior: "Independent") -> Array:
+        """Log density of all parameters under an `Independent` of a prior, nats."""
+        each = jax.vmap(lambda model, p: model.log_prior(p))
+        return jnp.sum(each(self.component, prior.component))
+
+    def predictive(self, prior: "Independent") -> "Independent":
+        """The features' predictive distributions."""
+        each = jax.vmap(lambda model, p: model.predictive(p))
+        return Independent(each(self.component, prior.component))
+
+    def parameter(self) -> Any:
+        """The features' parameters, with a leading axis D."""
+        return jax.vmap(lambda model: model.parameter())(self.component)
+
+    def posterior(self, stats: Any) -> Self:
+        """For a prior: every feature updated by its statistics."""
+        return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
+
+    def mean(self) -> Any:
+        """For a prior: the features' means."""
+        return jax.vmap(lambda prior: prior.mean())(self.component)
+
+    def mode(self) -> Any:
+        """For a prior: the features' modes."""
+        return jax.vmap(lambda prior: prior.mode())(self.component)
+
+    def log_evidence(self, stats: Any) -> Array:
+        """For a prior: the sum of the features' log evidences, nats."""
+        return jnp.sum(jax.vmap(lambda prior, s: prior.log_evidence(s))(self.component, stats))
+
+    def _features(self, x: Any) -> Any:
+        """x with the feature axis first."""
+        ndim = getattr(self.component, "event_ndim", 0)
+
+        def first(value: Any) -> Array:
+            value = jnp.asarray(value)
+            axis = value.ndim - 1 - ndim
+            if axis < 0 or value.shape[axis] != self.num_features:
+                wanted = f"(..., {self.num_features}{', *event' * bool(ndim)})"
+                raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
+            return jnp.moveaxis(value, axis, 0)
+
+        return jax.tree.map(first, x)
