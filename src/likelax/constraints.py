@@ -1,0 +1,311 @@
+"""Bijections between the reals and constrained parameters, and how a model declares them.
+
+A model declares a field in one line, `rate: Array = constrained(positive)`; then `unconstrain`
+and `constrain` carry the whole model to the reals and back. Fields that declare nothing are
+real. A constraint acts on the last axes, so K stacked models need nothing extra.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.numerics import as_float, safe_log
+
+
+class Constraint(NamedTuple):
+    """A smooth bijection from the reals onto a set, acting on the last axes.
+
+    Attributes:
+      name: what the set is called in messages.
+      constrain: reals (..., *free) -> points of the set (..., *event).
+      unconstrain: its inverse. Points on the boundary go to -inf or inf and come back; their
+        gradients are zero, so a structural zero stays a zero under gradient steps.
+      log_det: reals (..., *free) -> (...), log |det d constrain / d reals|, nats.
+    """
+
+    name: str
+    constrain: Callable[[Array], Array]
+    unconstrain: Callable[[Array], Array]
+    log_det: Callable[[Array], Array]
+
+
+def constrained(constraint: Constraint, **kwargs: Any) -> Any:
+    """A dataclass field whose value lives in the set of the constraint.
+
+    Examples:
+      >>> from likelax.model import pytree
+      >>> @pytree
+      ... class Exponential:
+      ...     rate: Array = constrained(positive)
+      >>> print(unconstrain(Exponential(jnp.array(1.0))).rate)
+      0.0
+    """
+    return dataclasses.field(metadata={"constraint": constraint}, **kwargs)
+
+
+def unconstrain(model: Any) -> Any:
+    """Carry every parameter to the reals: the same pytree type, each field unconstrained.
+
+    The result is a point of the space in which gradients are taken, not a model to ask for
+    log probabilities. Leaves that are not floating point are left as they are.
+
+    Args:
+      model: a dataclass whose fields may declare a `constrained(...)`, or any nesting of such
+        in dicts, tuples and lists. An undeclared field is real.
+
+    Examples:
+      >>> print(unconstrain({"loc": jnp.array([1.0, 2.0])})["loc"])
+      [1. 2.]
+    """
+    return _map(lambda c, leaf: c.unconstrain(leaf), model)
+
+
+def constrain(reals: Any) -> Any:
+    """The inverse of `unconstrain`: from a point of the reals to the model."""
+    return _map(lambda c, leaf: c.constrain(leaf), reals)
+
+
+def log_det(reals: Any) -> Array:
+    """log |det d model / d reals| of `constrain`, summed over all parameters, nats.
+
+    Returns:
+      A scalar. Adding it to a log density over the model's parameters gives the log density
+      over the reals.
+
+    Examples:
+      >>> print(log_det({"loc": jnp.zeros(3)}))
+      0.0
+    """
+    terms: list[Array] = []
+
+    def add(constraint: Constraint, leaf: Array) -> Array:
+        terms.append(jnp.sum(constraint.log_det(leaf)))
+        return leaf
+
+    _map(add, reals)
+    return jnp.sum(jnp.stack(as_float(*terms))) if terms else jnp.zeros(())
+
+
+def declared(model: Any) -> Any:
+    """The same pytree with the `Constraint` of each leaf in its place.
+
+    Examples:
+      >>> declared({"loc": jnp.zeros(3)})["loc"].name
+      'real'
+    """
+    return _map(lambda c, leaf: c, model, every=True)
+
+
+def _map(f: Callable[[Constraint, Array], Any], tree: Any, *, every: bool = False) -> Any:
+    def on_leaf(constraint: Constraint, leaf: Any) -> Any:
+        if not every and not is_floating(leaf):
+            return leaf
+        return f(constraint, as_float(leaf)[0])
+
+    def on_node(node: Any) -> Any:
+        if not _is_record(node):
+            return on_leaf(real, node)
+        changes = {}
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            if field.metadata.get("static", False) or value is None:
+                continue
+            constraint = field.metadata.get("constraint")
+            if constraint is None:
+                changes[field.name] = _map(f, value, every=every)
+            else:
+                changes[field.name] = jax.tree.map(lambda v, c=constraint: on_leaf(c, v), value)
+        return dataclasses.replace(node, **changes)
+
+    return jax.tree.map(on_node, tree, is_leaf=_is_record)
+
+
+def _is_record(node: Any) -> bool:
+    return dataclasses.is_dataclass(node) and not isinstance(node, type)
+
+
+def is_floating(leaf: ArrayLike) -> bool:
+    """True for a leaf that gradients can move: floating point, not a count, flag or key.
+
+    Examples:
+      >>> is_floating(1.5), is_floating(jnp.arange(3))
+      (True, False)
+    """
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
+
+
+real = Constraint("real", lambda y: y, lambda x: x, jnp.zeros_like)
+"""The reals themselves."""
+
+positive = Constraint("positive", jnp.exp, safe_log, lambda y: y)
+"""(0, inf), by exp. Zero goes to -inf and stays zero."""
+
+
+def _logit(p: Array) -> Array:
+    return safe_log(p) - safe_log(1 - p)
+
+
+def _log_sigmoid(y: Array) -> Array:
+    """log 1 / (1 + exp(-y)) with zero gradient at both infinities."""
+    inside = jnp.where(jnp.isfinite(y), y, 0)
+    edge = jnp.where(y > 0, jnp.zeros_like(y), y)
+    return jnp.where(jnp.isfinite(y), -jax.nn.softplus(-inside), edge)
+
+
+unit_interval = Constraint(
+    "unit_interval", jax.nn.sigmoid, _logit, lambda y: _log_sigmoid(y) + _log_sigmoid(-y)
+)
+"""(0, 1), by the logistic function."""
+
+
+def interval(low: float, high: float) -> Constraint:
+    """(low, high), by a shifted and scaled logistic function.
+
+    Raises:
+      ValueError: if low is not below high.
+
+    Examples:
+      >>> print(interval(-1.0, 1.0).constrain(jnp.array(0.0)))
+      0.0
+    """
+    if not low < high:
+        raise ValueError(f"interval wants low < high, got low={low}, high={high}.")
+    width = high - low
+    return Constraint(
+        f"interval({low}, {high})",
+        lambda y: low + width * jax.nn.sigmoid(y),
+        lambda x: safe_log(x - low) - safe_log(high - x),
+        lambda y: math.log(width) + _log_sigmoid(y) + _log_sigmoid(-y),
+    )
+
+
+def greater_than(low: float) -> Constraint:
+    """(low, inf), by low + exp.
+
+    Examples:
+      >>> print(greater_than(2.0).constrain(jnp.array(0.0)))
+      3.0
+    """
+    return Constraint(
+        f"greater_than({low})", lambda y: low + jnp.exp(y), lambda x: safe_log(x - low), lambda y: y
+    )
+
+
+def _sticks(y: Array) -> tuple[Array, Array, Array]:
+    """Log of what each stick-breaking step finds, takes and leaves; shape of y, nats."""
+    num_free = y.shape[-1]
+    # 0 in every coordinate is the uniform distribution
+    offset = jnp.log(jnp.arange(num_free, 0, -1, dtype=y.dtype))
+    y = y - jnp.broadcast_to(offset, y.shape)
+    takes, leaves = _log_sigmoid(y), _log_sigmoid(-y)
+    after = jnp.cumsum(leaves, axis=-1)
+    found = jnp.concatenate([jnp.zeros_like(after[..., :1]), after[..., :-1]], axis=-1)
+    return found, takes, leaves
+
+
+def _simplex_constrain(y: Array) -> Array:
+    if y.shape[-1] == 0:
+        return jnp.ones((*y.shape[:-1], 1), y.dtype)
+    found, takes, leaves = _sticks(y)
+    last = found[..., -1:] + leaves[..., -1:]
+    return jnp.exp(jnp.concatenate([found + takes, last], axis=-1))
+
+
+def _simplex_unconstrain(p: Array) -> Array:
+    num_free = p.shape[-1] - 1
+    rest = jnp.flip(jnp.cumsum(jnp.flip(p, -1), -1), -1)[..., 1:]
+    offset = jnp.log(jnp.arange(num_free, 0, -1, dtype=p.dtype))
+    head = p[..., :-1]
+    # nothing left to share out: any coordinate gives the same point, so take the middle
+    spent = (head == 0) & (rest == 0)
+    ratio = safe_log(jnp.where(spent, 1, head)) - safe_log(jnp.where(spent, 1, rest))
+    return ratio + jnp.broadcast_to(offset, ratio.shape)
+
+
+def _simplex_log_det(y: Array) -> Array:
+    if y.shape[-1] == 0:
+        return jnp.zeros(y.shape[:-1], y.dtype)
+    found, takes, leaves = _sticks(y)
+    return jnp.sum(found + takes + leaves, axis=-1)
+
+
+simplex = Constraint("simplex", _simplex_constrain, _simplex_unconstrain, _simplex_log_det)
+"""Rows of K probabilities that sum to one, from K - 1 reals by stick-breaking."""
+
+
+def _ordered_constrain(y: Array) -> Array:
+    return jnp.cumsum(jnp.concatenate([y[..., :1], jnp.exp(y[..., 1:])], axis=-1), axis=-1)
+
+
+def _ordered_unconstrain(x: Array) -> Array:
+    return jnp.concatenate([x[..., :1], safe_log(jnp.diff(x, axis=-1))], axis=-1)
+
+
+ordered = Constraint(
+    "ordered", _ordered_constrain, _ordered_unconstrain, lambda y: jnp.sum(y[..., 1:], axis=-1)
+)
+"""Vectors that increase along the last axis."""
+
+
+def _size(num_free: int) -> int:
+    """D of a triangle with D (D + 1) / 2 entries."""
+    size = int((2 * num_free + 0.25) ** 0.5)
+    if size * (size + 1) // 2 != num_free:
+        raise ValueError(f"scale_tril wants D (D + 1) / 2 reals on the last axis, got {num_free}.")
+    return size
+
+
+def _diagonal(size: int) -> Array:
+    return jnp.cumsum(jnp.arange(1, size + 1)) - 1
+
+
+def _tril_constrain(y: Array) -> Array:
+    size = _size(y.shape[-1])
+    at = _diagonal(size)
+    y = y.at[..., at].set(jnp.exp(y[..., at]))
+    rows, columns = jnp.tril_indices(size)
+    return jnp.zeros((*y.shape[:-1], size, size), y.dtype).at[..., rows, columns].set(y)
+
+
+def _tril_unconstrain(tril: Array) -> Array:
+    if tril.ndim < 2 or tril.shape[-1] != tril.shape[-2]:
+        raise ValueError(f"scale_tril wants square matrices (..., D, D), got shape {tril.shape}.")
+    rows, columns = jnp.tril_indices(tril.shape[-1])
+    y = tril[..., rows, columns]
+    at = _diagonal(tril.shape[-1])
+    return y.at[..., at].set(safe_log(y[..., at]))
+
+
+def _tril_log_det(y: Array) -> Array:
+    return jnp.sum(y[..., _diagonal(_size(y.shape[-1]))], axis=-1)
+
+
+scale_tril = Constraint("scale_tril", _tril_constrain, _tril_unconstrain, _tril_log_det)
+"""Lower triangular matrices with a positive diagonal, from D (D + 1) / 2 reals by rows."""
+
+
+def _definite_constrain(y: Array) -> Array:
+    tril = _tril_constrain(y)
+    return tril @ jnp.swapaxes(tril, -1, -2)
+
+
+def _definite_log_det(y: Array) -> Array:
+    size = _size(y.shape[-1])
+    # d (L L') / d L has determinant 2^D prod_i L_ii^(D - i + 1)
+    powers = jnp.arange(size + 1, 1, -1, dtype=y.dtype)
+    return size * math.log(2.0) + jnp.sum(y[..., _diagonal(size)] * powers, axis=-1)
+
+
+positive_definite = Constraint(
+    "positive_definite",
+    _definite_constrain,
+    lambda matrix: _tril_unconstrain(jnp.linalg.cholesky(matrix)),
+    _definite_log_det,
+)
+"""Symmetric positive definite matrices, by their Cholesky factor."""

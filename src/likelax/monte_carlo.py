@@ -1,0 +1,213 @@
+"""Expectations from draws, always with their standard error: `expectation` and its relatives.
+
+Every estimator returns an `Estimate`. Base noise lives in `noise`, importance weights in `psis`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.numerics import as_float, log_normalize
+
+Sampler = Callable[[Array, Sequence[int]], Any]
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate that says how good it is.
+
+    Attributes:
+      value: the estimate of E[f]; the shape of f, or a pytree of such.
+      standard_error: standard deviation of `value` over repetitions, same shapes. NaN where
+        it cannot be known (one draw).
+      ess: effective sample size: the number of independent draws that would be as good. For
+        independent draws it is num_samples.
+      num_samples: how many draws were made.
+    """
+
+    value: Any
+    standard_error: Any
+    ess: Array
+    num_samples: Array
+
+    def interval(self, coverage: float = 0.95) -> tuple[Any, Any]:
+        """(low, high): value -+ z standard errors, z the normal quantile.
+
+        Args:
+          coverage: how often such intervals hold the truth, in (0, 1).
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"interval wants coverage in (0, 1), got {coverage}.")
+        z = jax.scipy.special.ndtri(0.5 + coverage / 2)
+        low = jax.tree.map(lambda v, e: v - z.astype(v.dtype) * e, self.value, self.standard_error)
+        high = jax.tree.map(lambda v, e: v + z.astype(v.dtype) * e, self.value, self.standard_error)
+        return low, high
+
+
+def check_num_samples(num_samples: int, least: int = 1) -> None:
+    """Refuse a number of draws that is not an integer of at least `least`."""
+    if not isinstance(num_samples, int) or num_samples < least:
+        raise ValueError(
+            f"num_samples must be an integer of at least {least}, got {num_samples!r}."
+        )
+
+
+def expectation(
+    key: Array,
+    sample: Sampler,
+    f: Callable[[Any], Any],
+    num_samples: int,
+    *,
+    chunk_size: int | None = None,
+) -> Estimate:
+    """E[f(X)] by averaging f over independent draws.
+
+    value = (1/S) sum_s f(x_s), standard error = sd(f(x_s)) / sqrt(S)
+
+    Args:
+      key: a typed key.
+      sample: `sample(key, shape)` gives draws with leading axes `shape`; a model's bound
+        `sample` verb is one.
+      f: maps ONE draw to an array or a pytree of arrays; it is vmapped over the draws.
+      num_samples: S, at least 1.
+      chunk_size: draws held in memory at a time; None holds all of them. Must divide
+        num_samples.
+    Returns:
+      An `Estimate`; ess = num_samples. With one draw the standard error is NaN. A draw where
+      f is infinite makes the value infinite.
+    Raises:
+      ValueError: num_samples below 1, or a chunk_size that does not divide it.
+    Source: Owen (2013), Monte Carlo theory, methods and examples, chapter 2.
+
+    Examples:
+      >>> normal = lambda key, shape: 2 + 3 * jax.random.normal(key, shape)
+      >>> second = expectation(jax.random.key(0), normal, lambda x: x**2, 100_000)
+      >>> low, high = second.interval(0.99)
+      >>> bool(low < 13) and bool(13 < high)
+      True
+    """
+    check_num_samples(num_samples)
+    if chunk_size is None or chunk_size == num_samples:
+        values = jax.vmap(f)(sample(key, (num_samples,)))
+        return mean(values)
+    if chunk_size < 1 or num_samples % chunk_size:
+        raise ValueError(
+            f"chunk_size must divide num_samples={num_samples}, got {chunk_size}; "
+            "choose a divisor or change num_samples."
+        )
+    moments = jax.lax.map(
+        lambda k: jax.tree.map(_moments, jax.vmap(f)(sample(k, (chunk_size,)))),
+        jax.random.split(key, num_samples // chunk_size),
+    )
+    merged = jax.tree.map(lambda m: _merge(m, chunk_size), moments, is_leaf=_is_moments)
+    return _from_moments(merged, num_samples)
+
+
+def mean(values: Any) -> Estimate:
+    """The mean over the leading axis of independent values, with its standard error.
+
+    Args:
+      values: (S, ...) or a pytree of such, all with the same S of at least 1.
+
+    Examples:
+      >>> print(mean(jnp.array([1.0, 3.0])).standard_error)
+      1.0
+    """
+    leaves = jax.tree.leaves(values)
+    if not leaves or any(jnp.ndim(v) == 0 for v in leaves):
+        raise ValueError("mean wants arrays with a leading axis of draws, got a scalar or nothing.")
+    num_samples = leaves[0].shape[0]
+    check_num_samples(num_samples)
+    return _from_moments(jax.tree.map(_moments, values), num_samples)
+
+
+class _Moments(NamedTuple):
+    mean: Array
+    squares: Array  # sum of squared deviations from the mean
+
+
+def _is_moments(node: Any) -> bool:
+    return isinstance(node, _Moments)
+
+
+def _moments(values: ArrayLike) -> _Moments:
+    (values,) = as_float(values)
+    centre = jnp.mean(values, axis=0)
+    return _Moments(centre, jnp.sum((values - centre[None]) ** 2, axis=0))
+
+
+def _merge(chunks: _Moments, chunk_size: int) -> _Moments:
+    """Moments of the union of equal chunks, stacked on the leading axis."""
+    total = _moments(chunks.mean)
+    return _Moments(total.mean, jnp.sum(chunks.squares, axis=0) + chunk_size * total.squares)
+
+
+def _from_moments(moments: Any, num_samples: int) -> Estimate:
+    def standard_error(m: _Moments) -> Array:
+        if num_samples == 1:
+            return jnp.full_like(m.mean, jnp.nan)
+        return jnp.sqrt(m.squares / (num_samples - 1) / num_samples)
+
+    count = jnp.asarray(num_samples)
+    return Estimate(
+        jax.tree.map(lambda m: m.mean, moments, is_leaf=_is_moments),
+        jax.tree.map(standard_error, moments, is_leaf=_is_moments),
+        as_float(count)[0],
+        count,
+    )
+
+
+def weighted(log_weights: ArrayLike, values: Any) -> Estimate:
+    """Self-normalised importance sampling: E_p[f] from draws of another distribution q.
+
+    value = sum_s w_s f_s with w_s proportional to p(x_s) / q(x_s), sum_s w_s = 1;
+    standard error = sqrt(sum_s w_s^2 (f_s - value)^2) (delta method); ess = 1 / sum_s w_s^2
+
+    Args:
+      log_weights: (S,) log p(x_s) - log q(x_s), nats, up to a constant; -inf drops a draw.
+        Pass `psis.smooth(log_weights).log_weights` to tame heavy tails.
+      values: (S, ...) f at the draws, or a pytree of such. Values of dropped draws are not read.
+    Returns:
+      An `Estimate`. If every weight is -inf all is NaN and ess is 0.
+    Raises:
+      ValueError: if log_weights is not (S,) or a leading axis of values differs.
+    Source: Owen (2013), section 9.2.
+
+    Examples:
+      >>> print(weighted(jnp.log(jnp.array([0.25, 0.75])), jnp.array([0.0, 1.0])).value)
+      0.75
+    """
+    (log_weights,) = as_float(log_weights)
+    shapes = [jnp.shape(v) for v in jax.tree.leaves(values)]
+    if log_weights.ndim != 1 or any(shape[:1] != log_weights.shape for shape in shapes):
+        raise ValueError(
+            f"weighted wants log_weights (S,) and values (S, ...), got {log_weights.shape} and "
+            f"{shapes}."
+        )
+    log_w, total = log_normalize(log_weights)
+    w = jnp.exp(log_w)
+    w = jnp.where(total == -jnp.inf, jnp.nan, w)
+
+    def kept(v: ArrayLike) -> tuple[Array, Array]:
+        weight, v = as_float(w, v)
+        weight = weight.reshape(-1, *(1,) * (v.ndim - 1))
+        weight = jnp.broadcast_to(weight, v.shape)
+        return weight, jnp.where(weight == 0, 0, v)
+
+    def average(v: ArrayLike) -> Array:
+        weight, v = kept(v)
+        return jnp.sum(weight * v, axis=0)
+
+    def standard_error(v: ArrayLike) -> Array:
+        weight, v = kept(v)
+        return jnp.sqrt(jnp.sum((weight * (v - jnp.sum(weight * v, axis=0)[None])) ** 2, axis=0))
+
+    return Estimate(
+        jax.tree.map(average, values),
+        jax.tree.map(standard_error, values),
+        jnp.where(total == -jnp.inf, 0, 1 / jnp.sum(w**2)),
+        jnp.asarray(log_weights.shape[0]),
+    )

@@ -1,0 +1,261 @@
+"""Estimators of evidence lower bounds: one function each, right in value and in gradient.
+
+An estimator draws from the guide and returns S terms. Their mean estimates the bound, and the
+gradient of their mean estimates the gradient of the bound, by the parameters of the guide and
+by whatever the log joint closes over.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.constraints import is_floating
+from likelax.numerics import as_float, logsumexp
+
+LogJoint = Callable[[Any], Array]
+G = TypeVar("G")
+
+
+class Guide(Protocol):
+    """What is asked of an approximate posterior: draws and their log density."""
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws with leading axes `shape`."""
+        ...
+
+    def log_prob(self, x: Any) -> Array:
+        """Log density of a draw, nats."""
+        ...
+
+
+Estimator = Callable[[Array, LogJoint, Any, int], Array]
+"""(key, log_joint, guide, num_samples) -> (num_samples,) terms, nats."""
+
+
+def pathwise(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+    """ELBO terms log p(x, z) - log q(z) with the gradient through the draws z.
+
+    For guides whose draws are differentiable in their parameters. For discrete latents the
+    draws carry no gradient and this one is wrong: use `rloo`.
+
+    Args:
+      key: a typed key.
+      log_joint: one draw of the latents -> scalar log p(x, z), nats.
+      guide: anything with `sample` and `log_prob`.
+      num_samples: S draws.
+    Returns:
+      (S,) terms.
+    Source: Kingma and Welling (2014), Auto-encoding variational Bayes.
+    """
+    draws = guide.sample(key, (num_samples,))
+    return _log_joints(log_joint, draws, num_samples) - _log_guides(guide, draws, num_samples)
+
+
+def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+    """ELBO terms whose pathwise gradient leaves out the score of the guide.
+
+    The part left out has mean zero; without it the gradient has zero variance where the guide
+    is the posterior. The guide must be a pytree.
+
+    Source: Roeder, Wu and Duvenaud (2017), Sticking the landing.
+    """
+    draws = guide.sample(key, (num_samples,))
+    frozen = _stop(guide)
+    return _log_joints(log_joint, draws, num_samples) - _log_guides(frozen, draws, num_samples)
+
+
+def analytic_entropy(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) -> Array:
+    """ELBO terms log p(x, z) + H(q), for guides that know their `entropy()`.
+
+    Source: Kucukelbir et al. (2017), Automatic differentiation variational inference.
+    """
+    draws = guide.sample(key, (num_samples,))
+    return _log_joints(log_joint, draws, num_samples) + guide.entropy()
+
+
+def score(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+    """ELBO terms with the score gradient, E[(log p - log q) grad log q], for any guide.
+
+    Unbiased for discrete latents, and noisy: `rloo` is better from two draws on.
+
+    Source: Ranganath, Gerrish and Blei (2014), Black box variational inference.
+    """
+    log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    return log_w + _score_term(log_w, log_q)
+
+
+def rloo(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+    """ELBO terms with the score gradient and the mean of the other draws as baseline.
+
+    Unbiased for discrete and continuous latents. A draw with log joint -inf makes the
+    gradient NaN.
+
+    Raises:
+      ValueError: fewer than 2 draws.
+    Source: Kool, van Hoof and Welling (2019), Buy 4 REINFORCE samples, get a baseline for free.
+    """
+    if num_samples < 2:
+        raise ValueError(f"rloo wants num_samples of at least 2, got {num_samples}; or use score.")
+    log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    others = (jnp.sum(log_w) - log_w) / (num_samples - 1)
+    return log_w + _score_term(log_w - others, log_q)
+
+
+def iwae(num_particles: int) -> Estimator:
+    """Importance weighted bound E[log (1/P) sum_p w_p], pathwise; P = 1 is the ELBO.
+
+    Args:
+      num_particles: P, weights inside each logarithm. The bound rises to the log evidence
+        with P.
+    Returns:
+      An `Estimator`; each of its S terms uses P draws.
+    Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
+    """
+    _check_particles(num_particles)
+
+    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        total = num_samples * num_particles
+        log_w = pathwise(key, log_joint, guide, total).reshape(num_samples, num_particles)
+        return _log_mean(log_w)
+
+    return estimator
+
+
+def dreg(num_particles: int) -> Estimator:
+    """The `iwae` bound with the doubly reparameterised gradient, whose signal does not fade with P.
+
+    The guide must be a pytree and its draws differentiable.
+
+    Source: Tucker, Lawson, Gu and Maddison (2019), Doubly reparameterized gradient estimators.
+    """
+    _check_particles(num_particles)
+
+    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        shape, total = (num_samples, num_particles), num_samples * num_particles
+        draws = guide.sample(key, (total,))
+        frozen = _stop(guide)
+
+        def log_weights(z: Any) -> Array:
+            return _log_joints(log_joint, z, total) - _log_guides(frozen, z, total)
+
+        log_w = jax.lax.stop_gradient(log_weights(draws)).reshape(shape)
+        bound = _log_mean(log_w)
+        share = jnp.exp(log_w - _log_total(log_w)[:, None])
+        # the draws carry the share once and the term below once more: squared for the guide,
+        # but single for the parameters of the joint
+        slowed = jax.tree.map(lambda z: _scale_gradient(z, share.reshape(total)), draws)
+        live = log_weights(slowed).reshape(shape)
+        return bound + jnp.sum(share * (live - jax.lax.stop_gradient(live)), axis=1)
+
+    return estimator
+
+
+def vimco(num_particles: int) -> Estimator:
+    """The `iwae` bound with a score gradient, each particle measured against the others.
+
+    For discrete latents. The baseline of particle p puts the geometric mean of the other
+    weights in the place of its own.
+
+    Args:
+      num_particles: P, at least 2.
+    Source: Mnih and Rezende (2016), Variational inference for Monte Carlo objectives.
+    """
+    _check_particles(num_particles, least=2)
+
+    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        shape = (num_samples, num_particles)
+        log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples * num_particles)
+        log_w, log_q = log_w.reshape(shape), log_q.reshape(shape)
+        bound = _log_mean(log_w)
+        others = (jnp.sum(log_w, axis=1, keepdims=True) - log_w) / (num_particles - 1)
+        own = jnp.eye(num_particles, dtype=bool)[None]
+        replaced = jnp.where(own, others[:, :, None], log_w[:, None, :])
+        baseline = _log_mean(replaced)
+        return bound + jnp.sum(_score_term(bound[:, None] - baseline, log_q), axis=1)
+
+    return estimator
+
+
+def renyi(alpha: float, num_particles: int) -> Estimator:
+    """Variational Renyi bound log E[w^(1 - alpha)] / (1 - alpha) from P draws, pathwise.
+
+    alpha = 0 is `iwae`; alpha to 1 is the ELBO; alpha < 0 may exceed the log evidence. With
+    finite P the term is a biased estimate of the Renyi bound, and its gradient is unbiased for
+    the expectation of that term.
+
+    Raises:
+      ValueError: alpha = 1, where the formula has no value.
+    Source: Li and Turner (2016), Renyi divergence variational inference.
+    """
+    _check_particles(num_particles)
+    if alpha == 1:
+        raise ValueError("renyi has no value at alpha=1, which is the ELBO: use pathwise.")
+
+    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        total = num_samples * num_particles
+        log_w = pathwise(key, log_joint, guide, total).reshape(num_samples, num_particles)
+        return _log_mean((1 - alpha) * log_w) / (1 - alpha)
+
+    return estimator
+
+
+def _check_particles(num_particles: int, least: int = 1) -> None:
+    if not isinstance(num_particles, int) or num_particles < least:
+        raise ValueError(
+            f"num_particles must be an integer of at least {least}, got {num_particles!r}."
+        )
+
+
+def _log_total(log_w: Array) -> Array:
+    return logsumexp(log_w, axis=-1)
+
+
+def _log_mean(log_w: Array) -> Array:
+    return _log_total(log_w) - jnp.log(jnp.asarray(log_w.shape[-1], log_w.dtype))
+
+
+def _frozen_draws(
+    key: Array, log_joint: LogJoint, guide: Guide, num_samples: int
+) -> tuple[Array, Array]:
+    """(log weights, log guide densities) at draws that carry no gradient."""
+    draws = _stop(guide.sample(key, (num_samples,)))
+    log_q = _log_guides(guide, draws, num_samples)
+    return _log_joints(log_joint, draws, num_samples) - log_q, log_q
+
+
+def _score_term(signal: Array, log_q: Array) -> Array:
+    """Zero in value, signal * grad log q in gradient."""
+    return jax.lax.stop_gradient(signal) * (log_q - jax.lax.stop_gradient(log_q))
+
+
+def _scale_gradient(z: Array, factor: Array) -> Array:
+    if not is_floating(z):
+        return z
+    fixed = jax.lax.stop_gradient(z)
+    factor = factor.astype(z.dtype).reshape(-1, *(1,) * (z.ndim - 1))
+    return fixed + jnp.broadcast_to(factor, z.shape) * (z - fixed)
+
+
+def _stop(tree: G) -> G:
+    return jax.tree.map(lambda a: jax.lax.stop_gradient(jnp.asarray(a)), tree)
+
+
+def _log_joints(log_joint: LogJoint, draws: Any, num_samples: int) -> Array:
+    return _scalars(jax.vmap(log_joint)(draws), num_samples, "log_joint", "sum its terms")
+
+
+def _log_guides(guide: Guide, draws: Any, num_samples: int) -> Array:
+    values = jax.vmap(guide.log_prob)(draws)
+    return _scalars(values, num_samples, "guide.log_prob", "make its event one draw of all latents")
+
+
+def _scalars(values: Any, num_samples: int, name: str, advice: str) -> Array:
+    if jnp.shape(values) != (num_samples,):
+        raise ValueError(
+            f"{name} must return a scalar for one draw, got shape {jnp.shape(values)[1:]}; "
+            f"{advice}."
+        )
+    return as_float(values)[0]
