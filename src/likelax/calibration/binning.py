@@ -1,0 +1,399 @@
+"""Calibration bins: one weighted, mergeable statistic, and the measures that follow from it."""
+
+import math
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import betainc, erf
+from jax.typing import ArrayLike
+
+from likelax.model import pytree
+from likelax.numerics import as_float, divide
+
+_BLOCK = 256  # rows added in one running sum: keeps float32 totals right to about 1e-6
+
+
+@pytree
+class Bins:
+    """What N (confidence, outcome) pairs say about calibration, one row a bin.
+
+    Bin b holds the confidences in (edges[b], edges[b + 1]]; the first is closed below. The
+    statistics of two data sets over the same edges add (`merge`).
+
+    Attributes:
+      edges: (B + 1,) increasing; equal neighbours make an empty bin.
+      weight: (B,) sum of the weights.
+      squared_weight: (B,) sum of the squared weights.
+      confidence_total: (B,) sum of weight times confidence.
+      outcome_total: (B,) sum of weight times outcome.
+      brier_total: (B,) sum of weight times (confidence - outcome)^2.
+    """
+
+    edges: Array
+    weight: Array
+    squared_weight: Array
+    confidence_total: Array
+    outcome_total: Array
+    brier_total: Array
+
+    @property
+    def occupied(self) -> Array:
+        """(B,) True where a bin holds any weight."""
+        return self.weight > 0
+
+    @property
+    def confidence(self) -> Array:
+        """(B,) mean confidence; NaN in an empty bin."""
+        return divide(self.confidence_total, self.weight, jnp.nan)
+
+    @property
+    def accuracy(self) -> Array:
+        """(B,) mean outcome; NaN in an empty bin."""
+        return divide(self.outcome_total, self.weight, jnp.nan)
+
+    @property
+    def gap(self) -> Array:
+        """(B,) mean confidence minus mean outcome: positive is over-confident, 0 if empty."""
+        return divide(self.confidence_total - self.outcome_total, self.weight, 0.0)
+
+    @property
+    def fraction(self) -> Array:
+        """(B,) share of the weight; NaN where there are no data at all."""
+        return self.weight / jnp.sum(self.weight)
+
+    @property
+    def count(self) -> Array:
+        """(B,) effective number of rows, (sum w)^2 / sum w^2; 0 in an empty bin."""
+        return divide(self.weight**2, self.squared_weight, 0.0)
+
+    def merge(self, other: Self) -> Self:
+        """The bins of both data sets together.
+
+        Raises:
+          ValueError: if the edges differ.
+        """
+        same = self.edges.shape == other.edges.shape
+        if same and not any(isinstance(e, jax.core.Tracer) for e in (self.edges, other.edges)):
+            same = bool(np.array_equal(np.asarray(self.edges), np.asarray(other.edges)))
+        if not same:
+            raise ValueError(
+                f"merge: bins must share their edges, got {self.edges.shape} and "
+                f"{other.edges.shape} edges that differ; bin both data sets with the same `edges`"
+            )
+        return type(self)(
+            self.edges,
+            self.weight + other.weight,
+            self.squared_weight + other.squared_weight,
+            self.confidence_total + other.confidence_total,
+            self.outcome_total + other.outcome_total,
+            self.brier_total + other.brier_total,
+        )
+
+
+def bin_statistics(
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    edges: ArrayLike | None = None,
+    num_bins: int = 15,
+    weights: ArrayLike | None = None,
+) -> Bins:
+    """Sort predictions into bins of confidence.
+
+    A bin is (lo, hi], found by search on the edges, so confidences that tie share a bin; the
+    first bin is closed, so 0 and 1 both belong.
+
+    Args:
+      confidence: (N,) probabilities. A value outside the edges (a logit, say) or a NaN makes
+        the last bin NaN rather than vanish.
+      outcome: (N,) 0 or 1, booleans, or frequencies in between.
+      edges: (B + 1,) increasing; by default `num_bins` equal widths of [0, 1].
+      num_bins: B, where `edges` is not given.
+      weights: (N,) non-negative; 0 removes the row, NaN included. None is all ones.
+    Returns:
+      `Bins`. Differentiable in confidence, outcome and weights.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional, or num_bins < 1.
+
+    Examples:
+      >>> bins = bin_statistics(
+      ...     jnp.array([0.35, 0.6, 0.8, 0.9]), jnp.array([0, 1, 1, 0]), edges=[0, 0.5, 0.75, 1]
+      ... )
+      >>> for accuracy, confidence in zip(bins.accuracy, bins.confidence):
+      ...     print(f"{accuracy:.2f} {confidence:.2f}")
+      0.00 0.35
+      1.00 0.60
+      0.50 0.85
+      >>> round(float(ece(bins)), 4)
+      0.3625
+    """
+    confidence, outcome, weights = _rows(confidence, outcome, weights)
+    if edges is None:
+        if num_bins < 1:
+            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+        edges = np.linspace(0.0, 1.0, num_bins + 1)
+    edges = jnp.asarray(edges, confidence.dtype)
+    if edges.ndim != 1 or edges.shape[0] < 2:
+        raise ValueError(f"edges must have shape (B + 1,) with B >= 1, got {edges.shape}")
+    number = edges.shape[0] - 1
+
+    kept = weights != 0
+    confidence = jnp.where(kept, confidence, edges[0])
+    inside = (confidence >= edges[0]) & (confidence <= edges[-1])
+    outcome = jnp.where(kept, outcome, 0)
+    index = jnp.where(inside, _search(edges[1:-1], confidence), number - 1)
+    confidence = jnp.where(inside, confidence, jnp.nan)
+    moments = (jnp.ones_like(weights), weights, confidence, outcome, (confidence - outcome) ** 2)
+    rows = weights[:, None] * jnp.stack(moments, axis=1)
+    blocks = max(1, math.ceil(rows.shape[0] / _BLOCK))
+    block = jnp.arange(rows.shape[0]) // _BLOCK
+    totals = jax.ops.segment_sum(rows, block * number + index, blocks * number)
+    totals = jnp.sum(totals.reshape(blocks, number, len(moments)), axis=0)
+    return Bins(edges, *totals.T)
+
+
+def _rows(
+    confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
+) -> tuple[Array, Array, Array]:
+    """The three columns as floats of one shape (N,)."""
+    confidence, outcome, weights = as_float(
+        confidence, outcome, 1.0 if weights is None else weights
+    )
+    if confidence.ndim != 1:
+        raise ValueError(
+            f"confidence must have shape (N,), got {confidence.shape}; for a probability per "
+            "class use `top_label` or `classwise` first"
+        )
+    if weights.ndim == 0:
+        weights = jnp.broadcast_to(weights, confidence.shape)
+    for name, value in (("outcome", outcome), ("weights", weights)):
+        if value.shape != confidence.shape:
+            raise ValueError(
+                f"{name} must have the shape of confidence, {confidence.shape}, got {value.shape}"
+            )
+    return confidence, outcome, weights
+
+
+def _search(inner: Array, x: Array) -> Array:
+    """Number of inner edges strictly below x: the bin (lo, hi] that holds x."""
+    method = "compare_all" if inner.shape[0] <= 64 else "scan_unrolled"
+    return jnp.searchsorted(inner, x, side="left", method=method)
+
+
+def quantile_edges(
+    confidence: ArrayLike, num_bins: int, *, weights: ArrayLike | None = None
+) -> Array:
+    """Edges of [0, 1] that give bins of nearly equal weight and never split ties.
+
+    Inner edge b is the smallest confidence at which the cumulative weight reaches b / B.
+    Where one value holds more than 1 / B of the weight, edges coincide and bins stay empty.
+
+    Args:
+      confidence: (N,) in [0, 1].
+      num_bins: B.
+      weights: (N,) non-negative; 0 removes the row.
+    Returns:
+      (B + 1,) edges, the outer two 0 and 1.
+
+    Examples:
+      >>> print(quantile_edges(jnp.array([0.2, 0.2, 0.2, 0.7]), 2))
+      [0.  0.2 1. ]
+    """
+    confidence, _, weights = _rows(confidence, confidence, weights)
+    confidence = jnp.where(weights == 0, jnp.inf, confidence)
+    order = jnp.argsort(confidence)
+    cumulative = jnp.cumsum(weights[order])
+    levels = jnp.arange(1, num_bins, dtype=confidence.dtype) / num_bins
+    # a level that is met exactly must not slip to the next row by a rounding error
+    slack = 1 - 4 * jnp.finfo(confidence.dtype).eps
+    at = jnp.searchsorted(cumulative, levels * cumulative[-1] * slack, side="left")
+    inner = jnp.clip(confidence[order][at], 0, 1)
+    ends = jnp.array([0.0, 1.0], confidence.dtype)
+    return jnp.concatenate([ends[:1], inner, ends[1:]])
+
+
+def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    """The winning class's probability, and whether that class was right.
+
+    Args:
+      probs: (N, C) probabilities. The first of several equal winners is taken.
+      labels: (N,) integers.
+    Returns:
+      (confidence, correct), each (N,), for `bin_statistics`.
+
+    Examples:
+      >>> print(top_label(jnp.array([[0.2, 0.8]]), jnp.array([0]))[1])
+      [0.]
+    """
+    (probs,) = as_float(probs)
+    labels = _labels(probs, labels)
+    correct = jnp.argmax(probs, axis=-1) == labels
+    return jnp.max(probs, axis=-1), correct.astype(probs.dtype)
+
+
+def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    """Each class against the rest.
+
+    Args:
+      probs: (N, C) probabilities.
+      labels: (N,) integers.
+    Returns:
+      (confidence, outcome), each (C, N): map `bin_statistics` over the first axis, and take
+      the mean of the C errors for the classwise ECE.
+
+    Examples:
+      >>> c, y = classwise(jnp.array([[0.2, 0.8]]), jnp.array([1]))
+      >>> print(jax.vmap(lambda c, y: ece(bin_statistics(c, y)))(c, y).round(3))
+      [0.2 0.2]
+    """
+    (probs,) = as_float(probs)
+    labels = _labels(probs, labels)
+    outcome = jnp.arange(probs.shape[-1])[:, None] == labels[None, :]
+    return probs.T, outcome.astype(probs.dtype)
+
+
+def _labels(probs: Array, labels: ArrayLike) -> Array:
+    labels = jnp.asarray(labels)
+    if probs.ndim != 2 or labels.shape != probs.shape[:1]:
+        raise ValueError(
+            f"probs must have shape (N, C) and labels (N,), got {probs.shape} and {labels.shape}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
+    return labels
+
+
+def ece(bins: Bins) -> Array:
+    """Expected calibration error (L1): sum_b fraction[b] |confidence[b] - accuracy[b]|.
+
+    It is biased upwards in small samples: see `debiased_ece`. Empty bins do not count; with no
+    data at all it is NaN.
+    Source: Guo et al. (2017), On calibration of modern neural networks.
+
+    Examples:
+      >>> float(ece(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
+      0.25
+    """
+    return jnp.sum(bins.fraction * jnp.abs(bins.gap))
+
+
+def rms_error(bins: Bins) -> Array:
+    """Root mean square calibration error (L2): sqrt sum_b fraction[b] gap[b]^2.
+
+    The gradient where every gap is zero is zero.
+
+    Examples:
+      >>> float(rms_error(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
+      0.25
+    """
+    square = jnp.sum(bins.fraction * bins.gap**2)
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+def max_error(bins: Bins) -> Array:
+    """Largest gap of any occupied bin: max_b |confidence[b] - accuracy[b]|; NaN without data.
+
+    Examples:
+      >>> float(max_error(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
+      0.25
+    """
+    gap = jnp.max(jnp.abs(bins.gap))
+    return jnp.where(jnp.sum(bins.weight) == 0, jnp.nan, gap)
+
+
+def bias(bins: Bins) -> Array:
+    """Signed error: mean confidence minus mean outcome. Positive is over-confident.
+
+    Examples:
+      >>> float(bias(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
+      0.25
+    """
+    return jnp.sum(bins.confidence_total - bins.outcome_total) / jnp.sum(bins.weight)
+
+
+def _gap_variance(bins: Bins) -> Array:
+    """Unbiased variance of each bin's gap, from its residuals; 0 in a bin of one row."""
+    spread = divide(bins.brier_total, bins.weight, 0.0) - bins.gap**2
+    return divide(jnp.maximum(spread, 0), jnp.maximum(bins.count - 1, 0), 0.0)
+
+
+def debiased_squared_error(bins: Bins) -> Array:
+    """Squared L2 error less what sampling noise adds to it; it may be negative.
+
+    sum_b fraction[b] (gap[b]^2 - var[b] / (count[b] - 1)), with var the variance of
+    confidence - outcome in the bin: unbiased also where confidences differ inside a bin.
+
+    Source: Kumar, Liang, Ma (2019), Verified uncertainty calibration, definition 4, which is
+    the case of one confidence a bin.
+
+    Examples:
+      >>> float(debiased_squared_error(bin_statistics(jnp.array([0.5, 0.5]), jnp.array([1, 0]))))
+      -0.25
+    """
+    return jnp.sum(bins.fraction * (bins.gap**2 - _gap_variance(bins)))
+
+
+def debiased_ece(bins: Bins) -> Array:
+    """ECE less the upward bias that noise gives to an absolute value; it may be negative.
+
+    A bin's gap g is seen with a normal error of standard deviation s, so |g| is expected to be
+    s sqrt(2/pi) exp(-g^2 / 2s^2) + g erf(g / s sqrt 2); the excess over |g| is taken off.
+
+    Source: Kumar, Liang, Ma (2019), section 4, with the expectation in closed form.
+
+    Examples:
+      >>> bins = bin_statistics(jnp.array([0.5, 0.5, 0.5]), jnp.array([1, 0, 1]))
+      >>> bool(debiased_ece(bins) < ece(bins))
+      True
+    """
+    size = jnp.abs(bins.gap)
+    variance = _gap_variance(bins)
+    sd = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+    ratio = size / sd
+    folded = sd * math.sqrt(2 / math.pi) * jnp.exp(-(ratio**2) / 2) + size * erf(
+        ratio / math.sqrt(2)
+    )
+    excess = jnp.where(variance > 0, folded - size, 0)
+    return jnp.sum(bins.fraction * (size - excess))
+
+
+def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
+    """Exact interval for each bin's true frequency, from its effective count.
+
+    The bounds are Beta quantiles, found by bisection on the regularised incomplete beta
+    function; with weights the count is the effective one and the interval approximate.
+
+    Args:
+      bins: `Bins` of outcomes 0 and 1.
+      mass: least probability that the interval covers the frequency.
+    Returns:
+      (lower, upper), each (B,); (0, 1) in an empty bin.
+    Source: Clopper, Pearson (1934), Biometrika 26.
+
+    Examples:
+      >>> bins = bin_statistics(jnp.full(4, 0.5), jnp.ones(4), num_bins=1)
+      >>> print([round(float(bound[0]), 4) for bound in clopper_pearson(bins)])
+      [0.3976, 1.0]
+    """
+    count = bins.count
+    hits = count * divide(bins.outcome_total, bins.weight, 0.0)
+    misses = count - hits
+    tail = (1 - mass) / 2
+
+    def quantile(a: Array, b: Array, level: float) -> Array:
+        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bounds
+            middle = (low + high) / 2
+            below = betainc(a, b, middle) < level
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        start = (jnp.zeros_like(a), jnp.ones_like(a))
+        low, high = jax.lax.fori_loop(0, 50, halve, start)
+        return (low + high) / 2
+
+    lower = quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
+    upper = quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
+    return jnp.where(hits > 0, lower, 0), jnp.where(misses > 0, upper, 1)

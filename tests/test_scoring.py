@@ -1,0 +1,163 @@
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from likelax import scoring
+
+PROBS = np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.6, 0.1, 0.3]], np.float32)
+LABELS = np.array([1, 1, 2])
+
+
+def test_log_and_brier_by_hand():
+    chex.assert_trees_all_close(
+        scoring.log_score(PROBS, LABELS), -np.log([0.5, 1.0, 0.3]).astype(np.float32), rtol=1e-6
+    )
+    want = [0.2**2 + 0.5**2 + 0.3**2, 0.0, 0.6**2 + 0.1**2 + 0.7**2]
+    chex.assert_trees_all_close(
+        scoring.brier_score(PROBS, LABELS), np.asarray(want, np.float32), rtol=1e-6
+    )
+
+
+def test_binary_rules_are_those_of_two_classes():
+    p = jnp.array([0.0, 0.3, 1.0, 0.8])
+    y = jnp.array([0, 1, 1, 0])
+    both = jnp.stack([1 - p, p], axis=-1)
+    chex.assert_trees_all_close(
+        scoring.binary_log_score(p, y), scoring.log_score(both, y), rtol=1e-6
+    )
+    chex.assert_trees_all_close(
+        2 * scoring.binary_brier_score(p, y), scoring.brier_score(both, y), rtol=1e-6
+    )
+
+
+def test_an_impossible_outcome_scores_inf_with_a_finite_gradient():
+    value, grad = jax.value_and_grad(lambda p: scoring.log_score(p, jnp.array(0)))(
+        jnp.array([0.0, 1.0])
+    )
+    assert value == jnp.inf
+    assert np.isfinite(grad).all()
+    grad = jax.grad(lambda p: scoring.binary_log_score(p, 0.0))(0.0)
+    assert np.isfinite(grad)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [scoring.log_score, scoring.brier_score, scoring.ranked_probability_score],
+)
+def test_rules_for_classes_are_proper(rule):
+    truth = jnp.array([0.2, 0.5, 0.3])
+
+    def expected(p):
+        return jnp.sum(truth * rule(jnp.broadcast_to(p, (3, 3)), jnp.arange(3)))
+
+    best = expected(truth)
+    for other in ([0.3, 0.4, 0.3], [0.2, 0.45, 0.35], [1 / 3, 1 / 3, 1 / 3]):
+        assert best < expected(jnp.array(other, jnp.float32))
+
+
+def test_labels_outside_the_classes_give_nan_and_floats_are_refused():
+    for rule in (scoring.log_score, scoring.brier_score, scoring.ranked_probability_score):
+        assert np.isnan(rule(PROBS, np.array([-1, 3, 0]))).tolist() == [True, True, False]
+        with pytest.raises(TypeError, match="labels must be integers"):
+            rule(PROBS, np.array([0.0, 1.0, 2.0], np.float32))
+        with pytest.raises(ValueError, match=r"probs must have shape \(\.\.\., C\)"):
+            rule(PROBS, np.array([0, 1]))
+
+
+def test_logits_equal_probabilities():
+    logits = jnp.log(jnp.asarray(PROBS[[0, 2]])) + 7.0
+    chex.assert_trees_all_close(
+        scoring.log_score_from_logits(logits, LABELS[[0, 2]]),
+        scoring.log_score(PROBS[[0, 2]], LABELS[[0, 2]]),
+        rtol=1e-5,
+    )
+
+
+def test_ranked_probability_score_is_the_crps_of_the_classes():
+    # independent: CRPS as an integral of the squared difference of distribution functions
+    for p, y in zip(PROBS, LABELS, strict=True):
+        grid = np.arange(-0.5, 3.0, 0.01)
+        cdf = (p[None] * (np.arange(3)[None] <= grid[:, None])).sum(1)
+        want = np.sum((cdf - (grid >= y)) ** 2) * 0.01
+        got = scoring.ranked_probability_score(p, y)
+        assert got == pytest.approx(want, abs=0.02)  # width of one grid cell a step
+
+
+@pytest.mark.parametrize("loc,scale,x", [(0.0, 1.0, 0.3), (2.0, 0.5, -1.0), (1.0, 3.0, 9.0)])
+def test_crps_normal_is_its_integral(loc, scale, x):
+    want = sum(
+        integrate.quad(lambda t: (stats.norm.cdf(t, loc, scale) - (t >= x)) ** 2, a, b)[0]
+        for a, b in itertools.pairwise([loc - 40 * scale, x, loc + 40 * scale])
+    )
+    assert scoring.crps_normal(loc, scale, x) == pytest.approx(want, rel=2e-5)
+
+
+def test_crps_normal_of_a_point_forecast_is_the_distance():
+    value, grad = jax.value_and_grad(scoring.crps_normal, argnums=(0, 1))(1.0, 0.0, 3.0)
+    assert value == 2.0
+    assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4, 3.0, 60.0])
+@pytest.mark.parametrize("x", [0, 2, 50])
+def test_crps_poisson_is_its_sum(rate, x):
+    grid = np.arange(400)
+    want = np.sum((stats.poisson.cdf(grid, rate) - (grid >= x)) ** 2)
+    assert scoring.crps_poisson(rate, x) == pytest.approx(want, rel=1e-4, abs=1e-5)
+    assert np.isfinite(jax.grad(scoring.crps_poisson)(jnp.float32(rate), x))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])  # a large offset must not cost digits
+def test_ensemble_crps_is_all_pairs(shift):
+    rng = np.random.default_rng(0)
+    draws, x = rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    draws, x = draws + np.float32(shift), x + np.float32(shift)
+    near = np.abs(draws.astype(float) - x).mean(0)
+    pairs = np.abs(draws.astype(float)[:, None] - draws[None]).sum((0, 1))
+    got = scoring.crps_ensemble(draws, x)
+    np.testing.assert_allclose(got, near - pairs / (2 * 7 * 6), rtol=1e-4, atol=1e-6)
+    got = scoring.crps_ensemble(draws, x, fair=False)
+    np.testing.assert_allclose(got, near - pairs / (2 * 49), rtol=1e-4, atol=1e-6)
+
+
+def test_energy_score_of_one_dimension_is_the_crps():
+    rng = np.random.default_rng(1)
+    draws, x = rng.normal(size=(9, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    for fair in (True, False):
+        np.testing.assert_allclose(
+            scoring.energy_score(draws[..., None], x[..., None], fair=fair),
+            scoring.crps_ensemble(draws, x, fair=fair),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    grad = jax.grad(scoring.energy_score)(jnp.zeros((3, 2)), jnp.zeros(2))
+    assert (grad == 0).all()
+
+
+def test_a_fair_score_is_unbiased():
+    # the mean over ensembles of two equals the score of the distribution they come from
+    rng = np.random.default_rng(2)
+    draws = rng.normal(size=(2, 40000)).astype(np.float32)
+    scores = scoring.crps_ensemble(draws, np.full(40000, 0.5, np.float32))
+    error = float(scores.std()) / 200
+    assert abs(float(scores.mean()) - float(scoring.crps_normal(0.0, 1.0, 0.5))) < 4 * error
+
+
+def test_interval_and_dawid_sebastiani_by_hand():
+    got = scoring.interval_score(0.0, 1.0, jnp.array([0.5, 2.0, -1.0]), mass=0.5)
+    assert got.tolist() == [1.0, 5.0, 5.0]
+    assert scoring.dawid_sebastiani_score(1.0, 2.0, 5.0) == pytest.approx(4 + 2 * np.log(2))
+    with pytest.raises(ValueError, match="mass must lie in"):
+        scoring.interval_score(0.0, 1.0, 0.5, mass=1.0)
+
+
+def test_draws_of_the_wrong_shape_are_named():
+    with pytest.raises(ValueError, match="draws must have shape"):
+        scoring.crps_ensemble(np.zeros((5, 2), np.float32), np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="at least two draws"):
+        scoring.crps_ensemble(np.zeros((1, 3), np.float32), np.zeros(3, np.float32))
