@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, simplex
 from likelax.data import Labelled
 from likelax.families.base import Prior, match_weights
 from likelax.families.statistics import CategoryCounts
@@ -133,7 +134,7 @@ class Mixture:
        [0.5    0.5   ]]
     """
 
-    weights: Array
+    weights: Array = constrained(simplex)
     components: Any
 
     @property

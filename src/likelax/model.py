@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self, TypeVar, dataclass_transform, runtime_ch
 import jax
 from jax import Array
 
+from likelax.constraints import constrained
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,7 @@ def static(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+@dataclass_transform(frozen_default=True, field_specifiers=(static, constrained, dataclasses.field))
 def pytree(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass that is a JAX pytree: fields are leaves, `static` ones are not.
 

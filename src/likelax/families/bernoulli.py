@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
+from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, inside
 from likelax.families.statistics import BinaryCounts
 from likelax.model import pytree
@@ -30,7 +31,7 @@ class Bernoulli(Family[BinaryCounts]):
       0.7143
     """
 
-    probs: Array
+    probs: Array = constrained(unit_interval)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of 0 and 1, integers of shape `shape`."""

@@ -10,6 +10,7 @@ from jax.scipy.special import betaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Prior, inside
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.statistics import BinaryCounts
@@ -32,8 +33,8 @@ class Beta(Prior):
       9.0 5.0 0.642857
     """
 
-    alpha: Array
-    beta: Array
+    alpha: Array = constrained(positive)
+    beta: Array = constrained(positive)
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Log density at a probability, nats; -inf off [0, 1], +inf at an end with a pole."""

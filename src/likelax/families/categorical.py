@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
+from likelax.constraints import constrained, simplex
 from likelax.families.base import Family
 from likelax.families.statistics import CategoryCounts
 from likelax.model import pytree
@@ -28,7 +29,7 @@ class Categorical(Family[CategoryCounts]):
       [0.2 0.8 0. ]
     """
 
-    probs: Array
+    probs: Array = constrained(simplex)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""

@@ -10,6 +10,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Prior
 from likelax.families.categorical import Categorical
 from likelax.families.statistics import CategoryCounts
@@ -35,7 +36,7 @@ class Dirichlet(Prior):
       [0.6 0.2 0.2]
     """
 
-    concentration: Array
+    concentration: Array = constrained(positive)
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Log density at probabilities (..., C), nats, on the simplex (not checked to sum to one)."""

@@ -10,6 +10,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Prior, inside
 from likelax.families.poisson import Poisson
 from likelax.families.statistics import EventCounts
@@ -32,8 +33,8 @@ class Gamma(Prior):
       3.0 6.0 0.5
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Log density at a rate, nats; -inf below zero."""

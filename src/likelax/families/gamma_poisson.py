@@ -8,6 +8,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Distribution, inside, whole
 from likelax.model import pytree
 
@@ -27,8 +28,8 @@ class GammaPoisson(Distribution):
       [0.5  0.25]
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""

@@ -10,6 +10,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, scale_tril
 from likelax.data import Masked
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
@@ -41,7 +42,7 @@ class MvNormal(Family[Moments]):
     event_ndim: ClassVar[int] = 1
 
     loc: Array
-    scale_tril: Array
+    scale_tril: Array = constrained(scale_tril)
 
     @classmethod
     def from_covariance(cls, loc: ArrayLike, covariance: ArrayLike) -> Self:

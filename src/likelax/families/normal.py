@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Family
 from likelax.families.statistics import Moments
 from likelax.families.student_t import StudentT
@@ -33,7 +34,7 @@ class Normal(Family[Moments]):
     """
 
     loc: Array
-    scale: Array
+    scale: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""

@@ -9,6 +9,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Prior
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.families.statistics import Moments
@@ -37,9 +38,9 @@ class NormalInverseGamma(Prior):
     """
 
     loc: Array
-    kappa: Array
-    alpha: Array
-    beta: Array
+    kappa: Array = constrained(positive)
+    alpha: Array = constrained(positive)
+    beta: Array = constrained(positive)
 
     def _floats(self) -> list[Array]:
         return numerics.as_float(self.loc, self.kappa, self.alpha, self.beta)

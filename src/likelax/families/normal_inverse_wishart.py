@@ -10,6 +10,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import multigammaln
 
 from likelax import numerics
+from likelax.constraints import constrained, positive, positive_definite
 from likelax.families.base import Prior
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
@@ -43,9 +44,9 @@ class NormalInverseWishart(Prior):
     """
 
     loc: Array
-    kappa: Array
-    dof: Array
-    scale: Array
+    kappa: Array = constrained(positive)
+    dof: Array = constrained(positive)
+    scale: Array = constrained(positive_definite)
 
     def _floats(self) -> list[Array]:
         return numerics.as_float(self.loc, self.kappa, self.dof, self.scale)

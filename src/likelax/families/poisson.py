@@ -9,6 +9,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from likelax import numerics
+from likelax.constraints import constrained, positive
 from likelax.families.base import Family, inside, whole
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.families.statistics import EventCounts
@@ -29,7 +30,7 @@ class Poisson(Family[EventCounts]):
       [  0. -inf]
     """
 
-    rate: Array
+    rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""

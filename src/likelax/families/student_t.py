@@ -11,6 +11,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln
 
 from likelax import numerics
+from likelax.constraints import constrained, positive, scale_tril
 from likelax.families.base import Distribution
 from likelax.model import pytree
 
@@ -40,9 +41,9 @@ class StudentT(Distribution):
       -1.1447
     """
 
-    dof: Array
+    dof: Array = constrained(positive)
     loc: Array
-    scale: Array
+    scale: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
@@ -72,9 +73,9 @@ class MvStudentT(Distribution):
 
     event_ndim: ClassVar[int] = 1
 
-    dof: Array
+    dof: Array = constrained(positive)
     loc: Array
-    scale_tril: Array
+    scale_tril: Array = constrained(scale_tril)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, D)."""

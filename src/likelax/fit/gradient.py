@@ -36,7 +36,7 @@ def gradient(
     prior: Any = None,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
-    tol: float = 1e-6,
+    tol: float = 1e-7,
     window: int = 50,
 ) -> Fit:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
@@ -84,7 +84,7 @@ def maximize(
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
-    tol: float = 1e-6,
+    tol: float = 1e-7,
     window: int = 50,
 ) -> Fit:
     """Gradient ascent on an exact objective; options and result as in `gradient`.
@@ -324,7 +324,7 @@ def _run(
     )
     ended = jnp.where(state.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
     failed = jnp.where(state.step == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
-    status = jnp.where(state.finite, ended, failed)
+    status = jnp.where(state.finite, ended, failed).astype(int)
     value = jnp.where(state.step == 0, state.trace[0], state.best_value)
     trace = jnp.where(jnp.arange(max_steps + 1) < state.step, state.trace, value)
     return Fit(rebuild(state.best), trace, state.step, status)
