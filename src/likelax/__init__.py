@@ -1,6 +1,6 @@
 """Classical probabilistic models in JAX: exact, compiled, differentiable."""
 
-from likelax import data, families, fit, mixture, numerics
+from likelax import data, families, fit, hmm, mixture, numerics
 from likelax.data import Labelled, Masked, Sequences
 from likelax.families import (
     Bernoulli,
@@ -18,5 +18,6 @@ from likelax.families import (
     StudentT,
 )
 from likelax.families.statistics import add, scale
+from likelax.hmm.model import HMM, HMMPrior
 from likelax.mixture import Mixture, MixturePrior
 from likelax.product import Independent, Product

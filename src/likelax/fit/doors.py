@@ -41,8 +41,10 @@ def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
 
 
 def _check_values(name: str, x: Any, path: str) -> None:
-    if isinstance(x, Labelled | Sequences):
+    if isinstance(x, Labelled):
         return _check_values(name, x.values, path)
+    if isinstance(x, Sequences):
+        return _check_values(name, x.values if x.lengths is None else _unpadded(x), path)
     if isinstance(x, dict):
         for key, value in x.items():
             _check_values(name, value, f"{path}[{key!r}]")
@@ -75,6 +77,22 @@ def _check_array(name: str, values: Any, observed: Any, path: str) -> None:
             f"{name}: {path} holds NaN, first at index {_first(wrong)}; "
             "declare missing entries with Masked.from_nan(x), or remove them"
         )
+
+
+def _unpadded(x: Sequences) -> Any:
+    """The values with whatever stands at padded steps put out of sight."""
+    if not _concrete(x.lengths):
+        return x.values
+    lengths = np.asarray(x.lengths)
+
+    def blank(leaf: Any) -> Any:
+        if not _concrete(leaf):
+            return leaf
+        array = np.asarray(leaf)
+        padded = np.arange(array.shape[lengths.ndim]) >= lengths[..., None]
+        return np.where(padded.reshape(padded.shape + (1,) * (array.ndim - padded.ndim)), 1, array)
+
+    return jax.tree.map(blank, x.values)
 
 
 def _labels(x: Any) -> Array | None:
