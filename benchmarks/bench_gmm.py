@@ -1,0 +1,176 @@
+"""Gaussian mixtures by EM: the same number of steps from the same start, against peers.
+
+Contenders get the same float32 data, start and number of steps. The check is the mean log
+likelihood of the fitted parameters, computed for all of them by one NumPy function in float64.
+
+    python benchmarks/bench_gmm.py           the three rows of the README, some minutes
+    python benchmarks/bench_gmm.py --quick   small sizes, seconds
+    python benchmarks/bench_gmm.py --ours    without the peers
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+
+from likelax import fit
+from likelax.families import MvNormal
+from likelax.mixture import Mixture
+
+STEPS = 10
+FULL = [(200_000, 16, 32), (100_000, 50, 10), (1_000_000, 2, 5)]
+QUICK = [(10_000, 16, 32), (5_000, 50, 10), (50_000, 2, 5)]
+
+
+class Problem(NamedTuple):
+    """Data (N, D) and the start: weights (K,), means (K, D), variances times the identity."""
+
+    x: np.ndarray
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+def problem(num_rows: int, num_dims: int, num_components: int) -> Problem:
+    """Overlapping blobs with correlated, unequal covariances; the start is wide."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(num_components, num_dims)) * 3
+    tilt = rng.normal(size=(num_components, num_dims, num_dims)) / np.sqrt(num_dims)
+    roots = np.eye(num_dims) + 0.5 * tilt
+    labels = rng.integers(num_components, size=num_rows)
+    noise = rng.normal(size=(num_rows, num_dims))
+    x = np.empty((num_rows, num_dims))
+    for k in range(num_components):
+        mine = labels == k
+        x[mine] = centers[k] + noise[mine] @ roots[k].T
+    means = centers + rng.normal(size=centers.shape)
+    weights = np.full(num_components, 1 / num_components)
+    # wide enough that no component starts with fewer rows than dimensions, which stops the peers
+    covariances = np.broadcast_to(4 * np.eye(num_dims), roots.shape)
+    return Problem(*(a.astype(np.float32) for a in (x, weights, means, covariances)))
+
+
+def likelax(p: Problem) -> Callable[[], Any]:
+    components = MvNormal(jnp.asarray(p.means), jnp.sqrt(jnp.asarray(p.covariances)))
+    start = Mixture(jnp.asarray(p.weights), components)
+    x = jnp.asarray(p.x)
+
+    def work() -> Any:
+        found = fit.em(start, x, tol=0.0, max_steps=STEPS)
+        tril = found.model.components.scale_tril
+        return found.model.weights, found.model.components.loc, tril @ jnp.swapaxes(tril, -1, -2)
+
+    return work
+
+
+def scikit_learn(p: Problem) -> Callable[[], Any]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+
+    def work() -> Any:
+        model = GaussianMixture(
+            len(p.weights),
+            weights_init=p.weights / p.weights.sum(),
+            means_init=p.means,
+            precisions_init=np.linalg.inv(p.covariances),
+            tol=0.0,
+            reg_covar=0.0,
+            max_iter=STEPS,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(p.x)
+        return model.weights_, model.means_, model.covariances_
+
+    return work
+
+
+def gmmx(p: Problem) -> Callable[[], Any]:
+    from gmmx import EMFitter, GaussianMixtureModelJax
+
+    start = GaussianMixtureModelJax.from_squeezed(
+        *(jnp.asarray(a) for a in (p.means, p.covariances, p.weights))
+    )
+    x = jnp.asarray(p.x)
+    fitter = EMFitter(max_iter=STEPS, tol=-1.0, reg_covar=0.0)
+
+    def work() -> Any:
+        model = fitter.fit(x, start).gmm
+        return (
+            model.weights[0, :, 0, 0],
+            model.means[0, :, :, 0],
+            model.covariances.values[0],
+        )
+
+    return work
+
+
+def mean_log_likelihood(p: Problem, answer: Any, num_rows: int = 20_000) -> np.ndarray:
+    """Mean log density of the first rows under the fitted parameters, NumPy, float64."""
+    weights, means, covariances = (np.asarray(a, np.float64) for a in answer)
+    x = p.x[:num_rows].astype(np.float64)
+    terms = []
+    for weight, mean, covariance in zip(weights, means, covariances, strict=True):
+        tril = np.linalg.cholesky(covariance)
+        white = np.linalg.solve(tril, (x - mean).T)
+        log_norm = np.sum(np.log(np.diag(tril))) + x.shape[1] * np.log(2 * np.pi) / 2
+        terms.append(np.log(weight) - np.sum(white**2, axis=0) / 2 - log_norm)
+    return np.mean(np.logaddexp.reduce(terms, axis=0))
+
+
+def rate(work: Callable[[], Any], amount: float, repeats: int = 5) -> float:
+    """The best rate of `work` in G/s, after one call that compiles."""
+    jax.block_until_ready(work())
+    best = np.inf
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(work())
+        best = min(best, time.perf_counter() - began)
+    return amount / best / 1e9
+
+
+def limits() -> tuple[float, float]:
+    """(float32 matrix product in GFLOP/s, exp in G/s) of this machine in this run."""
+    a = jnp.ones((2048, 2048))
+    product = jax.jit(lambda a: a @ a)
+    e = jnp.linspace(-9, 0, 1_000_000)
+    exp = jax.jit(jnp.exp)
+    return rate(lambda: product(a), 2 * 2048**3), rate(lambda: exp(e), e.size)
+
+
+def main() -> None:
+    """Run the rows asked for and print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--ours", action="store_true", help="without the peers")
+    parser.add_argument("--row", type=int, help="one row only, from 0")
+    options = parser.parse_args()
+    timing.print_setting("scikit-learn", "gmmx")
+    product, exp = limits()
+    print(f"float32 matrix product {product:.0f} GFLOP/s, exp {exp:.1f} G/s")
+    rows = QUICK if options.quick else FULL
+    for num_rows, num_dims, num_components in rows if options.row is None else [rows[options.row]]:
+        p = problem(num_rows, num_dims, num_components)
+        peers = {} if options.ours else {"scikit-learn": scikit_learn(p), "gmmx": gmmx(p)}
+        name = f"GMM full, {STEPS} steps, N{num_rows} D{num_dims} K{num_components}"
+        check = lambda answer, p=p: mean_log_likelihood(p, answer)
+        ours = timing.compare(name, likelax(p), peers, check=check, repeats=5)[0]
+        # an E and an M step by their definition: K products of N x D x D each, 2 flops a term
+        needed = (2 * STEPS + 1) * 2 * num_rows * num_components * num_dims**2 / 1e9
+        floor = (STEPS + 1) * (num_rows * num_components / exp / 1e9 + 4 * p.x.size / 36e9)
+        print(
+            f"  {needed / ours.median_ms * 1e3 / product:.0%} of the matrix-product rate "
+            f"({needed:.0f} GFLOP by definition); {ours.median_ms / 1e3 / floor:.1f}x one pass of "
+            "exp and memory a step"
+        )
+
+
+if __name__ == "__main__":
+    main()
