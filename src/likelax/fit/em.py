@@ -1,6 +1,7 @@
 """Expectation maximisation for any model that answers the four verbs."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +15,8 @@ from likelax.fit.result import Fit, Status
 
 
 class _State(NamedTuple):
+    candidate: Any
     model: Any
-    stats: Any
     objective: Array
     step: Array
     status: Array
@@ -157,61 +158,63 @@ def _em(
         stats, log_prob = e_step(model, x, weights, chunk_size)
         return stats, log_prob if prior is None else log_prob + model.log_prior(prior)
 
-    model = _settle(model, lambda m: m.m_step(evaluate(m)[0], prior))
-    stats, objective = evaluate(model)
-    eps = jnp.finfo(objective.dtype).eps
+    def update(model: Any) -> tuple[Any, Array]:
+        stats, objective = evaluate(model)
+        return model.m_step(stats, prior), objective
+
+    model, dtype = _settle(model, update)
+    eps = jnp.finfo(dtype).eps
     if tol is None:
         tol = 1e-10 if eps < 1e-10 else 1e-6
     size = _total_weight(model, x, weights)
 
-    def running(s: _State) -> Array:
-        return s.status == _RUNNING
-
     def step(s: _State) -> _State:
-        new = s.model.m_step(s.stats, prior)
-        stats, objective = evaluate(new)
+        # one E step and one M step stand in the loop, so that each is compiled once: the
+        # candidate is judged here, and the next one made from the same statistics
+        following, objective = update(s.candidate)
+        first = s.step == 0
         rise = objective - s.objective
         reach = jnp.maximum(jnp.abs(s.objective), size)
-        collapsed = ~jnp.isfinite(objective)
+        status = jnp.where(s.step >= max_steps, Status.MAX_STEPS, _RUNNING)
+        status = jnp.where(~first & (rise <= tol * reach), Status.CONVERGED, status)
         # a fall within rounding of the sum counts as standing still
-        fell = rise < -(tol + 64 * eps) * reach
-        done = rise <= tol * reach
-        count = s.step + 1
-        status = jnp.where(count >= max_steps, Status.MAX_STEPS, _RUNNING)
-        status = jnp.where(done, Status.CONVERGED, status)
+        fell = ~first & (rise < -(tol + 64 * eps) * reach)
         status = jnp.where(fell, Status.DECREASED, status)
-        status = jnp.where(collapsed, Status.COLLAPSED, status)
-        better = ~collapsed & (rise >= 0)
-        kept_model, kept_stats, kept = jax.tree.map(
-            lambda a, b: jnp.where(better, a, b),
-            (new, stats, objective),
-            (s.model, s.stats, s.objective),
+        failed = jnp.where(first, Status.NON_FINITE, Status.COLLAPSED)
+        status = jnp.where(jnp.isfinite(objective), status, failed)
+        better = first | (jnp.isfinite(objective) & (rise >= 0))
+        model, objective = jax.tree.map(
+            lambda new, old: jnp.where(better, new, old),
+            (s.candidate, objective),
+            (s.model, s.objective),
         )
-        trace = jnp.where(jnp.arange(max_steps + 1) >= count, kept, s.trace)
-        return _State(kept_model, kept_stats, kept, count, status, trace)
+        trace = jnp.where(jnp.arange(max_steps + 1) >= s.step, objective, s.trace)
+        return _State(following, model, objective, s.step + 1, status, trace)
 
-    start_status = jnp.where(jnp.isfinite(objective), _RUNNING, Status.NON_FINITE)
-    if max_steps == 0:
-        start_status = jnp.where(start_status == _RUNNING, Status.MAX_STEPS, start_status)
-    state = _State(
-        model,
-        stats,
-        objective,
-        jnp.zeros((), int),
-        start_status,
-        jnp.full(max_steps + 1, objective),
+    start = _State(
+        candidate=model,
+        model=model,
+        objective=jnp.full((), -jnp.inf, dtype),
+        step=jnp.zeros((), int),
+        status=jnp.full((), _RUNNING),
+        trace=jnp.full(max_steps + 1, -jnp.inf, dtype),
     )
-    end = jax.lax.while_loop(running, step, state)
-    return Fit(end.model, end.trace, end.step, end.status)
+    end = jax.lax.while_loop(lambda s: s.status == _RUNNING, step, start)
+    return Fit(end.model, end.trace, end.step - 1, end.status)
 
 
-def _settle(model: Any, update: Any) -> Any:
-    """The model with its leaves of the dtype and shape that an update gives them.
+def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any, Any]:
+    """The model with its leaves of the dtype and shape that an update gives them, and the
+    objective's dtype.
 
     Python numbers and integers become floats, so that the loop's types stand still.
     """
-    want = jax.eval_shape(update, model)
-    return jax.tree.map(lambda leaf, w: jnp.broadcast_to(jnp.asarray(leaf, w.dtype), w.shape), model, want)
+    want, objective = jax.eval_shape(update, model)
+
+    def match(leaf: Any, w: jax.ShapeDtypeStruct) -> Array:
+        return jnp.broadcast_to(jnp.asarray(leaf, w.dtype), w.shape)
+
+    return jax.tree.map(match, model, want), objective.dtype
 
 
 def _total_weight(model: Any, x: Any, weights: Any) -> Array:
