@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hmm.test_inference import CASES, IDS, call, random_chain
-from reference import enumeration
 
 from likelax.hmm import decoding
+from reference import enumeration
+from reference.chains import CASES, IDS, call, random_chain
 
 
 @pytest.mark.parametrize(("zeros", "varying", "segmented", "padded"), CASES, ids=IDS)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.hmm.recursion import Chain, blank, chain, compensated_sum, last, stacked
+from likelax.hmm.chain import Chain, blank, chain, compensated_sum, last, stacked
 
 
 def viterbi(

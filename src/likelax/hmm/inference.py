@@ -14,26 +14,17 @@ path can produce makes log_prob -inf, has no posterior (all -inf, counts of zero
 posteriors of the others as they are.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm.recursion import (
-    Chain,
-    blank,
-    chain,
-    compensated_sum,
-    first,
-    last,
-    log_backward,
-    log_forward,
-    log_pairwise_step,
-    log_pairwise_sum,
-)
-from likelax.numerics import log_normalize, weighted_sum
+from likelax.hmm import certified
+from likelax.hmm.chain import Chain, blank, chain, first, total
+from likelax.hmm.logspace import forward
+from likelax.numerics import weighted_sum
 
 
 class Filtered(NamedTuple):
@@ -105,18 +96,17 @@ def log_partition(
 
 @jax.custom_jvp
 def _log_partition(c: Chain) -> Array:
-    (increment,) = blank(c, log_forward(c).increment, value=0)
-    return compensated_sum(increment)
+    return certified.log_prob(c)
 
 
 @_log_partition.defjvp
 def _log_partition_jvp(primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
     (c,), (dot,) = primals, tangents
-    post = _smooth(c)
-    steps = jnp.exp(post.log_marginals)
-    moves = jnp.exp(_log_pairwise(c)) if c.log_transition.ndim == 3 else post.transition_counts
+    post = certified.posterior(c)
+    (steps,) = blank(c, post.marginals, value=0)
+    moves = jnp.exp(certified.pairwise(c)) if c.log_transition.ndim == 3 else post.counts
     tangent = (
-        weighted_sum(post.initial_counts, dot.log_initial)
+        weighted_sum(_initial_counts(c, steps), dot.log_initial)
         + weighted_sum(moves, dot.log_transition)
         + weighted_sum(steps, dot.log_lik)
     )
@@ -155,9 +145,9 @@ def filter(
       [[0.25 0.75]]
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    messages = log_forward(c)
-    (increment,) = blank(c, messages.increment, value=0)
-    return Filtered(*blank(c, messages.filtered, messages.predicted), compensated_sum(increment))
+    out = certified.filtered(c)
+    log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
+    return Filtered(log_filtered, log_predicted, total(c, out.increment))
 
 
 def smoother(
@@ -196,16 +186,17 @@ def smoother(
       [[0.25 0.  ]
        [0.   0.75]]
     """
-    return _smooth(chain(log_initial, log_transition, log_lik, length, starts))
+    c = chain(log_initial, log_transition, log_lik, length, starts)
+    post = certified.log_posterior(c)
+    (marginals,) = blank(c, post.marginals)
+    counts = _initial_counts(c, jnp.exp(marginals))
+    return Smoothed(marginals, post.counts, counts, post.log_prob)
 
 
-def _smooth(c: Chain) -> Smoothed:
-    messages, backward = log_forward(c), log_backward(c)
-    (increment,) = blank(c, messages.increment, value=0)
-    (marginals,) = blank(c, log_normalize(messages.filtered + backward)[0])
-    counts = log_pairwise_sum(c, messages.filtered, backward)
-    initial = jnp.sum(jnp.where(first(c)[:, None], jnp.exp(marginals), 0), axis=0)
-    return Smoothed(marginals, counts, initial, compensated_sum(increment))
+def _initial_counts(c: Chain, marginals: Array) -> Array:
+    if c.starts is None:
+        return marginals[0]
+    return jnp.sum(jnp.where(first(c)[:, None], marginals, 0), axis=0)
 
 
 def pairwise(
@@ -232,14 +223,7 @@ def pairwise(
       [[[0.25 0.25]
         [0.25 0.25]]]
     """
-    return _log_pairwise(chain(log_initial, log_transition, log_lik, length, starts))
-
-
-def _log_pairwise(c: Chain) -> Array:
-    ahead = (c.log_lik + log_backward(c))[1:]
-    moves: Any = None if c.log_transition.ndim == 2 else 0
-    step = jax.vmap(log_pairwise_step, in_axes=(0, moves, 0, 0))
-    return step(log_forward(c).filtered[:-1], c.log_transition, ahead, last(c)[:-1])
+    return certified.pairwise(chain(log_initial, log_transition, log_lik, length, starts))
 
 
 def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
@@ -266,4 +250,4 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
     if log_state.ndim != 1:
         raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
-    return log_forward(chain(log_state, log_transition, ahead, None, None)).predicted[1:]
+    return forward(chain(log_state, log_transition, ahead, None, None)).predicted[1:]

@@ -1,13 +1,12 @@
-"""The checked input of every hidden Markov kernel, and the recursions in the log domain."""
+"""The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import Compensated, add_compensated, as_float, log_normalize, logsumexp
+from likelax.numerics import Compensated, add_compensated, as_float
 
 
 class Chain(NamedTuple):
@@ -26,14 +25,6 @@ class Chain(NamedTuple):
     log_lik: Array
     starts: Array | None
     length: Array | None
-
-
-class LogMessages(NamedTuple):
-    """Forward messages: log p(z_t | x_<t), log p(z_t | x_<=t) (T, K), log p(x_t | x_<t) (T,)."""
-
-    predicted: Array
-    filtered: Array
-    increment: Array
 
 
 def chain(
@@ -118,7 +109,7 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
 
 
 def compensated_sum(terms: Array) -> Array:
-    """Sum over the leading axis by halves, carrying the rounding error: exact to the last bit or so.
+    """Sum over the leading axis by halves, carrying the rounding error.
 
     The sum of T = 1e6 increments in float32 has the accuracy of one rounding, not of 1e6.
     """
@@ -138,63 +129,22 @@ def _pad(a: Array, size: int) -> Array:
     return jnp.pad(a, [(0, size - a.shape[0])] + [(0, 0)] * (a.ndim - 1))
 
 
-def log_forward(c: Chain) -> LogMessages:
-    """The forward recursion in the log domain, normalised at every step. -inf is exact zero."""
+class Filter(NamedTuple):
+    """predicted, filtered (T, K); increment (T,): log p(x_t | x_<t). Nats; any value at padding."""
 
-    def update(log_predicted: Array, log_lik: Array) -> tuple[Array, LogMessages]:
-        filtered, increment = log_normalize(log_predicted + log_lik)
-        return filtered, LogMessages(log_predicted, filtered, increment)
-
-    def step(filtered: Array, xs: tuple[Any, ...]) -> tuple[Array, LogMessages]:
-        log_lik, start, transition = xs
-        transition = c.log_transition if transition is None else transition
-        predicted = logsumexp(filtered[:, None] + transition, axis=0)
-        if start is not None:
-            predicted = jnp.where(start, c.log_initial, predicted)
-        return update(predicted, log_lik)
-
-    filtered, head = update(c.log_initial, c.log_lik[0])
-    starts = None if c.starts is None else c.starts[1:]
-    _, tail = lax.scan(step, filtered, (c.log_lik[1:], starts, stacked(c)))
-    return jax.tree.map(lambda h, t: jnp.concatenate([h[None], t]), head, tail)
+    predicted: Array
+    filtered: Array
+    increment: Array
 
 
-def log_backward(c: Chain) -> Array:
-    """(T, K) log p(x_t+1.. | z_t) up to a constant for each t; the largest finite entry is 0."""
+class Posterior(NamedTuple):
+    """marginals (T, K), in logs or not, any value at padding; counts (K, K); log_prob scalar."""
 
-    def step(backward: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        log_lik, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        message = logsumexp(transition + (log_lik + backward)[None], axis=1)
-        peak = lax.stop_gradient(jnp.max(message))
-        message = message - jnp.where(peak == -jnp.inf, 0, peak)
-        message = jnp.where(end, 0, message)
-        return message, message
-
-    end = jnp.zeros_like(c.log_initial)
-    _, messages = lax.scan(step, end, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
-    return jnp.append(messages, end[None], axis=0)
+    marginals: Array
+    counts: Array
+    log_prob: Array
 
 
-def log_pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
-    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
-    scores = filtered[:, None] + transition + ahead[None]
-    scores = jnp.where(end, -jnp.inf, scores)
-    total = logsumexp(scores)
-    return scores - jnp.where(total == -jnp.inf, 0, total)
-
-
-def log_pairwise_sum(c: Chain, filtered: Array, backward: Array) -> Array:
-    """(K, K) expected transition counts, summed over t in a scan: nothing T x K x K is stored."""
-
-    def step(acc: Compensated, xs: tuple[Any, ...]) -> tuple[Compensated, None]:
-        filtered, ahead, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        return add_compensated(
-            acc, jnp.exp(log_pairwise_step(filtered, transition, ahead, end))
-        ), None
-
-    zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
-    xs = (filtered[:-1], (c.log_lik + backward)[1:], last(c)[:-1], stacked(c))
-    acc, _ = lax.scan(step, Compensated(zero, zero), xs)
-    return acc.total + acc.error
+def total(c: Chain, increment: Array) -> Array:
+    """Sum of the increments (T,) of the steps that count."""
+    return compensated_sum(blank(c, increment, value=0)[0])

@@ -1,0 +1,92 @@
+"""The recursions in the log domain: slower than the scaled ones, and right for any potentials."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from likelax.hmm.chain import Chain, Filter, Posterior, last, stacked, total
+from likelax.numerics import Compensated, add_compensated, log_normalize, logsumexp
+
+
+def forward(c: Chain) -> Filter:
+    """The forward recursion in the log domain, normalised at every step. -inf is exact zero."""
+
+    def update(log_predicted: Array, log_lik: Array) -> tuple[Array, Filter]:
+        filtered, increment = log_normalize(log_predicted + log_lik)
+        return filtered, Filter(log_predicted, filtered, increment)
+
+    def step(filtered: Array, xs: tuple[Any, ...]) -> tuple[Array, Filter]:
+        log_lik, start, transition = xs
+        transition = c.log_transition if transition is None else transition
+        predicted = logsumexp(filtered[:, None] + transition, axis=0)
+        if start is not None:
+            predicted = jnp.where(start, c.log_initial, predicted)
+        return update(predicted, log_lik)
+
+    filtered, head = update(c.log_initial, c.log_lik[0])
+    starts = None if c.starts is None else c.starts[1:]
+    _, tail = lax.scan(step, filtered, (c.log_lik[1:], starts, stacked(c)))
+    return jax.tree.map(lambda h, t: jnp.concatenate([h[None], t]), head, tail)
+
+
+def backward(c: Chain) -> Array:
+    """(T, K) log p(x_t+1.. | z_t) up to a constant for each t; the largest finite entry is 0."""
+
+    def step(backward: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
+        log_lik, end, transition = xs
+        transition = c.log_transition if transition is None else transition
+        message = logsumexp(transition + (log_lik + backward)[None], axis=1)
+        peak = lax.stop_gradient(jnp.max(message))
+        message = message - jnp.where(peak == -jnp.inf, 0, peak)
+        message = jnp.where(end, 0, message)
+        return message, message
+
+    end = jnp.zeros_like(c.log_initial)
+    _, messages = lax.scan(step, end, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
+    return jnp.append(messages, end[None], axis=0)
+
+
+def pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
+    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
+    scores = filtered[:, None] + transition + ahead[None]
+    scores = jnp.where(end, -jnp.inf, scores)
+    total = logsumexp(scores)
+    return scores - jnp.where(total == -jnp.inf, 0, total)
+
+
+def _pairwise_sum(c: Chain, filtered: Array, backward: Array) -> Array:
+    """(K, K) expected transition counts, summed over t in a scan: nothing T x K x K is stored."""
+
+    def step(acc: Compensated, xs: tuple[Any, ...]) -> tuple[Compensated, None]:
+        filtered, ahead, end, transition = xs
+        transition = c.log_transition if transition is None else transition
+        return add_compensated(acc, jnp.exp(pairwise_step(filtered, transition, ahead, end))), None
+
+    zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
+    xs = (filtered[:-1], (c.log_lik + backward)[1:], last(c)[:-1], stacked(c))
+    acc, _ = lax.scan(step, Compensated(zero, zero), xs)
+    return acc.total + acc.error
+
+
+def log_prob(c: Chain) -> Array:
+    """Log partition of the chain."""
+    return total(c, forward(c).increment)
+
+
+def posterior(c: Chain, in_logs: bool) -> Posterior:
+    """Posterior marginals, summed transition counts and log partition."""
+    messages, behind = forward(c), backward(c)
+    marginals = log_normalize(messages.filtered + behind)[0]
+    counts = _pairwise_sum(c, messages.filtered, behind)
+    marginals = marginals if in_logs else jnp.exp(marginals)
+    return Posterior(marginals, counts, total(c, messages.increment))
+
+
+def pairwise(c: Chain) -> Array:
+    """(T-1, K, K) log posterior of consecutive states."""
+    ahead = (c.log_lik + backward(c))[1:]
+    moves = None if c.log_transition.ndim == 2 else 0
+    step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
+    return step(forward(c).filtered[:-1], c.log_transition, ahead, last(c)[:-1])
