@@ -73,7 +73,6 @@ def scikit_learn(p: Problem) -> Callable[[], Any]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-
     def work() -> Any:
         model = GaussianMixture(
             len(p.weights),
