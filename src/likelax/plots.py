@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "curves",
     "ellipse",
     "figure",
+    "ink",
     "intervals",
     "label_line",
+    "legend_above",
     "membership",
     "png",
     "predictive_check",
@@ -112,12 +115,23 @@ def colors() -> list[str]:
     return matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
 
 
-def _ink() -> str:
+def ink() -> str:
+    """The colour of text in the style in use."""
     return matplotlib.rcParams["text.color"]
 
 
 def _soft() -> str:
     return matplotlib.rcParams["axes.edgecolor"]
+
+
+def _halo() -> withStroke:
+    """Keeps a label readable where a line passes behind it."""
+    return withStroke(linewidth=3, foreground=matplotlib.rcParams["axes.facecolor"])
+
+
+def legend_above(ax: Axes, *, columns: int) -> None:
+    """A legend in one row above the axes, where it hides no data."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def bars(ax: Axes, names: Sequence[str], values: ArrayLike, *, digits: int = 2) -> Axes:
@@ -161,6 +175,7 @@ def curves(
         ax.annotate(
             name, (x[top], y[top]), xytext=(0, 4), textcoords="offset points",
             ha="center", va="bottom", color=color, fontsize=9, fontweight="bold",
+            path_effects=[_halo()],
         )  # fmt: skip
     ax.margins(y=0.14)
     if fill:
@@ -170,7 +185,7 @@ def curves(
 
 def label_line(ax: Axes, x: float, text: str, *, height: float = 0.95) -> Axes:
     """A vertical line at x with a label beside it, `height` of the way up."""
-    ax.axvline(x, color=_ink(), linewidth=1.3, linestyle=(0, (4, 2)))
+    ax.axvline(x, color=ink(), linewidth=1.3, linestyle=(0, (4, 2)))
     ax.annotate(
         text, (x, height), xycoords=("data", "axes fraction"), xytext=(5, 0),
         textcoords="offset points", ha="left", va="top", fontsize=9,
@@ -211,7 +226,12 @@ def membership(ax: Axes, x: ArrayLike, y: ArrayLike, responsibilities: ArrayLike
 
 
 def ellipse(
-    ax: Axes, loc: ArrayLike, scale_tril: ArrayLike, *, radii: Sequence[float] = (1.0, 2.0), index: int = 0
+    ax: Axes,
+    loc: ArrayLike,
+    scale_tril: ArrayLike,
+    *,
+    radii: Sequence[float] = (1.0, 2.0),
+    index: int = 0,
 ) -> Axes:
     """Contours of a two-dimensional Gaussian, `radii` standard deviations out.
 
@@ -237,7 +257,7 @@ def state_levels(ax: Axes, time: ArrayLike, x: ArrayLike, level: ArrayLike) -> A
     time, level = np.asarray(time), np.asarray(level, float)
     ax.plot(time, x, color=_soft(), linewidth=1, marker="o", markersize=2.8, label="seen")
     ax.step(time, level, where="mid", color=colors()[1], linewidth=2.4, label="level of the state")
-    ax.legend(loc="upper right", ncols=2)
+    legend_above(ax, columns=2)
     ax.margins(x=0.01)
     return ax
 
@@ -258,7 +278,7 @@ def state_shares(ax: Axes, time: ArrayLike, probs: ArrayLike, names: Sequence[st
     ax.set_ylim(0, 1)
     ax.margins(x=0)
     ax.grid(visible=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(names), borderaxespad=0.2)
+    legend_above(ax, columns=len(names))
     return ax
 
 
@@ -286,7 +306,7 @@ def intervals(
     ax.set_yticks(at, names)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(groups), borderaxespad=0.2)
+    legend_above(ax, columns=len(groups))
     return ax
 
 
@@ -311,21 +331,23 @@ def reliability(
     ax.plot([0, 1], [0, 1], color=_soft(), linestyle=(0, (4, 2)), linewidth=1.2)
     if low is not None and high is not None:
         error = np.stack([y - np.asarray(low)[held], np.asarray(high)[held] - y])
-        ax.errorbar(x, y, yerr=np.maximum(error, 0), fmt="none", elinewidth=2, color=colors()[0], alpha=0.5)
+        ax.errorbar(
+            x, y, yerr=np.maximum(error, 0), fmt="none", elinewidth=2, color=colors()[0], alpha=0.5
+        )
     ax.scatter(x, y, s=30 + 220 * n / n.sum(), color=colors()[0], zorder=3)
     for a, b, c in zip(x, y, n, strict=True):
         ax.annotate(
             f"{c:g}", (a, b), xytext=(9, -9), textcoords="offset points", fontsize=8.5,
             ha="left", va="top",
         )  # fmt: skip
-    ax.set(xlim=(-0.03, 1.06), ylim=(-0.05, 1.05), xlabel="confidence", ylabel="share that was right")
+    ax.set(
+        xlim=(-0.03, 1.06), ylim=(-0.05, 1.05), xlabel="confidence", ylabel="share that was right"
+    )
     ax.set_aspect("equal", adjustable="box")
     return ax
 
 
-def predictive_check(
-    ax: Axes, observed: float, simulated: Sequence[tuple[str, ArrayLike]]
-) -> Axes:
+def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, ArrayLike]]) -> Axes:
     """A statistic of the data against the same statistic of data that models simulate.
 
     Args:
@@ -345,5 +367,5 @@ def predictive_check(
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
+    legend_above(ax, columns=len(simulated))
     return ax

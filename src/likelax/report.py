@@ -79,7 +79,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
       ValueError: if two sections share an anchor, or a row does not fit its table.
 
     Examples:
-      >>> text = page("Coins", "Seven tosses.", [Section("mle", "Best guess", [Paragraph("5 < 7")])])
+      >>> text = page("Coins", "Seven tosses.", [Section("best", "Best", [Paragraph("5 < 7")])])
       >>> "5 &lt; 7" in text, "http" in text
       (True, False)
     """
@@ -115,7 +115,9 @@ def _section(section: Section) -> str:
     anchor = escape(section.anchor)
     parts = "\n".join(_part(part) for part in section.parts)
     heading = f'<h2 id="{anchor}-title">{escape(section.title)}</h2>'
-    return f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n{heading}\n{parts}\n</section>'
+    return (
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n{heading}\n{parts}\n</section>'
+    )
 
 
 def _part(part: Part) -> str:
@@ -149,7 +151,8 @@ def _table(table: Table) -> str:
         for i, text in enumerate(table.columns)
     )
     rows = "".join(
-        "<tr>" + "".join(cell(i, text) for i, text in enumerate(row)) + "</tr>" for row in table.rows
+        "<tr>" + "".join(cell(i, text) for i, text in enumerate(row)) + "</tr>"
+        for row in table.rows
     )
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
@@ -167,18 +170,21 @@ def _picture(picture: Picture) -> str:
         dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data(picture.dark)}">'
     return (
         f'<figure><picture>{dark}<img src="{data(picture.light)}" alt="{escape(picture.alt)}" '
-        f'></picture><figcaption>{escape(picture.caption)}</figcaption></figure>'
+        f"></picture><figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 
 
 _STYLE = """
-:root { --page:#ffffff; --ink:#1b2330; --soft:#556070; --line:#dbe1ea; --shade:#f4f6fa; --link:#1a56b0; }
+:root { --page:#ffffff; --ink:#1b2330; --soft:#556070; --line:#dbe1ea; --shade:#f4f6fa;
+  --link:#1a56b0; }
 @media (prefers-color-scheme: dark) {
-  :root { --page:#12161d; --ink:#e6eaf1; --soft:#a5b0c0; --line:#2c3542; --shade:#1a202a; --link:#8ab8ff; }
+  :root { --page:#12161d; --ink:#e6eaf1; --soft:#a5b0c0; --line:#2c3542; --shade:#1a202a;
+    --link:#8ab8ff; }
 }
 * { box-sizing:border-box; }
 html { -webkit-text-size-adjust:100%; scroll-behavior:smooth; }
-body { margin:0 auto; max-width:50rem; padding:1.5rem 1.1rem 5rem; background:var(--page); color:var(--ink);
+body { margin:0 auto; max-width:50rem; padding:1.5rem 1.1rem 5rem;
+  background:var(--page); color:var(--ink);
   font:1.05rem/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif; }
 h1 { font-size:2rem; line-height:1.2; margin:1rem 0 .4rem; letter-spacing:-.015em; }
 h2 { font-size:1.4rem; line-height:1.3; margin:0 0 .6rem; letter-spacing:-.01em; }
@@ -187,8 +193,8 @@ a { color:var(--link); text-underline-offset:.15em; }
 a:focus-visible, [tabindex]:focus-visible { outline:3px solid var(--link); outline-offset:2px; }
 .skip { position:absolute; left:-100vw; }
 .skip:focus { position:static; display:inline-block; padding:.5rem; }
-nav ol { columns:15rem; column-gap:2rem; margin:0; padding:1rem 1rem 1rem 2.6rem; background:var(--shade);
-  border-radius:.6rem; }
+nav ol { columns:15rem; column-gap:2rem; margin:0; padding:1rem 1rem 1rem 2.6rem;
+  background:var(--shade); border-radius:.6rem; }
 nav li { padding:.15rem 0; break-inside:avoid; }
 section { padding-top:2.4rem; margin-top:2.4rem; border-top:1px solid var(--line); }
 p { max-width:42rem; }
@@ -198,7 +204,8 @@ code { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; }
 .wide { overflow-x:auto; margin:1.2rem 0; }
 table { border-collapse:collapse; width:100%; font-size:.94rem; font-variant-numeric:tabular-nums; }
 caption { text-align:left; color:var(--soft); padding-bottom:.5rem; }
-th, td { text-align:left; padding:.45rem .7rem; border-bottom:1px solid var(--line); vertical-align:top; }
+th, td { text-align:left; padding:.45rem .7rem; border-bottom:1px solid var(--line);
+  vertical-align:top; }
 thead th { font-weight:600; color:var(--soft); border-bottom-width:2px; white-space:nowrap; }
 tbody th { font-weight:400; }
 th:first-child, td:first-child { padding-left:0; }
