@@ -1,9 +1,10 @@
-"""Expectations from draws, always with their standard error: `expectation` and its relatives.
+"""Expectations from independent draws and from weighted ones, always with their standard error.
 
-Every estimator returns an `Estimate`. Base noise lives in `noise`, importance weights in `psis`.
+Every function returns an `Estimate`.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, log_normalize
+from likelax.monte_carlo.psis import centre
+from likelax.numerics import Compensated, as_float, log_normalize
 
 Sampler = Callable[[Array, Sequence[int]], Any]
 
@@ -106,6 +108,70 @@ def expectation(
     return _from_moments(merged, num_samples)
 
 
+def expectation_until(
+    key: Array,
+    sample: Sampler,
+    f: Callable[[Any], Any],
+    standard_error: float,
+    *,
+    chunk_size: int = 1000,
+    max_samples: int = 10_000_000,
+) -> Estimate:
+    """E[f(X)] from as many draws as the wanted standard error takes, in bounded memory.
+
+    Draws come in chunks until every entry of the standard error is at most the wanted one.
+
+    Args:
+      key, sample, f: as for `expectation`.
+      standard_error: the wanted one, in the units of f; positive.
+      chunk_size: draws between two looks. Small chunks stop too early now and then: keep it
+        at some hundreds, so that the first look knows the variance.
+      max_samples: stop after the last whole chunk below this, whatever the error.
+    Returns:
+      An `Estimate`, whose standard error tells whether the target was met. A NaN in f runs
+      to max_samples.
+    Raises:
+      ValueError: standard_error not positive, chunk_size below 2 or above max_samples.
+    Source: Chow and Robbins (1965), On the asymptotic theory of fixed-width sequential
+      confidence intervals.
+
+    Examples:
+      >>> normal = lambda key, shape: jax.random.normal(key, shape)
+      >>> found = expectation_until(jax.random.key(0), normal, lambda x: x, 0.01)
+      >>> bool(found.standard_error <= 0.01) and 9000 <= int(found.num_samples) <= 12000
+      True
+    """
+    if not standard_error > 0:
+        raise ValueError(f"standard_error must be positive, got {standard_error}.")
+    if not 2 <= chunk_size <= max_samples:
+        raise ValueError(
+            f"chunk_size must be from 2 to max_samples={max_samples}, got {chunk_size}."
+        )
+
+    def draw(step: Array) -> Any:
+        values = jax.vmap(f)(sample(jax.random.fold_in(key, step), (chunk_size,)))
+        return jax.tree.map(_moments, values)
+
+    def errors(moments: Any, step: Array) -> Any:
+        return jax.tree.map(lambda m: _error(m, step * chunk_size), moments, is_leaf=_is_moments)
+
+    def unmet(state: tuple[Array, Any]) -> Array:
+        step, moments = state
+        reached = jax.tree.leaves(errors(moments, step))
+        large = [jnp.any(~(error <= standard_error)) for error in reached]
+        return jnp.any(jnp.stack(large)) & ((step + 1) * chunk_size <= max_samples)
+
+    def add(state: tuple[Array, Any]) -> tuple[Array, Any]:
+        step, moments = state
+        merge = partial(_add_moments, seen=step, unit=chunk_size)
+        return step + 1, jax.tree.map(merge, moments, draw(step), is_leaf=_is_moments)
+
+    step, moments = jax.lax.while_loop(unmet, add, (jnp.asarray(1), draw(jnp.asarray(0))))
+    value = jax.tree.map(lambda m: m.mean, moments, is_leaf=_is_moments)
+    count = step * chunk_size
+    return Estimate(value, errors(moments, step), as_float(count)[0], count)
+
+
 def mean(values: Any) -> Estimate:
     """The mean over the leading axis of independent values, with its standard error.
 
@@ -145,22 +211,31 @@ def _merge(chunks: _Moments, chunk_size: int) -> _Moments:
     return _Moments(total.mean, jnp.sum(chunks.squares, axis=0) + chunk_size * total.squares)
 
 
-def _from_moments(moments: Any, num_samples: int) -> Estimate:
-    def standard_error(m: _Moments) -> Array:
-        if num_samples == 1:
-            return jnp.full_like(m.mean, jnp.nan)
-        return jnp.sqrt(m.squares / (num_samples - 1) / num_samples)
+def _add_moments(before: _Moments, chunk: _Moments, *, seen: Array, unit: int) -> _Moments:
+    """Moments of `seen` chunks of `unit` draws and one more."""
+    weight = seen.astype(chunk.mean.dtype)
+    shift = chunk.mean - before.mean
+    between = unit * weight / (weight + 1) * shift**2
+    return _Moments(before.mean + shift / (weight + 1), before.squares + chunk.squares + between)
 
+
+def _error(m: _Moments, count: ArrayLike) -> Array:
+    """Standard error of a mean of `count` values; NaN for a single one."""
+    n = jnp.asarray(count).astype(m.mean.dtype)
+    return jnp.sqrt(jnp.where(n > 1, m.squares / jnp.where(n > 1, n - 1, 1) / n, jnp.nan))
+
+
+def _from_moments(moments: Any, num_samples: int) -> Estimate:
     count = jnp.asarray(num_samples)
     return Estimate(
         jax.tree.map(lambda m: m.mean, moments, is_leaf=_is_moments),
-        jax.tree.map(standard_error, moments, is_leaf=_is_moments),
+        jax.tree.map(lambda m: _error(m, num_samples), moments, is_leaf=_is_moments),
         as_float(count)[0],
         count,
     )
 
 
-def weighted(log_weights: ArrayLike, values: Any) -> Estimate:
+def weighted(log_weights: ArrayLike | Compensated, values: Any) -> Estimate:
     """Self-normalised importance sampling: E_p[f] from draws of another distribution q.
 
     value = sum_s w_s f_s with w_s proportional to p(x_s) / q(x_s), sum_s w_s = 1;
@@ -168,7 +243,7 @@ def weighted(log_weights: ArrayLike, values: Any) -> Estimate:
 
     Args:
       log_weights: (S,) log p(x_s) - log q(x_s), nats, up to a constant; -inf drops a draw.
-        Pass `psis.smooth(log_weights).log_weights` to tame heavy tails.
+        Pass `psis(log_weights).log_weights` to tame heavy tails.
       values: (S, ...) f at the draws, or a pytree of such. Values of dropped draws are not read.
     Returns:
       An `Estimate`. If every weight is -inf all is NaN and ess is 0.
@@ -180,7 +255,7 @@ def weighted(log_weights: ArrayLike, values: Any) -> Estimate:
       >>> print(weighted(jnp.log(jnp.array([0.25, 0.75])), jnp.array([0.0, 1.0])).value)
       0.75
     """
-    (log_weights,) = as_float(log_weights)
+    log_weights = centre(log_weights)
     shapes = [jnp.shape(v) for v in jax.tree.leaves(values)]
     if log_weights.ndim != 1 or any(shape[:1] != log_weights.shape for shape in shapes):
         raise ValueError(

@@ -1,0 +1,188 @@
+"""Diagnostics of draws that may depend on one another: ESS, R-hat, and errors that allow for it."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import betainc, ndtri
+from jax.typing import ArrayLike
+
+from likelax.monte_carlo.estimate import Estimate
+from likelax.numerics import as_float
+
+
+def rhat(draws: ArrayLike) -> Array:
+    """Rank-normalised split R-hat, the larger of bulk and tail; near 1 where the chains agree.
+
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4. vmap over quantities.
+    Returns:
+      A scalar. NaN where every draw is the same.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), Rank-normalization,
+      folding, and localization: an improved R-hat.
+
+    Examples:
+      >>> bool(rhat(jax.random.normal(jax.random.key(0), (4, 500))) < 1.01)
+      True
+    """
+    halves = _split(_chains(draws))
+    folded = jnp.abs(halves - jnp.median(halves))
+    return jnp.maximum(_rhat(_normal_scores(halves)), _rhat(_normal_scores(folded)))
+
+
+def ess_bulk(draws: ArrayLike) -> Array:
+    """Effective sample size of M chains for the centre of the distribution, by normal scores.
+
+    Args, Raises and Source as for `rhat`.
+
+    Examples:
+      >>> bool(ess_bulk(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
+      True
+    """
+    return _ess(_normal_scores(_split(_chains(draws))))
+
+
+def ess_tail(draws: ArrayLike) -> Array:
+    """Effective sample size for the tails: the smaller of those for the 5% and 95% quantiles.
+
+    Args, Raises and Source as for `rhat`.
+
+    Examples:
+      >>> bool(ess_tail(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
+      True
+    """
+    chains = _chains(draws)
+    return jnp.minimum(_ess_quantile(chains, 0.05), _ess_quantile(chains, 0.95))
+
+
+def chain_mean(draws: ArrayLike) -> Estimate:
+    """The mean of M chains of N draws, its standard error allowing for their dependence.
+
+    standard error = sd / sqrt(ess)
+
+    Args, Raises and Source as for `rhat`.
+
+    Examples:
+      >>> print(chain_mean(jnp.zeros((2, 4))).standard_error)
+      0.0
+    """
+    chains = _chains(draws)
+    ess = _ess(_split(chains))
+    error = jnp.std(chains, ddof=1) / jnp.sqrt(ess)
+    return Estimate(jnp.mean(chains), error, ess, jnp.asarray(chains.size))
+
+
+def quantile(draws: ArrayLike, prob: float) -> Estimate:
+    """A quantile of M chains of N draws with its Monte Carlo standard error.
+
+    Half the distance between the order statistics that a beta distribution with the
+    quantile's effective sample size puts at -1 and +1 standard deviations.
+
+    Args:
+      draws: (M, N), N at least 4; independent draws may come as (1, N).
+      prob: in (0, 1).
+    Raises:
+      ValueError: draws of another shape, or prob out of range.
+    Source: Vehtari et al. (2021), section 4.4.
+
+    Examples:
+      >>> print(quantile(jnp.arange(101.0)[None], 0.5).value)
+      50.0
+    """
+    if not 0 < prob < 1:
+        raise ValueError(f"quantile wants prob in (0, 1), got {prob}.")
+    chains = _chains(draws)
+    ess = _ess_quantile(chains, prob)
+    a, b = ess * prob + 1, ess * (1 - prob) + 1
+    ordered = jnp.sort(chains.reshape(-1))
+    size = ordered.shape[0]
+    low = jnp.floor(jnp.maximum(_beta_quantile(0.1586553, a, b) * size - 1, 0))
+    high = jnp.ceil(jnp.minimum(_beta_quantile(0.8413447, a, b) * size - 1, size - 1))
+    width = ordered[high.astype(int)] - ordered[low.astype(int)]
+    return Estimate(jnp.quantile(ordered, prob), width / 2, ess, jnp.asarray(size))
+
+
+def _beta_quantile(prob: float, a: Array, b: Array) -> Array:
+    """By bisection; the incomplete beta function has no inverse in jax."""
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = (low + high) / 2
+        above = betainc(a, b, middle) > prob
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    low, high = jax.lax.fori_loop(0, 50, halve, (jnp.zeros_like(a), jnp.ones_like(a)))
+    return (low + high) / 2
+
+
+def _chains(draws: ArrayLike) -> Array:
+    (draws,) = as_float(draws)
+    if draws.ndim != 2 or draws.shape[0] < 1 or draws.shape[1] < 4:
+        raise ValueError(
+            f"draws must be (chains, draws) with at least 4 draws each, got {draws.shape}; "
+            "add an axis for a single chain, and vmap over quantities."
+        )
+    return draws
+
+
+def _split(chains: Array) -> Array:
+    half = chains.shape[1] // 2
+    return jnp.concatenate([chains[:, :half], chains[:, -half:]])
+
+
+def _normal_scores(chains: Array) -> Array:
+    """Ranks, ties averaged, through the normal quantile function."""
+    flat = chains.reshape(-1)
+    ordered = jnp.sort(flat)
+    first = jnp.searchsorted(ordered, flat, side="left")
+    last = jnp.searchsorted(ordered, flat, side="right")
+    rank = (first + last + 1).astype(chains.dtype) / 2
+    return ndtri((rank - 0.375) / (flat.shape[0] + 0.25)).reshape(chains.shape)
+
+
+def _rhat(chains: Array) -> Array:
+    num_draws = chains.shape[1]
+    between = num_draws * jnp.var(jnp.mean(chains, axis=1), ddof=1)
+    within = jnp.mean(jnp.var(chains, axis=1, ddof=1))
+    return jnp.sqrt((between / within + num_draws - 1) / num_draws)
+
+
+def _ess_quantile(chains: Array, prob: float) -> Array:
+    below = chains <= jnp.quantile(chains, prob)
+    return _ess(_split(below.astype(chains.dtype)))
+
+
+def _ess(chains: Array) -> Array:
+    """Geyer's initial monotone sequence over the chains' mean autocovariance."""
+    num_chains, num_draws = chains.shape
+    total = num_chains * num_draws
+    covariance = jnp.mean(_autocovariance(chains), axis=0)
+    within = covariance[0] * num_draws / (num_draws - 1)
+    spread = covariance[0]
+    if num_chains > 1:
+        spread = spread + jnp.var(jnp.mean(chains, axis=1), ddof=1)
+    constant = spread <= 0
+    correlation = 1 - (within - covariance) / jnp.where(constant, 1, spread)
+    correlation = correlation.at[0].set(1)
+    pairs = correlation[: num_draws // 2 * 2].reshape(-1, 2)
+    sums = jnp.sum(pairs, axis=1)
+    last = max((num_draws - 3) // 2, 0)
+    positive = jnp.cumprod(sums > 0)
+    end = jnp.minimum(jnp.sum(positive), last)
+    monotone = jax.lax.cummin(sums)
+    inside = jnp.arange(sums.shape[0]) < end
+    tail = jnp.where((pairs[end, 0] > 0) | (sums[end] >= 0), pairs[end, 0], 0)
+    time = -1 + 2 * jnp.sum(jnp.where(inside, monotone, 0)) + tail
+    time = jnp.maximum(time, 1 / jnp.log10(jnp.asarray(total, chains.dtype)))
+    return jnp.where(constant, total, total / time)
+
+
+def _autocovariance(chains: Array) -> Array:
+    """(M, N) at lags 0 to N - 1, each sum divided by N."""
+    num_draws = chains.shape[1]
+    centred = chains - jnp.mean(chains, axis=1, keepdims=True)
+    length = 2 ** (2 * num_draws - 1).bit_length()
+    spectrum = jnp.fft.rfft(centred, n=length, axis=1)
+    power = jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
+    return jnp.fft.irfft(power, n=length, axis=1)[:, :num_draws].astype(chains.dtype) / num_draws
