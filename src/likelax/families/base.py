@@ -51,6 +51,12 @@ def inside(support: Array, x: Array, log_density: Array) -> Array:
     return jnp.where(support, log_density, off)
 
 
+def check_event(name: str, x: Array, size: int) -> None:
+    """Raise ValueError unless the last axis of x has this size."""
+    if x.ndim == 0 or x.shape[-1] != size:
+        raise ValueError(f"{name}: x must have shape (..., {size}); got {x.shape}")
+
+
 def whole(x: Array) -> Array:
     """True where x is a whole number."""
     return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
@@ -105,7 +111,7 @@ class Distribution(abc.ABC):
           (...). Off the support -inf; a missing observation 0; a NaN that nobody declared
           missing NaN.
         """
-        values, observed = split_mask(x)
+        values, observed = self._split(x)
         log_prob = self._log_density(values)
         return log_prob if observed is None else jnp.where(observed, log_prob, 0)
 
@@ -113,28 +119,59 @@ class Distribution(abc.ABC):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
+    def _split(self, x: Any) -> tuple[Array, Array | None]:
+        """(values, observed (...)): an observation was seen where all of its entries were."""
+        values, observed = split_mask(x)
+        if observed is not None and self.event_ndim:
+            observed = jnp.all(observed, axis=tuple(range(-self.event_ndim, 0)))
+        return values, observed
+
     @abc.abstractmethod
     def _log_density(self, x: Array) -> Array: ...
 
 
-class Family(Distribution, Generic[Stats]):
-    """A leaf with additive sufficient statistics: the four verbs and its conjugate prior's ways."""
+class Estimable(Distribution, Generic[Stats]):
+    """A leaf with additive statistics: it answers the four verbs."""
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
-        """Sufficient statistics of x and its log probability, summed with the weights.
+        """Statistics of x and its log probability, summed with the weights.
 
         Args:
-          x: (..., *event), or `Masked` of it. A missing entry adds nothing.
+          x: (..., *event), or `Masked` of it. A missing observation adds nothing.
           weights: (...) non-negative, or None for ones. A zero weight removes its row.
         Returns:
           (statistics, scalar log probability in nats).
         """
-        values, observed = split_mask(x)
+        values, observed = self._split(x)
         log_prob = self._log_density(values)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
         return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
+
+    def m_step(self, stats: Stats, prior: Any = None) -> Self:
+        """Maximum likelihood from statistics; empty ones leave the parameters as they are.
+
+        Raises:
+          ValueError: if a prior is given, since this family has no conjugate one.
+        """
+        if prior is not None:
+            raise ValueError(f"{type(self).__name__}.m_step: it has no conjugate prior; leave prior out")
+        return self._maximum_likelihood(stats)
+
+    @abc.abstractmethod
+    def expected_log_prob(self, stats: Stats) -> Array:
+        """sum_n w_n log p(x_n) as a function of the statistics: what `m_step` maximises, nats."""
+
+    @abc.abstractmethod
+    def _statistics(self, x: Array, weights: Array) -> Stats: ...
+
+    @abc.abstractmethod
+    def _maximum_likelihood(self, stats: Stats) -> Self: ...
+
+
+class Family(Estimable[Stats]):
+    """A leaf with a conjugate prior, and the prior's ways."""
 
     def m_step(self, stats: Stats, prior: Prior | None = None) -> Self:
         """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.
@@ -150,22 +187,12 @@ class Family(Distribution, Generic[Stats]):
         return prior.log_prob(self.parameter())
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Stats) -> Array:
-        """sum_n w_n log p(x_n) as a function of the statistics: what `m_step` maximises, nats."""
-
-    @abc.abstractmethod
     def parameter(self) -> Any:
         """The parameter as the conjugate prior describes it."""
 
     @abc.abstractmethod
     def predictive(self, prior: Any) -> Any:
         """The distribution of one new observation with the parameter integrated out."""
-
-    @abc.abstractmethod
-    def _statistics(self, x: Array, weights: Array) -> Stats: ...
-
-    @abc.abstractmethod
-    def _maximum_likelihood(self, stats: Stats) -> Self: ...
 
     @abc.abstractmethod
     def _with_parameter(self, value: Any) -> Self: ...

@@ -6,20 +6,24 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import betaln
-from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior, inside
+from likelax.families.base import Estimable, Prior, inside
 from likelax.families.bernoulli import Bernoulli
-from likelax.families.statistics import BinaryCounts
+from likelax.families.simplex import fit_simplex, mean_logs
+from likelax.families.special import log_beta, log_binomial_term
+from likelax.families.statistics import BinaryCounts, MeanLogs
 from likelax.model import pytree
 
 
 @pytree
-class Beta(Prior):
+class Beta(Estimable[MeanLogs], Prior):
     """p(v) = v^(alpha - 1) (1 - v)^(beta - 1) / B(alpha, beta) for v in [0, 1].
+
+    As a prior of a probability it is updated by `BinaryCounts`; as a model of data its `m_step`
+    finds both parameters by Newton steps. At an end of [0, 1] the log density is -inf, finite
+    or, at a pole, inf. Data at an end have no maximum, and leave the parameters as they are.
 
     Attributes:
       alpha: positive scalar; alpha - 1 is the number of successes already seen.
@@ -36,15 +40,16 @@ class Beta(Prior):
     alpha: Array = constrained(positive)
     beta: Array = constrained(positive)
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Log density at a probability, nats; -inf off [0, 1], +inf at an end with a pole."""
-        v, alpha, beta = numerics.as_float(value, self.alpha, self.beta)
-        log_prob = numerics.xlogy(alpha - 1, v) + numerics.xlog1py(beta - 1, -v)
-        return inside((v >= 0) & (v <= 1), v, log_prob - betaln(alpha, beta))
-
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of a probability, of shape `shape`."""
-        return jax.random.beta(key, self.alpha, self.beta, shape)
+        alpha, beta = numerics.as_float(self.alpha, self.beta)
+        return jax.random.beta(key, alpha, beta, tuple(shape), alpha.dtype)
+
+    def expected_log_prob(self, stats: MeanLogs) -> Array:
+        """weight ((alpha - 1) mean log x + (beta - 1) mean log(1 - x) - log B(alpha, beta)), nats."""
+        alpha, beta = numerics.as_float(self.alpha, self.beta)
+        powers = numerics.weighted_sum(jnp.stack([alpha - 1, beta - 1]), stats.mean_logs)
+        return stats.weight * (powers - log_beta(alpha, beta))
 
     def posterior(self, stats: BinaryCounts) -> Self:
         """Beta(alpha + successes, beta + failures)."""
@@ -72,6 +77,27 @@ class Beta(Prior):
 
     def log_evidence(self, stats: BinaryCounts) -> Array:
         """log B(alpha + successes, beta + failures) - log B(alpha, beta) + log h, nats."""
-        after = self.posterior(stats)
         alpha, beta = numerics.as_float(self.alpha, self.beta)
-        return betaln(*numerics.as_float(after.alpha, after.beta)) - betaln(alpha, beta) + stats.log_base
+        after = log_beta(alpha + stats.successes, beta + stats.failures)
+        return after - log_beta(alpha, beta) + stats.log_base
+
+    def _log_density(self, x: Array) -> Array:
+        v, alpha, beta = numerics.as_float(x, self.alpha, self.beta)
+        interior = (v > 0) & (v < 1)
+        mid = jnp.where(interior, v, 0.5)
+        # alpha beta / (alpha + beta), whose product could overflow
+        small, large = jnp.minimum(alpha, beta), jnp.maximum(alpha, beta)
+        factor = jnp.log(small) - jnp.log1p(small / large)
+        density = log_binomial_term(alpha, beta, mid, 1 - mid) + factor - jnp.log(mid) - jnp.log1p(-mid)
+        end = jnp.where(interior, 0, v)
+        edge = numerics.xlogy(alpha - 1, end) + numerics.xlogy(beta - 1, 1 - end)
+        edge = edge - log_beta(alpha, beta)
+        return inside((v >= 0) & (v <= 1), v, jnp.where(interior, density, edge))
+
+    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+        x, weights = numerics.as_float(x, weights)
+        sides = jnp.stack([x, 1 - x], axis=-1)
+        return mean_logs(numerics.safe_log(sides), weights)
+
+    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+        return fit_simplex(self, stats, ("alpha", "beta"))

@@ -1,29 +1,31 @@
 """The Dirichlet distribution: a density on the simplex, and the conjugate prior of a categorical."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
-from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior
+from likelax.families.base import Estimable, Prior, check_event, inside
 from likelax.families.categorical import Categorical
-from likelax.families.statistics import CategoryCounts
+from likelax.families.simplex import fit_simplex, mean_logs
+from likelax.families.special import deviance, factorial_excess, log_beta_many
+from likelax.families.statistics import CategoryCounts, MeanLogs
 from likelax.model import pytree
 
 
-def _log_beta(concentration: Array) -> Array:
-    return jnp.sum(gammaln(concentration), axis=-1) - gammaln(jnp.sum(concentration, axis=-1))
-
-
 @pytree
-class Dirichlet(Prior):
+class Dirichlet(Estimable[MeanLogs], Prior):
     """p(v) = prod_c v[c]^(concentration[c] - 1) / B(concentration) on the simplex.
+
+    As a prior of probabilities it is updated by `CategoryCounts`; as a model of data its
+    `m_step` finds the concentration by Newton steps. On an edge of the simplex the log density
+    is -inf, finite or, at a pole, inf; that x sums to one is not checked. Data on an edge have
+    no maximum, and leave the parameters as they are.
 
     Attributes:
       concentration: (C,) positive; concentration[c] - 1 draws of value c were already seen.
@@ -36,17 +38,20 @@ class Dirichlet(Prior):
       [0.6 0.2 0.2]
     """
 
-    concentration: Array = constrained(positive)
+    event_ndim: ClassVar[int] = 1
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Log density at probabilities (..., C), nats, on the simplex (not checked to sum to one)."""
-        v, concentration = numerics.as_float(value, self.concentration)
-        terms = numerics.xlogy(jnp.broadcast_to(concentration - 1, v.shape), v)
-        return jnp.sum(terms, axis=-1) - _log_beta(concentration)
+    concentration: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of probabilities, of shape (*shape, C)."""
-        return jax.random.dirichlet(key, jnp.asarray(self.concentration), tuple(shape))
+        (concentration,) = numerics.as_float(self.concentration)
+        return jax.random.dirichlet(key, concentration, tuple(shape), concentration.dtype)
+
+    def expected_log_prob(self, stats: MeanLogs) -> Array:
+        """weight (sum_c (concentration[c] - 1) mean log x[c] - log B(concentration)), nats."""
+        (concentration,) = numerics.as_float(self.concentration)
+        powers = numerics.weighted_sum(concentration - 1, stats.mean_logs, axis=-1)
+        return stats.weight * (powers - log_beta_many(concentration))
 
     def posterior(self, stats: CategoryCounts) -> Self:
         """Dirichlet(concentration + counts)."""
@@ -73,4 +78,27 @@ class Dirichlet(Prior):
     def log_evidence(self, stats: CategoryCounts) -> Array:
         """log B(concentration + counts) - log B(concentration) + log h, nats."""
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
-        return _log_beta(after) - _log_beta(before) + stats.log_base
+        return log_beta_many(after) - log_beta_many(before) + stats.log_base
+
+    def _log_density(self, x: Array) -> Array:
+        v, a = numerics.as_float(x, self.concentration)
+        check_event("Dirichlet", v, a.shape[-1])
+        a = jnp.broadcast_to(a, v.shape)
+        total = jnp.sum(a, axis=-1)
+        interior = v > 0
+        safe = jnp.where(interior, v, 1)
+        # at an edge the factor is a bare power of zero, and the rest has no entry for it
+        terms = jnp.log(a) - jnp.log(safe) - factorial_excess(a) - deviance(a, total[..., None] * safe)
+        edges = numerics.xlogy(a - 1, jnp.zeros_like(v)) - gammaln(a) + a * jnp.log(total)[..., None]
+        constant = factorial_excess(total) - jnp.log(total)
+        log_prob = jnp.sum(jnp.where(interior, terms, edges), axis=-1) + constant
+        off = jnp.any(v < 0, axis=-1) | jnp.any(v > 1, axis=-1)
+        bad = jnp.any(jnp.isnan(v), axis=-1)
+        return jnp.where(bad, jnp.nan, jnp.where(off, -jnp.inf, log_prob))
+
+    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+        x, weights = numerics.as_float(x, weights)
+        return mean_logs(numerics.safe_log(x), weights)
+
+    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+        return fit_simplex(self, stats, ("concentration",))

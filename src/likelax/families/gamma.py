@@ -7,25 +7,36 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
-from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior, inside
+from likelax.families.base import Estimable, Family, Prior, inside
+from likelax.families.compound import (
+    expected_log_gamma,
+    fit_gamma,
+    gamma_evidence,
+    latent_gamma,
+    log_gamma_density,
+)
 from likelax.families.poisson import Poisson
-from likelax.families.statistics import EventCounts
+from likelax.families.special import log_gamma_ratio
+from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
 from likelax.model import pytree
 
 
 @pytree
-class Gamma(Prior):
+class Gamma(Estimable[PositiveMoments], Prior):
     """p(v) = rate^concentration v^(concentration - 1) exp(-rate v) / Gamma(concentration), v >= 0.
+
+    As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
+    both parameters by Newton steps, and gives inf for data without spread.
 
     Attributes:
       concentration: positive scalar, the shape: events already seen.
       rate: positive scalar: the exposure in which they were seen.
 
-    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6; Minka (2002), Estimating a gamma
+    distribution.
 
     Examples:
       >>> posterior = Gamma(1.0, 1.0).posterior(EventCounts(2.0, 5.0, 0.0))
@@ -36,16 +47,14 @@ class Gamma(Prior):
     concentration: Array = constrained(positive)
     rate: Array = constrained(positive)
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Log density at a rate, nats; -inf below zero."""
-        v, a, b = numerics.as_float(value, self.concentration, self.rate)
-        log_prob = a * jnp.log(b) + numerics.xlogy(a - 1, v) - b * v - gammaln(a)
-        return inside(v >= 0, v, log_prob)
-
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of a rate, of shape `shape`."""
+        """Draws of shape `shape`."""
         concentration, rate = numerics.as_float(self.concentration, self.rate)
-        return jax.random.gamma(key, concentration, tuple(shape)) / rate
+        return jax.random.gamma(key, concentration, tuple(shape), rate.dtype) / rate
+
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
+        """Log likelihood as a function of weight, mean and deviance, nats."""
+        return expected_log_gamma(stats, self.concentration, self.rate)
 
     def posterior(self, stats: EventCounts) -> Self:
         """Gamma(concentration + events, rate + exposure)."""
@@ -67,9 +76,193 @@ class Gamma(Prior):
 
     def log_evidence(self, stats: EventCounts) -> Array:
         """log Z(posterior) - log Z(prior) + log h with Z = Gamma(concentration) / rate^concentration."""
-        after = self.posterior(stats)
+        return gamma_evidence(stats, self.concentration, self.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        v, a, b = numerics.as_float(x, self.concentration, self.rate)
+        interior = v > 0
+        density = log_gamma_density(jnp.where(interior, v, 1), a, b)
+        # at zero only v^(a - 1) matters: a pole, log rate, or nothing
+        edge = numerics.xlogy(a - 1, jnp.zeros_like(v)) + jnp.log(b)
+        return inside(v >= 0, v, jnp.where(interior, density, edge))
+
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
+        return positive_moments(x, weights)
+
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
+        return type(self)(*fit_gamma(stats, self.concentration, self.rate))
+
+
+@pytree
+class GammaKnownShape(Family[EventCounts]):
+    """A gamma whose concentration is known and whose rate has a gamma prior.
+
+    Attributes:
+      rate: positive scalar.
+      concentration: positive scalar, held by `m_step`.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
+
+    Examples:
+      >>> model = GammaKnownShape(rate=1.0, concentration=2.0)
+      >>> stats, _ = model.e_step(jnp.array([1.0, 3.0]))
+      >>> print(model.m_step(stats).rate, Gamma(1.0, 1.0).posterior(stats).mean())
+      1.0 1.0
+    """
+
+    rate: Array = constrained(positive)
+    concentration: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        return self._gamma().sample(key, shape)
+
+    def expected_log_prob(self, stats: EventCounts) -> Array:
+        """events log rate - exposure rate + log h, nats."""
+        rate, exposure = numerics.as_float(self.rate, stats.exposure)
+        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+
+    def parameter(self) -> Array:
+        """rate, as a gamma prior describes it."""
+        return jnp.asarray(self.rate)
+
+    def predictive(self, prior: Any) -> "GammaGamma":
+        """Gamma with a gamma-distributed rate."""
+        return GammaGamma(prior.concentration, prior.rate, self.concentration)
+
+    def _gamma(self) -> Gamma:
+        return Gamma(self.concentration, self.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        return self._gamma()._log_density(x)
+
+    def _statistics(self, x: Array, weights: Array) -> EventCounts:
+        x, weights, shape = numerics.as_float(x, weights, self.concentration)
+        weight = jnp.sum(weights)
+        log_base = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x)) - weight * gammaln(shape)
+        return EventCounts(shape * weight, numerics.weighted_sum(weights, x), log_base)
+
+    def _maximum_likelihood(self, stats: EventCounts) -> Self:
+        return self._with_parameter(numerics.divide(stats.events, stats.exposure, self.rate))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value, self.concentration)
+
+
+@pytree
+class GammaGamma(Estimable[PositiveMoments]):
+    """p(x) = integral of Gamma(x | shape, r) Gamma(r | concentration, rate) dr, x >= 0
+
+    A scaled beta prime distribution. `e_step` gives the expected statistics of the latent
+    rates, so `m_step` is a step of EM over concentration and rate: fit with `fit.em`.
+
+    Attributes:
+      concentration: positive scalar, shape of the latent rate.
+      rate: positive scalar, rate of the latent rate: the scale of x.
+      shape: positive scalar, held by `m_step`.
+
+    Source: Bernardo & Smith (1994), Bayesian Theory, appendix A.
+
+    Examples:
+      >>> print(f"{GammaGamma(2.0, 1.0, 1.0).log_prob(1.0):.4f}")
+      -1.3863
+    """
+
+    concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
+    shape: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
+        key_rate, key_value = jax.random.split(key)
+        log_rate = jax.random.loggamma(key_rate, a, tuple(shape), a.dtype)
+        log_value = jax.random.loggamma(key_value, c, tuple(shape), a.dtype)
+        return b * jnp.exp(log_value - log_rate)
+
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
+        """Expected log density of the latent rates, nats: what `m_step` maximises."""
+        return expected_log_gamma(stats, self.concentration, self.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        v, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
+        interior = v > 0
+        y = jnp.where(interior, v, 1) / b
+        constant = log_gamma_ratio(c, a) - gammaln(a)
+        density = constant + (c - 1) * jnp.log(y) - (a + c) * jnp.log1p(y) - jnp.log(b)
+        edge = numerics.xlogy(c - 1, jnp.zeros_like(v)) + constant - jnp.log(b)
+        return inside(v >= 0, v, jnp.where(interior, density, edge))
+
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
+        x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
+        return latent_gamma(a + c, b + x, weights)
+
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
+        return type(self)(*fit_gamma(stats, self.concentration, self.rate), self.shape)
+
+
+@pytree
+class InverseGamma(Estimable[PositiveMoments], Prior):
+    """1 / v ~ Gamma(concentration, rate): p(v) proportional to v^(-concentration - 1) exp(-rate / v)
+
+    The conjugate prior of a variance, updated by the `EventCounts` of `NormalKnownLoc`; as a
+    model of data its `m_step` finds both parameters by Newton steps.
+
+    Attributes:
+      concentration: positive scalar, the shape.
+      rate: positive scalar, the scale of v.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+
+    Examples:
+      >>> print(f"{InverseGamma(2.0, 1.0).log_prob(1.0):.4f}", InverseGamma(2.0, 1.0).mean())
+      -1.0000 1.0
+    """
+
+    concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
         a, b = numerics.as_float(self.concentration, self.rate)
-        a_n, b_n = numerics.as_float(after.concentration, after.rate)
-        return (
-            gammaln(a_n) - gammaln(a) + a * jnp.log(b) - a_n * jnp.log(b_n) + stats.log_base
-        )
+        return b * jnp.exp(-jax.random.loggamma(key, a, tuple(shape), b.dtype))
+
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
+        """Log likelihood as a function of the statistics of 1 / x, nats."""
+        return expected_log_gamma(stats, self.concentration, self.rate) + 2 * stats.log_sum
+
+    def posterior(self, stats: EventCounts) -> Self:
+        """InverseGamma(concentration + events, rate + exposure)."""
+        return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
+
+    def mean(self) -> Array:
+        """rate / (concentration - 1), inf where concentration <= 1."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return jnp.where(a > 1, b / jnp.where(a > 1, a - 1, 1), jnp.inf)
+
+    def mode(self) -> Array:
+        """rate / (concentration + 1)."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return b / (a + 1)
+
+    def predictive(self, likelihood: Any) -> Any:
+        """The distribution of one new observation of the likelihood, a `NormalKnownLoc`."""
+        return likelihood.predictive(self)
+
+    def log_evidence(self, stats: EventCounts) -> Array:
+        """log p(data) with the variance integrated out, nats."""
+        return gamma_evidence(stats, self.concentration, self.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        (v,) = numerics.as_float(x)
+        support = v > 0
+        y = 1 / jnp.where(support, v, 1)
+        density = log_gamma_density(y, self.concentration, self.rate) + 2 * jnp.log(y)
+        return inside(support, v, density)
+
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
+        x, weights = numerics.as_float(x, weights)
+        return positive_moments(1 / x, weights)
+
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
+        return type(self)(*fit_gamma(stats, self.concentration, self.rate))

@@ -1,21 +1,28 @@
 """The gamma-Poisson (negative binomial) distribution: a count whose rate is gamma distributed."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Distribution, inside, whole
+from likelax.families.base import Estimable, inside, whole
+from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
+from likelax.families.special import log_binomial_term
+from likelax.families.statistics import PositiveMoments
 from likelax.model import pytree
 
 
 @pytree
-class GammaPoisson(Distribution):
+class GammaPoisson(Estimable[PositiveMoments]):
     """p(x) = integral of Poisson(x | r) Gamma(r | concentration, rate) dr, x = 0, 1, 2, ...
+
+    `e_step` gives the expected statistics of the latent rates, so `m_step` is a step of EM over
+    both parameters: fit with `fit.em`. Counts no more spread than a Poisson's have no maximum:
+    concentration and rate then grow without bound, their ratio being the mean.
 
     Attributes:
       concentration: positive scalar a.
@@ -35,13 +42,24 @@ class GammaPoisson(Distribution):
         """Integers of shape `shape`."""
         key_rate, key_count = jax.random.split(key)
         concentration, rate = numerics.as_float(self.concentration, self.rate)
-        rates = jax.random.gamma(key_rate, concentration, tuple(shape)) / rate
+        rates = jax.random.gamma(key_rate, concentration, tuple(shape), rate.dtype) / rate
         return jax.random.poisson(key_count, rates)
+
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
+        """Expected log density of the latent rates, nats: what `m_step` maximises."""
+        return expected_log_gamma(stats, self.concentration, self.rate)
 
     def _log_density(self, x: Array) -> Array:
         support = (x >= 0) & whole(x)
         value, a, b = numerics.as_float(
             jnp.where(support, x, jnp.zeros((), x.dtype)), self.concentration, self.rate
         )
-        binomial = gammaln(a + value) - gammaln(a) - gammaln(value + 1)
-        return inside(support, x, binomial - a * jnp.log1p(1 / b) - value * jnp.log1p(b))
+        term = log_binomial_term(value, a, 1 / (1 + b), b / (1 + b))
+        return inside(support, x, term - jnp.log1p(value / a))
+
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        return latent_gamma(a + x, b + 1, weights)
+
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
+        return type(self)(*fit_gamma(stats, self.concentration, self.rate))

@@ -12,6 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, inside, whole
 from likelax.families.gamma_poisson import GammaPoisson
+from likelax.families.special import deviance, factorial_excess
 from likelax.families.statistics import EventCounts
 from likelax.model import pytree
 
@@ -52,7 +53,8 @@ class Poisson(Family[EventCounts]):
     def _log_density(self, x: Array) -> Array:
         support = (x >= 0) & whole(x)
         value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
-        return inside(support, x, numerics.xlogy(value, rate) - rate - gammaln(value + 1))
+        # 0 - 0 is 0, where -0 would print as such
+        return inside(support, x, 0 - deviance(value, rate) - factorial_excess(value))
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)

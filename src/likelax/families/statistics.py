@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
+from likelax.families import special
 from likelax.model import pytree
 
 S = TypeVar("S")
@@ -109,8 +110,115 @@ def _square(gap: Array, like: Array) -> Array:
     return gap[..., :, None] * gap[..., None, :] if like.ndim > gap.ndim else gap * gap
 
 
-def _is_moments(node: Any) -> bool:
-    return isinstance(node, Moments)
+@pytree
+class PositiveMoments:
+    """Weight, mean and deviance about that mean: the statistics of positive data.
+
+    The deviance is what the mean of the logs falls short of the log of the mean, times the
+    weight. It is kept itself, so nothing cancels in float32 however narrow the data are; two
+    of them merge exactly. With zero weight the mean is arbitrary and counts for nothing.
+
+    Attributes:
+      weight: (...) sum of the weights.
+      mean: (...) weighted mean, positive.
+      deviance: (...) weighted sum of x / mean - 1 - log(x / mean).
+    """
+
+    weight: Array
+    mean: Array
+    deviance: Array
+
+    def __add__(self, other: "PositiveMoments") -> "PositiveMoments":
+        weight = self.weight + other.weight
+        share = numerics.divide(other.weight, weight, 0.0)
+        mean = self.mean + share * (other.mean - self.mean)
+        shift = numerics.weighted_sum(
+            jnp.stack([self.weight, other.weight]),
+            special.deviance(1.0, jnp.stack([self.mean, other.mean]) / mean[None]),
+            axis=0,
+        )
+        return PositiveMoments(weight, mean, self.deviance + other.deviance + shift)
+
+    def scaled(self, factor: Array | float) -> "PositiveMoments":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return PositiveMoments(self.weight * factor, self.mean, self.deviance * factor)
+
+    @property
+    def log_sum(self) -> Array:
+        """Weighted sum of log x, nats."""
+        return self.weight * numerics.safe_log(self.mean) - self.deviance
+
+
+def positive_moments(values: Array, weights: Array) -> PositiveMoments:
+    """The statistics of positive values (...) with weights (...), summed over all axes.
+
+    Examples:
+      >>> stats = positive_moments(jnp.array([1.0, 3.0]), jnp.ones(2))
+      >>> print(stats.mean, f"{stats.log_sum:.4f}")
+      2.0 1.0986
+    """
+    values, weights = numerics.as_float(values, weights)
+    weight = jnp.sum(weights)
+    mean = numerics.divide(numerics.weighted_sum(weights, values), weight, 1.0)
+    gaps = special.deviance(1.0, values / mean)
+    return PositiveMoments(weight, mean, numerics.weighted_sum(weights, gaps))
+
+
+@pytree
+class MeanLogs:
+    """Weight and mean log: the statistics of points of a simplex.
+
+    Attributes:
+      weight: (...) sum of the weights.
+      mean_logs: (..., C) weighted mean of log x[c], nats; -inf where some x[c] was 0.
+    """
+
+    weight: Array
+    mean_logs: Array
+
+    def __add__(self, other: "MeanLogs") -> "MeanLogs":
+        weight = self.weight + other.weight
+        share = numerics.divide(other.weight, weight, 0.0)
+        parts = numerics.weighted_sum(
+            jnp.stack([1 - share, share])[..., None], jnp.stack([self.mean_logs, other.mean_logs]), axis=0
+        )
+        return MeanLogs(weight, parts)
+
+    def scaled(self, factor: Array | float) -> "MeanLogs":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return MeanLogs(self.weight * factor, self.mean_logs)
+
+
+@pytree
+class Extremes:
+    """Weight, smallest and largest value: the statistics of a range.
+
+    Attributes:
+      weight: (...) sum of the weights.
+      low: (...) smallest value of positive weight; counts for nothing with zero weight.
+      high: (...) largest value of positive weight.
+    """
+
+    weight: Array
+    low: Array
+    high: Array
+
+    def __add__(self, other: "Extremes") -> "Extremes":
+        mine, theirs = self.weight > 0, other.weight > 0
+        low = jnp.where(mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low))
+        high = jnp.where(
+            mine & theirs, jnp.maximum(self.high, other.high), jnp.where(mine, self.high, other.high)
+        )
+        return Extremes(self.weight + other.weight, low, high)
+
+    def scaled(self, factor: Array | float) -> "Extremes":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return Extremes(self.weight * factor, self.low, self.high)
+
+
+def _merges(node: Any) -> bool:
+    """True for statistics that do not simply add leaf by leaf, and say so by `__add__`."""
+    return hasattr(node, "scaled")
 
 
 def add(a: S, b: S) -> S:
@@ -127,7 +235,7 @@ def add(a: S, b: S) -> S:
       >>> float(both.mean), float(both.scatter)
       (3.0, 2.0)
     """
-    return jax.tree.map(lambda x, y: x + y, a, b, is_leaf=_is_moments)
+    return jax.tree.map(lambda x, y: x + y, a, b, is_leaf=_merges)
 
 
 def scale(stats: S, factor: Array | float) -> S:
@@ -138,5 +246,5 @@ def scale(stats: S, factor: Array | float) -> S:
       1.5
     """
     return jax.tree.map(
-        lambda s: s.scaled(factor) if _is_moments(s) else s * factor, stats, is_leaf=_is_moments
+        lambda s: s.scaled(factor) if _merges(s) else s * factor, stats, is_leaf=_merges
     )

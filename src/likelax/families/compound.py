@@ -1,0 +1,55 @@
+"""What the gamma, and every compound of it, share: density, expectation and maximum likelihood."""
+
+from typing import TypeVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.families import newton
+from likelax.families.special import deviance, factorial_excess, log_gamma_ratio, log_minus_digamma
+from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
+
+T = TypeVar("T")
+
+
+def log_gamma_density(v: Array, concentration: Array, rate: Array) -> Array:
+    """Log density of a gamma at v > 0, nats; nothing of the order of concentration cancels."""
+    v, a, b = numerics.as_float(v, concentration, rate)
+    return jnp.log(a) - jnp.log(v) - factorial_excess(a) - deviance(a, b * v)
+
+
+def expected_log_gamma(stats: PositiveMoments, concentration: Array, rate: Array) -> Array:
+    """sum_n w_n log Gamma(v_n | concentration, rate) from statistics, nats."""
+    a, b, mean = numerics.as_float(concentration, rate, stats.mean)
+    safe = jnp.where(stats.weight > 0, mean, 1)
+    return stats.weight * log_gamma_density(safe, a, b) - (a - 1) * stats.deviance
+
+
+def fit_gamma(stats: PositiveMoments, concentration: Array, rate: Array) -> tuple[Array, Array]:
+    """(concentration, rate) of maximum likelihood; those given where the statistics are empty."""
+    concentration, rate = numerics.as_float(concentration, rate)
+    seen = stats.weight > 0
+    shape = newton.solve_shape(numerics.divide(stats.deviance, stats.weight, 1.0)).point
+    mean = jnp.where(seen, stats.mean, 1)
+    return jnp.where(seen, shape, concentration), jnp.where(seen, shape / mean, rate)
+
+
+def latent_gamma(concentration: Array, rate: Array, weights: Array) -> PositiveMoments:
+    """Expected statistics of latent rates whose posteriors are Gamma(concentration, rate).
+
+    Args:
+      concentration, rate, weights: (...), one posterior for each observation.
+    """
+    a, b, weights = numerics.as_float(concentration, rate, weights)
+    a, b = jnp.broadcast_to(a, weights.shape), jnp.broadcast_to(b, weights.shape)
+    stats = positive_moments(a / b, weights)
+    spread = numerics.weighted_sum(weights, log_minus_digamma(a))
+    return PositiveMoments(stats.weight, stats.mean, stats.deviance + spread)
+
+
+def gamma_evidence(stats: EventCounts, concentration: Array, rate: Array) -> Array:
+    """log of the integral of v^events exp(-v exposure) h under Gamma(v | concentration, rate)."""
+    a, b, events, exposure = numerics.as_float(concentration, rate, stats.events, stats.exposure)
+    gain = log_gamma_ratio(a, events) - events * jnp.log(b + exposure)
+    return gain - a * jnp.log1p(exposure / b) + stats.log_base

@@ -1,0 +1,205 @@
+"""Log gamma functions that do not cancel: what the count and rate families are made of.
+
+Differences such as log Gamma(x + d) - log Gamma(x) lose every digit in float32 once x is large,
+because each term is of order x log x. Here the large parts are removed on paper, and what
+remains is computed.
+
+Source: Loader (2000), Fast and accurate computation of binomial probabilities.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import gammaln
+from jax.typing import ArrayLike
+
+from likelax import numerics
+
+_HALF_LOG_2PI = float(np.log(2 * np.pi)) / 2
+# Stirling's series from here on: its first omitted term is below 1e-16
+_LARGE = 10.0
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+_DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+# atanh series of the deviance near equality: |v| < 0.1, so v^18 is below 1e-18
+_ODD = tuple(1 / k for k in range(3, 19, 2))
+
+
+def _together(*arrays: ArrayLike) -> list[Array]:
+    return list(jnp.broadcast_arrays(*numerics.as_float(*arrays)))
+
+
+def _polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
+    total = jnp.zeros_like(y)
+    for c in reversed(coefficients):
+        total = total * y + c
+    return total
+
+
+def factorial_excess(x: ArrayLike) -> Array:
+    """log Gamma(x + 1) - x log x + x: what log x! has beyond its leading part.
+
+    Args:
+      x: any shape, non-negative, not only whole numbers.
+    Returns:
+      Same shape, nats: 0 at x = 0, about log(2 pi x) / 2 for large x.
+
+    Examples:
+      >>> print(factorial_excess(jnp.array([0.0, 1.0])))
+      [0. 1.]
+    """
+    (x,) = numerics.as_float(x)
+    large = x >= _LARGE
+    big, small = jnp.where(large, x, _LARGE), jnp.where(large, 1, x)
+    tail = _polynomial(_STIRLING, 1 / (big * big)) / big
+    near = gammaln(small + 1) - numerics.xlogy(small, small) + small
+    return jnp.where(large, _HALF_LOG_2PI + jnp.log(big) / 2 + tail, near)
+
+
+@jax.custom_jvp
+def _deviance(x: Array, m: Array) -> Array:
+    gap = x - m
+    v = gap / jnp.where(x + m == 0, 1, x + m)
+    near = gap * v + 2 * x * v * v * v * _polynomial(_ODD, v * v)
+    # far from equality the plain formula keeps its digits
+    safe = (x > 0) & (m > 0) & jnp.isfinite(m) & jnp.isfinite(x)
+    far = x * _log_ratio(jnp.where(safe, x, 1), jnp.where(safe, m, 1)) - gap
+    value = jnp.where(jnp.abs(v) < 0.1, near, far)
+    edge = jnp.where(x == 0, m, jnp.where(jnp.isnan(x + m), jnp.nan, jnp.inf))
+    return jnp.where(safe, value, edge.astype(value.dtype))
+
+
+def _log_ratio(x: Array, m: Array) -> Array:
+    ratio = x / m
+    lost = (ratio == 0) | jnp.isinf(ratio)
+    plain = jnp.log(jnp.where(lost, 1, ratio))
+    return jnp.where(lost, jnp.log(x) - jnp.log(m), plain)
+
+
+@_deviance.defjvp
+def _deviance_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    x, m = primals
+    safe = (x > 0) & (m > 0)
+    x1, m1 = jnp.where(safe, x, 1), jnp.where(safe, m, 1)
+    by_x = jnp.where(safe, _log_ratio(x1, m1), 0)
+    by_m = jnp.where(safe, (m1 - x1) / m1, jnp.where(x == 0, 1, 0).astype(x.dtype))
+    return _deviance(x, m), by_x * tangents[0] + by_m * tangents[1]
+
+
+def deviance(x: ArrayLike, m: ArrayLike) -> Array:
+    """x log(x / m) + m - x, at full precision where x is close to m.
+
+    Args:
+      x: non-negative.
+      m: non-negative, broadcastable with x.
+    Returns:
+      Non-negative, nats; 0 where x = m, m where x = 0, inf where m = 0 < x. The derivative
+      by m is 0 where m = 0 < x: a structural zero.
+
+    Examples:
+      >>> print(deviance(jnp.array([0.0, 2.0, 2.0]), jnp.array([3.0, 2.0, 0.0])))
+      [ 3.  0. inf]
+    """
+    return _deviance(*_together(x, m))
+
+
+def log_gamma_ratio(x: ArrayLike, d: ArrayLike) -> Array:
+    """log Gamma(x + d) - log Gamma(x), nats.
+
+    Args:
+      x: positive.
+      d: x + d positive; broadcastable with x.
+    Returns:
+      Accurate to rounding of the result's own parts, however large x is.
+
+    Examples:
+      >>> print(f"{log_gamma_ratio(1e6, 1.0):.4f}")
+      13.8155
+    """
+    x, d = _together(x, d)
+    large = x + d
+    # x log(1 + d / x) - d, without cancelling
+    bend = -deviance(x, large)
+    return (
+        factorial_excess(large) - factorial_excess(x) + d * jnp.log(large) + bend - jnp.log1p(d / x)
+    )
+
+
+def log_beta(a: ArrayLike, b: ArrayLike) -> Array:
+    """log Gamma(a) + log Gamma(b) - log Gamma(a + b), nats, for positive a and b.
+
+    Examples:
+      >>> print(f"{log_beta(4.0, 3.0):.4f}")
+      -4.0943
+    """
+    a, b = _together(a, b)
+    n = a + b
+    small, large = jnp.minimum(a, b), jnp.maximum(a, b)
+    shares = small * jnp.log(small / n) + large * jnp.log1p(-small / n)
+    excess = factorial_excess(n) - factorial_excess(a) - factorial_excess(b)
+    # 1 / a + 1 / b, whose parts do not overflow
+    return shares - excess - jnp.log(small) + jnp.log1p(small / large)
+
+
+def log_beta_many(concentration: ArrayLike) -> Array:
+    """sum_c log Gamma(concentration[c]) - log Gamma(sum of them), over the last axis, nats.
+
+    Examples:
+      >>> print(f"{log_beta_many(jnp.array([4.0, 3.0])):.4f}")
+      -4.0943
+    """
+    (a,) = numerics.as_float(concentration)
+    n = jnp.sum(a, axis=-1)
+    shares = jnp.sum(numerics.xlogy(a, a / n[..., None]), axis=-1)
+    excess = factorial_excess(n) - jnp.sum(factorial_excess(a), axis=-1)
+    return shares - excess - jnp.sum(jnp.log(a), axis=-1) + jnp.log(n)
+
+
+def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) -> Array:
+    """log of Gamma(x + y + 1) / (Gamma(x + 1) Gamma(y + 1)) p^x q^y with p + q = 1, nats.
+
+    The binomial probability of x successes and y failures; x and y need not be whole.
+
+    Args:
+      x, y: non-negative.
+      p, q: in [0, 1], adding to one. Both are asked for since 1 - p loses digits.
+    Returns:
+      nats; -inf where p = 0 < x or q = 0 < y. Its error is that of a result of its own size:
+      nothing of order (x + y) cancels.
+
+    Examples:
+      >>> print(f"{log_binomial_term(1.0, 1.0, 0.5, 0.5):.4f}")
+      -0.6931
+    """
+    x, y, p, q = _together(x, y, p, q)
+    n = x + y
+    excess = factorial_excess(n) - factorial_excess(x) - factorial_excess(y)
+    return excess - deviance(x, n * p) - deviance(y, n * q)
+
+
+def log_multinomial_coefficient(counts: ArrayLike) -> Array:
+    """log n! / prod_c counts[c]! with n the sum over the last axis, nats.
+
+    Examples:
+      >>> print(f"{log_multinomial_coefficient(jnp.array([1.0, 1.0])):.4f}")
+      0.6931
+    """
+    (x,) = numerics.as_float(counts)
+    n = jnp.sum(x, axis=-1)
+    excess = factorial_excess(n) - jnp.sum(factorial_excess(x), axis=-1)
+    total = jnp.where(n == 0, 1, n)
+    return excess - jnp.sum(numerics.xlogy(x, x / total[..., None]), axis=-1)
+
+
+def log_minus_digamma(x: ArrayLike) -> Array:
+    """log x - digamma(x), positive, at full precision for large x.
+
+    Examples:
+      >>> print(f"{log_minus_digamma(1.0):.4f} {log_minus_digamma(1e6):.1e}")
+      0.5772 5.0e-07
+    """
+    (x,) = numerics.as_float(x)
+    large = x >= _LARGE
+    big, small = jnp.where(large, x, _LARGE), jnp.where(large, 1, x)
+    tail = 1 / (2 * big) + _polynomial(_DIGAMMA, 1 / (big * big)) / (big * big)
+    return jnp.where(large, tail, jnp.log(small) - jax.lax.digamma(small))
