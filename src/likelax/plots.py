@@ -32,6 +32,7 @@ __all__ = [
     "state_levels",
     "state_shares",
     "steps",
+    "verdicts",
 ]
 
 # Hues that stay apart for colour-blind readers; the dark set is the same hues, lighter.
@@ -368,4 +369,34 @@ def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, A
     ax.spines["left"].set_visible(False)
     ax.grid(axis="y", visible=False)
     legend_above(ax, columns=len(simulated))
+    return ax
+
+
+def verdicts(ax: Axes, titles: Sequence[str], groups: Sequence[tuple[str, Sequence[str]]]) -> Axes:
+    """A table of verdicts: a row for each claim, a column for each model.
+
+    The word is printed in each cell, so colour only repeats it.
+
+    Args:
+      titles: N claims, top to bottom.
+      groups: (label, N verdicts) for each model.
+    """
+    hues = dict(zip(("WARN", "FAIL", "PASS"), (colors()[i] for i in (4, 1, 2)), strict=True))
+    for column, (_, words) in enumerate(groups):
+        for row, word in enumerate(words):
+            hue = hues.get(str(word), _soft())
+            ax.barh(row, 0.94, left=column + 0.03, height=0.82, color=hue, alpha=0.22)
+            ax.text(
+                column + 0.5, row, str(word).replace("_", " "), ha="center", va="center",
+                fontsize=9, fontweight="bold", color=ink(),
+            )  # fmt: skip
+    ax.set_yticks(range(len(titles)), titles)
+    ax.set_xticks([i + 0.5 for i in range(len(groups))], [label for label, _ in groups])
+    ax.xaxis.tick_top()
+    ax.set(xlim=(0, len(groups)), ylim=(len(titles) - 0.5, -0.5))
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", labelsize=10)
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
     return ax
