@@ -2,6 +2,7 @@
 
 from likelax.fit.em import em, mle
 from likelax.fit.gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
+from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.restarts import from_labels, kmeans, restarts
 from likelax.fit.result import Fit, FitError, Status, best
 
@@ -15,6 +16,7 @@ __all__ = [
     "gradient",
     "kmeans",
     "maximize",
+    "maximize_lbfgs",
     "maximize_noisy",
     "minibatch_log_prob",
     "mle",

@@ -224,7 +224,7 @@ def _run(
 ) -> Fit:
     if max_steps < 1 or window < 1:
         raise ValueError(f"max_steps and window must be at least 1, got {max_steps} and {window}.")
-    moving, rebuild = _split(start)
+    moving, rebuild = to_reals(start)
     noisy = key is not None
 
     def loss(reals: list[Array], step_key: Array | None) -> Array:
@@ -330,7 +330,7 @@ def _run(
     return Fit(rebuild(state.best), trace, state.step, status)
 
 
-def _split(start: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
+def to_reals(start: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
     """The floating leaves in unconstrained space, and the way back to the model."""
     leaves, treedef = jax.tree.flatten(constraints.unconstrain(start))
     moves = [constraints.is_floating(leaf) for leaf in leaves]

@@ -3,6 +3,7 @@
 from likelax.variational.elbo import ExactElbo, elbo, exact_elbo
 from likelax.variational.estimators import (
     Estimator,
+    Guide,
     analytic_entropy,
     dreg,
     iwae,
@@ -13,19 +14,57 @@ from likelax.variational.estimators import (
     sticking_the_landing,
     vimco,
 )
+from likelax.variational.fitting import (
+    FixedDrawFit,
+    GuideFit,
+    LaplaceFit,
+    Weighted,
+    fit_fixed_draws,
+    fit_guide,
+    importance,
+    laplace,
+)
+from likelax.variational.guides import (
+    FullRank,
+    LowRank,
+    MeanField,
+    Transported,
+    full_rank,
+    low_rank,
+    mean_field,
+)
+from likelax.variational.space import Space, space_of
 
 __all__ = [
     "Estimator",
     "ExactElbo",
+    "FixedDrawFit",
+    "FullRank",
+    "Guide",
+    "GuideFit",
+    "LaplaceFit",
+    "LowRank",
+    "MeanField",
+    "Space",
+    "Transported",
+    "Weighted",
     "analytic_entropy",
     "dreg",
     "elbo",
     "exact_elbo",
+    "fit_fixed_draws",
+    "fit_guide",
+    "full_rank",
+    "importance",
     "iwae",
+    "laplace",
+    "low_rank",
+    "mean_field",
     "pathwise",
     "renyi",
     "rloo",
     "score",
+    "space_of",
     "sticking_the_landing",
     "vimco",
 ]

@@ -50,6 +50,7 @@ def pathwise(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) ->
       (S,) terms.
     Source: Kingma and Welling (2014), Auto-encoding variational Bayes.
     """
+    log_joint, guide, _ = density(log_joint, guide)
     draws = guide.sample(key, (num_samples,))
     return _log_joints(log_joint, draws, num_samples) - _log_guides(guide, draws, num_samples)
 
@@ -62,16 +63,18 @@ def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samp
 
     Source: Roeder, Wu and Duvenaud (2017), Sticking the landing.
     """
+    log_joint, guide, _ = density(log_joint, guide)
     draws = guide.sample(key, (num_samples,))
     frozen = _stop(guide)
     return _log_joints(log_joint, draws, num_samples) - _log_guides(frozen, draws, num_samples)
 
 
 def analytic_entropy(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) -> Array:
-    """ELBO terms log p(x, z) + H(q), for guides that know their `entropy()`.
+    """ELBO terms log p(x, z) + H(q), for guides whose (base) distribution knows its `entropy()`.
 
     Source: Kucukelbir et al. (2017), Automatic differentiation variational inference.
     """
+    log_joint, guide, _ = density(log_joint, guide)
     draws = guide.sample(key, (num_samples,))
     return _log_joints(log_joint, draws, num_samples) + guide.entropy()
 
@@ -134,6 +137,7 @@ def dreg(num_particles: int) -> Estimator:
     _check_particles(num_particles)
 
     def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        log_joint, guide, _ = density(log_joint, guide)
         shape, total = (num_samples, num_particles), num_samples * num_particles
         draws = guide.sample(key, (total,))
         frozen = _stop(guide)
@@ -202,6 +206,16 @@ def renyi(alpha: float, num_particles: int) -> Estimator:
     return estimator
 
 
+def density(log_joint: LogJoint, guide: Any) -> tuple[LogJoint, Any, Callable[[Any], Any]]:
+    """(log joint, guide, finish) where the guide is a plain density and no draw is mapped back.
+
+    `finish` carries one of its draws to what the caller's log joint takes.
+    """
+    if not hasattr(guide, "pull_back"):
+        return log_joint, guide, lambda draw: draw
+    return guide.pull_back(log_joint), guide.base, guide.space.constrain
+
+
 def _check_particles(num_particles: int, least: int = 1) -> None:
     if not isinstance(num_particles, int) or num_particles < least:
         raise ValueError(
@@ -221,6 +235,7 @@ def _frozen_draws(
     key: Array, log_joint: LogJoint, guide: Guide, num_samples: int
 ) -> tuple[Array, Array]:
     """(log weights, log guide densities) at draws that carry no gradient."""
+    log_joint, guide, _ = density(log_joint, guide)
     draws = _stop(guide.sample(key, (num_samples,)))
     log_q = _log_guides(guide, draws, num_samples)
     return _log_joints(log_joint, draws, num_samples) - log_q, log_q

@@ -1,0 +1,207 @@
+"""Normal guides over any pytree of constrained parameters: mean-field, low-rank, full-rank."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+
+from likelax.constraints import constrained, positive, scale_tril
+from likelax.model import pytree, static
+from likelax.variational.space import Space, space_of
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@pytree
+class MeanField:
+    """Independent normals on R^D.
+
+    Attributes:
+      loc: (D,).
+      scale: (D,) positive.
+    """
+
+    loc: Array
+    scale: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in the parameters."""
+        noise = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        loc, scale = _match(self.loc, noise), _match(self.scale, noise)
+        return loc + scale * noise
+
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+        z = (x - _match(self.loc, x)) / _match(self.scale, x)
+        constant = jnp.sum(jnp.log(self.scale)) + x.shape[-1] * LOG_2PI / 2
+        return -jnp.sum(z**2, axis=-1) / 2 - constant
+
+    def entropy(self) -> Array:
+        """Differential entropy, nats."""
+        return jnp.sum(jnp.log(self.scale)) + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+
+
+@pytree
+class LowRank:
+    """Normal on R^D with covariance diag(scale^2) + factor factor'.
+
+    Attributes:
+      loc: (D,).
+      scale: (D,) positive.
+      factor: (D, R).
+    """
+
+    loc: Array
+    scale: Array = constrained(positive)
+    factor: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in the parameters."""
+        key_own, key_shared = jax.random.split(key)
+        own = jax.random.normal(key_own, (*shape, *self.loc.shape), self.loc.dtype)
+        shared = jax.random.normal(key_shared, (*shape, self.factor.shape[1]), self.loc.dtype)
+        return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
+
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+        white = (x - _match(self.loc, x)) / _match(self.scale, x)
+        tril, scaled = self._capacity()
+        inner = white @ scaled
+        explained = jnp.linalg.norm(_solve(tril, inner), axis=-1) ** 2
+        square = jnp.sum(white**2, axis=-1) - explained
+        return -square / 2 - self._log_volume(tril) - x.shape[-1] * LOG_2PI / 2
+
+    def entropy(self) -> Array:
+        """Differential entropy, nats."""
+        return self._log_volume(self._capacity()[0]) + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+
+    def _capacity(self) -> tuple[Array, Array]:
+        """Cholesky factor (R, R) of I + F'F with F = factor / scale, and F."""
+        scaled = self.factor / self.scale[:, None]
+        inner = jnp.eye(scaled.shape[1], dtype=scaled.dtype) + scaled.T @ scaled
+        return jnp.linalg.cholesky(inner), scaled
+
+    def _log_volume(self, tril: Array) -> Array:
+        return jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(jnp.diagonal(tril)))
+
+
+@pytree
+class FullRank:
+    """Normal on R^D with any covariance.
+
+    Attributes:
+      loc: (D,).
+      scale_tril: (D, D) lower triangular, positive diagonal.
+    """
+
+    loc: Array
+    scale_tril: Array = constrained(scale_tril)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in the parameters."""
+        noise = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        return _match(self.loc, noise) + noise @ self.scale_tril.T
+
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+        white = _solve(self.scale_tril, x - _match(self.loc, x))
+        constant = self._log_volume() + x.shape[-1] * LOG_2PI / 2
+        return -jnp.sum(white**2, axis=-1) / 2 - constant
+
+    def entropy(self) -> Array:
+        """Differential entropy, nats."""
+        return self._log_volume() + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+
+    def _log_volume(self) -> Array:
+        return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+
+
+@pytree
+class Transported:
+    """A distribution on R^D carried to a pytree of constrained parameters.
+
+    Attributes:
+      base: a distribution on R^D: `MeanField`, `LowRank`, `FullRank` or one's own.
+      space: the map.
+    """
+
+    base: Any
+    space: Space = static()
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws with leading axes `shape`, of the structure of the template."""
+        constrain: Callable[[Array], Any] = self.space.constrain
+        for _ in shape:
+            constrain = jax.vmap(constrain)
+        return constrain(self.base.sample(key, shape))
+
+    def log_prob(self, x: Any) -> Array:
+        """Log density of one draw over the parameters, nats."""
+        reals = self.space.unconstrain(x)
+        return self.base.log_prob(reals) - self.space.log_det(reals)
+
+    def pull_back(self, log_joint: Callable[[Any], Array]) -> Callable[[Array], Array]:
+        """The log joint as a density over R^D, where the estimators work."""
+        return lambda y: log_joint(self.space.constrain(y)) + self.space.log_det(y)
+
+
+def mean_field(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transported:
+    """A guide of independent normals in unconstrained space, centred on the template.
+
+    Args:
+      template: a pytree of floating-point parameters, each inside its set.
+      sets: a `Constraint` for each leaf; None: what the template's fields declare.
+      scale: standard deviation to start with.
+
+    Examples:
+      >>> guide = mean_field({"theta": jnp.zeros(3)})
+      >>> guide.sample(jax.random.key(0), (5,))["theta"].shape
+      (5, 3)
+    """
+    space, loc = space_of(template, sets)
+    return Transported(MeanField(loc, jnp.full_like(loc, scale)), space)
+
+
+def low_rank(template: Any, sets: Any = None, *, rank: int, scale: float = 0.1) -> Transported:
+    """A guide with `rank` directions of dependence; arguments as for `mean_field`.
+
+    Raises:
+      ValueError: rank not from 1 to the number of parameters.
+
+    Examples:
+      >>> low_rank({"theta": jnp.zeros(3)}, rank=1).base.factor.shape
+      (3, 1)
+    """
+    space, loc = space_of(template, sets)
+    if not 1 <= rank <= space.dim:
+        raise ValueError(f"rank must be from 1 to {space.dim}, got {rank}.")
+    # a factor of zero would be a stationary point: start from small cosine waves
+    place = (jnp.arange(space.dim, dtype=loc.dtype) + 0.5) / space.dim
+    waves = jnp.cos(jnp.pi * place[:, None] * jnp.arange(rank, dtype=loc.dtype)[None])
+    factor = 0.1 * scale * waves
+    return Transported(LowRank(loc, jnp.full_like(loc, scale), factor), space)
+
+
+def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transported:
+    """A guide with any dependence between the parameters; arguments as for `mean_field`.
+
+    Examples:
+      >>> full_rank({"theta": jnp.zeros(3)}).base.scale_tril.shape
+      (3, 3)
+    """
+    space, loc = space_of(template, sets)
+    return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
+
+
+def _match(vector: Array, x: Array) -> Array:
+    return jnp.broadcast_to(vector, x.shape)
+
+
+def _solve(tril: Array, x: Array) -> Array:
+    """tril^-1 x for every x (..., D)."""
+    flat = x.reshape(-1, x.shape[-1])
+    return solve_triangular(tril, flat.T, lower=True).T.reshape(x.shape)

@@ -1,0 +1,98 @@
+"""The reals beneath a pytree of constrained parameters, as one flat vector."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import constraints
+from likelax.constraints import Constraint
+from likelax.numerics import as_float
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """How a point of R^D becomes a pytree of parameters; hashable, so it may be static.
+
+    Attributes:
+      treedef: the structure of the parameters.
+      shapes: the shape of each leaf in unconstrained space.
+      maps: the `Constraint` of each leaf.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    maps: tuple[Constraint, ...]
+
+    @property
+    def dim(self) -> int:
+        """D, the number of reals."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def constrain(self, reals: Array) -> Any:
+        """(D,) -> the parameters."""
+        leaves = [c.constrain(y) for c, y in zip(self.maps, self._pieces(reals), strict=True)]
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def unconstrain(self, parameters: Any) -> Array:
+        """The parameters -> (D,); the inverse of `constrain`."""
+        leaves = as_float(*jax.tree.leaves(parameters))
+        pieces = [c.unconstrain(x).reshape(-1) for c, x in zip(self.maps, leaves, strict=True)]
+        return jnp.concatenate(pieces)
+
+    def log_det(self, reals: Array) -> Array:
+        """log |det d parameters / d reals| at (D,), a scalar, nats."""
+        pieces = self._pieces(reals)
+        terms = [jnp.sum(c.log_det(y)) for c, y in zip(self.maps, pieces, strict=True)]
+        return jnp.sum(jnp.stack(terms))
+
+    def _pieces(self, reals: Array) -> list[Array]:
+        if reals.shape != (self.dim,):
+            raise ValueError(f"wanted a point of shape ({self.dim},), got {reals.shape}.")
+        pieces, start = [], 0
+        for shape in self.shapes:
+            stop = start + math.prod(shape)
+            pieces.append(reals[start:stop].reshape(shape))
+            start = stop
+        return pieces
+
+
+def space_of(template: Any, sets: Any = None) -> tuple[Space, Array]:
+    """The space beneath a template, and the point of it where the template lies.
+
+    Args:
+      template: a pytree of floating-point parameters, each inside its set.
+      sets: a pytree of the same structure with a `Constraint` at each leaf; None: what the
+        template's own fields declare, and `constraints.real` for all else.
+    Returns:
+      (space, point (D,)).
+    Raises:
+      ValueError: no leaves, a leaf that is not floating point, another structure of sets, or
+        (outside jit) a template on the boundary of its set or beyond.
+
+    Examples:
+      >>> space, point = space_of({"tau": 1.0, "theta": jnp.zeros(2)},
+      ...                         {"tau": constraints.positive, "theta": constraints.real})
+      >>> print(space.dim, point)
+      3 [0. 0. 0.]
+    """
+    leaves, treedef = jax.tree.flatten(template)
+    if not leaves or not all(map(constraints.is_floating, leaves)):
+        raise ValueError("the template must hold floating-point parameters and nothing else.")
+    if sets is None:
+        sets = constraints.declared(template)
+    maps, structure = jax.tree.flatten(sets, is_leaf=lambda node: isinstance(node, Constraint))
+    wanted: Any = treedef
+    if structure != wanted or not all(isinstance(c, Constraint) for c in maps):
+        raise ValueError(
+            f"sets must hold one Constraint for each leaf of the template, {treedef}, "
+            f"got {structure}."
+        )
+    pieces = [c.unconstrain(x) for c, x in zip(maps, as_float(*leaves), strict=True)]
+    point = jnp.concatenate([p.reshape(-1) for p in pieces])
+    if not isinstance(point, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(point))):
+        raise ValueError("the template must lie inside its sets, got a point on a boundary or off.")
+    return Space(treedef, tuple(p.shape for p in pieces), tuple(maps)), point
