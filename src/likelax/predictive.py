@@ -84,7 +84,7 @@ def replicate(
       model: anything that answers `sample(key, shape)`.
       shape: shape of one data set, as `sample` takes it: (N,) for N observations.
       num_draws: S.
-      chunk_size: so many data sets at a time; None is all at once.
+      chunk_size: so many data sets at a time; None is all at once. Other chunks are other draws.
     Returns:
       (S, *shape, *event), an array or the model's pytree of arrays.
 
@@ -93,8 +93,15 @@ def replicate(
       >>> replicate(jax.random.key(0), Poisson(3.0), (20,), 7).shape
       (7, 20)
     """
-    index = jnp.arange(num_draws)
-    return simulate(key, index, lambda k, _: model.sample(k, shape), chunk_size=chunk_size)
+    if num_draws < 1 or (chunk_size is not None and chunk_size < 1):
+        raise ValueError(
+            f"num_draws and chunk_size must be at least 1, got {num_draws} and {chunk_size}"
+        )
+    if chunk_size is None or chunk_size >= num_draws:
+        return model.sample(key, (num_draws, *shape))
+    keys = jax.random.split(key, math.ceil(num_draws / chunk_size))
+    draws = jax.lax.map(lambda k: model.sample(k, (chunk_size, *shape)), keys)
+    return jax.tree.map(lambda d: d.reshape(-1, *d.shape[2:])[:num_draws], draws)
 
 
 def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:

@@ -1,0 +1,88 @@
+"""The checklist: six claims about a fitted model, each put to the test."""
+
+from typing import Any
+
+import jax
+from jax import Array
+
+from likelax.checklist import decision as _decision
+from likelax.checklist import density, latent, simulation
+from likelax.checklist import heldout as _heldout
+from likelax.checklist.decision import top_label
+from likelax.checklist.verdict import TITLES, Checklist, Line, Verdict
+
+__all__ = ["TITLES", "Checklist", "Line", "Verdict", "run", "top_label"]
+
+
+def run(
+    key: Array,
+    model: Any,
+    train: Any,
+    heldout: Any,
+    decision: Any = None,
+    *,
+    prior: Any = None,
+    baseline: Any = None,
+    num_draws: int = 1000,
+    level: float = 0.01,
+    tolerance: float = 0.05,
+) -> Checklist:
+    """Ask a fitted model the six questions.
+
+    1. Probabilities normalise and log probabilities are finite: total mass by enumeration,
+       quadrature or importance sampling, held-out values and gradients.
+    2. Likelihood and posterior are not confused: swap the prior, and the likelihood must stay
+       while the posterior odds move by the prior ratio; with `prior`, joint minus evidence
+       must equal the posterior and sequential updates one batch.
+    3. Latent responsibilities sum to one, equal Bayes' rule computed afresh, agree with
+       transition counts, and an EM step does not descend.
+    4. Held-out log likelihood, paired with a simpler model and compared with training.
+    5. Posterior predictive simulations resemble the training data: moments, extremes, zeros,
+       correlations, runs, with Holm's correction. It fails only what is significant and large.
+    6. Calibration of the decisions: an equivalence test, which a small sample can't pass.
+
+    Every test is made at `level`, so a right model fails a line about that often.
+
+    Args:
+      key: a typed key.
+      model: a fitted model: any node, or any object that answers `log_prob(x)`, and for
+        line 5 `sample(key, shape)`.
+      train: the data that it was fitted to, as the model takes them.
+      heldout: data that it has not seen.
+      decision: (model, heldout) -> (confidence (N,), outcome (N,)), such as
+        `checklist.top_label`, or such a pair; None: probabilities drive no decision.
+      prior: the conjugate prior whose posterior the model stands for, or None.
+      baseline: a fitted simpler model for line 4. None: one component for a mixture, the same
+        states without order for a hidden Markov model, class frequencies for labels.
+      num_draws: simulated data sets for line 5.
+      level: significance of a FAIL.
+      tolerance: calibration error that is small enough for line 6.
+    Returns:
+      A `Checklist`; print it.
+    Raises:
+      ValueError: if num_draws < 100, or level or tolerance is not in (0, 1).
+
+    Examples:
+      >>> from likelax.families import Normal
+      >>> train, heldout = jax.random.normal(jax.random.key(0), (2, 200))
+      >>> stats, _ = Normal(0.0, 1.0).e_step(train)
+      >>> result = run(jax.random.key(1), Normal(0.0, 1.0).m_step(stats), train, heldout)
+      >>> result.ok, str(result.verdicts[0]), str(result.verdicts[4])
+      (True, 'PASS', 'PASS')
+    """
+    if num_draws < 100:
+        raise ValueError(f"num_draws must be at least 100, got {num_draws}")
+    for name, value in (("level", level), ("tolerance", tolerance)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie in (0, 1), got {value}")
+    mass_key, draw_key = jax.random.split(key)
+    return Checklist(
+        (
+            density.check(mass_key, model, heldout, num_draws=16384, tolerance=0.01),
+            latent.check_confusion(model, train, prior),
+            latent.check_responsibilities(model, train),
+            _heldout.check(model, train, heldout, baseline, level=level),
+            simulation.check(draw_key, model, train, num_draws=num_draws, level=level),
+            _decision.check(model, heldout, decision, tolerance=tolerance, level=level),
+        )
+    )

@@ -1,0 +1,106 @@
+"""Line 6: an equivalence test of calibration. A small sample can't pass by being small."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax import calibration
+from likelax.checklist import view
+from likelax.checklist.verdict import Line, Verdict, line
+
+Decision = Callable[[Any, Any], tuple[Array, Array]]
+
+
+def top_label(model: Any, heldout: Any) -> tuple[Array, Array]:
+    """The decision of a classifier: take the class with the highest posterior probability.
+
+    Args:
+      model: a mixture whose components are classes.
+      heldout: `Labelled` data; rows labelled -1 are left out.
+    Returns:
+      (confidence, correct), each (N,).
+    Raises:
+      ValueError: if the data carry no labels.
+    """
+    labels = view.labels_of(heldout)
+    if labels is None:
+        raise ValueError("decision: the held-out data must be Labelled to tell right from wrong")
+    known = np.asarray(labels) >= 0
+    probs = jnp.exp(model.posterior(heldout.values))
+    return calibration.top_label(probs[known], labels[known])
+
+
+def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:
+    """Line 6. See `checklist.run`."""
+    if decision is None:
+        return line(
+            6, Verdict.NOT_RUN, "No decision was named.",
+            "If probabilities drive decisions pass decision=checklist.top_label, or your own "
+            "(model, heldout) -> (confidence, outcome).",
+        )  # fmt: skip
+    confidence, outcome = decision(model, heldout) if callable(decision) else decision
+    confidence, outcome = np.asarray(confidence), np.asarray(outcome)
+    n = confidence.shape[0]
+    num_bins = int(np.clip(round(math.sqrt(n) / 2), 1, 15))
+    edges = calibration.quantile_edges(confidence, num_bins)
+    bins = calibration.bin_statistics(confidence, outcome, edges=edges)
+    squared = float(calibration.debiased_squared_error(bins))
+    bias = float(calibration.bias(bins))
+    if not math.isfinite(squared):
+        return line(
+            6, Verdict.FAIL, "Confidences must be probabilities; some are NaN or outside [0, 1].",
+            "Turn logits into probabilities before they are judged.", n=n,
+        )  # fmt: skip
+    error = math.sqrt(max(squared, 0.0))
+    spread = _spread(bins, tolerance)
+    # both tests stand at the border, an error of exactly the tolerance
+    z = (squared - tolerance**2) / spread
+    too_large, small = 0.5 * math.erfc(z / math.sqrt(2)), 0.5 * math.erfc(-z / math.sqrt(2))
+    way = "over-confident" if bias > 0 else "under-confident"
+    said = f"Debiased calibration error {error:.3f} ({way} by {abs(bias):.3f} on average) in {n} decisions"
+    numbers = {"statistic": error, "threshold": tolerance, "n": n}
+    remedy = _recalibrator(bins, n)
+    if too_large < level:
+        return line(6, Verdict.FAIL, f"{said}.", remedy, p_value=too_large, **numbers)
+    if small < 0.05:
+        return line(
+            6, Verdict.PASS, f"{said}: significantly below the tolerance.", p_value=small, **numbers
+        )
+    if error > tolerance:
+        return line(
+            6, Verdict.WARN, f"{said}: above the tolerance, not significantly.", remedy,
+            p_value=too_large, **numbers,
+        )  # fmt: skip
+    return line(
+        6, Verdict.INCONCLUSIVE, f"{said}: too few to show that it is below the tolerance.",
+        "Judge more decisions, or allow a larger tolerance.", p_value=small, **numbers,
+    )  # fmt: skip
+
+
+def _spread(bins: calibration.Bins, tolerance: float) -> float:
+    """Standard error of the debiased squared error where every gap is the tolerance.
+
+    Var(g^2) = 2 v^2 + 4 tolerance^2 v for a gap with sampling variance v. A bin without a
+    spread of its own is given that of its mean confidence, so unanimity is not certainty.
+    """
+    share, count = np.asarray(bins.fraction, float), np.asarray(bins.count, float)
+    held = count > 0
+    confidence = np.asarray(bins.confidence, float)[held]
+    rate = np.asarray(bins.accuracy, float)[held]
+    variance = np.maximum(rate * (1 - rate), confidence * (1 - confidence)) / count[held]
+    # with certain, unanimous bins: what one more decision, decided otherwise, would add
+    variance = np.maximum(variance, 1 / (count[held] + 1) ** 2)
+    return math.sqrt(np.sum(share[held] ** 2 * (2 * variance**2 + 4 * tolerance**2 * variance)))
+
+
+def _recalibrator(bins: calibration.Bins, n: int) -> str:
+    gap = np.asarray(bins.gap)[np.asarray(bins.occupied)]
+    if np.all(gap >= -0.02) or np.all(gap <= 0.02):
+        return "Recalibrate with temperature scaling on data of its own, then judge again."
+    if n < 1000:
+        return "Recalibrate with Platt or beta scaling on data of its own, then judge again."
+    return "Recalibrate with isotonic regression on data of its own, then judge again."

@@ -1,0 +1,229 @@
+"""Line 5: data that the model simulates look like the data it was fitted to."""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax.checklist import view
+from likelax.checklist.verdict import Line, Verdict, line
+from likelax.numerics import divide
+
+_KINDS = (
+    "mean",
+    "sd",
+    "skewness",
+    "minimum",
+    "maximum",
+    "zeros",
+    "lag-1 correlation",
+    "longest run",
+)
+# How far a statistic may lie from its simulated mean before the difference matters: in data
+# standard deviations, as a ratio, or as it stands.
+_SIZES = (0.1, 0.1, 0.3, 1.0, 1.0, 0.05, 0.15, 0.5)
+_CORRELATION = 0.15
+_MOST_PAIRS = 28
+
+
+def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -> Line:
+    """Line 5. See `checklist.run`."""
+    if not hasattr(model, "sample"):
+        return line(
+            5, Verdict.NOT_RUN, "The model has no `sample`, so nothing can be simulated.",
+            "Give the model a `sample(key, shape)`.",
+        )  # fmt: skip
+    shape = view.shape_of(model, train)
+    lead = len(shape)
+    columns = view.columns(train, lead)
+    observed = jnp.stack([c.observed for c in columns])
+    n = int(jnp.max(jnp.sum(observed, axis=(1, 2))))
+    real = np.asarray(view.call(_statistics, jnp.stack([c.values for c in columns]), observed))
+    simulated = np.asarray(
+        view.call(
+            _simulated, key, model, observed, static=(shape, num_draws, _chunk(n * len(columns)))
+        )
+    )
+    names = [f"{kind} of {c.name}" for c in columns for kind in _KINDS]
+    names += [f"correlation of {a.name} and {b.name}" for a, b in _pairs(columns)]
+    sizes = np.array([*_SIZES * len(columns), *[_CORRELATION] * len(_pairs(columns))])
+    p_values = np.array([two_sided(r, s) for r, s in zip(real, simulated.T, strict=True)])
+    adjusted = holm(p_values)
+    effects = _effects(real, simulated, len(columns)) / sizes
+    order = np.lexsort((-effects, adjusted))
+    significant = [i for i in order if adjusted[i] < level]
+    serious = [i for i in significant if effects[i] >= 1]
+    chosen = (serious or significant or list(order))[0]
+    said = (
+        f"{names[chosen]} is {real[chosen]:.4g} in the data and "
+        f"{simulated[:, chosen].mean():.4g} +- {simulated[:, chosen].std():.2g} in {num_draws} simulations"
+    )
+    numbers = {
+        "statistic": real[chosen], "threshold": level, "p_value": adjusted[chosen], "n": n,
+    }  # fmt: skip
+    remedy = _remedy(names[chosen])
+    if serious:
+        others = f" ({len(serious)} of {len(names)} checks fail)" if len(serious) > 1 else ""
+        return line(5, Verdict.FAIL, f"{said}{others}.", remedy, **numbers)
+    if n < 20:
+        return line(
+            5, Verdict.INCONCLUSIVE, f"{n} rows are too few to tell real from simulated; {said}.",
+            "Collect at least 20 rows.", **numbers,
+        )  # fmt: skip
+    if significant:
+        return line(5, Verdict.WARN, f"{said}: significant, but small.", remedy, **numbers)
+    return line(
+        5, Verdict.PASS,
+        f"None of {len(names)} checks differs; the closest to doing so: {said}.", **numbers,
+    )  # fmt: skip
+
+
+def _remedy(name: str) -> str:
+    if name.startswith(("lag-1", "longest")):
+        return "Rows depend on the rows before: use an HMM. If their order means nothing, shuffle them."
+    if name.startswith("correlation"):
+        return "The fields depend on each other: a full covariance, or a mixture, lets them."
+    if name.startswith("zeros"):
+        return "Add a component for the zeros, or a family with more of them."
+    return "Another family, or more components, for this variable."
+
+
+def _chunk(numbers: int) -> int:
+    """Simulations at a time: about four million numbers in memory."""
+    return max(1, 4_000_000 // max(numbers, 1))
+
+
+def _simulated(
+    key: Array, model: Any, observed: Array, plan: tuple[tuple[int, ...], int, int]
+) -> Array:
+    """(S, number of statistics) of simulated data, with the same entries missing."""
+    shape, num_draws, chunk = plan
+    chunk = min(chunk, num_draws)
+
+    def one(draw: Any) -> Array:
+        return _statistics(jnp.stack([c.values for c in view.columns(draw, len(shape))]), observed)
+
+    def some(key: Array) -> Array:
+        return jax.vmap(one)(model.sample(key, (chunk, *shape)))
+
+    if chunk == num_draws:
+        return some(key)
+    found = jax.lax.map(some, jax.random.split(key, math.ceil(num_draws / chunk)))
+    return found.reshape(-1, found.shape[-1])[:num_draws]
+
+
+def _pairs(columns: Any) -> list[tuple[Any, Any]]:
+    return list(itertools.islice(itertools.combinations(columns, 2), _MOST_PAIRS))
+
+
+def _statistics(values: Array, observed: Array) -> Array:
+    """The eight statistics of each column, then the correlations, in one vector.
+
+    Args:
+      values, observed: (C, B, T).
+    """
+    each = jax.vmap(_of_column)(values, observed)
+    both = [
+        _correlation(values[i], values[j], observed[i] & observed[j])
+        for i, j in _pairs(range(values.shape[0]))
+    ]
+    return jnp.concatenate([each.reshape(-1), jnp.stack(both)]) if both else each.reshape(-1)
+
+
+def _of_column(values: Array, observed: Array) -> Array:
+    count = jnp.sum(observed).astype(values.dtype)
+
+    def mean(v: Array) -> Array:
+        return divide(jnp.sum(jnp.where(observed, v, 0)), count, 0.0)
+
+    centre = mean(values)
+    away = jnp.where(observed, values - centre, 0)
+    sd = jnp.sqrt(mean(away**2))
+    skewness = divide(mean(away**3), sd**3, 0.0)
+    low = jnp.min(jnp.where(observed, values, jnp.inf))
+    high = jnp.max(jnp.where(observed, values, -jnp.inf))
+    pairs = observed[:, 1:] & observed[:, :-1]
+    lag = divide(jnp.sum(jnp.where(pairs, away[:, 1:] * away[:, :-1], 0)), count * sd**2, 0.0)
+    run = _longest_run(away > 0, observed).astype(values.dtype)
+    return jnp.stack(
+        [centre, sd, skewness, low, high, mean((values == 0).astype(values.dtype)), lag, run]
+    )
+
+
+def _longest_run(above: Array, observed: Array) -> Array:
+    """Longest stretch of seen entries on one side of the mean."""
+    before = jnp.pad(above[:, :-1], ((0, 0), (1, 0)))
+    held = jnp.pad(observed[:, :-1], ((0, 0), (1, 0)))
+    begins = ~observed | ~held | (above != before)
+    at = jnp.arange(above.shape[1])
+    last = jax.lax.cummax(jnp.where(begins, at[None, :], 0), axis=1)
+    return jnp.max(jnp.where(observed, at[None, :] - last + 1, 0))
+
+
+def _correlation(a: Array, b: Array, observed: Array) -> Array:
+    count = jnp.sum(observed).astype(a.dtype)
+
+    def centred(v: Array) -> Array:
+        return jnp.where(observed, v - divide(jnp.sum(jnp.where(observed, v, 0)), count, 0.0), 0)
+
+    a, b = centred(a), centred(b)
+    size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
+    return divide(jnp.sum(a * b), size, 0.0)
+
+
+def _effects(real: np.ndarray, simulated: np.ndarray, num_columns: int) -> np.ndarray:
+    """Distance of each statistic from its simulated mean, in the units of `_SIZES`."""
+    expected = simulated.mean(axis=0)
+    effect = np.abs(real - expected)
+    for c in range(num_columns):
+        at = c * len(_KINDS)
+        sd = max(float(expected[at + 1]), float(real[at + 1]), 1e-30)
+        effect[[at, at + 3, at + 4]] /= sd
+        for ratio in (at + 1, at + 7):
+            top, low = max(real[ratio], expected[ratio]), min(real[ratio], expected[ratio])
+            effect[ratio] = 0.0 if top == low else math.log(top / low) if low > 0 else math.inf
+    return effect
+
+
+def two_sided(observed: float, simulated: np.ndarray) -> float:
+    """Two-sided p-value of a statistic among its simulations.
+
+    Twice the smaller tail, each tail counting the observation itself. Where the observation
+    lies beyond every simulation, the tail of a Student t with 8 degrees of freedom goes on
+    from there: heavier than a normal one, so extremes do not look surer than they are.
+    """
+    count = len(simulated)
+    below = (1 + np.sum(simulated <= observed)) / (count + 1)
+    above = (1 + np.sum(simulated >= observed)) / (count + 1)
+    p_value = min(1.0, 2 * min(below, above))
+    sd = float(np.std(simulated))
+    if observed < simulated.min() or observed > simulated.max():
+        z = abs(observed - float(np.mean(simulated))) / sd if sd > 0 else math.inf
+        p_value = min(p_value, _student_tail(z))
+    return float(p_value)
+
+
+def _student_tail(z: float) -> float:
+    """P(|T| > z) for eight degrees of freedom, in closed form."""
+    if math.isinf(z):
+        return 0.0
+    c = z / math.sqrt(8 + z * z)
+    inside = c * (1 + (1 - c * c) / 2 + 3 * (1 - c * c) ** 2 / 8 + 5 * (1 - c * c) ** 3 / 16)
+    return max(0.0, 1 - inside)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment: reject where the result is below the level.
+
+    Source: Holm (1979), Scandinavian Journal of Statistics 6.
+    """
+    order = np.argsort(p_values)
+    factor = len(p_values) - np.arange(len(p_values))
+    stepped = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factor))
+    out = np.empty_like(stepped)
+    out[order] = stepped
+    return out

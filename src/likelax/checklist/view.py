@@ -1,0 +1,151 @@
+"""How the checklist looks at a model and its data: rows or series, wrapped or not."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax.data import Labelled, Masked, Sequences
+from likelax.numerics import as_float, logsumexp
+
+
+class Column(NamedTuple):
+    """One number per row, as it stands in the data.
+
+    Attributes:
+      name: where it is found, as a path.
+      values: (B, T) B series of T steps; independent rows are one series of N.
+      observed: (B, T) booleans.
+    """
+
+    name: str
+    values: Array
+    observed: Array
+
+
+def is_serial(model: Any) -> bool:
+    """True for a model of sequences, whose observation is a whole series."""
+    return hasattr(model, "emission_log_prob")
+
+
+def call(function: Callable[..., Any], *args: Any, static: Any = None) -> Any:
+    """Call under jit where every argument is a pytree of arrays, else as it is.
+
+    Args:
+      function: defined once, at the top of a module, so that its compiled form is kept.
+      static: a hashable last argument that is part of the program, a shape say; None is none.
+    """
+    number = (bool, int, float, np.ndarray, np.generic, jax.Array)
+    last = () if static is None else (static,)
+    if all(isinstance(leaf, number) for leaf in jax.tree.leaves(args)):
+        return jax.jit(function, static_argnums=(len(args),) if last else ())(*args, *last)
+    return function(*args, *last)
+
+
+def log_prob(model: Any, x: Any) -> Array:
+    """log p of every row, or of every series."""
+    return model.log_prob(x)
+
+
+def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:
+    """Draws from the model."""
+    return model.sample(key, shape)
+
+
+def scores(model: Any, x: Any) -> Array:
+    """(N,) log scores, nats: of rows, or of the steps of a series given the steps before.
+
+    Padding is NaN-free: steps past a length score NaN and are left out by `finite_rows`.
+    """
+    if not is_serial(model):
+        return jnp.atleast_1d(model.log_prob(x)).reshape(-1)
+    log_lik = model.emission_log_prob(unwrap(x)[0])
+    step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
+    if isinstance(x, Sequences) and x.lengths is not None:
+        inside = jnp.arange(step.shape[-1]) < jnp.asarray(x.lengths)[..., None]
+        step = jnp.where(inside, step, jnp.nan)
+    return step.reshape(-1)
+
+
+def unwrap(x: Any) -> tuple[Any, Any]:
+    """(values as the model's emissions take them, lengths or None)."""
+    lengths = None
+    while isinstance(x, Labelled | Sequences):
+        if isinstance(x, Sequences):
+            lengths = x.lengths
+        x = x.values
+    return x, lengths
+
+
+def starts_of(x: Any) -> Array | None:
+    """Where new sequences begin, or None."""
+    while isinstance(x, Labelled | Sequences):
+        if isinstance(x, Sequences):
+            return x.starts
+        x = x.values
+    return None
+
+
+def labels_of(x: Any) -> Array | None:
+    """The labels that came with the data, or None."""
+    while isinstance(x, Labelled | Sequences):
+        if isinstance(x, Labelled):
+            return jnp.asarray(x.labels)
+        x = x.values
+    return None
+
+
+def shape_of(model: Any, x: Any) -> tuple[int, ...]:
+    """The shape that `model.sample(key, shape)` needs for data like x."""
+    if is_serial(model):
+        return jax.eval_shape(lambda m, v: m.emission_log_prob(v), model, unwrap(x)[0]).shape[:-1]
+    values = jax.tree.leaves(x)
+    try:
+        return jax.eval_shape(model.log_prob, x).shape
+    except TypeError:  # a model that is no pytree may not trace
+        return jnp.shape(values[0])[:1]
+
+
+def columns(x: Any, lead: int, max_columns: int = 32) -> list[Column]:
+    """Every number of the data as a column, missing entries and padding marked.
+
+    Args:
+      x: data, wrapped or not.
+      lead: number of leading axes: 1 for rows or one series, 2 for (N, T) series.
+      max_columns: leave out the rest of a wide event.
+    """
+    values, lengths = unwrap(x)
+    observed: Any = None
+    if isinstance(values, Masked):
+        values, observed = values.values, values.observed
+    leaves = jax.tree_util.tree_leaves_with_path(values)
+    masks = [None] * len(leaves) if observed is None else jax.tree.leaves(observed)
+    found: list[Column] = []
+    for (path, leaf), mask in zip(leaves, masks, strict=True):
+        (leaf,) = as_float(leaf)
+        seen = ~jnp.isnan(leaf) if mask is None else jnp.asarray(mask)
+        rows = (1, *leaf.shape[:1]) if lead == 1 else leaf.shape[:2]
+        leaf, seen = leaf.reshape(*rows, -1), seen.reshape(*rows, -1)
+        if lengths is not None:
+            inside = jnp.arange(rows[1])[None, :] < jnp.asarray(lengths).reshape(-1)[:, None]
+            seen = seen & inside[..., None]
+        name = jax.tree_util.keystr(path) or "x"
+        for d in range(min(leaf.shape[-1], max_columns)):
+            label = name if leaf.shape[-1] == 1 else f"{name}[{d}]"
+            found.append(Column(label, jnp.where(seen, leaf, 0)[..., d], seen[..., d]))
+    return found[:max_columns]
+
+
+def is_whole(leaf: Any) -> bool:
+    """True for integers and booleans: a discrete variable."""
+    return not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)
+
+
+def row_names(bad: Any, most: int = 5) -> str:
+    """Row numbers of a boolean (N,) array, as text."""
+    at = np.flatnonzero(np.asarray(bad))
+    text = ", ".join(str(i) for i in at[:most])
+    return text + (f" and {len(at) - most} more" if len(at) > most else "")
