@@ -1,0 +1,118 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax import constraints
+from likelax.families import Categorical, MvNormal, Normal
+from likelax.mixture import Mixture
+
+POINTS = {
+    "real": (constraints.real, [-3.0, 0.0, 1e6]),
+    "positive": (constraints.positive, [1e-30, 1.0, 1e30]),
+    "unit_interval": (constraints.unit_interval, [1e-30, 0.3, 0.999]),
+    "interval": (constraints.interval(-1.0, 3.0), [-0.999, 0.0, 2.5]),
+    "greater_than": (constraints.greater_than(2.0), [2.001, 3.0, 1e6]),
+    "simplex": (constraints.simplex, [[0.2, 0.3, 0.5], [1e-20, 0.9, 0.1]]),
+    "ordered": (constraints.ordered, [[-1.0, 0.0, 7.0], [0.0, 0.1, 0.2]]),
+    "scale_tril": (constraints.scale_tril, [[[1.0, 0.0], [-2.0, 0.5]]]),
+    "positive_definite": (constraints.positive_definite, [[[2.0, 0.5], [0.5, 3.0]]]),
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_unconstrain_is_the_inverse(name):
+    constraint, points = POINTS[name]
+    points = jnp.array(points)
+    back = constraint.constrain(constraint.unconstrain(points))
+    # exp(log x) in float32 errs by |log x| roundings: 70 of them at 1e30
+    chex.assert_trees_all_close(back, points, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in POINTS if n != "real"])
+def test_log_det_is_that_of_the_jacobian(name, x64):
+    constraint, points = POINTS[name]
+    reals = constraint.unconstrain(jnp.array(points))[-1]
+
+    def free_coordinates(y):
+        out = constraint.constrain(y)
+        if name == "simplex":
+            return out[:-1]
+        return out[jnp.tril_indices(2)] if out.ndim == 2 else out
+
+    jacobian = np.asarray(jax.jacobian(free_coordinates)(reals)).reshape(reals.size, reals.size)
+    want = np.linalg.slogdet(jacobian)[1]
+    chex.assert_trees_all_close(constraint.log_det(reals), want, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "edge"),
+    [
+        (constraints.positive, [0.0, 2.0]),
+        (constraints.unit_interval, [0.0, 1.0]),
+        (constraints.simplex, [0.0, 0.4, 0.6]),
+        (constraints.simplex, [0.4, 0.6, 0.0]),
+        (constraints.simplex, [0.0, 1.0, 0.0, 0.0]),
+        (constraints.simplex, [1.0]),
+    ],
+)
+def test_zeros_come_back_as_zeros_with_finite_gradients(constraint, edge):
+    edge = jnp.array(edge)
+    reals = constraint.unconstrain(edge)
+    chex.assert_trees_all_close(constraint.constrain(reals), edge, atol=1e-7)
+    gradient = jax.grad(lambda y: jnp.sum(constraint.constrain(y) * jnp.arange(1.0, len(edge) + 1)))
+    assert jnp.all(jnp.isfinite(gradient(reals)))
+
+
+def test_zero_is_the_uniform_simplex():
+    chex.assert_trees_all_close(
+        constraints.simplex.constrain(jnp.zeros((2, 3))), jnp.full((2, 4), 0.25), rtol=1e-6
+    )
+
+
+def test_a_model_goes_to_the_reals_and_back():
+    model = {
+        "mixture": Mixture(
+            jnp.array([0.25, 0.75]), Normal(jnp.array([0.0, 1.0]), jnp.array([0.5, 2.0]))
+        ),
+        "others": (MvNormal(jnp.zeros(2), jnp.eye(2)), Categorical(jnp.array([0.5, 0.0, 0.5]))),
+    }
+    reals = constraints.unconstrain(model)
+    assert reals["mixture"].weights.shape == (1,)
+    assert reals["others"][0].scale_tril.shape == (3,)
+    chex.assert_trees_all_close(constraints.constrain(reals), model, rtol=1e-6)
+    # scales 0.5 and 2 give 0; one free weight gives log(p (1 - p)); a zero gives -inf
+    mixture_only = constraints.log_det(reals["mixture"])
+    chex.assert_trees_all_close(mixture_only, np.log(0.25 * 0.75), rtol=1e-5)
+    assert constraints.log_det(reals) == -jnp.inf
+
+
+def test_stacked_models_need_nothing_extra():
+    rows = jnp.array([[0.2, 0.8], [0.5, 0.5]])
+    stacked = constraints.unconstrain(Categorical(rows)).probs
+    one_by_one = jnp.stack([constraints.unconstrain(Categorical(row)).probs for row in rows])
+    chex.assert_trees_all_equal(stacked, one_by_one)
+
+
+def test_integers_and_absent_parts_stay():
+    tree = {"count": jnp.arange(3), "none": None, "x": 1.0}
+    reals = constraints.unconstrain(tree)
+    chex.assert_trees_all_equal(reals["count"], jnp.arange(3))
+    assert reals["none"] is None
+
+
+def test_declared_names_the_sets():
+    model = Mixture(jnp.ones(2) / 2, Normal(jnp.zeros(2), jnp.ones(2)))
+    declared = constraints.declared(model)
+    names = declared.weights.name, declared.components.loc.name, declared.components.scale.name
+    assert names == ("simplex", "real", "positive")
+
+
+def test_clear_errors():
+    with pytest.raises(ValueError, match="low < high"):
+        constraints.interval(1.0, 1.0)
+    with pytest.raises(ValueError, match=r"D \(D \+ 1\) / 2 reals on the last axis, got 4"):
+        constraints.scale_tril.constrain(jnp.zeros(4))
+    with pytest.raises(ValueError, match=r"square matrices .* got shape \(2, 3\)"):
+        constraints.scale_tril.unconstrain(jnp.zeros((2, 3)))
