@@ -19,7 +19,7 @@ def certified(
 
     Under `jax.vmap` a plain `lax.cond` becomes a select that pays for both. Here a batch has one
     certificate, that of all its rows, so a clean batch never runs `exact`; a flagged batch runs
-    it for all rows.
+    it for all rows. Derivatives are those of `exact`.
 
     Args:
       fast: arguments -> (answer, scalar boolean: is it certified).
@@ -43,7 +43,15 @@ def certified(
         out = certified(fast_batch, exact_batch)(*args)
         return out, jax.tree.map(lambda _: True, out)
 
-    return run
+    @jax.custom_jvp
+    def answer(*args: Any) -> Any:
+        return run(*args)
+
+    @answer.defjvp
+    def answer_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        return jax.jvp(exact, primals, tangents)
+
+    return answer
 
 
 log_prob = certified(scaled.log_prob, logspace.log_prob)
