@@ -6,11 +6,13 @@ no path can produce.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.hmm.chain import Chain, blank, chain, compensated_sum, last, stacked
+from likelax.hmm.chain import Chain, blank, chain, first, last, stacked, total
+from likelax.hmm.inference import log_partition
 
 
 def viterbi(
@@ -48,8 +50,7 @@ def viterbi(
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
     scores, gain = _best_scores(c)
-    (gain,) = blank(c, gain, value=0)
-    return _backtrack(c, scores), compensated_sum(gain)
+    return _backtrack(c, scores), total(c, gain)
 
 
 def _best_scores(c: Chain) -> tuple[Array, Array]:
@@ -93,3 +94,64 @@ def _backtrack(c: Chain, scores: Array) -> Array:
     xs = (scores[:-1], last(c)[:-1], stacked(c))
     _, path = lax.scan(step, state, xs, reverse=True)
     return blank(c, jnp.append(path, state), value=-1)[0]
+
+
+def path_log_prob(
+    path: ArrayLike,
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """Log probability of one state path: joint with the data, and given the data.
+
+    joint = log_initial[z_0] + sum_t log_transition[z_t, z_t+1] + sum_t log_lik[t, z_t]
+    posterior = joint - log p(x)
+
+    Args:
+      path: (T,) integers; entries at padding are not read.
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      log_lik: (T, K) nats.
+      length: scalar integer; None: T.
+      starts: (T,) booleans; None: only step 0.
+    Returns:
+      (joint, posterior), scalars, nats. Both are -inf for an impossible path, one with an entry
+      outside 0..K-1 included.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.5]))
+      >>> flat = jnp.zeros((3, 2))
+      >>> joint, posterior = path_log_prob(jnp.array([0, 1, 1]), half, jnp.stack([half, half]), flat)
+      >>> print(jnp.exp(joint), jnp.exp(posterior))
+      0.125 0.125
+    """
+    c = chain(log_initial, log_transition, log_lik, length, starts)
+    path = _check_path(path, c)
+    inside = (path >= 0) & (path < c.log_initial.size)
+    path = jnp.where(inside, path, 0)
+    moves = c.log_transition
+    moves = moves[path[:-1], path[1:]] if moves.ndim == 2 else _pick_moves(moves, path)
+    entry = jnp.where(first(c), c.log_initial[path], jnp.append(jnp.zeros(1, moves.dtype), moves))
+    emission = jnp.take_along_axis(c.log_lik, path[:, None], axis=1)[:, 0]
+    joint = total(c, jnp.where(inside, entry + emission, -jnp.inf))
+    log_prob = log_partition(log_initial, log_transition, log_lik, length=length, starts=starts)
+    return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_prob)
+
+
+def _pick_moves(moves: Array, path: Array) -> Array:
+    return jax.vmap(lambda move, i, j: move[i, j])(moves, path[:-1], path[1:])
+
+
+def _check_path(path: ArrayLike, c: Chain) -> Array:
+    path = jnp.asarray(path)
+    want = (c.log_lik.shape[0],)
+    if path.shape != want or not jnp.issubdtype(path.dtype, jnp.integer):
+        raise ValueError(
+            f"path must be integers of shape (T,) = {want}, got {path.dtype} of {path.shape}"
+        )
+    return path

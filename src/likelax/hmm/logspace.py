@@ -6,29 +6,47 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, Filter, Posterior, last, stacked, total
+from likelax.hmm.chain import Chain, Filter, Posterior, first, last, stacked, total
 from likelax.numerics import Compensated, add_compensated, log_normalize, logsumexp
 
 
+def _logsumexp(scores: Array, axis: int) -> Array:
+    """As `numerics.logsumexp`, with the fewest operations for the body of a scan."""
+    peak = lax.stop_gradient(jnp.max(scores, axis=axis))
+    shift = jnp.expand_dims(jnp.where(peak == -jnp.inf, 0, peak), axis)
+    total = jnp.sum(jnp.exp(scores - shift), axis=axis)
+    # the sum is at least 1 unless every term is zero, and then the peak makes the result -inf
+    return jnp.log(jnp.maximum(total, jnp.finfo(total.dtype).tiny)) + peak
+
+
 def forward(c: Chain) -> Filter:
-    """The forward recursion in the log domain, normalised at every step. -inf is exact zero."""
+    """The forward recursion. In the scan each message is only shifted to a peak of 0."""
 
-    def update(log_predicted: Array, log_lik: Array) -> tuple[Array, Filter]:
-        filtered, increment = log_normalize(log_predicted + log_lik)
-        return filtered, Filter(log_predicted, filtered, increment)
+    def update(predicted: Array, log_lik: Array) -> tuple[Array, tuple[Array, ...]]:
+        joint = predicted + log_lik
+        peak = lax.stop_gradient(jnp.max(joint))
+        joint = joint - jnp.where(peak == -jnp.inf, 0, peak)
+        return joint, (predicted, joint, peak)
 
-    def step(filtered: Array, xs: tuple[Any, ...]) -> tuple[Array, Filter]:
+    def step(joint: Array, xs: tuple[Any, ...]) -> tuple[Array, tuple[Array, ...]]:
         log_lik, start, transition = xs
         transition = c.log_transition if transition is None else transition
-        predicted = logsumexp(filtered[:, None] + transition, axis=0)
+        predicted = _logsumexp(joint[:, None] + transition, axis=0)
         if start is not None:
             predicted = jnp.where(start, c.log_initial, predicted)
         return update(predicted, log_lik)
 
-    filtered, head = update(c.log_initial, c.log_lik[0])
+    joint, head = update(c.log_initial, c.log_lik[0])
     starts = None if c.starts is None else c.starts[1:]
-    _, tail = lax.scan(step, filtered, (c.log_lik[1:], starts, stacked(c)))
-    return jax.tree.map(lambda h, t: jnp.concatenate([h[None], t]), head, tail)
+    _, tail = lax.scan(step, joint, (c.log_lik[1:], starts, stacked(c)))
+    predicted, joint, peak = (
+        jnp.append(h[None], t, axis=0) for h, t in zip(head, tail, strict=True)
+    )
+    filtered, log_total = log_normalize(joint)
+    # step t began from a message of total exp(log_total[t-1]), a start from one of total 1
+    before = jnp.append(jnp.zeros(1, joint.dtype), log_total[:-1])
+    before = jnp.where(first(c) | (before == -jnp.inf), 0, before)
+    return Filter(predicted - before[:, None], filtered, log_total + peak - before)
 
 
 def backward(c: Chain) -> Array:
@@ -37,7 +55,7 @@ def backward(c: Chain) -> Array:
     def step(backward: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
         log_lik, end, transition = xs
         transition = c.log_transition if transition is None else transition
-        message = logsumexp(transition + (log_lik + backward)[None], axis=1)
+        message = _logsumexp(transition + (log_lik + backward)[None], axis=1)
         peak = lax.stop_gradient(jnp.max(message))
         message = message - jnp.where(peak == -jnp.inf, 0, peak)
         message = jnp.where(end, 0, message)
