@@ -1,30 +1,68 @@
-"""Leaf families and their conjugate priors: one file a family."""
+"""Leaf families and their conjugate priors: one file a family, or a few that share their parts."""
 
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.beta import Beta
+from likelax.families.binomial import (
+    BetaBinomial,
+    BetaNegativeBinomial,
+    Binomial,
+    Geometric,
+    NegativeBinomial,
+)
 from likelax.families.categorical import Categorical
+from likelax.families.continuous import Laplace, LogNormal, VonMises, Weibull
 from likelax.families.dirichlet import Dirichlet
-from likelax.families.gamma import Gamma
+from likelax.families.exponential import Exponential, Lomax
+from likelax.families.gamma import Gamma, GammaGamma, GammaKnownShape, InverseGamma
 from likelax.families.gamma_poisson import GammaPoisson
+from likelax.families.known import NormalKnownLoc, NormalKnownScale, NormalMean
+from likelax.families.multinomial import DirichletMultinomial, Multinomial
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.normal_inverse_wishart import NormalInverseWishart
+from likelax.families.one_of import OneOf
 from likelax.families.poisson import Poisson
+from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
 from likelax.families.student_t import MvStudentT, StudentT
 
 __all__ = [
     "Bernoulli",
     "Beta",
+    "BetaBinomial",
+    "BetaNegativeBinomial",
+    "Binomial",
     "Categorical",
+    "Delta",
     "Dirichlet",
+    "DirichletMultinomial",
+    "Exponential",
     "Gamma",
+    "GammaGamma",
+    "GammaKnownShape",
     "GammaPoisson",
+    "Geometric",
+    "InverseGamma",
+    "Laplace",
+    "LogNormal",
+    "Lomax",
+    "Multinomial",
     "MvNormal",
     "MvStudentT",
+    "NegativeBinomial",
     "Normal",
     "NormalInverseGamma",
     "NormalInverseWishart",
+    "NormalKnownLoc",
+    "NormalKnownScale",
+    "NormalMean",
+    "OneOf",
+    "Pareto",
+    "ParetoUniform",
     "Poisson",
     "StudentT",
+    "Uniform",
+    "UniformFromZero",
+    "VonMises",
+    "Weibull",
 ]

@@ -12,7 +12,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Prior, inside
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.simplex import fit_simplex, mean_logs
-from likelax.families.special import log_beta, log_binomial_term
+from likelax.families.special import log_beta, log_binomial_term, log_zero_power
 from likelax.families.statistics import BinaryCounts, MeanLogs
 from likelax.model import pytree
 
@@ -89,9 +89,7 @@ class Beta(Estimable[MeanLogs], Prior):
         small, large = jnp.minimum(alpha, beta), jnp.maximum(alpha, beta)
         factor = jnp.log(small) - jnp.log1p(small / large)
         density = log_binomial_term(alpha, beta, mid, 1 - mid) + factor - jnp.log(mid) - jnp.log1p(-mid)
-        end = jnp.where(interior, 0, v)
-        edge = numerics.xlogy(alpha - 1, end) + numerics.xlogy(beta - 1, 1 - end)
-        edge = edge - log_beta(alpha, beta)
+        edge = log_zero_power(jnp.where(v == 0, alpha, beta) - 1) - log_beta(alpha, beta)
         return inside((v >= 0) & (v <= 1), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> MeanLogs:

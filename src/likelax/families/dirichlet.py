@@ -10,10 +10,10 @@ from jax.scipy.special import gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Prior, check_event, inside
+from likelax.families.base import Estimable, Prior, check_event
 from likelax.families.categorical import Categorical
 from likelax.families.simplex import fit_simplex, mean_logs
-from likelax.families.special import deviance, factorial_excess, log_beta_many
+from likelax.families.special import deviance, factorial_excess, log_beta_many, log_zero_power
 from likelax.families.statistics import CategoryCounts, MeanLogs
 from likelax.model import pytree
 
@@ -89,7 +89,7 @@ class Dirichlet(Estimable[MeanLogs], Prior):
         safe = jnp.where(interior, v, 1)
         # at an edge the factor is a bare power of zero, and the rest has no entry for it
         terms = jnp.log(a) - jnp.log(safe) - factorial_excess(a) - deviance(a, total[..., None] * safe)
-        edges = numerics.xlogy(a - 1, jnp.zeros_like(v)) - gammaln(a) + a * jnp.log(total)[..., None]
+        edges = log_zero_power(a - 1) - gammaln(a) + a * jnp.log(total)[..., None]
         constant = factorial_excess(total) - jnp.log(total)
         log_prob = jnp.sum(jnp.where(interior, terms, edges), axis=-1) + constant
         off = jnp.any(v < 0, axis=-1) | jnp.any(v > 1, axis=-1)

@@ -19,7 +19,7 @@ from likelax.families.compound import (
     log_gamma_density,
 )
 from likelax.families.poisson import Poisson
-from likelax.families.special import log_gamma_ratio
+from likelax.families.special import log_gamma_ratio, log_zero_power
 from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
 from likelax.model import pytree
 
@@ -80,11 +80,11 @@ class Gamma(Estimable[PositiveMoments], Prior):
 
     def _log_density(self, x: Array) -> Array:
         v, a, b = numerics.as_float(x, self.concentration, self.rate)
-        interior = v > 0
+        interior = (v > 0) & (v < jnp.inf)
         density = log_gamma_density(jnp.where(interior, v, 1), a, b)
         # at zero only v^(a - 1) matters: a pole, log rate, or nothing
-        edge = numerics.xlogy(a - 1, jnp.zeros_like(v)) + jnp.log(b)
-        return inside(v >= 0, v, jnp.where(interior, density, edge))
+        edge = log_zero_power(a - 1) + jnp.log(b)
+        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         return positive_moments(x, weights)
@@ -186,12 +186,12 @@ class GammaGamma(Estimable[PositiveMoments]):
 
     def _log_density(self, x: Array) -> Array:
         v, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
-        interior = v > 0
+        interior = (v > 0) & (v < jnp.inf)
         y = jnp.where(interior, v, 1) / b
         constant = log_gamma_ratio(c, a) - gammaln(a)
         density = constant + (c - 1) * jnp.log(y) - (a + c) * jnp.log1p(y) - jnp.log(b)
-        edge = numerics.xlogy(c - 1, jnp.zeros_like(v)) + constant - jnp.log(b)
-        return inside(v >= 0, v, jnp.where(interior, density, edge))
+        edge = log_zero_power(c - 1) + constant - jnp.log(b)
+        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
@@ -255,7 +255,7 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
 
     def _log_density(self, x: Array) -> Array:
         (v,) = numerics.as_float(x)
-        support = v > 0
+        support = (v > 0) & (v < jnp.inf)
         y = 1 / jnp.where(support, v, 1)
         density = log_gamma_density(y, self.concentration, self.rate) + 2 * jnp.log(y)
         return inside(support, v, density)

@@ -27,8 +27,8 @@ class Poisson(Family[EventCounts]):
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.8.
 
     Examples:
-      >>> print(Poisson(0.0).log_prob(jnp.array([0, 1])))
-      [  0. -inf]
+      >>> print(jnp.exp(Poisson(0.0).log_prob(jnp.array([0, 1]))))
+      [1. 0.]
     """
 
     rate: Array = constrained(positive)
@@ -53,8 +53,7 @@ class Poisson(Family[EventCounts]):
     def _log_density(self, x: Array) -> Array:
         support = (x >= 0) & whole(x)
         value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
-        # 0 - 0 is 0, where -0 would print as such
-        return inside(support, x, 0 - deviance(value, rate) - factorial_excess(value))
+        return inside(support, x, -deviance(value, rate) - factorial_excess(value))
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)

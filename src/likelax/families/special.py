@@ -177,6 +177,25 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
     return excess - deviance(x, n * p) - deviance(y, n * q)
 
 
+def log_multinomial_term(x: ArrayLike, probs: ArrayLike) -> Array:
+    """log of Gamma(n + 1) / prod_c Gamma(x[c] + 1) prod_c probs[c]^x[c], n = sum_c x[c], nats.
+
+    Args:
+      x: (..., C) non-negative, not only whole numbers.
+      probs: of the same shape, adding to one along the last axis.
+    Returns:
+      (...) nats; nothing of order n cancels.
+
+    Examples:
+      >>> print(f"{log_multinomial_term(jnp.ones(2), jnp.full(2, 0.5)):.4f}")
+      -0.6931
+    """
+    x, p = numerics.as_float(x, probs)
+    n = jnp.sum(x, axis=-1)
+    gaps = factorial_excess(x) + deviance(x, n[..., None] * p)
+    return factorial_excess(n) - jnp.sum(gaps, axis=-1)
+
+
 def log_multinomial_coefficient(counts: ArrayLike) -> Array:
     """log n! / prod_c counts[c]! with n the sum over the last axis, nats.
 
@@ -203,3 +222,14 @@ def log_minus_digamma(x: ArrayLike) -> Array:
     big, small = jnp.where(large, x, _LARGE), jnp.where(large, 1, x)
     tail = 1 / (2 * big) + _polynomial(_DIGAMMA, 1 / (big * big)) / (big * big)
     return jnp.where(large, tail, jnp.log(small) - jax.lax.digamma(small))
+
+
+def log_zero_power(c: ArrayLike) -> Array:
+    """log 0^c, with zero gradient: 0 for c = 0, -inf for c > 0, a pole (inf) for c < 0.
+
+    Examples:
+      >>> print(log_zero_power(jnp.array([0.0, 1.0, -0.5])))
+      [  0. -inf  inf]
+    """
+    (c,) = numerics.as_float(c)
+    return jnp.where(c == 0, 0, jnp.where(c > 0, -jnp.inf, jnp.inf)).astype(c.dtype)

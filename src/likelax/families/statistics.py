@@ -102,6 +102,25 @@ class Moments:
         return self.scatter + _expand(self.weight, self.scatter) * _square(gap, self.scatter)
 
 
+def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
+    """Moments of scalars x with weights of the same shape, summed over all axes.
+
+    About `center` first: the mean then keeps its low bits however far the data are from zero.
+    """
+    weight = jnp.sum(weights)
+    mean = center + numerics.divide(jnp.sum(weights * (x - center)), weight, 0.0)
+    return Moments(weight, mean, jnp.sum(weights * (x - mean) ** 2))
+
+
+def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
+    """Moments of rows x (N, D) with weights (N,), the scatter a (D, D) matrix."""
+    weight = jnp.sum(weights)
+    shift = jnp.matmul(weights, x - center[None, :], precision="highest")
+    mean = center + numerics.divide(shift, weight[None], 0.0)
+    gap = x - mean[None, :]
+    return Moments(weight, mean, jnp.matmul((weights[:, None] * gap).T, gap, precision="highest"))
+
+
 def _expand(a: Array, like: Array) -> Array:
     return jnp.reshape(a, a.shape + (1,) * (like.ndim - a.ndim))
 

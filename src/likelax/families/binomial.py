@@ -1,0 +1,307 @@
+"""Counts of successes: binomial, geometric, negative binomial, and their compounds with a beta."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.constraints import constrained, positive, unit_interval
+from likelax.families.base import Estimable, Family, inside, whole
+from likelax.families.beta import Beta
+from likelax.families.simplex import latent_simplex
+from likelax.families.special import (
+    factorial_excess,
+    log_beta,
+    log_binomial_term,
+)
+from likelax.families.statistics import BinaryCounts, MeanLogs
+from likelax.model import pytree
+
+
+class _BinaryFamily(Family[BinaryCounts]):
+    """What likelihoods with a beta prior on `probs` share."""
+
+    probs: Array
+
+    def expected_log_prob(self, stats: BinaryCounts) -> Array:
+        """successes log probs + failures log(1 - probs) + log h, nats."""
+        return (
+            numerics.xlogy(stats.successes, self.probs)
+            + numerics.xlog1py(stats.failures, -self.probs)
+            + stats.log_base
+        )
+
+    def parameter(self) -> Array:
+        """probs, as a beta prior describes it."""
+        return jnp.asarray(self.probs)
+
+    def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
+        total = stats.successes + stats.failures
+        return self._with_parameter(numerics.divide(stats.successes, total, self.probs))
+
+
+@pytree
+class Binomial(_BinaryFamily):
+    """p(x) = C(n, x) probs^x (1 - probs)^(n - x) for x = 0, ..., n, with n = total_count.
+
+    Attributes:
+      probs: scalar in [0, 1]; both ends are exact.
+      total_count: n, a non-negative whole number, held by `m_step`.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.4.
+
+    Examples:
+      >>> print(jnp.exp(Binomial(0.5, 2).log_prob(jnp.array([0, 1, 2]))))
+      [0.25 0.5  0.25]
+    """
+
+    probs: Array = constrained(unit_interval)
+    total_count: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        probs, n = numerics.as_float(self.probs, self.total_count)
+        return jax.random.binomial(key, n, probs, tuple(shape), probs.dtype).astype(int)
+
+    def predictive(self, prior: Any) -> "BetaBinomial":
+        """Binomial with a beta-distributed probability."""
+        return BetaBinomial(prior.alpha, prior.beta, self.total_count)
+
+    def _log_density(self, x: Array) -> Array:
+        n = jnp.asarray(self.total_count)
+        support, value, n, probs = _counts_up_to(x, n, self.probs)
+        return inside(support, x, log_binomial_term(value, n - value, probs, 1 - probs))
+
+    def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
+        x, weights, n = numerics.as_float(x, weights, self.total_count)
+        zero = jnp.zeros_like(x)
+        # C(n, x) is the probability under fair coins, without their part
+        log_choose = log_binomial_term(x, n - x, zero + 0.5, zero + 0.5) + n * jnp.log(2.0).astype(n.dtype)
+        base = numerics.weighted_sum(weights, log_choose)
+        wins = numerics.weighted_sum(weights, x)
+        return BinaryCounts(wins, numerics.weighted_sum(weights, n - x), base)
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value, self.total_count)
+
+
+def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
+    """(support, x made harmless off it, n, parameters) for counts of 0..n."""
+    value, n, *floats = numerics.as_float(x, n, *parameters)
+    support = (value >= 0) & (value <= n) & whole(x)
+    return [support, jnp.where(support, value, 0), n, *floats]
+
+
+@pytree
+class NegativeBinomial(_BinaryFamily):
+    """x failures before success number r = total_count: C(x + r - 1, x) probs^r (1 - probs)^x
+
+    Attributes:
+      probs: scalar in (0, 1], the probability of success.
+      total_count: r, positive (not only whole), held by `m_step`. Where r is unknown too, fit a
+        `GammaPoisson`: the same distribution with r = concentration and
+        probs = rate / (1 + rate).
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+
+    Examples:
+      >>> print(jnp.exp(NegativeBinomial(0.5, 1).log_prob(jnp.array([0, 1, 2]))))
+      [0.5   0.25  0.125]
+    """
+
+    probs: Array = constrained(unit_interval)
+    total_count: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        key_rate, key_count = jax.random.split(key)
+        probs, r = numerics.as_float(self.probs, self.total_count)
+        rate = jax.random.gamma(key_rate, r, tuple(shape), r.dtype) * (1 - probs) / probs
+        return jax.random.poisson(key_count, rate)
+
+    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+        """Negative binomial with a beta-distributed probability."""
+        return BetaNegativeBinomial(prior.alpha, prior.beta, self.total_count)
+
+    def _log_density(self, x: Array) -> Array:
+        support, value, probs, r = _counts(x, self.probs, self.total_count)
+        term = log_binomial_term(value, r, 1 - probs, probs)
+        return inside(support, x, term - jnp.log1p(value / r))
+
+    def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
+        x, weights, r = numerics.as_float(x, weights, self.total_count)
+        log_choose = _log_choose_failures(x, r)
+        failures = numerics.weighted_sum(weights, x)
+        return BinaryCounts(r * jnp.sum(weights), failures, numerics.weighted_sum(weights, log_choose))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value, self.total_count)
+
+
+def _log_choose_failures(x: Array, r: Array) -> Array:
+    """log C(x + r - 1, x), nats."""
+    log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
+    return jnp.where(x == 0, 0, log_choose)
+
+
+def _counts(x: Array, *parameters: Array) -> list[Array]:
+    """(support, x made harmless off it, parameters) for counts of 0, 1, 2, ..."""
+    value, *floats = numerics.as_float(x, *parameters)
+    support = (value >= 0) & (value < jnp.inf) & whole(x)
+    return [support, jnp.where(support, value, 0), *floats]
+
+
+@pytree
+class Geometric(_BinaryFamily):
+    """x failures before the first success: p(x) = probs (1 - probs)^x for x = 0, 1, 2, ...
+
+    Attributes:
+      probs: scalar in (0, 1], the probability of success.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+
+    Examples:
+      >>> print(jnp.exp(Geometric(0.5).log_prob(jnp.array([0, 1, 2]))))
+      [0.5   0.25  0.125]
+    """
+
+    probs: Array = constrained(unit_interval)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        (probs,) = numerics.as_float(self.probs)
+        # an exponential cut down to whole steps
+        wait = jax.random.exponential(key, tuple(shape), probs.dtype)
+        sure = probs == 1
+        return jnp.where(sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))).astype(int)
+
+    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+        """Geometric with a beta-distributed probability: r = 1."""
+        return BetaNegativeBinomial(prior.alpha, prior.beta, jnp.ones_like(prior.alpha))
+
+    def _log_density(self, x: Array) -> Array:
+        support, value, probs = _counts(x, self.probs)
+        return inside(support, x, numerics.xlog1py(value, -probs) + numerics.safe_log(probs))
+
+    def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
+        x, weights = numerics.as_float(x, weights)
+        failures = numerics.weighted_sum(weights, x)
+        return BinaryCounts(jnp.sum(weights), failures, jnp.zeros_like(failures))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)
+
+
+@pytree
+class BetaBinomial(Estimable[MeanLogs]):
+    """p(x) = integral of Binomial(x | n, v) Beta(v | alpha, beta) dv for x = 0, ..., n = total_count.
+
+    `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
+    EM over alpha and beta: fit with `fit.em`.
+
+    Attributes:
+      alpha: positive scalar.
+      beta: positive scalar.
+      total_count: n, a non-negative whole number, held by `m_step`.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 5.3 and appendix A.
+
+    Examples:
+      >>> print(jnp.exp(BetaBinomial(1.0, 1.0, 4).log_prob(jnp.arange(5))).round(4))
+      [0.2 0.2 0.2 0.2 0.2]
+    """
+
+    alpha: Array = constrained(positive)
+    beta: Array = constrained(positive)
+    total_count: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        key_probs, key_count = jax.random.split(key)
+        probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
+        _, n = numerics.as_float(probs, self.total_count)
+        return jax.random.binomial(key_count, n, probs, tuple(shape), probs.dtype).astype(int)
+
+    def expected_log_prob(self, stats: MeanLogs) -> Array:
+        """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
+        return Beta(self.alpha, self.beta).expected_log_prob(stats)
+
+    def _log_density(self, x: Array) -> Array:
+        support, value, n, alpha, beta = _counts_up_to(x, self.total_count, self.alpha, self.beta)
+        return inside(support, x, _log_beta_binomial(value, n - value, alpha, beta))
+
+    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+        x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
+        return latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
+
+    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+        fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
+        return type(self)(fitted.alpha, fitted.beta, self.total_count)
+
+
+def _log_beta_binomial(x: Array, y: Array, a: Array, b: Array) -> Array:
+    """log C(x + y, x) B(a + x, b + y) / B(a, b), nats: three binomial terms at one probability,
+    none of which is large where the result is not.
+    """
+    a_n, b_n = a + x, b + y
+    p, q = a_n / (a_n + b_n), b_n / (a_n + b_n)
+    data = log_binomial_term(x, y, p, q)
+    prior = log_binomial_term(a, b, p, q)
+    # the third term, at its own mean, has no deviance
+    after = factorial_excess(a_n + b_n) - factorial_excess(a_n) - factorial_excess(b_n)
+    # B(a, b) = (a + b) / (a b) / C(a + b, a)
+    edges = jnp.log1p((x + y) / (a + b)) - jnp.log1p(x / a) - jnp.log1p(y / b)
+    return data + prior - after + edges
+
+
+@pytree
+class BetaNegativeBinomial(Estimable[MeanLogs]):
+    """p(x) = integral of NegativeBinomial(x | r, v) Beta(v | alpha, beta) dv, x = 0, 1, 2, ...
+
+    `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
+    EM over alpha and beta: fit with `fit.em`.
+
+    Attributes:
+      alpha: positive scalar.
+      beta: positive scalar.
+      total_count: r, positive, held by `m_step`.
+
+    Source: Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, 6.2.3.
+
+    Examples:
+      >>> print(jnp.exp(BetaNegativeBinomial(1.0, 1.0, 1.0).log_prob(jnp.arange(2))).round(4))
+      [0.5    0.1667]
+    """
+
+    alpha: Array = constrained(positive)
+    beta: Array = constrained(positive)
+    total_count: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape `shape`."""
+        key_probs, key_rate, key_count = jax.random.split(key, 3)
+        probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
+        _, r = numerics.as_float(probs, self.total_count)
+        rate = jax.random.gamma(key_rate, r, tuple(shape), probs.dtype) * (1 - probs) / probs
+        return jax.random.poisson(key_count, rate)
+
+    def expected_log_prob(self, stats: MeanLogs) -> Array:
+        """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
+        return Beta(self.alpha, self.beta).expected_log_prob(stats)
+
+    def _log_density(self, x: Array) -> Array:
+        support, value, r, alpha, beta = _counts(x, self.total_count, self.alpha, self.beta)
+        term = _log_beta_binomial(r, value, alpha, beta)
+        return inside(support, x, term - jnp.log1p(value / r))
+
+    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+        x, weights, r, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
+        wins = jnp.broadcast_to(a + r, x.shape)
+        return latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
+
+    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+        fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
+        return type(self)(fitted.alpha, fitted.beta, self.total_count)

@@ -1,0 +1,111 @@
+"""The exponential distribution, and the Lomax: an exponential whose rate is gamma distributed."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.constraints import constrained, positive
+from likelax.families.base import Estimable, Family, inside
+from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
+from likelax.families.statistics import EventCounts, PositiveMoments
+from likelax.model import pytree
+
+
+@pytree
+class Exponential(Family[EventCounts]):
+    """log p(x) = log rate - rate x  for x >= 0
+
+    Attributes:
+      rate: positive scalar.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+
+    Examples:
+      >>> stats, _ = Exponential(1.0).e_step(jnp.array([3.0, 2.0]))
+      >>> print(Exponential(1.0).m_step(stats).rate)
+      0.4
+    """
+
+    rate: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        (rate,) = numerics.as_float(self.rate)
+        return jax.random.exponential(key, tuple(shape), rate.dtype) / rate
+
+    def expected_log_prob(self, stats: EventCounts) -> Array:
+        """events log rate - exposure rate + log h, nats."""
+        rate, exposure = numerics.as_float(self.rate, stats.exposure)
+        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+
+    def parameter(self) -> Array:
+        """rate, as a gamma prior describes it."""
+        return jnp.asarray(self.rate)
+
+    def predictive(self, prior: Any) -> "Lomax":
+        """Exponential with a gamma-distributed rate."""
+        return Lomax(prior.concentration, prior.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        v, rate = numerics.as_float(x, self.rate)
+        support = (v >= 0) & (v < jnp.inf)
+        return inside(support, v, numerics.safe_log(rate) - rate * jnp.where(support, v, 0))
+
+    def _statistics(self, x: Array, weights: Array) -> EventCounts:
+        x, weights = numerics.as_float(x, weights)
+        exposure = numerics.weighted_sum(weights, x)
+        return EventCounts(jnp.sum(weights), exposure, jnp.zeros_like(exposure))
+
+    def _maximum_likelihood(self, stats: EventCounts) -> Self:
+        return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)
+
+
+@pytree
+class Lomax(Estimable[PositiveMoments]):
+    """p(x) = integral of Exponential(x | r) Gamma(r | concentration, rate) dr, x >= 0
+
+    A Pareto distribution moved to start at zero. `e_step` gives the expected statistics of the
+    latent rates, so `m_step` is a step of EM over both parameters: fit with `fit.em`.
+
+    Attributes:
+      concentration: positive scalar, the tail index.
+      rate: positive scalar, the scale of x.
+
+    Source: Johnson, Kotz & Balakrishnan (1994), Continuous Univariate Distributions 1, 20.
+
+    Examples:
+      >>> print(f"{Lomax(1.0, 1.0).log_prob(1.0):.4f}")
+      -1.3863
+    """
+
+    concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return b * jnp.expm1(jax.random.exponential(key, tuple(shape), a.dtype) / a)
+
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
+        """Expected log density of the latent rates, nats: what `m_step` maximises."""
+        return expected_log_gamma(stats, self.concentration, self.rate)
+
+    def _log_density(self, x: Array) -> Array:
+        v, a, b = numerics.as_float(x, self.concentration, self.rate)
+        support = (v >= 0) & (v < jnp.inf)
+        tail = (a + 1) * jnp.log1p(jnp.where(support, v, 0) / b)
+        return inside(support, v, jnp.log(a) - jnp.log(b) - tail)
+
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        return latent_gamma(a + 1, b + x, weights)
+
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
+        return type(self)(*fit_gamma(stats, self.concentration, self.rate))

@@ -1,0 +1,173 @@
+"""Counts of C values: multinomial, and its compound with a Dirichlet."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.constraints import constrained, positive, simplex
+from likelax.families.base import Estimable, Family, check_event, whole
+from likelax.families.dirichlet import Dirichlet
+from likelax.families.simplex import latent_simplex
+from likelax.families.special import (
+    factorial_excess,
+    log_multinomial_coefficient,
+    log_multinomial_term,
+)
+from likelax.families.statistics import CategoryCounts, MeanLogs
+from likelax.model import pytree
+
+
+def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
+    """log_prob where x holds counts (that add to total), -inf elsewhere, NaN at NaN."""
+    fine = jnp.all((x >= 0) & whole(x), axis=-1)
+    if total is not None:
+        fine = fine & (jnp.sum(x, axis=-1) == total)
+    off = jnp.where(jnp.any(x != x, axis=-1), jnp.nan, -jnp.inf).astype(log_prob.dtype)
+    return jnp.where(fine, log_prob, off)
+
+
+def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int]) -> Array:
+    """Counts (*shape, C) that add to total_count, one binomial after another."""
+    if total_count is None:
+        raise ValueError("sample: it needs total_count; give the model one")
+    probs, n = numerics.as_float(probs, total_count)
+    num_values = probs.shape[-1]
+    probs = jnp.broadcast_to(probs, (*shape, num_values))
+    rest = jnp.flip(jnp.cumsum(jnp.flip(probs, -1), -1), -1)
+    share = jnp.clip(numerics.divide(probs, rest, 0.0), 0, 1).at[..., -1].set(1)
+
+    def draw(left: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        key, p = step
+        count = jax.random.binomial(key, left, p, tuple(shape), p.dtype)
+        return left - count, count
+
+    left = jnp.broadcast_to(n, tuple(shape))
+    keys = jax.random.split(key, num_values)
+    _, counts = jax.lax.scan(draw, left, (keys, jnp.moveaxis(share, -1, 0)))
+    return jnp.moveaxis(counts, 0, -1).astype(int)
+
+
+@pytree
+class Multinomial(Family[CategoryCounts]):
+    """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
+
+    Attributes:
+      probs: (C,) non-negative, sums to one; zeros are exact.
+      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
+        conditional on it (documents of any length). `sample` needs n.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
+
+    Examples:
+      >>> print(jnp.exp(Multinomial(jnp.array([0.5, 0.5])).log_prob(jnp.array([[1, 1], [2, 0]]))))
+      [0.5  0.25]
+    """
+
+    event_ndim: ClassVar[int] = 1
+
+    probs: Array = constrained(simplex)
+    total_count: Array | None = None
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape (*shape, C)."""
+        return _draw_counts(key, self.total_count, self.probs, shape)
+
+    def expected_log_prob(self, stats: CategoryCounts) -> Array:
+        """sum_c counts[c] log probs[c] + log h, nats."""
+        return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base
+
+    def parameter(self) -> Array:
+        """probs, as a Dirichlet prior describes it."""
+        return jnp.asarray(self.probs)
+
+    def predictive(self, prior: Any) -> "DirichletMultinomial":
+        """Multinomial with Dirichlet-distributed probabilities."""
+        return DirichletMultinomial(prior.concentration, self.total_count)
+
+    def _log_density(self, x: Array) -> Array:
+        probs = jnp.asarray(self.probs)
+        check_event("Multinomial", x, probs.shape[-1])
+        counts, probs = numerics.as_float(x, probs)
+        possible = probs > 0
+        # one matrix product, also for K models under vmap
+        log_probs = jnp.where(possible, numerics.safe_log(probs), 0)
+        score = jnp.matmul(counts, log_probs, precision="highest")
+        broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
+        log_prob = score + log_multinomial_coefficient(jnp.maximum(counts, 0))
+        return _inside(x, jnp.where(broken, -jnp.inf, log_prob), self.total_count)
+
+    def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
+        counts, weights = numerics.as_float(x, weights)
+        base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
+        rows = counts.reshape(-1, counts.shape[-1])
+        return CategoryCounts(jnp.matmul(weights.reshape(-1), rows, precision="highest"), base)
+
+    def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
+        total = jnp.sum(stats.counts, axis=-1, keepdims=True)
+        return self._with_parameter(numerics.divide(stats.counts, total, self.probs))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value, self.total_count)
+
+
+@pytree
+class DirichletMultinomial(Estimable[MeanLogs]):
+    """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
+
+    `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
+    EM over the concentration: fit with `fit.em`.
+
+    Attributes:
+      concentration: (C,) positive.
+      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
+        conditional on it. `sample` needs n.
+
+    Source: Minka (2000), Estimating a Dirichlet distribution.
+
+    Examples:
+      >>> model = DirichletMultinomial(jnp.ones(2))
+      >>> print(jnp.exp(model.log_prob(jnp.array([[2, 0], [1, 1], [0, 2]]))).round(4))
+      [0.3333 0.3333 0.3333]
+    """
+
+    event_ndim: ClassVar[int] = 1
+
+    concentration: Array = constrained(positive)
+    total_count: Array | None = None
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Integers of shape (*shape, C)."""
+        key_probs, key_counts = jax.random.split(key)
+        probs = Dirichlet(self.concentration).sample(key_probs, shape)
+        return _draw_counts(key_counts, self.total_count, probs, shape)
+
+    def expected_log_prob(self, stats: MeanLogs) -> Array:
+        """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
+        return Dirichlet(self.concentration).expected_log_prob(stats)
+
+    def _log_density(self, x: Array) -> Array:
+        counts, a = numerics.as_float(x, self.concentration)
+        check_event("DirichletMultinomial", counts, a.shape[-1])
+        counts = jnp.maximum(counts, 0)
+        n, total = jnp.sum(counts, axis=-1), jnp.sum(a)
+        before = jnp.broadcast_to(a, counts.shape)
+        after = before + counts
+        # all three at the mean of the posterior, so that none is large where the result is not
+        probs = after / (n + total)[..., None]
+        terms = log_multinomial_term(counts, probs) + log_multinomial_term(before, probs)
+        last = factorial_excess(n + total) - jnp.sum(factorial_excess(after), axis=-1)
+        edges = jnp.log1p(n / total) - jnp.sum(jnp.log1p(counts / before), axis=-1)
+        log_prob = terms - last + edges
+        return _inside(x, log_prob, self.total_count)
+
+    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+        x, weights, a = numerics.as_float(x, weights, self.concentration)
+        return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
+
+    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+        fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
+        return type(self)(fitted.concentration, self.total_count)

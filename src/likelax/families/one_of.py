@@ -1,0 +1,87 @@
+"""Different models in one stack: what a mixture of unlike components is made of."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.families.base import match_weights
+from likelax.model import pytree
+
+
+@pytree
+class OneOf:
+    """One of several models of the same kind of x: p(x) = p of options[which].
+
+    K of them in a `Mixture` are K unlike components. Zero inflation is such a mixture: a point
+    mass on zero beside any model of counts.
+
+    Attributes:
+      which: integer scalar, the model that counts.
+      options: a tuple of models of one event shape, with or without latent variables. Each
+        answers the four verbs; `m_step` moves only the one that counts.
+
+    Examples:
+      >>> from likelax.families import Delta, Poisson
+      >>> from likelax.mixture import Mixture
+      >>> zero_inflated = Mixture(jnp.array([0.5, 0.5]), OneOf.stack(Delta(0.0), Poisson(1.0)))
+      >>> print(jnp.exp(zero_inflated.log_prob(jnp.array([0, 1]))).round(4))
+      [0.6839 0.1839]
+    """
+
+    which: Array
+    options: tuple[Any, ...]
+
+    @classmethod
+    def stack(cls, *options: Any) -> Self:
+        """All the options, one after the other, as one model with a leading axis."""
+        count = len(options)
+
+        def repeat(leaf: Any) -> Array:
+            leaf = jnp.asarray(leaf)
+            return jnp.broadcast_to(leaf[None], (count, *leaf.shape))
+
+        return cls(jnp.arange(count), jax.tree.map(repeat, tuple(options)))
+
+    def log_prob(self, x: Any) -> Array:
+        """Log probability of x (..., *event) under the model that counts: (...), nats."""
+        return self._choose([option.log_prob(x) for option in self.options])
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape (*shape, *event)."""
+        keys = jax.random.split(key, len(self.options))
+        draws = [o.sample(k, shape) for o, k in zip(self.options, keys, strict=True)]
+        # counts drawn as integers beside a point mass given as a float stay counts
+        dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
+        return self._choose([d.astype(dtype) for d in draws])
+
+    def e_step(self, x: Any, weights: Array | None = None) -> tuple[tuple[Any, ...], Array]:
+        """(statistics of every option, empty for those that do not count; log probability)."""
+        shape = jax.eval_shape(self.options[0].log_prob, x)
+        weights = match_weights(weights, shape.shape, shape.dtype)
+        steps = [
+            option.e_step(x, jnp.where(self.which == i, weights, 0))
+            for i, option in enumerate(self.options)
+        ]
+        return tuple(s for s, _ in steps), self._choose([log_prob for _, log_prob in steps])
+
+    def m_step(self, stats: tuple[Any, ...], prior: tuple[Any, ...] | None = None) -> Self:
+        """The option that counts takes its own M step. prior: one entry an option, None for none."""
+        priors = (None,) * len(self.options) if prior is None else prior
+        moved = []
+        for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
+            new = option.m_step(s, p)
+            moved.append(jax.tree.map(lambda a, b, i=i: jnp.where(self.which == i, a, b), new, option))
+        return type(self)(self.which, tuple(moved))
+
+    def expected_log_prob(self, stats: tuple[Any, ...]) -> Array:
+        """That of the option that counts, nats."""
+        return self._choose([o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)])
+
+    def _choose(self, values: list[Array]) -> Array:
+        chosen = values[0]
+        for i, value in enumerate(values[1:], start=1):
+            chosen = jnp.where(self.which == i, value.astype(chosen.dtype), chosen)
+        return chosen

@@ -1,0 +1,297 @@
+"""Families whose parameter bounds the data: uniform, Pareto, and a point mass."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax import numerics
+from likelax.constraints import constrained, positive
+from likelax.families.base import Distribution, Estimable, Family, Prior, inside
+from likelax.families.statistics import Extremes
+from likelax.model import pytree
+
+
+def _extremes(x: Array, weights: Array) -> Extremes:
+    x, weights = numerics.as_float(x, weights)
+    counts = weights > 0
+    low = jnp.min(jnp.where(counts, x, jnp.inf), initial=jnp.inf)
+    high = jnp.max(jnp.where(counts, x, -jnp.inf), initial=-jnp.inf)
+    weight = jnp.sum(weights)
+    return Extremes(weight, jnp.where(weight > 0, low, 0), jnp.where(weight > 0, high, 0))
+
+
+@pytree
+class Uniform(Estimable[Extremes]):
+    """p(x) = 1 / (high - low) for low <= x <= high
+
+    Attributes:
+      low: scalar.
+      high: scalar above low.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+
+    Examples:
+      >>> print(Uniform(0.0, 2.0).log_prob(jnp.array([1.0, 3.0])).round(4))
+      [-0.6931    -inf]
+    """
+
+    low: Array
+    high: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        low, high = numerics.as_float(self.low, self.high)
+        return low + (high - low) * jax.random.uniform(key, tuple(shape), low.dtype)
+
+    def expected_log_prob(self, stats: Extremes) -> Array:
+        """-weight log(high - low), or -inf where an observation lies outside, nats."""
+        low, high = numerics.as_float(self.low, self.high)
+        holds = (stats.weight == 0) | ((stats.low >= low) & (stats.high <= high))
+        return jnp.where(holds, -stats.weight * jnp.log(high - low), -jnp.inf)
+
+    def _log_density(self, x: Array) -> Array:
+        v, low, high = numerics.as_float(x, self.low, self.high)
+        flat = jnp.broadcast_to(-jnp.log(high - low), v.shape)
+        return inside((v >= low) & (v <= high), v, flat)
+
+    def _statistics(self, x: Array, weights: Array) -> Extremes:
+        return _extremes(x, weights)
+
+    def _maximum_likelihood(self, stats: Extremes) -> Self:
+        low, high = numerics.as_float(self.low, self.high)
+        seen = stats.weight > 0
+        return type(self)(jnp.where(seen, stats.low, low), jnp.where(seen, stats.high, high))
+
+
+@pytree
+class UniformFromZero(Family[Extremes]):
+    """p(x) = 1 / high for 0 <= x <= high; the conjugate prior of `high` is a `Pareto`.
+
+    Attributes:
+      high: positive scalar.
+
+    Source: Murphy (2012), Machine Learning: A Probabilistic Perspective, exercises 3.8 and 3.9.
+
+    Examples:
+      >>> stats, _ = UniformFromZero(9.0).e_step(jnp.array([3.0, 5.0]))
+      >>> print(UniformFromZero(9.0).m_step(stats).high, Pareto(1.0, 1.0).posterior(stats).scale)
+      5.0 5.0
+    """
+
+    high: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        return Uniform(jnp.zeros_like(self.high), self.high).sample(key, shape)
+
+    def expected_log_prob(self, stats: Extremes) -> Array:
+        """-weight log high, or -inf where an observation lies outside, nats."""
+        (high,) = numerics.as_float(self.high)
+        holds = (stats.weight == 0) | ((stats.low >= 0) & (stats.high <= high))
+        return jnp.where(holds, -stats.weight * jnp.log(high), -jnp.inf)
+
+    def parameter(self) -> Array:
+        """high, as a Pareto prior describes it."""
+        return jnp.asarray(self.high)
+
+    def predictive(self, prior: Any) -> "ParetoUniform":
+        """Uniform with a Pareto-distributed end."""
+        return ParetoUniform(prior.scale, prior.shape)
+
+    def _log_density(self, x: Array) -> Array:
+        v, high = numerics.as_float(x, self.high)
+        return inside((v >= 0) & (v <= high), v, jnp.broadcast_to(-jnp.log(high), v.shape))
+
+    def _statistics(self, x: Array, weights: Array) -> Extremes:
+        return _extremes(x, weights)
+
+    def _maximum_likelihood(self, stats: Extremes) -> Self:
+        (high,) = numerics.as_float(self.high)
+        return type(self)(jnp.where(stats.weight > 0, stats.high, high))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)
+
+
+@pytree
+class ParetoUniform(Distribution):
+    """p(x) = integral of Uniform(x | 0, h) Pareto(h | scale, shape) dh, x >= 0
+
+    Flat up to scale, and falling as x^(-shape - 1) beyond.
+
+    Attributes:
+      scale: positive scalar.
+      shape: positive scalar.
+
+    Source: Murphy (2012), Machine Learning: A Probabilistic Perspective, exercise 3.9.
+
+    Examples:
+      >>> print(jnp.exp(ParetoUniform(1.0, 1.0).log_prob(jnp.array([0.5, 2.0]))))
+      [0.5   0.125]
+    """
+
+    scale: Array = constrained(positive)
+    shape: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        key_high, key_value = jax.random.split(key)
+        high = Pareto(self.scale, self.shape).sample(key_high, shape)
+        return high * jax.random.uniform(key_value, tuple(shape), high.dtype)
+
+    def _log_density(self, x: Array) -> Array:
+        v, scale, a = numerics.as_float(x, self.scale, self.shape)
+        support = (v >= 0) & (v < jnp.inf)
+        beyond = support & (v > scale)
+        tail = (a + 1) * (jnp.log(jnp.where(beyond, v, 1)) - jnp.log(scale))
+        flat = jnp.log(a) - jnp.log1p(a) - jnp.log(scale)
+        return inside(support, v, flat - jnp.where(beyond, tail, 0))
+
+
+@pytree
+class ParetoStats:
+    """Weight, smallest value, and weighted sum of log(x / smallest).
+
+    With zero weight the smallest value counts for nothing.
+    """
+
+    weight: Array
+    low: Array
+    log_excess: Array
+
+    def __add__(self, other: "ParetoStats") -> "ParetoStats":
+        mine, theirs = self.weight > 0, other.weight > 0
+        low = jnp.where(mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low))
+        shift = sum(
+            jnp.where(s.weight > 0, s.weight * jnp.log(numerics.divide(s.low, low, 1.0)), 0)
+            for s in (self, other)
+        )
+        return ParetoStats(self.weight + other.weight, low, self.log_excess + other.log_excess + shift)
+
+    def scaled(self, factor: Array | float) -> "ParetoStats":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return ParetoStats(self.weight * factor, self.low, self.log_excess * factor)
+
+
+@pytree
+class Pareto(Estimable[ParetoStats], Prior):
+    """p(x) = shape scale^shape / x^(shape + 1) for x >= scale
+
+    As a prior of the end of a `UniformFromZero` it is updated by `Extremes`; as a model of data
+    its `m_step` takes the smallest observation as scale.
+
+    Attributes:
+      scale: positive scalar, the smallest value.
+      shape: positive scalar, the tail index.
+
+    Source: Johnson, Kotz & Balakrishnan (1994), Continuous Univariate Distributions 1, 20.
+
+    Examples:
+      >>> print(f"{Pareto(1.0, 1.0).log_prob(2.0):.4f}")
+      -1.3863
+    """
+
+    scale: Array = constrained(positive)
+    shape: Array = constrained(positive)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape `shape`."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return scale * jnp.exp(jax.random.exponential(key, tuple(shape), a.dtype) / a)
+
+    def expected_log_prob(self, stats: ParetoStats) -> Array:
+        """Log likelihood as a function of the statistics, -inf where one lies below scale, nats."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        seen = stats.weight > 0
+        low = jnp.log(jnp.where(seen, stats.low, 1))
+        lift = (a + 1) * (stats.log_excess + stats.weight * (low - jnp.log(scale)))
+        value = stats.weight * (jnp.log(a) - jnp.log(scale)) - lift
+        return jnp.where(seen & (stats.low < scale), -jnp.inf, jnp.where(seen, value, 0))
+
+    def posterior(self, stats: Extremes) -> Self:
+        """Pareto(max(scale, largest observation), shape + weight)."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        high = jnp.where(stats.weight > 0, stats.high, scale)
+        return type(self)(jnp.maximum(scale, high), a + stats.weight)
+
+    def mean(self) -> Array:
+        """shape scale / (shape - 1), inf where shape <= 1."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return jnp.where(a > 1, a * scale / jnp.where(a > 1, a - 1, 1), jnp.inf)
+
+    def mode(self) -> Array:
+        """scale."""
+        return jnp.asarray(self.scale)
+
+    def predictive(self, likelihood: Any = None) -> Any:
+        """The distribution of one new observation; the likelihood is UniformFromZero unless given."""
+        return (UniformFromZero(self.scale) if likelihood is None else likelihood).predictive(self)
+
+    def log_evidence(self, stats: Extremes) -> Array:
+        """log p(data) with the end integrated out, nats; -inf where an observation is negative."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        after = self.posterior(stats)
+        value = (
+            a * (jnp.log(scale) - jnp.log(after.scale))
+            - stats.weight * jnp.log(after.scale)
+            - jnp.log1p(stats.weight / a)
+        )
+        return jnp.where((stats.weight > 0) & (stats.low < 0), -jnp.inf, value)
+
+    def _log_density(self, x: Array) -> Array:
+        v, scale, a = numerics.as_float(x, self.scale, self.shape)
+        support = (v >= scale) & (v < jnp.inf)
+        ratio = jnp.log(jnp.where(support, v, 1)) - jnp.log(scale)
+        return inside(support, v, jnp.log(a) - jnp.log(scale) - (a + 1) * ratio)
+
+    def _statistics(self, x: Array, weights: Array) -> ParetoStats:
+        x, weights = numerics.as_float(x, weights)
+        low = _extremes(x, weights).low
+        excess = numerics.weighted_sum(weights, jnp.log(x) - numerics.safe_log(low))
+        return ParetoStats(jnp.sum(weights), low, excess)
+
+    def _maximum_likelihood(self, stats: ParetoStats) -> Self:
+        scale, a = numerics.as_float(self.scale, self.shape)
+        seen = stats.weight > 0
+        # data that are all alike have no spread, and the index is infinite
+        shape = stats.weight / jnp.where(seen, stats.log_excess, 1)
+        return type(self)(jnp.where(seen, stats.low, scale), jnp.where(seen, shape, a))
+
+
+@pytree
+class Delta(Estimable[Array]):
+    """All mass on one value: p(x) = 1 where x = value, and 0 elsewhere.
+
+    For discrete data; `m_step` holds the value. With `OneOf` it makes zero inflation a mixture.
+
+    Attributes:
+      value: scalar.
+
+    Examples:
+      >>> print(Delta(0.0).log_prob(jnp.array([0.0, 1.0])))
+      [  0. -inf]
+    """
+
+    value: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """The value, in the shape `shape`."""
+        return jnp.broadcast_to(jnp.asarray(self.value), tuple(shape))
+
+    def expected_log_prob(self, stats: Array) -> Array:
+        """0, or -inf where weight was seen elsewhere, nats."""
+        return jnp.where(stats > 0, -jnp.inf, 0)
+
+    def _log_density(self, x: Array) -> Array:
+        v, value = numerics.as_float(x, self.value)
+        return inside(v == value, v, jnp.zeros_like(v))
+
+    def _statistics(self, x: Array, weights: Array) -> Array:
+        x, weights, value = numerics.as_float(x, weights, self.value)
+        return jnp.sum(jnp.where(x == value, 0, weights))
+
+    def _maximum_likelihood(self, stats: Array) -> Self:
+        return self
