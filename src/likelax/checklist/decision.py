@@ -10,7 +10,7 @@ from jax import Array
 
 from likelax import calibration
 from likelax.checklist import view
-from likelax.checklist.verdict import Line, Verdict, line
+from likelax.checklist.verdict import Line, Numbers, Verdict, line
 
 Decision = Callable[[Any, Any], tuple[Array, Array]]
 
@@ -46,14 +46,12 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
     confidence, outcome = np.asarray(confidence), np.asarray(outcome)
     n = confidence.shape[0]
     num_bins = int(np.clip(round(math.sqrt(n) / 2), 1, 15))
-    edges = calibration.quantile_edges(confidence, num_bins)
-    bins = calibration.bin_statistics(confidence, outcome, edges=edges)
-    squared = float(calibration.debiased_squared_error(bins))
-    bias = float(calibration.bias(bins))
+    bins, squared, bias = view.call(_judge, confidence, outcome, static=num_bins)
+    squared, bias = float(squared), float(bias)
     if not math.isfinite(squared):
         return line(
             6, Verdict.FAIL, "Confidences must be probabilities; some are NaN or outside [0, 1].",
-            "Turn logits into probabilities before they are judged.", n=n,
+            "Turn logits into probabilities before they are judged.", Numbers(n=n),
         )  # fmt: skip
     error = math.sqrt(max(squared, 0.0))
     spread = _spread(bins, tolerance)
@@ -61,24 +59,31 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
     z = (squared - tolerance**2) / spread
     too_large, small = 0.5 * math.erfc(z / math.sqrt(2)), 0.5 * math.erfc(-z / math.sqrt(2))
     way = "over-confident" if bias > 0 else "under-confident"
-    said = f"Debiased calibration error {error:.3f} ({way} by {abs(bias):.3f} on average) in {n} decisions"
-    numbers = {"statistic": error, "threshold": tolerance, "n": n}
+    said = (
+        f"Debiased calibration error {error:.3f} ({way} by {abs(bias):.3f} on average) "
+        f"in {n} decisions"
+    )
+    large, little = Numbers(error, tolerance, too_large, n), Numbers(error, tolerance, small, n)
     remedy = _recalibrator(bins, n)
     if too_large < level:
-        return line(6, Verdict.FAIL, f"{said}.", remedy, p_value=too_large, **numbers)
+        return line(6, Verdict.FAIL, f"{said}.", remedy, large)
     if small < 0.05:
-        return line(
-            6, Verdict.PASS, f"{said}: significantly below the tolerance.", p_value=small, **numbers
-        )
+        return line(6, Verdict.PASS, f"{said}: significantly below the tolerance.", "", little)
     if error > tolerance:
-        return line(
-            6, Verdict.WARN, f"{said}: above the tolerance, not significantly.", remedy,
-            p_value=too_large, **numbers,
-        )  # fmt: skip
-    return line(
-        6, Verdict.INCONCLUSIVE, f"{said}: too few to show that it is below the tolerance.",
-        "Judge more decisions, or allow a larger tolerance.", p_value=small, **numbers,
-    )  # fmt: skip
+        said += ": above the tolerance, not significantly."
+        return line(6, Verdict.WARN, said, remedy, large)
+    said += ": too few to show that it is below the tolerance."
+    remedy = "Judge more decisions, or allow a larger tolerance."
+    return line(6, Verdict.INCONCLUSIVE, said, remedy, little)
+
+
+def _judge(
+    confidence: Array, outcome: Array, num_bins: int
+) -> tuple[calibration.Bins, Array, Array]:
+    """Bins of equal weight, the debiased squared error and the bias."""
+    edges = calibration.quantile_edges(confidence, num_bins)
+    bins = calibration.bin_statistics(confidence, outcome, edges=edges)
+    return bins, calibration.debiased_squared_error(bins), calibration.bias(bins)
 
 
 def _spread(bins: calibration.Bins, tolerance: float) -> float:

@@ -9,7 +9,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from likelax.checklist import view
-from likelax.checklist.verdict import Line, Verdict, line
+from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.numerics import as_float, logsumexp
 
 _SCALES = (1.0, 0.1, 0.01, 0.001)  # kernel widths, so that a narrow component is not missed
@@ -33,14 +33,14 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
             1, Verdict.FAIL,
             f"log_prob is NaN or +inf on held-out rows {view.row_names(~(held < np.inf))}.",
             "Declare missing values with Masked, and check the parameters for NaN and zero scales.",
-            statistic=float(np.sum(~(held < np.inf))), threshold=0, n=n,
+            numbers=Numbers(statistic=float(np.sum(~(held < np.inf))), threshold=0, n=n),
         )  # fmt: skip
     if np.isneginf(held).any():
         return line(
             1, Verdict.FAIL,
             f"The model calls held-out rows {view.row_names(np.isneginf(held))} impossible (-inf).",
             "Fit with a prior (pseudo-counts), or widen the support of the model.",
-            statistic=float(np.isneginf(held).sum()), threshold=0, n=n,
+            numbers=Numbers(statistic=float(np.isneginf(held).sum()), threshold=0, n=n),
         )  # fmt: skip
     bad = _infinite_gradients(model, heldout)
     if bad:
@@ -48,30 +48,33 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
             1, Verdict.FAIL,
             f"The gradient of log_prob is not finite for {', '.join(bad)}.",
             "Use numerics.safe_log, xlogy and logsumexp where probabilities can be zero.",
-            statistic=len(bad), threshold=0, n=n,
+            numbers=Numbers(statistic=len(bad), threshold=0, n=n),
         )  # fmt: skip
     if not hasattr(model, "sample"):
         return line(
             1, Verdict.INCONCLUSIVE,
             "log_prob is finite on held-out data, but without `sample` its total mass is unknown.",
-            "Give the model a `sample(key, shape)`.", n=n,
+            "Give the model a `sample(key, shape)`.", Numbers(n=n),
         )  # fmt: skip
     mass = total_mass(key, model, num_draws=num_draws)
-    numbers = {"statistic": mass.value, "threshold": tolerance, "n": n}
+    numbers = Numbers(statistic=mass.value, threshold=tolerance, n=n)
     said = f"Total probability {mass.value:.4f} +- {mass.error:.4f} by {mass.method}."
     if not np.isfinite(mass.value) or mass.error > 0.05:
         return line(
             1, Verdict.INCONCLUSIVE, said + " The error is too large to tell.",
-            "Raise num_draws, or check the fields of a product one by one.", **numbers,
+            "Raise num_draws, or check the fields of a product one by one.", numbers=numbers,
         )  # fmt: skip
     # five standard errors: weights have heavier tails than a normal distribution
     if abs(mass.value - 1) > max(tolerance, 5 * mass.error):
         return line(
             1, Verdict.FAIL, said,
-            "log_prob lacks its normalising constant, or weights do not sum to one.", **numbers,
+            "log_prob lacks its normalising constant, or weights do not sum to one.", numbers,
         )  # fmt: skip
     return line(
-        1, Verdict.PASS, f"{said} All {n} held-out values and gradients are finite.", **numbers
+        1,
+        Verdict.PASS,
+        f"{said} All {n} held-out values and gradients are finite.",
+        numbers=numbers,
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from likelax.checklist import view
-from likelax.checklist.verdict import Line, Verdict, line
+from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Masked
 from likelax.fit import em
 from likelax.mixture import Mixture
@@ -47,7 +47,7 @@ def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) 
         return line(
             4, Verdict.FAIL, f"{said}: a held-out row is impossible.",
             "Fit with a prior (pseudo-counts), or widen the support of the model.",
-            statistic=mean, n=n,
+            numbers=Numbers(statistic=mean, n=n),
         )  # fmt: skip
     gap = float(seen.value) / scores.train.size - mean
     gap_error = math.hypot(
@@ -55,46 +55,47 @@ def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) 
     )
     said += f", {abs(gap):.3g} {'below' if gap > 0 else 'above'} training"
     gap_p = _upper_tail(gap / gap_error) if gap_error > 0 else math.nan
-    numbers: dict[str, float] = {"statistic": mean, "p_value": gap_p, "n": n}
+    numbers = Numbers(statistic=mean, p_value=gap_p, n=n)
     if scores.baseline is not None:
         difference = elpd_of(scores.heldout - scores.baseline, block_size=block)
         gain, error = float(difference.value) / n, float(difference.standard_error) / n
         said += f", {abs(gain):.3g} +- {error:.2g} {'above' if gain > 0 else 'below'} {scores.name}"
         worse = _upper_tail(-gain / error) if error > 0 else math.nan
-        numbers = {"statistic": gain, "threshold": 0.0, "p_value": worse, "n": n}
+        numbers = Numbers(statistic=gain, threshold=0.0, p_value=worse, n=n)
         if worse < level and gain < -_SMALL:
             return line(
                 4, Verdict.FAIL, f"{said}: the simpler model predicts better.",
                 "The model is overfitted or misspecified: fewer components, a prior, or more data.",
-                **numbers,
+                numbers=numbers,
             )  # fmt: skip
     if gap > _WIDE and gap_p < level:
         return line(
             4, Verdict.FAIL, f"{said}: the model knows its training data by heart.",
-            "Use a prior, fewer parameters or more data; stop EM earlier.", **numbers,
+            "Use a prior, fewer parameters or more data; stop EM earlier.", numbers=numbers,
         )  # fmt: skip
     leaked = _leak(train, heldout)
     if leaked:
         return line(
             4, Verdict.WARN, f"{said}. {leaked}",
-            "Split the data so that no row stands on both sides.", **numbers,
+            "Split the data so that no row stands on both sides.", numbers=numbers,
         )  # fmt: skip
     if n < 20 or not math.isfinite(float(held.standard_error)):
         return line(
             4, Verdict.INCONCLUSIVE, f"{said}; {n} held-out rows are too few to judge.",
-            "Hold out at least 20 rows.", **numbers,
+            "Hold out at least 20 rows.", numbers=numbers,
         )  # fmt: skip
-    if scores.baseline is not None and not numbers["p_value"] > 1 - 0.05:
+    if scores.baseline is not None and not numbers.p_value > 1 - 0.05:
         return line(
             4, Verdict.WARN, f"{said}: not clearly better than the simpler model.",
-            "Prefer the simpler model, or hold out more data.", **numbers,
+            "Prefer the simpler model, or hold out more data.", numbers=numbers,
         )  # fmt: skip
     if gap_p < level and gap > 10 * _SMALL:
         return line(
             4, Verdict.WARN, f"{said}: training is significantly better.",
-            "Use a prior, fewer parameters or more data; check that both sets are alike.", **numbers,
+            "Use a prior, fewer parameters or more data; check that both sets are alike.",
+            numbers=numbers,
         )  # fmt: skip
-    return line(4, Verdict.PASS, f"{said}.", **numbers)
+    return line(4, Verdict.PASS, f"{said}.", numbers=numbers)
 
 
 def _upper_tail(z: float) -> float:

@@ -1,4 +1,4 @@
-"""Lines 2 and 3: the likelihood keeps apart from the prior, and responsibilities are Bayes' rule."""
+"""Lines 2 and 3: likelihood and prior are kept apart, and responsibilities are Bayes' rule."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from likelax.checklist import view
-from likelax.checklist.verdict import Line, Verdict, line
+from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Sequences
 from likelax.numerics import log_normalize, logsumexp, safe_log
 
@@ -70,7 +70,7 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
             "log prior + log likelihood - log evidence differs from the log posterior by "
             f"{conjugate[0]:.4g} nats, or updating in two parts differs from updating at once.",
             "Check that posterior(stats) adds the statistics, and log_evidence its normaliser.",
-            statistic=conjugate[0], threshold=conjugate[1], n=conjugate[2],
+            numbers=Numbers(statistic=conjugate[0], threshold=conjugate[1], n=conjugate[2]),
         )  # fmt: skip
     if not has_latent(model):
         if conjugate is not None:
@@ -78,7 +78,7 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
                 2, Verdict.PASS,
                 f"Joint minus evidence equals the posterior within {conjugate[0]:.2g} nats, and "
                 "sequential updates equal one batch.",
-                statistic=conjugate[0], threshold=conjugate[1], n=conjugate[2],
+                numbers=Numbers(statistic=conjugate[0], threshold=conjugate[1], n=conjugate[2]),
             )  # fmt: skip
         return line(
             2, Verdict.NOT_RUN, "The model has no latent variable and no prior was given.",
@@ -102,26 +102,26 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
         1
         + 1e-3 * float(jnp.max(jnp.where(jnp.isfinite(before.log_lik), jnp.abs(before.log_lik), 0)))
     )
-    numbers = {"statistic": max(moved, wrong), "threshold": scale, "n": odds.shape[0]}
+    numbers = Numbers(statistic=max(moved, wrong), threshold=scale, n=odds.shape[0])
     if moved > scale:
         return line(
             2, Verdict.FAIL,
             f"The likelihood moved by {moved:.4g} nats when only the prior changed: it contains "
             "the prior, or is a posterior.",
             "log p(x | latent) must not depend on the weights; posteriors belong in `posterior`.",
-            **numbers,
+            numbers=numbers,
         )  # fmt: skip
     if wrong > scale:
         return line(
             2, Verdict.FAIL,
             f"Posterior odds moved by other than the prior ratio, off by {wrong:.4g} nats.",
-            "posterior must be prior times likelihood, normalised: the prior is missing or doubled.",
-            **numbers,
+            "posterior must be prior times likelihood: the prior is missing or doubled.",
+            numbers=numbers,
         )  # fmt: skip
     return line(
         2, Verdict.PASS,
         "With another prior the likelihood stays as it was and the posterior odds move by "
-        f"exactly the prior ratio (within {max(moved, wrong):.2g} nats).", **numbers,
+        f"exactly the prior ratio (within {max(moved, wrong):.2g} nats).", numbers=numbers,
     )  # fmt: skip
 
 
@@ -176,19 +176,19 @@ def check_responsibilities(model: Any, train: Any) -> Line:
         f"{float(counts_gap):.3g} a step": float(counts_gap),
     }
     worst = max(faults.values())
-    numbers = {"statistic": worst, "threshold": _TOLERANCE, "n": n}
+    numbers = Numbers(statistic=worst, threshold=_TOLERANCE, n=n)
     if not worst <= _TOLERANCE:
         said = next(text for text, value in faults.items() if not value <= _TOLERANCE)
         return line(
             3, Verdict.FAIL, said + ".",
-            "Normalise in logs with numerics.log_normalize, over the latent axis.", **numbers,
+            "Normalise in logs with numerics.log_normalize, over the latent axis.", numbers=numbers,
         )  # fmt: skip
     fall = _em_fall(model, train)
     if fall is not None and fall[0] > fall[1]:
         return line(
             3, Verdict.FAIL, f"An EM step lowered the log likelihood by {fall[0]:.4g} nats.",
             "m_step must maximise what e_step expects: check its statistics and its weights.",
-            statistic=fall[0], threshold=fall[1], n=n,
+            numbers=Numbers(statistic=fall[0], threshold=fall[1], n=n),
         )  # fmt: skip
     counts = resp[inside].sum(0)
     said = f"All {n} rows sum to one within {sums.max():.1g} and equal Bayes' rule."
@@ -196,9 +196,9 @@ def check_responsibilities(model: Any, train: Any) -> Line:
         return line(
             3, Verdict.WARN,
             f"{said} Component {int(counts.argmin())} holds only {counts.min():.2g} of {n} rows.",
-            "Use fewer components, or a prior that keeps them apart.", **numbers,
+            "Use fewer components, or a prior that keeps them apart.", numbers=numbers,
         )  # fmt: skip
-    return line(3, Verdict.PASS, f"{said} An EM step does not descend.", **numbers)
+    return line(3, Verdict.PASS, f"{said} An EM step does not descend.", numbers=numbers)
 
 
 def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:

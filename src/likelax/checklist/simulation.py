@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from likelax.checklist import view
-from likelax.checklist.verdict import Line, Verdict, line
+from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.numerics import divide
 
 _KINDS = (
@@ -60,31 +60,32 @@ def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -
     chosen = (serious or significant or list(order))[0]
     said = (
         f"{names[chosen]} is {real[chosen]:.4g} in the data and "
-        f"{simulated[:, chosen].mean():.4g} +- {simulated[:, chosen].std():.2g} in {num_draws} simulations"
+        f"{simulated[:, chosen].mean():.4g} +- {simulated[:, chosen].std():.2g} in {num_draws} "
+        "simulations"
     )
-    numbers = {
-        "statistic": real[chosen], "threshold": level, "p_value": adjusted[chosen], "n": n,
-    }  # fmt: skip
+    numbers = Numbers(statistic=real[chosen], threshold=level, p_value=adjusted[chosen], n=n)
     remedy = _remedy(names[chosen])
     if serious:
         others = f" ({len(serious)} of {len(names)} checks fail)" if len(serious) > 1 else ""
-        return line(5, Verdict.FAIL, f"{said}{others}.", remedy, **numbers)
+        return line(5, Verdict.FAIL, f"{said}{others}.", remedy, numbers=numbers)
     if n < 20:
         return line(
             5, Verdict.INCONCLUSIVE, f"{n} rows are too few to tell real from simulated; {said}.",
-            "Collect at least 20 rows.", **numbers,
+            "Collect at least 20 rows.", numbers=numbers,
         )  # fmt: skip
     if significant:
-        return line(5, Verdict.WARN, f"{said}: significant, but small.", remedy, **numbers)
+        return line(5, Verdict.WARN, f"{said}: significant, but small.", remedy, numbers=numbers)
     return line(
         5, Verdict.PASS,
-        f"None of {len(names)} checks differs; the closest to doing so: {said}.", **numbers,
+        f"None of {len(names)} checks differs; the closest to doing so: {said}.", numbers=numbers,
     )  # fmt: skip
 
 
 def _remedy(name: str) -> str:
     if name.startswith(("lag-1", "longest")):
-        return "Rows depend on the rows before: use an HMM. If their order means nothing, shuffle them."
+        return (
+            "Rows depend on those before: use an HMM. If their order means nothing, shuffle them."
+        )
     if name.startswith("correlation"):
         return "The fields depend on each other: a full covariance, or a mixture, lets them."
     if name.startswith("zeros"):

@@ -57,18 +57,23 @@ TITLES = {
 }
 
 
+class Numbers(NamedTuple):
+    """The numbers of a `Line`."""
+
+    statistic: float = math.nan
+    threshold: float = math.nan
+    p_value: float = math.nan
+    n: int = 0
+
+
+_NONE = Numbers()
+
+
 def line(
-    number: int,
-    verdict: Verdict,
-    reason: str,
-    remedy: str = "",
-    *,
-    statistic: float = math.nan,
-    threshold: float = math.nan,
-    p_value: float = math.nan,
-    n: int = 0,
+    number: int, verdict: Verdict, reason: str, remedy: str = "", numbers: Numbers = _NONE
 ) -> Line:
     """A `Line` with its title filled in."""
+    statistic, threshold, p_value, n = numbers
     return Line(
         number, TITLES[number], verdict, float(statistic), float(threshold), float(p_value), int(n),
         reason, "" if verdict is Verdict.PASS else remedy,
