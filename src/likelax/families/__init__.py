@@ -17,6 +17,7 @@ from likelax.families.gamma import Gamma, GammaGamma, GammaKnownShape, InverseGa
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.families.known import NormalKnownLoc, NormalKnownScale, NormalMean
 from likelax.families.multinomial import DirichletMultinomial, Multinomial
+from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
@@ -47,6 +48,7 @@ __all__ = [
     "LogNormal",
     "Lomax",
     "Multinomial",
+    "MvBernoulli",
     "MvNormal",
     "MvStudentT",
     "NegativeBinomial",

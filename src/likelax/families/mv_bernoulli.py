@@ -1,0 +1,112 @@
+"""D independent coins at once: what a Bernoulli naive Bayes is made of, by matrix products."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+from likelax.constraints import constrained, unit_interval
+from likelax.data import Masked
+from likelax.families.base import Family, check_event, match_weights, split_mask
+from likelax.families.statistics import BinaryCounts
+from likelax.model import pytree
+
+
+@pytree
+class MvBernoulli(Family[BinaryCounts]):
+    """log p(x) = sum_d x[d] log probs[d] + (1 - x[d]) log(1 - probs[d]) for x in {0, 1}^D
+
+    The same distribution as an `Independent` of `Bernoulli`, as a few matrix products also
+    under `jax.vmap` over models. Its statistics, and the prior's leaves, have a last axis D: the
+    prior is an `Independent` of `Beta`. Missing entries are marginalised one by one.
+
+    Attributes:
+      probs: (D,) in [0, 1]; both ends are exact.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
+
+    Examples:
+      >>> model = MvBernoulli(jnp.array([0.5, 1.0]))
+      >>> print(jnp.exp(model.log_prob(jnp.array([[1, 1], [1, 0]]))))
+      [0.5 0. ]
+    """
+
+    event_ndim: ClassVar[int] = 1
+
+    probs: Array = constrained(unit_interval)
+
+    def log_prob(self, x: Any) -> Array:
+        """Log probability of x (..., D), or of the entries seen of `Masked` x: (...), nats."""
+        ones, zeros, bad = self._sides(x)
+        probs, _ = numerics.as_float(self.probs, ones)
+        log_prob = jnp.zeros(ones.shape[:-1], probs.dtype)
+        broken = bad
+        for side, p in ((ones, probs), (zeros, 1 - probs)):
+            possible = p > 0
+            log_p = jnp.where(possible, jnp.log(jnp.where(possible, p, 1)), 0)
+            log_prob = log_prob + jnp.matmul(side, log_p, precision="highest")
+            hits = jnp.matmul(side, (~possible).astype(side.dtype), precision="highest")
+            broken = broken | (hits > 0)
+        return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
+        """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
+        log_prob = self.log_prob(x)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        ones, zeros, _ = self._sides(x)
+        return self._count(ones, zeros, weights), numerics.weighted_sum(weights, log_prob)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of 0 and 1, integers of shape (*shape, D)."""
+        (probs,) = numerics.as_float(self.probs)
+        return jax.random.bernoulli(key, probs, (*shape, *probs.shape)).astype(int)
+
+    def expected_log_prob(self, stats: BinaryCounts) -> Array:
+        """sum_d successes[d] log probs[d] + failures[d] log(1 - probs[d]), nats."""
+        wins = numerics.xlogy(stats.successes, self.probs)
+        losses = numerics.xlog1py(stats.failures, -self.probs)
+        return jnp.sum(wins + losses + stats.log_base)
+
+    def parameter(self) -> Array:
+        """probs (D,), as an `Independent` of beta priors describes them."""
+        return jnp.asarray(self.probs)
+
+    def predictive(self, prior: Any) -> "MvBernoulli":
+        """Coins with the prior means of probs."""
+        return MvBernoulli(prior.mean())
+
+    def _sides(self, x: Any) -> tuple[Array, Array, Array]:
+        """(ones, zeros, off the support): the first two (..., D), 0 at entries not seen."""
+        values, observed = split_mask(x)
+        check_event("MvBernoulli", values, jnp.shape(self.probs)[-1])
+        values, _ = numerics.as_float(values, self.probs)
+        bad = jnp.any((values != 0) & (values != 1), axis=-1)
+        if observed is None:
+            return values, 1 - values, bad
+        seen = observed.astype(values.dtype)
+        return values * seen, (1 - values) * seen, bad
+
+    def _count(self, ones: Array, zeros: Array, weights: Array) -> BinaryCounts:
+        num_dims, flat = ones.shape[-1], weights.reshape(-1)
+        wins, losses = (
+            jnp.matmul(flat, side.reshape(-1, num_dims), precision="highest") for side in (ones, zeros)
+        )
+        return BinaryCounts(wins, losses, jnp.zeros_like(wins))
+
+    def _log_density(self, x: Array) -> Array:
+        return self.log_prob(x)
+
+    def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
+        ones, zeros, _ = self._sides(x)
+        return self._count(ones, zeros, weights)
+
+    def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
+        total = stats.successes + stats.failures
+        return type(self)(numerics.divide(stats.successes, total, self.probs))
+
+    def _with_parameter(self, value: Array) -> Self:
+        return type(self)(value)
