@@ -13,55 +13,57 @@ from likelax.hmm import logspace, scaled
 
 
 def certified(
-    fast: Callable[..., tuple[Any, Array]], exact: Callable[..., Any]
+    fast: Callable[..., tuple[Any, Array, Any]],
+    careful: Callable[..., Array],
+    exact: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """A function that answers `fast`, or `exact` where fast's own certificate fails.
+    """A function that answers `fast` where that is certified, and `exact` elsewhere.
 
     Under `jax.vmap` a plain `lax.cond` becomes a select that pays for both. Here a batch has one
     certificate, that of all its rows, so a clean batch never runs `exact`; a flagged batch runs
-    it for all rows. Derivatives are those of `exact`.
+    it for all rows.
 
     Args:
-      fast: arguments -> (answer, scalar boolean: is it certified).
-      exact: arguments -> answer of the same structure, shapes and dtypes.
+      fast: arguments -> (answer, a sufficient certificate that costs nothing, evidence).
+      careful: evidence, arguments -> the full certificate; asked where the first one fails.
+      exact: arguments -> an answer of the same structure, shapes and dtypes.
     """
 
     @custom_vmap
     def run(*args: Any) -> Any:
-        answer, ok = fast(*args)
-        return lax.cond(ok, lambda *_: answer, lambda *a: exact(*a), *args)
+        answer, plain, evidence = fast(*args)
+        ok = lax.cond(plain, lambda *_: jnp.array(True), careful, evidence, *args)
+        return lax.cond(ok, lambda *_: answer, exact, *args)
 
     @run.def_vmap
     def run_batch(axis_size: int, in_batched: list[Any], *args: Any) -> tuple[Any, Any]:
-        in_axes = jax.tree.map(lambda batched: 0 if batched else None, in_batched)
+        in_axes = tuple(jax.tree.map(lambda batched: 0 if batched else None, in_batched))
 
-        def fast_batch(*args: Any) -> tuple[Any, Array]:
-            answers, ok = jax.vmap(fast, tuple(in_axes), axis_size=axis_size)(*args)
-            return answers, jnp.all(ok)
+        def fast_batch(*args: Any) -> tuple[Any, Array, Any]:
+            answers, plain, evidence = jax.vmap(fast, in_axes, axis_size=axis_size)(*args)
+            return answers, jnp.all(plain), evidence
 
-        exact_batch = jax.vmap(exact, tuple(in_axes), axis_size=axis_size)
-        out = certified(fast_batch, exact_batch)(*args)
+        def careful_batch(evidence: Any, *args: Any) -> Array:
+            run = jax.vmap(careful, (0, *in_axes), axis_size=axis_size)
+            return jnp.all(run(evidence, *args))
+
+        exact_batch = jax.vmap(exact, in_axes, axis_size=axis_size)
+        out = certified(fast_batch, careful_batch, exact_batch)(*args)
         return out, jax.tree.map(lambda _: True, out)
 
-    @jax.custom_jvp
-    def answer(*args: Any) -> Any:
-        return run(*args)
-
-    @answer.defjvp
-    def answer_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        return jax.jvp(exact, primals, tangents)
-
-    return answer
+    return run
 
 
-log_prob = certified(scaled.log_prob, logspace.log_prob)
-filtered = certified(scaled.filtered, logspace.forward)
-pairwise = certified(scaled.pairwise, logspace.pairwise)
+log_prob = certified(scaled.log_prob, scaled.careful, logspace.log_prob)
+filtered = certified(scaled.filtered, scaled.careful, logspace.forward)
+pairwise = certified(scaled.pairwise, scaled.careful, logspace.pairwise)
 posterior = certified(
     functools.partial(scaled.posterior, in_logs=False),
+    scaled.careful,
     functools.partial(logspace.posterior, in_logs=False),
 )
 log_posterior = certified(
     functools.partial(scaled.posterior, in_logs=True),
+    scaled.careful,
     functools.partial(logspace.posterior, in_logs=True),
 )

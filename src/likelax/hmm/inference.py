@@ -23,8 +23,8 @@ from jax.typing import ArrayLike
 
 from likelax.hmm import certified
 from likelax.hmm.chain import Chain, blank, chain, first, total
-from likelax.hmm.logspace import forward
-from likelax.numerics import weighted_sum
+from likelax.hmm.logspace import backward_windows, forward
+from likelax.numerics import log_normalize, weighted_sum
 
 
 class Filtered(NamedTuple):
@@ -251,3 +251,44 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
         raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
     return forward(chain(log_state, log_transition, ahead, None, None)).predicted[1:]
+
+
+def fixed_lag_smoother(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    lag: int,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Array:
+    """Posterior of each state given the data up to `lag` steps later, as a monitor may wait for.
+
+    log p(z_t = k | x_0..x_t+lag), the data after the end of the sequence being none
+
+    Args:
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      log_lik: (T, K) nats.
+      lag: how many later steps are known; 0 is the filter, T-1 or more the smoother.
+      length: scalar integer; None: T.
+      starts: (T,) booleans; None: only step 0.
+    Returns:
+      (T, K) nats; -inf at padding and where the data up to t + lag are impossible. The cost is
+      that of lag + 1 smoothers.
+    Raises:
+      ValueError: at trace time, if shapes do not match or lag is negative.
+
+    Examples:
+      >>> half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
+      >>> log_lik = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.3], [0.9, 0.1]]))
+      >>> print(jnp.exp(fixed_lag_smoother(half, keep, log_lik, lag=1)).round(2))
+      [[0.25 0.75]
+       [0.75 0.25]
+       [0.75 0.25]]
+    """
+    if lag < 0:
+        raise ValueError(f"lag must be 0 or more, got {lag}")
+    c = chain(log_initial, log_transition, log_lik, length, starts)
+    behind = backward_windows(c, min(lag, c.log_lik.shape[0] - 1))
+    return blank(c, log_normalize(certified.filtered(c).filtered + behind)[0])[0]

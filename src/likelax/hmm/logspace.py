@@ -108,3 +108,21 @@ def pairwise(c: Chain) -> Array:
     moves = None if c.log_transition.ndim == 2 else 0
     step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
     return step(forward(c).filtered[:-1], c.log_transition, ahead, last(c)[:-1])
+
+
+def backward_windows(c: Chain, lag: int) -> Array:
+    """(T, K) log p(x_t+1..x_t+lag | z_t): the backward messages of a window that moves along."""
+    num_states = c.log_initial.size
+
+    def step(windows: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
+        # windows[h]: the message at t+1 that looks h steps ahead
+        log_lik, end, transition = xs
+        transition = c.log_transition if transition is None else transition
+        longer = _logsumexp(transition[None] + (log_lik[None] + windows[:-1])[:, None], axis=2)
+        windows = jnp.append(jnp.zeros((1, num_states), longer.dtype), longer, axis=0)
+        windows = jnp.where(end, 0, windows)
+        return windows, windows[-1]
+
+    zero = jnp.zeros((lag + 1, num_states), c.log_lik.dtype)
+    _, messages = lax.scan(step, zero, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
+    return jnp.append(messages, zero[:1], axis=0)

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
 
 from likelax.hmm.chain import Chain, Filter, Posterior, active, first, last, total
 from likelax.hmm.logspace import pairwise_step
@@ -55,19 +56,27 @@ class Potentials(NamedTuple):
     log_lik: Array
 
 
-class Forward(NamedTuple):
-    """predicted (T, K): p[t, j]; scale (T,): s[t]; increment (T,): log p(x_t | x_<t), nats."""
+class Sweep(NamedTuple):
+    """One pass: messages p (T, K), their scales s (T,), and the least of all p[1:] and s."""
 
-    predicted: Array
+    message: Array
     scale: Array
-    increment: Array
+    least: Array
+
+
+class Evidence(NamedTuple):
+    """What a certificate is drawn from: the passes, and n (T,) where they meet, if they do."""
+
+    forward: Sweep
+    backward: Sweep | None = None
+    norm: Array | None = None
 
 
 def potentials(c: Chain) -> Potentials:
     """Leave the log domain."""
 
     def split(logs: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
-        peak = lax.stop_gradient(jnp.max(logs, axis=axis, keepdims=True))
+        peak = lax.stop_gradient(jnp.max(logs, axis=axis, keepdims=True, initial=-jnp.inf))
         peak = jnp.where(jnp.isfinite(peak), peak, 0)
         return jnp.exp(logs - peak), jnp.squeeze(peak, axis)
 
@@ -77,155 +86,192 @@ def potentials(c: Chain) -> Potentials:
     return Potentials(initial, transition, lik, log_initial, log_transition, log_lik)
 
 
-def floor(dtype: Any, num_states: int) -> float:
+def floor(c: Chain) -> float:
     """The smallest probability that an underflow next to it cannot change."""
-    info = jnp.finfo(dtype)
-    return float((8 * num_states * float(info.tiny) / float(info.eps)) ** 0.5)
+    info = jnp.finfo(c.log_lik.dtype)
+    return float((8 * c.log_initial.size * float(info.tiny) / float(info.eps)) ** 0.5)
 
 
-def sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> tuple[Array, Array]:
+def _sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
     """Scan p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]).
 
     Division by s[t-1] is put off until after the product, which does not wait for it.
 
     Args:
-      start: (K,) p[0], and p[t] wherever cut[t].
-      transition: (K, K), or (T-1, K, K) whose entry t carries step t to step t+1.
-      lik: (T, K).
-      cut: (T,) booleans or None.
-    Returns:
-      p (T, K), s (T,).
+      start: (K, ...) p[0], and p[t] wherever cut[t]. The dots are the axes of a batch, the same
+        in all arguments; a fixed transition may have them of size 1.
+      transition: (K, K, ...), or (T-1, K, K, ...) whose entry t carries step t to step t+1.
+      lik: (T, K, ...).
+      cut: (T, ...) booleans or None.
     """
     tiny = jnp.finfo(lik.dtype).tiny
-    fixed = transition.ndim == 2
+    fixed = transition.ndim == start.ndim + 1
 
-    def step(carry: tuple[Array, Array], xs: tuple[Any, ...]) -> tuple[Any, Any]:
-        joint, scale = carry
+    def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
+        joint, scale, least = carry
         lik, cut, move = xs
         into = _vector_matrix(joint, transition if fixed else move)
-        into = into * (1 / jnp.maximum(scale, tiny))
-        into = into if cut is None else jnp.where(cut, start, into)
+        into = into * (1 / jnp.maximum(scale, tiny))[None]
+        into = into if cut is None else jnp.where(cut[None], start, into)
         joint = into * lik
-        return (joint, jnp.sum(joint)), (into, jnp.sum(joint))
+        scale = jnp.sum(joint, axis=0)
+        least = jnp.minimum(least, jnp.minimum(into, scale[None]))
+        return (joint, scale, least), (into, scale)
 
     joint = start * lik[0]
+    scale = jnp.sum(joint, axis=0)
     xs = (lik[1:], None if cut is None else cut[1:], None if fixed else transition)
-    _, (into, scale) = lax.scan(step, (joint, jnp.sum(joint)), xs)
-    return jnp.append(start[None], into, axis=0), jnp.append(jnp.sum(joint), scale)
+    least = jnp.broadcast_to(scale[None], start.shape)
+    (_, _, least), (into, scales) = lax.scan(step, (joint, scale, least), xs)
+    message = jnp.append(start[None], into, axis=0)
+    return Sweep(message, jnp.append(scale[None], scales, axis=0), jnp.min(least, axis=0))
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
-    if vector.shape[0] > 16:
+    if vector.ndim == 1 and vector.size > _FEW:
         return vector @ matrix
     return jnp.sum(vector[:, None] * matrix, axis=0)
 
 
-def forward(c: Chain, q: Potentials) -> tuple[Forward, Array]:
-    """The forward pass and whether it is certified."""
-    predicted, scale = sweep(q.initial, q.transition, q.lik, c.starts)
-    num_steps, begins = c.log_lik.shape[0], first(c)
-    moved = jnp.append(jnp.zeros(1, scale.dtype), jnp.broadcast_to(q.log_transition, num_steps - 1))
-    shift = q.log_lik + jnp.where(begins, q.log_initial, moved)
-    possible = jnp.where(begins[:, None], c.log_initial[None] > -jnp.inf, predicted > 0)
-    possible &= c.log_lik > -jnp.inf
-    exact = _exact(predicted, scale, q.lik, possible, begins, _transition_kept(c, q))
-    exact |= ~active(c.length, num_steps)
-    return Forward(predicted, scale, safe_log(scale) + shift), jnp.all(exact)
+_FEW = 16
 
 
-def backward(c: Chain, q: Potentials) -> tuple[Array, Array]:
-    """(T, K) messages b[t] up to a constant for each t, 1 at ends; and whether they are certified.
+@custom_vmap
+def sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
+    """`_sweep` of one sequence, which maps a batch in the layout that suits its size."""
+    return _sweep(start, transition, lik, cut)
 
-    b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1] is the forward recursion read from the right.
+
+@sweep.def_vmap
+def _sweep_batch(axis_size: int, in_batched: list[Any], *args: Any) -> tuple[Sweep, Sweep]:
+    mapped = tuple(0 if batched is True else None for batched in in_batched)
+    if args[0].shape[-1] > _FEW // 2:
+        out = jax.vmap(_sweep, mapped, axis_size=axis_size)(*args)
+    else:
+        # with few states a row of a message is too short to vectorise over, a batch is not
+        lanes = [
+            None if a is None else jnp.moveaxis(a, 0, -1) if m == 0 else a[..., None]
+            for a, m in zip(args, mapped, strict=True)
+        ]
+        for i in (0, 2):
+            lanes[i] = jnp.broadcast_to(lanes[i], (*lanes[i].shape[:-1], axis_size))
+        if lanes[3] is not None:
+            lanes[3] = jnp.broadcast_to(lanes[3], (lanes[3].shape[0], axis_size))
+        out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _sweep(*lanes))
+    return out, jax.tree.map(lambda _: True, out)
+
+
+def _forward(c: Chain, q: Potentials) -> Sweep:
+    return sweep(q.initial, q.transition, q.lik, c.starts)
+
+
+def _backward(c: Chain, q: Potentials) -> Sweep:
+    """Messages b (T, K) up to a constant for each t, in the order of the pass: last step first.
+
+    b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward recursion read from the
+    right.
     """
-    ones = jnp.ones_like(q.initial)
-    ends, lik = jnp.flip(last(c)), jnp.flip(q.lik, 0)
     transition = jnp.swapaxes(q.transition, -2, -1)
     transition = transition if transition.ndim == 2 else jnp.flip(transition, 0)
-    message, scale = sweep(ones, transition, lik, ends)
-    possible = (message > 0) & (jnp.flip(c.log_lik, 0) > -jnp.inf)
-    exact = _exact(message, scale, lik, possible, ends, _transition_kept(c, q))
-    exact |= ~jnp.flip(active(c.length, lik.shape[0]))
-    return jnp.flip(message, 0), jnp.all(exact)
+    alone = c.starts is None and c.length is None
+    ends = None if alone else jnp.flip(last(c))
+    return sweep(jnp.ones_like(q.initial), transition, jnp.flip(q.lik, 0), ends)
 
 
-def _transition_kept(c: Chain, q: Potentials) -> Array:
-    root = float(jnp.finfo(q.lik.dtype).tiny) ** 0.5
-    return jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
-
-
-def _exact(
-    message: Array, scale: Array, lik: Array, possible: Array, fresh: Array, transition_kept: Array
-) -> Array:
-    """(T,) the certificate of each step of a pass, in the order of the pass."""
-    least = floor(scale.dtype, message.shape[1])
-    root = float(jnp.finfo(scale.dtype).tiny) ** 0.5
-    scaled = (scale >= least) | ~jnp.any(possible, axis=1)
-    kept = jnp.all(~possible | (message * lik >= root), axis=1) & transition_kept
-    kept = jnp.append(jnp.ones(1, bool), kept[:-1])
-    return scaled & (scale < jnp.inf) & (fresh | kept | jnp.all(message >= least, axis=1))
-
-
-def log_prob(c: Chain) -> tuple[Array, Array]:
-    """Log partition of the chain, and whether it is certified."""
-    ahead, ok = forward(c, potentials(c))
-    return total(c, ahead.increment), ok
-
-
-def filtered(c: Chain) -> tuple[Filter, Array]:
-    """Predicted and filtered log probabilities, and whether they are certified."""
+def careful(evidence: Evidence, c: Chain) -> Array:
+    """The certificate of the module's docstring: is everything drawn from the evidence exact?"""
     q = potentials(c)
-    ahead, ok = forward(c, q)
-    predicted = _log_predicted(c, q, ahead)
-    possible = (ahead.increment > -jnp.inf)[:, None]
-    increment = jnp.where(possible, ahead.increment[:, None], 0)
-    log_filtered = jnp.where(possible, predicted + c.log_lik - increment, -jnp.inf)
-    return Filter(predicted, log_filtered, ahead.increment), ok
+    can = c.log_lik > -jnp.inf
+    ahead, behind, norm = evidence
+    reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
+    exact = _steps_kept(c, q, ahead, q.lik, reached & can, first(c))
+    if behind is not None:
+        leaves = behind.message > 0
+        back = _steps_kept(
+            c, q, behind, jnp.flip(q.lik, 0), leaves & jnp.flip(can, 0), jnp.flip(last(c))
+        )
+        possible = jnp.any(reached & can & jnp.flip(leaves, 0), axis=1)
+        exact &= jnp.flip(back) & ((norm >= floor(c)) | ~possible)
+    return jnp.all(exact | ~active(c.length, can.shape[0]))
 
 
-def _log_predicted(c: Chain, q: Potentials, ahead: Forward) -> Array:
+def _steps_kept(
+    c: Chain, q: Potentials, run: Sweep, lik: Array, possible: Array, fresh: Array
+) -> Array:
+    """(T,) conditions 1 and 2 at each step of a pass, in the order of the pass."""
+    root = float(jnp.finfo(lik.dtype).tiny) ** 0.5
+    scaled = (run.scale >= floor(c)) | ~jnp.any(possible, axis=1)
+    kept = jnp.all(~possible | (run.message * lik >= root), axis=1)
+    kept &= jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
+    kept = jnp.append(jnp.ones(1, bool), kept[:-1])
+    kept |= jnp.all(run.message >= floor(c), axis=1)
+    return scaled & (run.scale < jnp.inf) & (fresh | kept)
+
+
+def _increment(c: Chain, q: Potentials, ahead: Sweep) -> Array:
+    """(T,) log p(x_t | x_<t), nats."""
     moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
     moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
-    predicted = safe_log(ahead.predicted) + moved[:, None]
+    return safe_log(ahead.scale) + q.log_lik + jnp.where(first(c), q.log_initial, moved)
+
+
+def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
+    moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
+    moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
+    predicted = safe_log(ahead.message) + moved[:, None]
     return jnp.where(first(c)[:, None], c.log_initial[None], predicted)
+
+
+def log_prob(c: Chain) -> tuple[Array, Array, Evidence]:
+    """Log partition; whether all its steps are plainly large enough; the evidence if not."""
+    q = potentials(c)
+    ahead = _forward(c, q)
+    return total(c, _increment(c, q, ahead)), ahead.least >= floor(c), Evidence(ahead)
+
+
+def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
+    """Predicted and filtered log probabilities, and the same about their certificate."""
+    q = potentials(c)
+    ahead = _forward(c, q)
+    predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead)
+    possible = (increment > -jnp.inf)[:, None]
+    shift = jnp.where(possible, increment[:, None], 0)
+    log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
+    return Filter(predicted, log_filtered, increment), ahead.least >= floor(c), Evidence(ahead)
 
 
 class Meeting(NamedTuple):
     """Where the passes meet, for the posteriors of one and of two steps.
 
-    before (T, K): p(z_t | x_<=t); after (T, K): lik b / n; norm (T,): n; backward (T, K): b.
+    before (T, K): p(z_t | x_<=t); after (T, K): lik b / n; backward (T, K): b.
     """
 
     before: Array
     after: Array
-    norm: Array
     backward: Array
 
 
-def _meet(c: Chain, q: Potentials) -> tuple[Forward, Meeting, Array]:
-    ahead, ahead_ok = forward(c, q)
-    behind, behind_ok = backward(c, q)
-    after = q.lik * behind
-    norm = jnp.sum(ahead.predicted * after, axis=1)
-    starts = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.predicted > 0)
-    possible = jnp.any(starts & (c.log_lik > -jnp.inf) & (behind > 0), axis=1)
-    exact = (norm >= floor(norm.dtype, behind.shape[1])) | ~possible
-    exact |= ~active(c.length, norm.size)
-    before = ahead.predicted * q.lik * _reciprocal(ahead.scale)[:, None]
-    meeting = Meeting(before, after * _reciprocal(norm)[:, None], norm, behind)
-    return ahead, meeting, ahead_ok & behind_ok & jnp.all(exact)
+def _meet(c: Chain, q: Potentials) -> tuple[Meeting, Array, Evidence]:
+    ahead, behind = _forward(c, q), _backward(c, q)
+    message = jnp.flip(behind.message, 0)
+    after = q.lik * message
+    norm = jnp.sum(ahead.message * after, axis=1)
+    before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
+    least = jnp.minimum(jnp.minimum(ahead.least, behind.least), jnp.min(norm))
+    meeting = Meeting(before, after * _reciprocal(norm)[:, None], message)
+    return meeting, least >= floor(c), Evidence(ahead, behind, norm)
 
 
 def _reciprocal(x: Array) -> Array:
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
-def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
-    """Posterior marginals, summed transition counts and log partition; certified or not."""
+def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
+    """Posterior marginals, summed transition counts and log partition, and so on."""
     q = potentials(c)
-    ahead, meeting, ok = _meet(c, q)
-    after = jnp.where(last(c)[:-1, None], 0, meeting.after[1:])
-    before = meeting.before[:-1]
+    meeting, plain, evidence = _meet(c, q)
+    ahead = evidence.forward
+    after, before = jnp.where(last(c)[:-1, None], 0, meeting.after[1:]), meeting.before[:-1]
     if c.log_transition.ndim == 2:
         counts = q.transition * _sum_of_products(before, after)
     else:
@@ -234,8 +280,8 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
         marginals = _log_predicted(c, q, ahead) + c.log_lik + safe_log(meeting.backward)
         marginals = log_normalize(marginals)[0]
     else:
-        marginals = ahead.predicted * meeting.after
-    return Posterior(marginals, counts, total(c, ahead.increment)), ok
+        marginals = ahead.message * meeting.after
+    return Posterior(marginals, counts, total(c, _increment(c, q, ahead))), plain, evidence
 
 
 def _sum_of_products(left: Array, right: Array) -> Array:
@@ -249,12 +295,12 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     return jnp.sum(jnp.einsum("bti,btj->bij", left, right), axis=0)
 
 
-def pairwise(c: Chain) -> tuple[Array, Array]:
-    """(T-1, K, K) log posterior of consecutive states, and whether it is certified."""
+def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
+    """(T-1, K, K) log posterior of consecutive states, and so on."""
     q = potentials(c)
-    ahead, meeting, ok = _meet(c, q)
-    before = _log_predicted(c, q, ahead) + c.log_lik
+    meeting, plain, evidence = _meet(c, q)
+    before = _log_predicted(c, q, evidence.forward) + c.log_lik
     after = c.log_lik + safe_log(meeting.backward)
     moves = None if c.log_transition.ndim == 2 else 0
     step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
-    return step(before[:-1], c.log_transition, after[1:], last(c)[:-1]), ok
+    return step(before[:-1], c.log_transition, after[1:], last(c)[:-1]), plain, evidence
