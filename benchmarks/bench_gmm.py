@@ -9,6 +9,7 @@ likelihood of the fitted parameters, computed for all of them by one NumPy funct
 """
 
 import argparse
+import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -159,7 +160,7 @@ def main() -> None:
         p = problem(num_rows, num_dims, num_components)
         peers = {} if options.ours else {"scikit-learn": scikit_learn(p), "gmmx": gmmx(p)}
         name = f"GMM full, {STEPS} steps, N{num_rows} D{num_dims} K{num_components}"
-        check = lambda answer, p=p: mean_log_likelihood(p, answer)
+        check = functools.partial(mean_log_likelihood, p)
         ours = timing.compare(name, likelax(p), peers, check=check, repeats=5)[0]
         # an E and an M step by their definition: K products of N x D x D each, 2 flops a term
         needed = (2 * STEPS + 1) * 2 * num_rows * num_components * num_dims**2 / 1e9

@@ -17,8 +17,8 @@ m_step = jax.jit(lambda model, stats, prior=None: model.m_step(stats, prior))
 
 def gaussian(weights, means, covariances):
     tril = jnp.asarray(np.linalg.cholesky(covariances), jnp.zeros(()).dtype)
-    as_float = lambda a: jnp.asarray(a, tril.dtype)
-    return Mixture(as_float(weights), MvNormal(as_float(means), tril))
+    weights, means = (jnp.asarray(a, tril.dtype) for a in (weights, means))
+    return Mixture(weights, MvNormal(means, tril))
 
 
 def close(got, want, rtol=1e-5, atol=1e-6):

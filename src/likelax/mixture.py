@@ -173,8 +173,15 @@ class Mixture:
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
-        A row that no component can produce counts for no component.
+        A row that no component can produce counts for no component. A component that offers
+        `mixture_e_step`, the E step of K of it at once, is asked for that on plain arrays.
         """
+        if hasattr(self.components, "mixture_e_step"):
+            batched = self.components.mixture_e_step(numerics.safe_log(self.weights), x, weights)
+            if batched is not None:
+                counts, stats, log_prob = batched
+                labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
+                return MixtureStats(labels, stats), log_prob
         log_resp, log_total = numerics.log_normalize(self._joint(x))
         weights = match_weights(weights, log_total.shape, log_total.dtype)
         shares = jnp.exp(log_resp) * weights[..., None]
@@ -189,7 +196,8 @@ class Mixture:
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
 
-        A component that received nothing keeps its parameters and gets weight zero.
+        A component that received nothing keeps its parameters and gets weight zero. Components
+        with a method `pool` share statistics through it first, such as `Tied` ones.
         """
         prior = MixturePrior() if prior is None else prior
         counts = stats.weights.counts
@@ -198,8 +206,11 @@ class Mixture:
             weights = numerics.divide(counts, total, self.weights)
         else:
             weights = prior.weights.posterior(stats.weights).mode()
+        each = stats.components
+        if hasattr(self.components, "pool"):
+            each = self.components.pool(each)
         step = jax.vmap(lambda c, s, p: c.m_step(s, p))
-        return type(self)(weights, step(self.components, stats.components, prior.components))
+        return type(self)(weights, step(self.components, each, prior.components))
 
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""

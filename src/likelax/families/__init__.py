@@ -25,7 +25,9 @@ from likelax.families.normal_inverse_wishart import NormalInverseWishart
 from likelax.families.one_of import OneOf
 from likelax.families.poisson import Poisson
 from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
+from likelax.families.spherical_normal import SphericalNormal
 from likelax.families.student_t import MvStudentT, StudentT
+from likelax.families.tied import Fixed, Tied
 
 __all__ = [
     "Bernoulli",
@@ -38,6 +40,7 @@ __all__ = [
     "Dirichlet",
     "DirichletMultinomial",
     "Exponential",
+    "Fixed",
     "Gamma",
     "GammaGamma",
     "GammaKnownShape",
@@ -62,7 +65,9 @@ __all__ = [
     "Pareto",
     "ParetoUniform",
     "Poisson",
+    "SphericalNormal",
     "StudentT",
+    "Tied",
     "Uniform",
     "UniformFromZero",
     "VonMises",

@@ -1,5 +1,6 @@
 """The multivariate normal distribution with a full covariance."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,12 +12,16 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
-from likelax.data import Masked
+from likelax.data import Labelled, Masked
+from likelax.families import mv_normal_batch
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
 from likelax.families.statistics import Moments
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
+
+# below this many rows the plain verbs are as fast
+FEW_ROWS = 512
 
 
 @pytree
@@ -82,6 +87,30 @@ class MvNormal(Family[Moments]):
         stats = Moments(stats.weight, stats.mean, stats.scatter + unseen)
         return stats, numerics.weighted_sum(weights, log_prob)
 
+    def mixture_e_step(
+        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
+    ) -> tuple[Array, Moments, Array] | None:
+        """The E step of a mixture whose K components are stacked in self, all K at once.
+
+        Args:
+          log_weights: (K,) nats.
+          x: (..., D).
+          weights: (...), or None for ones.
+        Returns:
+          (counts (K,), moments with leading axis K, weighted log probability in nats), or None
+          where it does not pay or x is wrapped: then the general way is taken.
+        """
+        if isinstance(x, Masked | Labelled) or jnp.ndim(self.scale_tril) != 3:
+            return None
+        x, log_weights, _ = numerics.as_float(x, log_weights, self.loc)
+        num_dims = jnp.shape(self.loc)[-1]
+        if x.ndim < 2 or x.shape[-1] != num_dims or math.prod(x.shape[:-1]) < FEW_ROWS:
+            return None
+        weights = match_weights(weights, x.shape[:-1], x.dtype)
+        return mv_normal_batch.e_step(
+            self, log_weights, x.reshape(-1, num_dims), weights.reshape(-1)
+        )
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, D)."""
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
@@ -135,11 +164,15 @@ class MvNormal(Family[Moments]):
         def one(row: Array, seen: Array) -> tuple[Array, Array, Array]:
             both = seen[:, None] & seen[None, :]
             # the unseen block becomes the identity, which adds nothing to the determinant
-            tril = jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype)))
+            tril = jnp.linalg.cholesky(
+                jnp.where(both, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
+            )
             gap = jnp.where(seen, row - loc, 0)
             white = solve_triangular(tril, gap, lower=True)
             count = jnp.sum(seen).astype(loc.dtype)
-            log_prob = -jnp.sum(white**2) / 2 - jnp.sum(jnp.log(jnp.diagonal(tril))) - count * LOG_2PI / 2
+            log_prob = (
+                -jnp.sum(white**2) / 2 - jnp.sum(jnp.log(jnp.diagonal(tril))) - count * LOG_2PI / 2
+            )
             cross = jnp.where(seen[:, None] & ~seen[None, :], covariance, 0)
             half = solve_triangular(tril, cross, lower=True)
             filled = jnp.where(seen, row, loc + jnp.matmul(half.T, white, precision="highest"))
@@ -160,13 +193,17 @@ class MvNormal(Family[Moments]):
         shift = jnp.matmul(weights, x - loc[None, :], precision="highest")
         mean = loc + numerics.divide(shift, weight[None], 0.0)
         gap = x - mean[None, :]
-        return Moments(weight, mean, jnp.matmul((weights[:, None] * gap).T, gap, precision="highest"))
+        return Moments(
+            weight, mean, jnp.matmul((weights[:, None] * gap).T, gap, precision="highest")
+        )
 
     def _maximum_likelihood(self, stats: Moments) -> Self:
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
         seen = stats.weight > 0
         covariance = stats.scatter / jnp.where(seen, stats.weight, 1)
-        new = jnp.linalg.cholesky(jnp.where(seen, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype)))
+        new = jnp.linalg.cholesky(
+            jnp.where(seen, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
+        )
         return type(self)(jnp.where(seen, stats.mean, loc), jnp.where(seen, new, tril))
 
     def _with_parameter(self, value: tuple[Array, Array]) -> Self:

@@ -1,6 +1,6 @@
 """Fits: on the device from first step to last, returning a `Fit` in which failure is data."""
 
-from likelax.fit.em import em, mle
+from likelax.fit.em import em, mle, squarem
 from likelax.fit.gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.restarts import from_labels, kmeans, restarts
@@ -21,4 +21,5 @@ __all__ = [
     "minibatch_log_prob",
     "mle",
     "restarts",
+    "squarem",
 ]

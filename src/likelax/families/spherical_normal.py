@@ -1,0 +1,123 @@
+"""The multivariate normal distribution with one variance for all directions."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+from likelax.constraints import constrained, positive
+from likelax.data import Masked
+from likelax.families.base import Family, match_weights, split_mask
+from likelax.families.normal import LOG_2PI
+from likelax.families.statistics import Moments
+from likelax.model import pytree
+
+
+@pytree
+class SphericalNormal(Family[Moments]):
+    """log p(x) = -|x - loc|^2 / (2 scale^2) - D log scale - D log(2 pi) / 2
+
+    Missing entries are marginalised exactly, each on its own.
+
+    Attributes:
+      loc: (D,).
+      scale: positive scalar, the standard deviation in every direction.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2.
+
+    Examples:
+      >>> print(f"{SphericalNormal(jnp.zeros(2), jnp.array(1.0)).log_prob(jnp.zeros(2)):.4f}")
+      -1.8379
+    """
+
+    event_ndim: ClassVar[int] = 1
+
+    loc: Array
+    scale: Array = constrained(positive)
+
+    def log_prob(self, x: Any) -> Array:
+        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        values, observed = split_mask(x)
+        terms = self._terms(values)
+        return jnp.sum(terms if observed is None else jnp.where(observed, terms, 0), axis=-1)
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
+        """Moments of x and its log probability, summed with the weights.
+
+        A row of which nothing was seen has weight zero. An entry not seen stands at its mean
+        with its variance, as a step of EM wants it.
+        """
+        if not isinstance(x, Masked):
+            return super().e_step(x, weights)
+        values, observed = split_mask(x)
+        log_prob = self.log_prob(x)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        weights = jnp.where(jnp.any(observed, axis=-1), weights, 0)
+        values, loc, scale = numerics.as_float(values, self.loc, self.scale)
+        filled = jnp.where(observed, values, jnp.broadcast_to(loc, values.shape))
+        stats = self._statistics(filled, weights)
+        unseen = jnp.where(observed, 0, weights[..., None]).reshape(-1, loc.shape[-1])
+        spread = scale**2 * jnp.sum(unseen, axis=0)
+        moments = Moments(stats.weight, stats.mean, stats.scatter + spread)
+        return moments, numerics.weighted_sum(weights, log_prob)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws of shape (*shape, D)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        white = jax.random.normal(key, (*shape, loc.shape[-1]), loc.dtype)
+        return jnp.broadcast_to(loc, white.shape) + scale * white
+
+    def expected_log_prob(self, stats: Moments) -> Array:
+        """-(total scatter about loc) / (2 scale^2) - weight D (log scale + log(2 pi) / 2), nats."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        constant = loc.shape[-1] * (jnp.log(scale) + LOG_2PI / 2)
+        return -jnp.sum(stats.about(loc)) / (2 * scale**2) - stats.weight * constant
+
+    def parameter(self) -> tuple[Array, Array]:
+        """(loc, scale^2)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return loc, scale**2
+
+    def predictive(self, prior: Any) -> Any:
+        """Not offered: no conjugate prior of the shared variance is built in.
+
+        Raises:
+          TypeError: always.
+        """
+        raise TypeError("SphericalNormal has no conjugate prior here; use Independent(Normal)")
+
+    def _terms(self, x: Array) -> Array:
+        x, loc, scale = numerics.as_float(x, self.loc, self.scale)
+        if x.ndim == 0 or x.shape[-1] != loc.shape[-1]:
+            raise ValueError(
+                f"SphericalNormal: x must have shape (..., {loc.shape[-1]}); got {x.shape}"
+            )
+        gap = (x - jnp.broadcast_to(loc, x.shape)) / scale
+        return -(gap**2) / 2 - jnp.log(scale) - LOG_2PI / 2
+
+    def _log_density(self, x: Array) -> Array:
+        return jnp.sum(self._terms(x), axis=-1)
+
+    def _statistics(self, x: Array, weights: Array) -> Moments:
+        x, weights, loc = numerics.as_float(x, weights, self.loc)
+        x, weights = x.reshape(-1, loc.shape[-1]), weights.reshape(-1)
+        weight = jnp.sum(weights)
+        shift = jnp.sum(weights[:, None] * (x - loc[None, :]), axis=0)
+        mean = loc + numerics.divide(shift, weight[None], 0.0)
+        return Moments(weight, mean, jnp.sum(weights[:, None] * (x - mean[None, :]) ** 2, axis=0))
+
+    def _maximum_likelihood(self, stats: Moments) -> Self:
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        seen = stats.weight > 0
+        variance = numerics.divide(jnp.mean(stats.scatter, axis=-1), stats.weight, scale**2)
+        return type(self)(
+            jnp.where(seen, stats.mean, loc), jnp.where(seen, jnp.sqrt(variance), scale)
+        )
+
+    def _with_parameter(self, value: tuple[Array, Array]) -> Self:
+        loc, variance = value
+        return type(self)(loc, jnp.sqrt(variance))
