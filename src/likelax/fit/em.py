@@ -170,7 +170,8 @@ def e_step(
     shape = jax.eval_shape(model.log_prob, x)
     if shape.ndim == 0:
         raise ValueError(
-            "chunk_size: x is a single observation and has no leading axis to cut; leave chunk_size out"
+            "chunk_size: x is a single observation and has no leading axis to cut; "
+            "leave chunk_size out"
         )
     num_rows = shape.shape[0]
     if chunk_size >= num_rows:
@@ -211,9 +212,12 @@ def _em(
         stats, log_prob = e_step(model, x, weights, chunk_size)
         return stats, log_prob if prior is None else log_prob + model.log_prior(prior)
 
-    model = _settle(model, lambda m: m.m_step(evaluate(m)[0], prior))
-    objective = jax.eval_shape(evaluate, model)[1]
-    eps = jnp.finfo(objective.dtype).eps
+    def update(model: Any) -> tuple[Any, Array]:
+        stats, objective = evaluate(model)
+        return model.m_step(stats, prior), objective
+
+    model, dtype = _settle(model, update)
+    eps = jnp.finfo(dtype).eps
     if tol is None:
         tol = 1e-10 if eps < 1e-10 else 1e-6
     size = _total_weight(model, x, weights)
@@ -221,9 +225,10 @@ def _em(
     def running(s: _State) -> Array:
         return s.status == _RUNNING
 
-    # E step first, so that the loop holds the only copy of it and compiles once
     def step(s: _State) -> _State:
-        stats, objective = evaluate(s.pending)
+        # one E step and one M step stand in the loop, so that each is compiled once: the
+        # pending model is judged here, and the next one made from the same statistics
+        new, objective = update(s.pending)
         start = s.step < 0
         count = s.step + 1
         before = jnp.where(start, objective, s.objective)
@@ -243,7 +248,6 @@ def _em(
         status = jnp.where(finite | missed, status, failed)
         kept, value = _where(better, (s.pending, objective), (s.model, s.objective))
         trace = jnp.where(jnp.arange(max_steps + 1) >= count, value, s.trace)
-        new = s.pending.m_step(stats, prior)
         if not accelerate:
             return _State(kept, new, value, count, status, trace, s.guessed)
         # now and then three models in a row are EM's own: the kept one's parent, it, and the new
@@ -258,10 +262,10 @@ def _em(
     initial = _State(
         model,
         model,
-        jnp.zeros((), objective.dtype),
+        jnp.zeros((), dtype),
         jnp.full((), -1),
         jnp.full((), _RUNNING),
-        jnp.full(max_steps + 1, jnp.nan, objective.dtype),
+        jnp.full(max_steps + 1, jnp.nan, dtype),
         no,
         *((no, model, model) if accelerate else ()),
     )
