@@ -185,7 +185,9 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       6.0
     """
     weights, values = as_float(weights, values)
-    return jnp.sum(jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, values)), axis=axis)
+    return jnp.sum(
+        jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, values)), axis=axis
+    )
 
 
 class Compensated(NamedTuple):

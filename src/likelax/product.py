@@ -59,7 +59,9 @@ class Product:
 
     def log_prior(self, prior: "Product") -> Array:
         """Log density of all parameters under a product of priors, nats."""
-        terms = self._each(lambda m, p: jnp.zeros(()) if p is None else m.log_prior(p), prior.fields)
+        terms = self._each(
+            lambda m, p: jnp.zeros(()) if p is None else m.log_prior(p), prior.fields
+        )
         return _total(terms)
 
     def predictive(self, prior: "Product") -> "Product":
@@ -110,7 +112,11 @@ def _names(fields: Any) -> list[Any]:
 
 
 def _like(fields: Any, values: list[Any]) -> Any:
-    return dict(zip(_names(fields), values, strict=True)) if isinstance(fields, dict) else tuple(values)
+    return (
+        dict(zip(_names(fields), values, strict=True))
+        if isinstance(fields, dict)
+        else tuple(values)
+    )
 
 
 def _total(terms: Any) -> Array:

@@ -18,7 +18,7 @@ CLINIC = lx.HMM(
 
 @pytest.fixture(scope="module")
 def counts():
-    return datasets.earthquakes().count
+    return datasets.earthquakes().counts
 
 
 def earthquake_start(key, counts, num_states):

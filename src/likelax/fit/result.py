@@ -72,12 +72,17 @@ class Fit:
         Raises:
           FitError: naming the status, the step and what to do about it.
         """
-        status, steps = np.atleast_1d(np.asarray(self.status)), np.atleast_1d(np.asarray(self.num_steps))
+        status, steps = (
+            np.atleast_1d(np.asarray(self.status)),
+            np.atleast_1d(np.asarray(self.num_steps)),
+        )
         bad = np.argwhere(status != Status.CONVERGED)
         if bad.size:
             first = tuple(int(i) for i in bad[0])
             name = Status(int(status[first]))
-            which = f"{len(bad)} of {status.size} fits, the first at index {first}: " * (status.size > 1)
+            which = f"{len(bad)} of {status.size} fits, the first at index {first}: " * (
+                status.size > 1
+            )
             raise FitError(
                 f"{which}status {name.name} after {int(steps[first])} steps; {_REMEDY[name]}"
             )

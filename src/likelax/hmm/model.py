@@ -168,7 +168,9 @@ class HMM:
         _, rest = jax.lax.scan(step, state, (jax.random.split(key_moves, num_steps - 1), moves))
         states = jnp.moveaxis(jnp.concatenate([state[None], rest]), 0, -1)
         keys = jax.random.split(key_values, states.size)
-        draw = jax.vmap(lambda k, z: jax.tree.map(lambda e: jnp.asarray(e)[z], self.emissions).sample(k))
+        draw = jax.vmap(
+            lambda k, z: jax.tree.map(lambda e: jnp.asarray(e)[z], self.emissions).sample(k)
+        )
         values = draw(keys, states.reshape(-1))
         return Labelled(jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values), states)
 
@@ -190,11 +192,15 @@ class HMM:
         none = jnp.zeros((), weights.dtype)
 
         def total(counts: Array) -> CategoryCounts:
-            return CategoryCounts(jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none)
+            return CategoryCounts(
+                jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none
+            )
 
         stats = HMMStats(
             total(post.initial_counts),
-            CategoryCounts(total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)),
+            CategoryCounts(
+                total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
+            ),
             each(self.emissions, shares),
         )
         return stats, numerics.weighted_sum(weights, post.log_prob)
@@ -271,7 +277,9 @@ class HMM:
             ("starts", seen.starts, log_lik.shape[:-1]),
         ):
             if given is not None and jnp.shape(given) != wanted:
-                raise ValueError(f"Sequences: {name} must have shape {wanted}; got {jnp.shape(given)}")
+                raise ValueError(
+                    f"Sequences: {name} must have shape {wanted}; got {jnp.shape(given)}"
+                )
 
         def one(lik: Array, length: Array | None, starts: Array | None) -> Any:
             return kernel(log_initial, log_transition, lik, length=length, starts=starts)

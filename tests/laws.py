@@ -1,0 +1,227 @@
+"""Laws that every node obeys, whatever it models. `test_laws.py` runs them over `nodes.CASES`."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+
+import likelax as lx
+from nodes import NUM_ROWS, Case
+
+# float64: only rounding separates the two sides
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+@jax.jit
+def _log_prob(model: Any, x: Any) -> Any:
+    return model.log_prob(x)
+
+
+@jax.jit
+def _total(model: Any, x: Any) -> Any:
+    return jnp.sum(model.log_prob(x))
+
+
+@jax.jit
+def _e_step(model: Any, x: Any, weights: Any) -> Any:
+    return model.e_step(x, weights)
+
+
+@jax.jit
+def _m_step(model: Any, stats: Any, prior: Any) -> Any:
+    return model.m_step(stats, prior)
+
+
+@jax.jit
+def _expected(model: Any, stats: Any) -> Any:
+    return model.expected_log_prob(stats)
+
+
+_gradient = jax.jit(jax.grad(_total))
+_expected_gradient = jax.jit(jax.grad(_expected))
+_hessian = jax.jit(jax.hessian(_total))
+
+WEIGHTS = np.array([1.0, 2.0, 0.0, 3.0, 1.0, 0.5])
+
+
+def _rows(x: Any, index: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a)[index], x)
+
+
+def _floats(model: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a, float), model)
+
+
+def fisher_identity(case: Case) -> None:
+    """The gradient of log p(x) is that of the expected complete-data log probability."""
+    model, x = _floats(case.model()), case.data()
+    stats, _ = _e_step(model, x, None)
+    chex.assert_trees_all_close(_gradient(model, x), _expected_gradient(model, stats), **EXACT)
+
+
+def e_step_reports_log_prob(case: Case) -> None:
+    model, x = case.model(), case.data()
+    _, total = _e_step(model, x, WEIGHTS)
+    chex.assert_trees_all_close(total, jnp.sum(WEIGHTS * _log_prob(model, x)), **EXACT)
+
+
+def statistics_add(case: Case) -> None:
+    model, x = case.model(), case.data()
+    both, _ = _e_step(model, x, None)
+    half = NUM_ROWS // 2
+    parts = [_e_step(model, _rows(x, s), None)[0] for s in (slice(None, half), slice(half, None))]
+    chex.assert_trees_all_close(lx.add(*parts), both, **EXACT)
+
+
+def statistics_scale(case: Case) -> None:
+    model, x = case.model(), case.data()
+    scaled = lx.scale(_e_step(model, x, np.ones(NUM_ROWS))[0], 2.5)
+    chex.assert_trees_all_close(scaled, _e_step(model, x, np.full(NUM_ROWS, 2.5))[0], **EXACT)
+
+
+def weight_is_duplication(case: Case) -> None:
+    """Integer weights count as copies, and a zero weight as removal."""
+    model, x = case.model(), case.data()
+    weights = np.array([1.0, 2.0, 0.0, 1.0, 2.0, 0.0])  # six rows again, so nothing recompiles
+    copies = _rows(x, np.repeat(np.arange(NUM_ROWS), weights.astype(int)))
+    weighed, copied = _e_step(model, x, weights), _e_step(model, copies, np.ones(NUM_ROWS))
+    chex.assert_trees_all_close(weighed, copied, **EXACT)
+
+
+def unseen_rows_do_not_count(case: Case) -> None:
+    """A row of which nothing was seen is as good as none, NaN or not."""
+    model, x = case.model(), case.data()
+    seen = np.array([True, True, False, True, True, False])
+
+    def hide(a: Any) -> Any:
+        a = jnp.asarray(a)
+        gone = jnp.broadcast_to(seen.reshape(-1, *[1] * (a.ndim - 1)), a.shape)
+        return jnp.where(gone, a, jnp.nan) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    def mask(a: Any) -> Any:
+        return np.broadcast_to(seen.reshape(-1, *[1] * (jnp.ndim(a) - 1)), jnp.shape(a))
+
+    masked = lx.Masked(jax.tree.map(hide, x), jax.tree.map(mask, x))
+    log_prob = _log_prob(model, masked)
+    chex.assert_trees_all_close(log_prob[~seen], jnp.zeros(2), **EXACT)
+    chex.assert_trees_all_close(log_prob[seen], _log_prob(model, x)[seen], **EXACT)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(_gradient(model, masked)))
+    if not hasattr(model, "posterior") or isinstance(model, lx.Product | lx.Independent):
+        stats = _e_step(model, masked, np.ones(NUM_ROWS))[0]
+        chex.assert_trees_all_close(stats, _e_step(model, x, seen.astype(float))[0], **EXACT)
+
+
+def jit_is_eager(case: Case) -> None:
+    model, x = case.model(), case.data()
+    chex.assert_trees_all_close(_log_prob(model, x), model.log_prob(x), **EXACT)
+
+
+def vmap_is_a_loop(case: Case) -> None:
+    """K models are one model with a leading axis on every leaf."""
+    one, x = _floats(case.model()), case.data()
+    two = _m_step(one, _e_step(one, x, WEIGHTS)[0], None)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, two)
+    mapped = jax.jit(jax.vmap(lambda m: m.e_step(x)))(stacked)
+    looped = jax.tree.map(lambda *s: jnp.stack(s), *[_e_step(m, x, None) for m in (one, two)])
+    chex.assert_trees_all_close(mapped, looped, **EXACT)
+
+
+def gradient_is_finite_difference(case: Case) -> None:
+    """Along a random direction that keeps structural zeros; step 1e-6, so 1e-5 is its error."""
+    model, x = _floats(case.model()), case.data()
+    leaves, tree = jax.tree.flatten(model)
+    rng = np.random.default_rng(0)
+    direction = [np.where(np.asarray(a) == 0, 0, rng.normal(size=a.shape)) for a in leaves]
+    step = 1e-6
+
+    def at(side: float) -> Any:
+        moved = [a + side * step * d for a, d in zip(leaves, direction, strict=True)]
+        return _total(tree.unflatten(moved), x)
+
+    want = (at(1.0) - at(-1.0)) / (2 * step)
+    gradient = jax.tree.leaves(_gradient(model, x))
+    got = sum(jnp.sum(g * d) for g, d in zip(gradient, direction, strict=True))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def hessian_is_finite_and_symmetric(case: Case) -> None:
+    model, x = _floats(case.model()), case.data()
+    flat, rebuild = jax.flatten_util.ravel_pytree(model)
+    hessian = jax.jit(jax.hessian(lambda p: _total(rebuild(p), x)))(flat)
+    assert jnp.all(jnp.isfinite(hessian))
+    chex.assert_trees_all_close(hessian, hessian.T, **EXACT)
+
+
+def m_step_does_not_lower(case: Case) -> None:
+    """One EM step never lowers the log probability, nor with a prior the log joint."""
+    model, x, prior = _floats(case.model()), case.data(), case.prior()
+    stats, before = _e_step(model, x, None)
+    after = _total(_m_step(model, stats, None), x)
+    assert after >= before - 1e-9
+    new = _m_step(model, stats, prior)
+    assert _total(new, x) + new.log_prior(prior) >= before + model.log_prior(prior) - 1e-9
+
+
+def m_step_maximises(case: Case) -> None:
+    """No mixture of the optimum and another model has a higher expected log probability."""
+    model, x = _floats(case.model()), case.data()
+    stats, _ = _e_step(model, x, None)
+    best = _m_step(model, stats, None)
+    top = _expected(best, stats)
+    for share in (0.5, 0.1, 0.01):
+        other = jax.tree.map(lambda a, b, s=share: (1 - s) * a + s * b, best, model)
+        assert _expected(other, stats) <= top + 1e-9
+
+
+def empty_statistics_keep_the_model(case: Case) -> None:
+    model, x = _floats(case.model()), case.data()
+    stats, log_prob = _e_step(model, x, np.zeros(NUM_ROWS))
+    chex.assert_trees_all_close(_m_step(model, stats, None), model, **EXACT)
+    assert log_prob == 0
+
+
+def samples_come_from_the_model(case: Case) -> None:
+    """Fitted to its own large sample by one EM step, the model stays where it is (5 sigma or so)."""
+    model = _floats(case.model())
+    x = jax.jit(lambda key: model.sample(key, case.sample_shape))(jax.random.key(0))
+    refit = _m_step(model, jax.jit(model.e_step)(x)[0], None)
+    chex.assert_trees_all_close(refit, model, rtol=0.15, atol=0.08)
+
+
+def float32_is_near_float64(case: Case) -> None:
+    """Called in float64: the same numbers in float32 differ by rounding of a few thousand ulps."""
+
+    def cast(tree: Any) -> Any:
+        def one(a: Any) -> Any:
+            a = jnp.asarray(a)
+            return a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+        return jax.tree.map(one, tree)
+
+    model, x = _floats(case.model()), case.data()
+    narrow = _e_step(cast(model), cast(x), None)
+    assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(narrow))
+    wide = _e_step(model, x, None)
+    chex.assert_trees_all_close(narrow, cast(wide), rtol=2e-4, atol=2e-4)
+
+
+LAWS = [
+    fisher_identity,
+    e_step_reports_log_prob,
+    statistics_add,
+    statistics_scale,
+    weight_is_duplication,
+    unseen_rows_do_not_count,
+    jit_is_eager,
+    vmap_is_a_loop,
+    gradient_is_finite_difference,
+    hessian_is_finite_and_symmetric,
+    m_step_does_not_lower,
+    m_step_maximises,
+    empty_statistics_keep_the_model,
+    samples_come_from_the_model,
+    float32_is_near_float64,
+]

@@ -1,0 +1,87 @@
+"""Every law over every node, in float64; and laws of the latent nodes alone."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import likelax as lx
+from laws import LAWS
+from nodes import CASES, SPARSE
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_law(x64, case, law):
+    law(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_float32_e_step_and_m_step_keep_their_precision(case):
+    model = jax.tree.map(lambda a: jnp.asarray(a, float), case.model())
+    stats, log_prob = model.e_step(case.data())
+    refit = model.m_step(stats, case.prior())
+    assert all(a.dtype == jnp.float32 for a in jax.tree.leaves((stats, log_prob, refit)))
+    assert all(jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves((stats, log_prob, refit)))
+
+
+def test_permuted_mixture_is_the_same_model(x64):
+    case = BY_NAME["mixed_mixture"]
+    model, x = case.model(), case.data()
+    turned = jax.tree.map(lambda a: a[jnp.array([1, 0])], model)
+    chex.assert_trees_all_close(turned.log_prob(x), model.log_prob(x), rtol=1e-12)
+    chex.assert_trees_all_close(turned.posterior(x), model.posterior(x)[:, ::-1], rtol=1e-12)
+
+
+def test_permuted_hmm_is_the_same_model(x64):
+    case = BY_NAME["sparse_hmm"]
+    model, x = case.model(), case.data()
+    order = jnp.array([2, 0, 1])
+    turned = lx.HMM(
+        model.initial[order],
+        model.transition[order][:, order],
+        jax.tree.map(lambda a: a[order], model.emissions),
+    )
+    chex.assert_trees_all_close(turned.log_prob(x), model.log_prob(x), rtol=1e-12)
+    got = turned.posterior(x).log_marginals
+    chex.assert_trees_all_close(jnp.exp(got), jnp.exp(model.posterior(x).log_marginals[..., order]))
+
+
+def test_posteriors_sum_to_one(x64):
+    for name in ("normal_mixture", "mixed_mixture"):
+        log_r = BY_NAME[name].model().posterior(BY_NAME[name].data())
+        np.testing.assert_allclose(jnp.sum(jnp.exp(log_r), -1), 1, rtol=1e-12)
+    post = BY_NAME["sparse_hmm"].model().posterior(BY_NAME["sparse_hmm"].data())
+    np.testing.assert_allclose(jnp.sum(jnp.exp(post.log_marginals), -1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normal_mixture", "mixed_mixture", "sparse_hmm"])
+def test_labels_clamp_the_posterior_and_unknown_labels_change_nothing(x64, name):
+    case = BY_NAME[name]
+    model, x = case.model(), case.data()
+    lead = model.log_prob(x).shape if "hmm" not in name else jnp.shape(x)
+    unknown = lx.Labelled(x, jnp.full(lead, -1))
+    chex.assert_trees_all_close(model.log_prob(unknown), model.log_prob(x), rtol=1e-12)
+    by_label = (
+        [
+            model.log_prob(lx.Labelled(x, jnp.full(lead, -1).at[..., 0].set(k)))
+            for k in range(2 + ("hmm" in name))
+        ]
+        if "hmm" in name
+        else [model.log_prob(lx.Labelled(x, jnp.full(lead, k))) for k in range(2)]
+    )
+    total = jax.scipy.special.logsumexp(jnp.stack(by_label), axis=0)
+    chex.assert_trees_all_close(total, model.log_prob(x), rtol=1e-12)
+
+
+def test_structural_zeros_survive_em(x64):
+    case = BY_NAME["sparse_hmm"]
+    fit = lx.fit.em(case.model(), case.data(), max_steps=20)
+    zero = np.array(SPARSE) == 0
+    assert np.all(np.asarray(fit.model.transition)[zero] == 0)
+    assert np.all(np.isfinite(fit.log_probs)) and np.all(np.diff(fit.log_probs) >= 0)
+    gradient = jax.grad(lambda m: jnp.sum(m.log_prob(case.data())))(case.model())
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))

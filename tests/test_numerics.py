@@ -1,0 +1,97 @@
+"""Edges of the arithmetic: zeros, infinities, empty sums; values against SciPy."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likelax import numerics
+
+scores = st.lists(
+    st.one_of(st.just(-np.inf), st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(scores)
+def test_logsumexp_is_scipys_with_finite_gradient(a):
+    a = np.array(a, np.float32)
+    with np.errstate(divide="ignore"):
+        want = scipy.special.logsumexp(a.astype(float)) if np.isfinite(a).any() else -np.inf
+    np.testing.assert_allclose(numerics.logsumexp(a), want, rtol=1e-6, atol=1e-6)
+    gradient = jax.grad(numerics.logsumexp)(jnp.asarray(a))
+    assert jnp.all(jnp.isfinite(gradient))
+    np.testing.assert_allclose(jnp.sum(gradient), float(np.isfinite(want)), rtol=1e-5)
+
+
+def test_gradient_stays_finite_where_jax_gives_nan():
+    """EVIDENCE section 3: the gradients of jax.nn.logsumexp and jnp.log are NaN at -inf and 0."""
+    nothing = jnp.full(2, -jnp.inf)
+    assert jnp.all(jnp.isnan(jax.grad(jax.nn.logsumexp)(nothing)))
+    chex.assert_trees_all_close(jax.grad(numerics.logsumexp)(nothing), jnp.zeros(2))
+    assert jax.grad(numerics.safe_log)(0.0) == 0
+    assert jax.grad(numerics.xlogy, argnums=1)(0.0, 0.0) == 0
+    assert jax.grad(numerics.xlog1py, argnums=1)(0.0, -1.0) == 0
+
+
+@pytest.mark.parametrize("function", ["xlogy", "xlog1py"])
+def test_xlog_family_against_scipy(x64, function):
+    x, y = np.meshgrid([-1.5, 0.0, 1e-300, 2.0], [0.0, 1e-8, 0.5, 1.0, 30.0])
+    y = y - 1 if function == "xlog1py" else y
+    got = getattr(numerics, function)(x, y)
+    np.testing.assert_allclose(got, getattr(scipy.special, function)(x, y), rtol=1e-14)
+
+
+def test_normalize_reproduces_the_notebook():
+    np.testing.assert_allclose(
+        numerics.normalize(jnp.array([4.0, 2.0, 1.0])), [0.5714, 0.2857, 0.1429], atol=5e-5
+    )
+
+
+def test_log_normalize_keeps_an_impossible_row():
+    log_probs, total = numerics.log_normalize(jnp.array([[-jnp.inf, -jnp.inf], [0.0, 0.0]]))
+    assert jnp.all(log_probs[0] == -jnp.inf) and total[0] == -jnp.inf
+    np.testing.assert_allclose(jnp.exp(log_probs[1]), 0.5)
+
+
+def test_weighted_sum_removes_what_weighs_nothing():
+    values = jnp.array([jnp.nan, -jnp.inf, 2.0])
+    assert numerics.weighted_sum(jnp.array([0.0, 0.0, 3.0]), values) == 6
+    gradient = jax.grad(lambda v: numerics.weighted_sum(jnp.array([0.0, 0.0, 3.0]), v))(values)
+    chex.assert_trees_all_close(gradient, jnp.array([0.0, 0.0, 3.0]))
+
+
+def test_compensated_sum_of_a_million_terms():
+    """A plain float32 running sum of 1e6 terms is off by more than 1; this one by less than 0.01."""
+    terms = np.random.default_rng(0).uniform(-2, 0, 1_000_000).astype(np.float32)
+
+    @jax.jit
+    def running(terms):
+        zero = jnp.float32(0)
+        start = numerics.Compensated(zero, zero)
+        return jax.lax.scan(lambda acc, t: (numerics.add_compensated(acc, t), None), start, terms)[
+            0
+        ]
+
+    total = running(terms)
+    assert abs(float(total.total) + float(total.error) - terms.astype(float).sum()) < 0.01
+
+
+def test_as_float_takes_the_widest_float_and_ignores_integers(x64):
+    a, b = numerics.as_float(np.float32(1), np.arange(3))
+    assert a.dtype == b.dtype == jnp.float32
+    a, b = numerics.as_float(np.float32(1), np.ones(2))
+    assert a.dtype == b.dtype == jnp.float64
+    assert numerics.as_float(1, 2.0)[0].dtype == jnp.float64
+
+
+@given(st.floats(0, 1e3), st.floats(0, 1e3))
+@settings(deadline=None, max_examples=30)
+def test_divide(a, b):
+    want = 7.0 if b == 0 else a / b
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(numerics.divide(a, b, 7.0), want, rtol=1e-12)
