@@ -184,7 +184,7 @@ def empty_statistics_keep_the_model(case: Case) -> None:
 
 
 def samples_come_from_the_model(case: Case) -> None:
-    """Fitted to its own large sample by one EM step, the model stays where it is (5 sigma or so)."""
+    """Fitted to its own large sample by one EM step, the model stays where it is (5 sigma)."""
     model = _floats(case.model())
     x = jax.jit(lambda key: model.sample(key, case.sample_shape))(jax.random.key(0))
     refit = _m_step(model, jax.jit(model.e_step)(x)[0], None)

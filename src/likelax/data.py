@@ -1,4 +1,4 @@
-"""What is known about data beyond its values travels with the data: `Masked`, `Labelled`, `Sequences`.
+"""What is known about data beyond its values travels with it: `Masked`, `Labelled`, `Sequences`.
 
 Wrappers nest, so one `e_step` serves all cases.
 """

@@ -19,7 +19,7 @@ def static(**kwargs: Any) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, constrained, dataclasses.field))
 def pytree(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass that is a JAX pytree: fields are leaves, `static` ones are not.
+    """Make a class a frozen dataclass and a JAX pytree: fields are leaves, `static` ones are not.
 
     Nothing is checked or converted on construction, since `jax.vmap` and `jax.grad` rebuild
     models from tracers; kernels check shapes when they are traced.

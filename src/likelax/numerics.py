@@ -185,9 +185,8 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       6.0
     """
     weights, values = as_float(weights, values)
-    return jnp.sum(
-        jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, values)), axis=axis
-    )
+    # cleared before the product, so that neither it nor its gradient meets 0 * inf
+    return jnp.sum(weights * jnp.where(weights == 0, 0, values), axis=axis)
 
 
 class Compensated(NamedTuple):

@@ -48,7 +48,7 @@ class Product:
         return stats, _total(_like(self.fields, [results[n][1] for n in _names(self.fields)]))
 
     def m_step(self, stats: Any, prior: Any = None) -> Self:
-        """Every field's own M step. prior: a `Product` of priors, entries None where there is none."""
+        """Every field's own M step. prior: a `Product` of priors, with None for a field without."""
         if prior is None:
             return type(self)(self._each(lambda model, s: model.m_step(s), stats))
         return type(self)(self._each(lambda model, s, p: model.m_step(s, p), stats, prior.fields))

@@ -19,9 +19,10 @@ class Status(enum.IntEnum):
     MAX_STEPS = 1
     """The steps ran out first; the model is the last one."""
     DECREASED = 2
-    """A step lowered the objective by more than rounding can explain; the model is the one before."""
+    """A step lowered the objective by more than rounding explains; the model is the one before."""
     NON_FINITE = 3
-    """The objective was not finite at the start: the model can't produce the data, or they hold NaN."""
+    """The objective was not finite at the start: the model can't produce the data, or one of them
+    holds NaN."""
     COLLAPSED = 4
     """A step made the objective infinite or NaN, as when a component shrinks onto one point; the
     model is the one before."""
@@ -92,12 +93,16 @@ class Fit:
 def best(fits: Fit) -> Fit:
     """The fit with the highest objective in a batch that was vmapped over its first axis.
 
-    A failed fit (NON_FINITE, or NaN) is taken only where all failed.
+    A failed fit is taken only where all failed: a component that collapsed onto a point scores
+    higher than any honest fit.
 
     Examples:
-      >>> fits = Fit(jnp.array([1.0, 2.0]), jnp.array([[-3.0], [-2.0]]), jnp.ones(2, int), jnp.zeros(2, int))
+      >>> log_probs, zeros = jnp.array([[-3.0], [-2.0]]), jnp.zeros(2, int)
+      >>> fits = Fit(jnp.array([1.0, 2.0]), log_probs, zeros, zeros)
       >>> print(best(fits).model)
       2.0
     """
     score = jnp.where(jnp.isfinite(fits.log_prob), fits.log_prob, -jnp.inf)
+    usable = fits.ok & jnp.isfinite(fits.log_prob)
+    score = jnp.where(usable | ~jnp.any(usable), score, -jnp.inf)
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(score)], fits)
