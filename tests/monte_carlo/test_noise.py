@@ -1,0 +1,141 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import kstest, qmc
+
+from likelax import monte_carlo
+from likelax.families import Bernoulli
+from likelax.monte_carlo import (
+    antithetic,
+    expectation_from_noise,
+    latin_hypercube,
+    sobol,
+    stratified,
+    uniform,
+)
+from likelax.monte_carlo.sobol import _directions
+
+NOISES = [uniform, antithetic, stratified, latin_hypercube, sobol]
+
+
+def test_direction_numbers_are_scipys():
+    points = np.zeros((64, 1024), np.uint32)
+    for i in range(64):
+        for j in range(6):
+            if i >> j & 1:
+                points[i] ^= _directions()[:, j]
+    # SciPy walks the same points in the order of the Gray code
+    want = qmc.Sobol(1024, scramble=False, bits=32).random(64)
+    ours, want = points / 2.0**32, np.asarray(want)
+    assert set(map(tuple, ours)) == set(map(tuple, want))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_each_point_alone_is_uniform(noise):
+    keys = jax.random.split(jax.random.key(0), 1000)
+    points = np.asarray(jax.jit(jax.vmap(lambda k: noise(k, 16, 2)))(keys))
+    assert points.min() > 0 and points.max() < 1
+    if noise is not stratified and noise is not antithetic:
+        assert kstest(points[:, 3, 1], "uniform").pvalue > 1e-3
+    assert kstest(points[:, :, 0].reshape(-1), "uniform").pvalue > 1e-3
+
+
+def test_scrambled_sobol_keeps_one_point_in_each_elementary_box():
+    points = np.asarray(jax.jit(sobol, static_argnums=(1, 2))(jax.random.key(5), 64, 2))
+    for i in range(7):
+        boxes = np.floor(points * np.array([2**i, 2 ** (6 - i)])).astype(int)
+        assert len(set(map(tuple, boxes))) == 64
+
+
+def product(u):
+    return jnp.prod(1 + (u - 0.5) / 2)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_expectations_are_right_within_their_error(noise):
+    @jax.jit
+    def run(key):
+        return expectation_from_noise(key, lambda u: u, product, 32 * 64, dim=2, noise=noise)
+
+    found = run(jax.random.key(1))
+    assert abs(found.value - 1) < 4 * found.standard_error + 1e-6
+
+
+def test_sobol_errors_fall_at_least_as_one_over_n(x64):
+    sizes = 32 * 2 ** np.array([4, 7, 10])
+
+    @partial(jax.jit, static_argnums=0)
+    def error(n):
+        found = expectation_from_noise(jax.random.key(2), lambda u: u, product, n, dim=2)
+        return found.standard_error
+
+    errors = np.log([float(error(int(n))) for n in sizes])
+    slope = np.polyfit(np.log(sizes), errors, 1)[0]
+    assert slope < -1  # -1/2 for independent draws
+
+
+def test_even_noise_is_worth_more_draws():
+    found = expectation_from_noise(jax.random.key(0), lambda u: u[0], jnp.exp, 2048, dim=1)
+    assert found.ess > 100 * 2048
+    constant = expectation_from_noise(jax.random.key(0), lambda u: 3.0, lambda x: x, 64, dim=1)
+    assert (constant.value, constant.standard_error, constant.ess) == (3, 0, 64)
+
+
+def test_control_variates_are_least_squares():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 2))
+    y = 1 + x @ [2.0, -1.0] + 0.1 * rng.normal(size=50)
+    found = monte_carlo.control_variates(jnp.array(y), jnp.array(x), jnp.zeros(2))
+    design = np.column_stack([np.ones(50), x])
+    beta, rss, _, _ = np.linalg.lstsq(design, y, rcond=None)
+    np.testing.assert_allclose(found.value, beta[0], rtol=1e-5)
+    np.testing.assert_allclose(found.standard_error, np.sqrt(rss[0] / 47 / 50), rtol=1e-4)
+    twice = jnp.concatenate([jnp.array(x), jnp.array(x)], axis=1)
+    same = monte_carlo.control_variates(jnp.array(y), twice, jnp.zeros(4))
+    np.testing.assert_allclose(same.value, found.value, rtol=1e-5)
+
+
+def test_gradients_of_expectations_are_unbiased():
+    keys = jax.random.split(jax.random.key(0), 500)
+    p, rate, loc = 0.3, 2.0, 0.4
+
+    def of_bernoulli(p, key):
+        return monte_carlo.score_expectation(key, Bernoulli(p), lambda x: (x + 1) ** 2, 5).value
+
+    @jax.jit
+    @jax.vmap
+    def gradients(key):
+        keys = jax.random.split(key, 3)
+        square = monte_carlo.poisson_rate_gradient(keys[1], rate, lambda x: x * x, 5)
+        jump = monte_carlo.normal_loc_gradient(keys[2], loc, 2.0, lambda x: x > 1, 5)
+        return jax.grad(of_bernoulli)(p, keys[0]), square.value, jump.value
+
+    score, square, jump = gradients(keys)
+    density = np.exp(-(0.3**2) / 2) / np.sqrt(2 * np.pi) / 2
+    # E[(x + 1)^2] = 1 + 3 p;  E[x^2] = rate + rate^2;  P(X > 1) = Phi((loc - 1) / 2)
+    for values, truth in [(score, 3), (square, 1 + 2 * rate), (jump, density)]:
+        error = np.std(values) / np.sqrt(500)
+        assert abs(np.mean(values) - truth) < 4 * error + 1e-6
+
+
+def test_clear_errors():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="dim from 1 to 1024, got 2000"):
+        sobol(key, 4, 2000)
+    with pytest.raises(ValueError, match="num_points"):
+        sobol(key, 0, 2)
+    with pytest.raises(ValueError, match="even number"):
+        antithetic(key, 3, 1)
+    with pytest.raises(ValueError, match=r"m\^2, got 5; the nearest is 4"):
+        stratified(key, 5, 2)
+    with pytest.raises(ValueError, match="divide num_samples=10, got 4"):
+        expectation_from_noise(key, lambda u: u, product, 10, dim=2, num_replicates=4)
+    with pytest.raises(ValueError, match=r"controls \(S, C\)"):
+        monte_carlo.control_variates(jnp.zeros(5), jnp.zeros(5), jnp.zeros(1))
+    with pytest.raises(ValueError, match="more than C"):
+        monte_carlo.control_variates(jnp.zeros(2), jnp.zeros((2, 1)), jnp.zeros(1))
+    with pytest.raises(ValueError, match="num_samples must be an integer of at least 2"):
+        monte_carlo.score_expectation(key, None, lambda x: x, 1)
