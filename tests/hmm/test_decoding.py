@@ -1,24 +1,77 @@
-"""Paths against a list of all paths."""
+"""The best path and the probability of a given one, against a list of all paths."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from likelax.hmm import decoding
 from reference import enumeration
-from reference.chains import CASES, IDS, call, random_chain
+from reference.chains import assert_close, chains, run
 
 
-@pytest.mark.parametrize(("zeros", "varying", "segmented", "padded"), CASES, ids=IDS)
-def test_viterbi_is_the_best_of_all_paths(x64, zeros, varying, segmented, padded):
-    for seed in range(8):
-        potentials, known = random_chain(
-            seed, 5, 3, zeros=zeros, varying=varying, segmented=segmented, padded=padded
-        )
+@pytest.mark.parametrize("varying", [False, True])
+def test_viterbi_is_the_best_of_all_paths(x64, varying):
+    each, stacked = chains(5, 3, varying=varying)
+    paths, scores = run(decoding.viterbi, stacked)
+    for n, (potentials, known) in enumerate(each):
+        score, winners = enumeration.best(enumeration.enumerate_paths(*potentials, **known))
+        length = int(known["length"])
+        path = np.asarray(paths[n])
+        assert_close(scores[n], score)
+        assert np.all(path[length:] == -1)
+        if np.isfinite(score):
+            assert np.any(np.all(winners == path[:length], axis=1))
+
+
+def test_viterbi_is_exact_in_float32_over_long_chains():
+    # a chain that stays where it is: the scores of both paths are sums that need all their bits
+    log_lik = np.float32([[-1.0, -1.0001]]).repeat(200_000, axis=0)
+    half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
+    path, score = decoding.viterbi(half, keep, log_lik)
+    assert np.all(path == 0)
+    np.testing.assert_allclose(score, np.log(0.5) - 200_000, rtol=1e-7)
+
+
+def test_impossible_sequence_has_no_path_but_its_neighbours_do():
+    log_lik = jnp.log(jnp.array([[0.9, 0.1], [0.0, 0.0], [0.1, 0.9]]))
+    half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
+    starts = jnp.array([False, True, True])
+    path, score = decoding.viterbi(half, keep, log_lik, starts=starts)
+    np.testing.assert_array_equal(path, [0, -1, 1])
+    assert score == -np.inf
+
+
+def test_clinic_of_wikipedia():
+    start = np.log([0.6, 0.4])
+    move = np.log([[0.7, 0.3], [0.4, 0.6]])
+    walk_shop_clean = np.log([[0.1, 0.6], [0.4, 0.3], [0.5, 0.1]])
+    path, score = decoding.viterbi(start, move, walk_shop_clean)
+    np.testing.assert_array_equal(path, [1, 0, 0])
+    np.testing.assert_allclose(np.exp(score), 0.01344, rtol=1e-5)
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_path_log_prob_is_its_share(x64, varying):
+    each, stacked = chains(5, 3, varying=varying, seeds=range(24))
+    rng = np.random.default_rng(0)
+    paths = rng.integers(-1, 3, (24, 5))
+    paths[:20] = np.maximum(paths[:20], 0)
+    potentials, known = stacked
+
+    def kernel(path, *potentials, **known):
+        return decoding.path_log_prob(path, *potentials, **known)
+
+    joints, posteriors = run(kernel, ((paths, *potentials), known))
+    for n, (potentials, known) in enumerate(each):
         every = enumeration.enumerate_paths(*potentials, **known)
-        path, score = call(decoding.viterbi, potentials, known)
-        want, winners = enumeration.best(every)
-        n = winners.shape[1]
-        np.testing.assert_allclose(score, want, rtol=1e-10)
-        assert np.all(np.asarray(path)[n:] == -1)
-        if np.isfinite(want):
-            assert np.any(np.all(winners == np.asarray(path)[:n], axis=1))
+        row = np.all(every.paths == paths[n, : int(known["length"])], axis=1)
+        joint = every.log_joint[row][0] if np.any(row) else -np.inf
+        assert_close(joints[n], joint)
+        want = joint - enumeration.log_prob(every) if np.isfinite(joint) else -np.inf
+        assert_close(posteriors[n], want)
+
+
+def test_path_of_wrong_shape_is_refused():
+    half = jnp.log(jnp.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=r"path must be integers of shape \(T,\) = \(3,\)"):
+        decoding.path_log_prob(jnp.zeros(2, int), half, jnp.zeros((2, 2)), jnp.zeros((3, 2)))

@@ -1,13 +1,11 @@
 """The kernels against a list of all paths, and against the laws they obey."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from likelax.hmm import chain, inference, logspace, scaled
 from reference import enumeration
-from reference.chains import assert_close, call, chains, run
+from reference.chains import assert_close, chains, run
 
 INF = np.inf
 

@@ -124,9 +124,9 @@ def path_log_prob(
       ValueError: at trace time, if shapes do not match.
 
     Examples:
-      >>> half = jnp.log(jnp.array([0.5, 0.5]))
-      >>> flat = jnp.zeros((3, 2))
-      >>> joint, posterior = path_log_prob(jnp.array([0, 1, 1]), half, jnp.stack([half, half]), flat)
+      >>> half, flat = jnp.log(jnp.array([0.5, 0.5])), jnp.zeros((3, 2))
+      >>> path = jnp.array([0, 1, 1])
+      >>> joint, posterior = path_log_prob(path, half, jnp.stack([half, half]), flat)
       >>> print(jnp.exp(joint), jnp.exp(posterior))
       0.125 0.125
     """
