@@ -16,12 +16,10 @@ POINTS = np.array([1e-3, 0.3, 1.0, 2.5, 9.9, 10.1, 55.0, 1e3])
 
 def log_fraction(value: Fraction) -> float:
     """Log of an exact rational whose parts may be too large for a float."""
-    return _log_int(value.numerator) - _log_int(value.denominator)
-
-
-def _log_int(n: int) -> float:
-    shift = max(n.bit_length() - 1000, 0)
-    return math.log(n >> shift) + shift * math.log(2)
+    parts = (value.numerator, value.denominator)
+    shifts = [max(n.bit_length() - 1000, 0) for n in parts]
+    top, bottom = (math.log(n >> k) + k * math.log(2) for n, k in zip(parts, shifts, strict=True))
+    return top - bottom
 
 
 def test_factorial_excess_is_what_lgamma_has_beyond_its_leading_part(x64):
