@@ -6,9 +6,11 @@ well in print, on a light page or a dark one; nothing here opens a window or tou
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ _LIGHT = ("#2461c2", "#d2601a", "#1f8a66", "#8b4fc0", "#a87c00")
 _DARK = ("#82b1ff", "#ff9f68", "#62d0a4", "#cba4ff", "#e6c34f")
 
 
-def _style(dark: bool) -> dict[str, object]:
+def _style(dark: bool) -> Any:
     ink, soft, line, page = (
         ("#e6eaf1", "#a5b0c0", "#313b49", "#12161d")
         if dark
@@ -62,7 +64,7 @@ def _style(dark: bool) -> dict[str, object]:
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "axes.prop_cycle": matplotlib.cycler(color=_DARK if dark else _LIGHT),
+        "axes.prop_cycle": cycler(color=_DARK if dark else _LIGHT),
         "grid.color": line,
         "grid.linewidth": 0.8,
         "xtick.color": soft,
@@ -144,7 +146,7 @@ def bars(ax: Axes, names: Sequence[str], values: ArrayLike, *, digits: int = 2) 
       digits: decimals of the printed values.
     """
     values = np.asarray(values, float)
-    at = np.arange(len(values))
+    at = np.arange(len(values), dtype=float)
     ax.barh(at, values, color=colors()[0], height=0.6)
     for y, value in zip(at, values, strict=True):
         ax.text(value, y, f" {value:.{digits}f}", va="center", ha="left", fontsize=9)
@@ -363,7 +365,9 @@ def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, A
     else:
         edges = np.linspace(low, high, 40)
     for (name, values), color in zip(simulated, colors(), strict=False):
-        ax.hist(values, edges, color=color, alpha=0.6, density=True, label=name)
+        ax.hist(
+            np.asarray(values), edges.tolist(), color=color, alpha=0.6, density=True, label=name
+        )
     label_line(ax, observed, f"data {observed:.3g}")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)

@@ -39,7 +39,7 @@ class Check(NamedTuple):
         if ours.shape != wanted.shape:
             return False
         # equal infinities are equal, though their difference is NaN
-        gap = np.where(ours == wanted, 0.0, ours - wanted)
+        gap = np.subtract(ours, wanted, out=np.zeros_like(ours), where=ours != wanted)
         short = {"=": np.abs(gap), ">": -gap, "<": gap}[self.relation]
         return bool(np.all(short <= self.tolerance))
 

@@ -1,7 +1,9 @@
 """The real fits that several chapters look at, each made once."""
 
 import functools
-from typing import NamedTuple
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,21 @@ MEASURES = ("bill_length", "bill_depth", "flipper_length", "body_mass")
 FOLDS = 5
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def once(function: F) -> F:
+    """Remember results, and let a second thread wait for the first rather than repeat its work."""
+    cached, lock = functools.cache(function), threading.RLock()
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        with lock:
+            return cached(*args)
+
+    return cast("F", call)
+
+
 class Birds(NamedTuple):
     """Penguins as a classifier takes them.
 
@@ -31,11 +48,13 @@ class Birds(NamedTuple):
     species: Array
 
 
-@functools.cache
+@once
 def birds() -> Birds:
     """All 344 penguins, those with missing entries too."""
     table = datasets.penguins()
-    values = {name: np.float32(getattr(table, name)) for name in MEASURES}
+    values: dict[str, np.ndarray] = {
+        name: getattr(table, name).astype(np.float32) for name in MEASURES
+    }
     values |= {"island": table.island, "sex": table.sex}
     observed = {name: ~np.isnan(values[name]) for name in MEASURES}
     observed |= {"island": table.island >= 0, "sex": table.sex >= 0}
@@ -55,9 +74,10 @@ def naive_bayes(names: tuple[str, ...]) -> tuple[Mixture, MixturePrior]:
     island is called impossible because of the birds that happened to be caught.
     """
     normal = Normal(jnp.zeros(3), jnp.ones(3))
-    leaves = dict.fromkeys(MEASURES, normal)
+    leaves: dict[str, Any] = dict.fromkeys(MEASURES, normal)
     leaves |= {"island": Categorical(jnp.full((3, 3), 1 / 3)), "sex": Bernoulli(jnp.full(3, 0.5))}
-    priors = dict.fromkeys(MEASURES) | {"island": Dirichlet(jnp.full((3, 3), 2.0)), "sex": None}
+    priors: dict[str, Any] = dict.fromkeys(MEASURES)
+    priors |= {"island": Dirichlet(jnp.full((3, 3), 2.0)), "sex": None}
     model = Mixture(jnp.full(3, 1 / 3), Product({name: leaves[name] for name in names}))
     return model, MixturePrior(components=Product({name: priors[name] for name in names}))
 
@@ -65,14 +85,14 @@ def naive_bayes(names: tuple[str, ...]) -> tuple[Mixture, MixturePrior]:
 ALL = (*MEASURES, "island", "sex")
 
 
-@functools.cache
+@once
 def penguin_classifier() -> Mixture:
     """Naive Bayes over all six fields, fitted to every bird in one M step."""
     model, prior = naive_bayes(ALL)
     return fit.mle(model, Labelled(birds().features, birds().species), prior=prior)
 
 
-@functools.cache
+@once
 def penguin_heldout(names: tuple[str, ...] = ALL) -> np.ndarray:
     """(N, 3) log p(species | features) of each bird, by a classifier that has not seen it.
 
@@ -99,7 +119,7 @@ def geyser_data() -> np.ndarray:
     return np.stack([data.eruption, data.waiting], axis=1).astype(np.float32)
 
 
-@functools.cache
+@once
 def geyser() -> fit.Fit:
     """Two Gaussians with full covariances, by EM."""
     tril = jnp.diag(jnp.array([1.0, 12.0]))
@@ -115,7 +135,7 @@ def earthquake_data() -> np.ndarray:
     return datasets.earthquakes().counts
 
 
-@functools.cache
+@once
 def earthquakes(num_states: int) -> fit.Fit:
     """A Poisson hidden Markov model, the best of 16 random starts."""
     counts = earthquake_data()

@@ -1,0 +1,64 @@
+import matplotlib
+import numpy as np
+import pytest
+
+from likelax import plots
+
+RNG = np.random.default_rng(0)
+TIME = np.arange(12)
+SHARES = RNG.dirichlet(np.ones(3), 12)
+
+DRAWINGS = {
+    "bars": lambda ax: plots.bars(ax, ["a", "b"], [0.2, 0.8]),
+    "curves": lambda ax: plots.curves(ax, TIME, [TIME, TIME**2], ["one", "two"], fill=True),
+    "steps": lambda ax: plots.steps(ax, np.array([-9.0, -3.0, -2.5, -2.5, np.nan])),
+    "membership": lambda ax: plots.membership(ax, TIME, TIME, SHARES),
+    "ellipse": lambda ax: plots.ellipse(ax, np.zeros(2), np.eye(2)),
+    "state_levels": lambda ax: plots.state_levels(ax, TIME, TIME, TIME // 4),
+    "state_shares": lambda ax: plots.state_shares(ax, TIME, SHARES, ["x", "y", "z"]),
+    "intervals": lambda ax: plots.intervals(ax, ["a"], [("one", [1.0], [0.0], [2.0])]),
+    "reliability": lambda ax: plots.reliability(
+        ax, [0.2, np.nan, 0.9], [0.3, np.nan, 0.8], [5, 0, 9], low=[0.1, 0, 0.6], high=[0.6, 1, 1]
+    ),
+    "predictive_check": lambda ax: plots.predictive_check(
+        ax, 3.0, [("counts", RNG.poisson(3, 50)), ("more", RNG.poisson(5, 50))]
+    ),
+    "verdicts": lambda ax: plots.verdicts(ax, ["claim"], [("model", ["NOT_RUN"])]),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_plot_draws_on_the_axes_it_is_given(name, dark):
+    def draw(figure):
+        ax = figure.subplots()
+        assert DRAWINGS[name](ax) is ax
+        assert ax.has_data()
+
+    assert plots.png(plots.figure(draw, size=(3, 2), dark=dark), dpi=50).startswith(b"\x89PNG")
+
+
+def test_the_style_of_the_caller_is_left_alone():
+    before = dict(matplotlib.rcParams)
+    plots.figure(lambda figure: figure.subplots(), dark=True)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_ellipse_lies_at_its_radius():
+    tril = np.array([[2.0, 0.0], [1.0, 0.5]])
+    held = []
+    plots.figure(lambda f: held.append(plots.ellipse(f.subplots(), [1.0, 2.0], tril, radii=(2.0,))))
+    points = held[0].lines[0].get_xydata() - np.array([1.0, 2.0])
+    # Mahalanobis distance by inversion of the covariance
+    distance = np.einsum("ni,ij,nj->n", points, np.linalg.inv(tril @ tril.T), points)
+    np.testing.assert_allclose(distance, 4.0, rtol=1e-9)
+
+
+def test_predictive_check_gives_whole_numbers_a_bar_each():
+    held = []
+    draws = np.array([1, 1, 2, 4])
+    plots.figure(
+        lambda f: held.append(plots.predictive_check(f.subplots(), 2.0, [("draws", draws)]))
+    )
+    heights = [bar.get_height() for bar in held[0].patches]
+    np.testing.assert_allclose(heights, [0.5, 0.25, 0.0, 0.25])
