@@ -281,7 +281,7 @@ def _run(
         first = jnp.isneginf(before.best_value)
         noise = jnp.sqrt(error**2 + before.best_error**2)
         complete = count == window
-        small = ~first & complete & (mean - before.best_value <= tol * noise)
+        small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
         better = (first | complete) & (count > 0) & (mean > before.best_value)
         averages = [s / jnp.maximum(count, 1).astype(s.dtype) for s in total]
         best, best_value, best_error = _where(
