@@ -1,13 +1,13 @@
 """Calibration bins: one weighted, mergeable statistic, and the measures that follow from it."""
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import betainc, erf
+from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
 from likelax.model import pytree
@@ -130,22 +130,13 @@ def bin_statistics(
       >>> round(float(ece(bins)), 4)
       0.3625
     """
-    confidence, outcome, weights = _rows(confidence, outcome, weights)
-    if edges is None:
-        if num_bins < 1:
-            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
-        edges = np.linspace(0.0, 1.0, num_bins + 1)
-    edges = jnp.asarray(edges, confidence.dtype)
-    if edges.ndim != 1 or edges.shape[0] < 2:
-        raise ValueError(f"edges must have shape (B + 1,) with B >= 1, got {edges.shape}")
+    confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    edges = check_edges(edges, num_bins, confidence.dtype)
     number = edges.shape[0] - 1
-
     kept = weights != 0
     confidence = jnp.where(kept, confidence, edges[0])
-    inside = (confidence >= edges[0]) & (confidence <= edges[-1])
     outcome = jnp.where(kept, outcome, 0)
-    index = jnp.where(inside, _search(edges[1:-1], confidence), number - 1)
-    confidence = jnp.where(inside, confidence, jnp.nan)
+    index, confidence = bin_index(confidence, edges)
     moments = (jnp.ones_like(weights), weights, confidence, outcome, (confidence - outcome) ** 2)
     rows = weights[:, None] * jnp.stack(moments, axis=1)
     blocks = max(1, math.ceil(rows.shape[0] / _BLOCK))
@@ -155,7 +146,26 @@ def bin_statistics(
     return Bins(edges, *totals.T)
 
 
-def _rows(
+def check_edges(edges: ArrayLike | None, num_bins: int, dtype: Any) -> Array:
+    """The edges (B + 1,); equal widths of [0, 1] where none are given."""
+    if edges is None:
+        if num_bins < 1:
+            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+        edges = np.linspace(0.0, 1.0, num_bins + 1)
+    edges = jnp.asarray(edges, dtype)
+    if edges.ndim != 1 or edges.shape[0] < 2:
+        raise ValueError(f"edges must have shape (B + 1,) with B >= 1, got {edges.shape}")
+    return edges
+
+
+def bin_index(confidence: Array, edges: Array) -> tuple[Array, Array]:
+    """(bin of each confidence, confidence); outside the edges the last bin and NaN."""
+    inside = (confidence >= edges[0]) & (confidence <= edges[-1])
+    index = jnp.where(inside, _search(edges[1:-1], confidence), edges.shape[0] - 2)
+    return index, jnp.where(inside, confidence, jnp.nan)
+
+
+def check_rows(
     confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
 ) -> tuple[Array, Array, Array]:
     """The three columns as floats of one shape (N,)."""
@@ -202,7 +212,7 @@ def quantile_edges(
       >>> print(quantile_edges(jnp.array([0.2, 0.2, 0.2, 0.7]), 2))
       [0.  0.2 1. ]
     """
-    confidence, _, weights = _rows(confidence, confidence, weights)
+    confidence, _, weights = check_rows(confidence, confidence, weights)
     confidence = jnp.where(weights == 0, jnp.inf, confidence)
     order = jnp.argsort(confidence)
     cumulative = jnp.cumsum(weights[order])
@@ -358,42 +368,3 @@ def debiased_ece(bins: Bins) -> Array:
     )
     excess = jnp.where(variance > 0, folded - size, 0)
     return jnp.sum(bins.fraction * (size - excess))
-
-
-def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
-    """Exact interval for each bin's true frequency, from its effective count.
-
-    The bounds are Beta quantiles, found by bisection on the regularised incomplete beta
-    function; with weights the count is the effective one and the interval approximate.
-
-    Args:
-      bins: `Bins` of outcomes 0 and 1.
-      mass: least probability that the interval covers the frequency.
-    Returns:
-      (lower, upper), each (B,); (0, 1) in an empty bin.
-    Source: Clopper, Pearson (1934), Biometrika 26.
-
-    Examples:
-      >>> bins = bin_statistics(jnp.full(4, 0.5), jnp.ones(4), num_bins=1)
-      >>> print([round(float(bound[0]), 4) for bound in clopper_pearson(bins)])
-      [0.3976, 1.0]
-    """
-    count = bins.count
-    hits = count * divide(bins.outcome_total, bins.weight, 0.0)
-    misses = count - hits
-    tail = (1 - mass) / 2
-
-    def quantile(a: Array, b: Array, level: float) -> Array:
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bounds
-            middle = (low + high) / 2
-            below = betainc(a, b, middle) < level
-            return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-        start = (jnp.zeros_like(a), jnp.ones_like(a))
-        low, high = jax.lax.fori_loop(0, 50, halve, start)
-        return (low + high) / 2
-
-    lower = quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
-    upper = quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
-    return jnp.where(hits > 0, lower, 0), jnp.where(misses > 0, upper, 1)

@@ -1,0 +1,278 @@
+"""Recalibrators: each is fitted to held-out predictions and is then a pure map of new ones."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_rows
+from likelax.model import pytree
+from likelax.numerics import as_float
+
+_STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
+_LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
+
+
+@pytree
+class Temperature:
+    """softmax(inverse_temperature * logits): sharpens or flattens, never changes the order.
+
+    Attributes:
+      inverse_temperature: scalar, at least 0.
+      at_boundary: True where no finite positive temperature is best: 0 where the logits tell
+        nothing, the largest value where they separate the classes without error.
+    """
+
+    inverse_temperature: Array
+    at_boundary: Array
+
+    def apply(self, logits: ArrayLike) -> Array:
+        """Probabilities (..., C) from logits (..., C)."""
+        (logits,) = as_float(logits)
+        return jax.nn.softmax(self.inverse_temperature * logits, axis=-1)
+
+
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None
+) -> Temperature:
+    """The inverse temperature with the least log score, which is convex in it.
+
+    Newton's step where it stays in the bracket, else the bracket's middle: it can't diverge
+    and can't turn negative.
+
+    Args:
+      logits: (N, C) with C >= 2; for a binary logit s pass the columns 0 and s.
+      labels: (N,) integers in [0, C).
+      weights: (N,) non-negative; 0 removes the row. None is all ones.
+    Returns:
+      `Temperature`.
+    Raises:
+      ValueError: if the shapes differ. TypeError: if labels are not integers.
+    Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
+
+    Examples:
+      >>> logits = jnp.array([[0.0, 4.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]])
+      >>> fit = fit_temperature(logits, jnp.array([1, 1, 1, 0]))
+      >>> print(fit.apply(logits)[0].round(3))
+      [0.25 0.75]
+    """
+    logits, weights = as_float(logits, 1.0 if weights is None else weights)
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits must have shape (N, C) and labels (N,), got {logits.shape} and {labels.shape}"
+        )
+    weights = jnp.broadcast_to(weights, labels.shape)
+    share = weights / jnp.sum(weights)
+    centred = logits - jnp.mean(logits, axis=-1, keepdims=True)
+    centred = jnp.where((weights == 0)[:, None], 0, centred)
+    spread = jnp.sqrt(jnp.mean(centred**2))
+    scaled = centred / jnp.where(spread > 0, spread, 1)
+    chosen = jnp.take_along_axis(scaled, labels[:, None], axis=1)[:, 0]
+
+    def slopes(inverse: Array) -> tuple[Array, Array]:
+        """First and second derivative of the mean log score."""
+        probs = jax.nn.softmax(inverse * scaled, axis=-1)
+        mean = jnp.sum(probs * scaled, axis=-1)
+        variance = jnp.sum(probs * (scaled - mean[:, None]) ** 2, axis=-1)
+        return jnp.sum(share * (mean - chosen)), jnp.sum(share * variance)
+
+    zero = jnp.zeros((), scaled.dtype)
+    top = jnp.full((), _LARGEST, scaled.dtype)
+    flat, separated = slopes(zero)[0] >= 0, slopes(top)[0] < 0
+    inverse = _safeguarded_root(slopes, top)
+    inverse = jnp.where(flat, zero, jnp.where(separated, top, inverse))
+    return Temperature(inverse / jnp.where(spread > 0, spread, 1), flat | separated)
+
+
+def _safeguarded_root(slopes: Callable[[Array], tuple[Array, Array]], top: Array) -> Array:
+    """The zero in (0, top) of an increasing function that also gives its derivative."""
+
+    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        low, high, at = state
+        value, slope = slopes(at)
+        low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
+        newton = at - value / slope
+        # the geometric mean halves the decades that a wide bracket spans
+        middle = jnp.where(low > 0, jnp.sqrt(low * high), high / 4)
+        return low, high, jnp.where((newton > low) & (newton < high), newton, middle)
+
+    return jax.lax.fori_loop(0, _STEPS, step, (jnp.zeros_like(top), top, jnp.ones_like(top)))[2]
+
+
+@pytree
+class Platt:
+    """sigmoid(slope * score + intercept).
+
+    Attributes:
+      slope, intercept: scalars.
+    """
+
+    slope: Array
+    intercept: Array
+
+    def apply(self, scores: ArrayLike) -> Array:
+        """Probabilities of the shape of `scores`."""
+        (scores,) = as_float(scores)
+        return jax.nn.sigmoid(self.slope * scores + self.intercept)
+
+
+def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None) -> Platt:
+    """Logistic regression on one score, with Platt's targets, which keep it finite.
+
+    Args:
+      scores: (N,) any real score, a logit or a margin.
+      outcome: (N,) 0 or 1.
+      weights: (N,) non-negative; 0 removes the row. None is all ones.
+    Returns:
+      `Platt`.
+    Source: Platt (1999), Probabilistic outputs for support vector machines.
+
+    Examples:
+      >>> fit = fit_platt(jnp.array([-2.0, -1.0, 1.0, 2.0]), jnp.array([0, 0, 1, 1]))
+      >>> bool(fit.slope > 0), round(abs(float(fit.intercept)), 3)
+      (True, 0.0)
+    """
+    scores, outcome, weights = check_rows(scores, outcome, weights)
+    scores = jnp.where(weights == 0, 0, scores)
+    features = jnp.stack([scores, jnp.ones_like(scores)], axis=1)
+    coefficients = _logistic(features, _targets(outcome, weights), weights)
+    return Platt(coefficients[0], coefficients[1])
+
+
+@pytree
+class BetaMap:
+    """sigmoid(a log c - b log(1 - c) + intercept): sends 0 to 0 and 1 to 1.
+
+    Attributes:
+      a, b: scalars, at least 0.
+      intercept: scalar.
+    """
+
+    a: Array
+    b: Array
+    intercept: Array
+
+    def apply(self, confidence: ArrayLike) -> Array:
+        """Recalibrated confidences of the same shape; 0 and 1 stay as they are."""
+        (c,) = as_float(confidence)
+        inside = (c > 0) & (c < 1)
+        safe = jnp.where(inside, c, 0.5)
+        score = self.a * jnp.log(safe) - self.b * jnp.log1p(-safe) + self.intercept
+        return jnp.where(inside, jax.nn.sigmoid(score), c)
+
+
+def fit_beta(
+    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+) -> BetaMap:
+    """Beta calibration: richer than Platt scaling, and the identity is among its maps.
+
+    Where the best a or b is negative, it is set to zero and the others are fitted again.
+    Confidences of exactly 0 and 1 are left out: no member of the family moves them.
+
+    Args:
+      confidence: (N,) in [0, 1].
+      outcome: (N,) 0 or 1.
+      weights: (N,) non-negative; 0 removes the row. None is all ones.
+    Returns:
+      `BetaMap`.
+    Source: Kull, Silva Filho, Flach (2017), Beta calibration.
+
+    Examples:
+      >>> c = jnp.array([0.2, 0.4, 0.6, 0.8])
+      >>> fit = fit_beta(c, jnp.array([0, 1, 0, 1]))
+      >>> bool((jnp.diff(fit.apply(c)) >= 0).all())
+      True
+    """
+    c, outcome, weights = check_rows(confidence, outcome, weights)
+    inside = (c > 0) & (c < 1)
+    weights = jnp.where(inside, weights, 0)
+    c = jnp.where(inside, c, 0.5)
+    features = jnp.stack([jnp.log(c), -jnp.log1p(-c), jnp.ones_like(c)], axis=1)
+    targets = _targets(outcome, weights)
+
+    def fit(keep: Array) -> Array:
+        return _logistic(features * keep[None], targets, weights) * keep
+
+    masks = jnp.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 1]], c.dtype)
+    free, no_a, no_b, none = jax.vmap(fit)(masks)
+    one = jnp.where(free[0] < 0, no_a, no_b)
+    chosen = jnp.where((free[:2] >= 0).all(), free, jnp.where((one[:2] >= 0).all(), one, none))
+    return BetaMap(chosen[0], chosen[1], chosen[2])
+
+
+def _targets(outcome: Array, weights: Array) -> Array:
+    """Platt's targets: outcomes drawn in by one pseudo-count, so that no fit is infinite."""
+    outcome = jnp.where(weights == 0, 0, outcome)
+    hits = jnp.sum(weights * outcome)
+    misses = jnp.sum(weights) - hits
+    return outcome * (hits + 1) / (hits + 2) + (1 - outcome) / (misses + 2)
+
+
+def _logistic(features: Array, targets: Array, weights: Array) -> Array:
+    """Weighted logistic regression (P,) by Newton's steps, halved while they do not improve."""
+    size = jnp.sqrt(jnp.mean(features**2, axis=0))
+    size = jnp.where(size > 0, size, 1)
+    x = features / size[None]
+    share = weights / jnp.sum(weights)
+
+    def loss(b: Array) -> Array:
+        score = x @ b
+        return jnp.sum(share * (jax.nn.softplus(score) - targets * score))
+
+    def step(_: int, b: Array) -> Array:
+        p = jax.nn.sigmoid(x @ b)
+        gradient = x.T @ (share * (p - targets))
+        curvature = (x * (share * p * (1 - p))[:, None]).T @ x
+        # columns that are all zero have no curvature: one there leaves them at zero
+        ridge = 1e-7 + (jnp.diag(curvature) == 0).astype(x.dtype)
+        move = jnp.linalg.solve(curvature + jnp.diag(ridge), gradient)
+        tries = b[None] - 0.5 ** jnp.arange(8).astype(x.dtype)[:, None] * move[None]
+        losses = jax.vmap(loss)(tries)
+        best = jnp.argmin(losses)
+        return jnp.where(losses[best] < loss(b), tries[best], b)
+
+    return jax.lax.fori_loop(0, 25, step, jnp.zeros(x.shape[1], x.dtype)) / size
+
+
+class Histogram(NamedTuple):
+    """Each bin's frequency in place of the confidences in it.
+
+    Attributes:
+      bins: what it was fitted to. An empty bin leaves confidences as they are.
+    """
+
+    bins: Bins
+
+    def apply(self, confidence: ArrayLike) -> Array:
+        """Recalibrated confidences of the same shape; NaN outside the edges."""
+        c = jnp.asarray(confidence, self.bins.edges.dtype)
+        index, inside = bin_index(c.reshape(-1), self.bins.edges)
+        value = jnp.where(self.bins.occupied[index], self.bins.accuracy[index], inside)
+        return jnp.where(jnp.isnan(inside), jnp.nan, value).reshape(c.shape)
+
+
+def fit_histogram(
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    edges: ArrayLike | None = None,
+    num_bins: int = 15,
+    weights: ArrayLike | None = None,
+) -> Histogram:
+    """Histogram binning. Arguments as for `bin_statistics`; see `quantile_edges` for the edges.
+
+    Source: Zadrozny, Elkan (2001), ICML.
+
+    Examples:
+      >>> fit = fit_histogram(jnp.array([0.8, 0.9]), jnp.array([1, 0]), num_bins=2)
+      >>> print(fit.apply(jnp.array([0.7, 0.1])))
+      [0.5 0.1]
+    """
+    bins = bin_statistics(confidence, outcome, edges=edges, num_bins=num_bins, weights=weights)
+    return Histogram(bins)
