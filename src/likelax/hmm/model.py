@@ -281,7 +281,7 @@ class HMM:
                     f"Sequences: {name} must have shape {wanted}; got {jnp.shape(given)}"
                 )
 
-        def one(lik: Array, length: Array | None, starts: Array | None) -> Any:
+        def one(lik: Any, length: Any, starts: Any) -> Any:
             return kernel(log_initial, log_transition, lik, length=length, starts=starts)
 
         flat = [

@@ -1,0 +1,111 @@
+"""Twenty steps of Baum-Welch beside hmmlearn (both C modes) and dynamax: same data, same start.
+
+Run `python benchmarks/bench_baum_welch.py`, or with `--quick` for small sizes. All contenders fit
+a categorical hidden Markov model by maximum likelihood, without priors, and must end at the same
+log likelihood. hmmlearn knows only float64; the others run in float32.
+"""
+
+import argparse
+
+import jax.numpy as jnp
+import numpy as np
+from dynamax.hidden_markov_model import CategoricalHMM
+from hmmlearn.hmm import CategoricalHMM as HmmlearnHMM
+from timing import compare, print_setting
+
+import likelax as lx
+
+STEPS = 20
+
+
+def data(batch, num_steps, num_states, num_values, seed=0):
+    """Codes (batch, num_steps) of a sticky chain, and a start (initial, transition, emission)."""
+    rng = np.random.default_rng(seed)
+    transition = 0.8 * np.eye(num_states) + 0.2 * rng.dirichlet(np.ones(num_states), num_states)
+    emission = rng.dirichlet(np.full(num_values, 0.3), num_states)
+    state = rng.integers(num_states, size=batch)
+    codes = np.empty((batch, num_steps), np.int32)
+    for t in range(num_steps):
+        codes[:, t] = (emission[state].cumsum(1) > rng.random((batch, 1))).argmax(1)
+        state = (transition[state].cumsum(1) > rng.random((batch, 1))).argmax(1)
+    start = (
+        np.full(num_states, 1 / num_states),
+        rng.dirichlet(np.full(num_states, 5.0), num_states),
+        rng.dirichlet(np.full(num_values, 5.0), num_states),
+    )
+    return codes, start
+
+
+def rows(batch, num_steps, num_states, num_values):
+    codes, (initial, transition, emission) = data(batch, num_steps, num_states, num_values)
+    model = lx.HMM(
+        jnp.asarray(initial, jnp.float32),
+        jnp.asarray(transition, jnp.float32),
+        lx.Categorical(jnp.asarray(emission, jnp.float32)),
+    )
+    x = jnp.asarray(codes)
+
+    def ours():
+        # tol = 0 stops only where the likelihood stands still: all contenders take the same number of steps
+        return lx.fit.em(model, x, max_steps=STEPS, tol=0.0).log_probs[STEPS - 1]
+
+    def hmmlearn(implementation):
+        def run():
+            peer = HmmlearnHMM(
+                num_states, n_iter=STEPS, tol=-np.inf, init_params="", implementation=implementation
+            )
+            peer.startprob_, peer.transmat_, peer.emissionprob_ = initial, transition, emission
+            peer.n_features = num_values
+            peer.fit(codes.reshape(-1, 1), [num_steps] * batch)
+            return peer.monitor_.history[-1]
+
+        return run
+
+    peer = CategoricalHMM(
+        num_states,
+        1,
+        num_values,
+        initial_probs_concentration=1.0,
+        transition_matrix_concentration=1.0,
+        emission_prior_concentration=1.0,
+    )
+    params, props = peer.initialize(
+        initial_probs=jnp.asarray(initial, jnp.float32),
+        transition_matrix=jnp.asarray(transition, jnp.float32),
+        emission_probs=jnp.asarray(emission[:, None, :], jnp.float32),
+    )
+    emissions = x[..., None]
+
+    def dynamax():
+        fitted = peer.fit_em(params, props, emissions, num_iters=STEPS, verbose=False)
+        return fitted[1][-1]
+
+    compare(
+        f"Baum-Welch {STEPS} steps N{batch} T{num_steps} K{num_states} V{num_values}",
+        ours,
+        {
+            "hmmlearn scaling": hmmlearn("scaling"),
+            "hmmlearn log": hmmlearn("log"),
+            "dynamax": dynamax,
+        },
+        check=lambda log_prob: np.asarray(log_prob, float),
+        rtol=1e-3,
+        repeats=5,
+        budget_s=60.0,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, a few seconds")
+    options = parser.parse_args()
+    print_setting("dynamax", "hmmlearn")
+    if options.quick:
+        rows(10, 100, 4, 8)
+    else:
+        rows(100, 1000, 4, 8)
+        rows(20, 1000, 32, 50)
+
+
+if __name__ == "__main__":
+    main()
