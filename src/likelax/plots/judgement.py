@@ -1,0 +1,103 @@
+"""Pictures that judge a model: calibration, predictive checks, verdicts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from likelax.plots.parts import label_line, legend_above
+from likelax.plots.style import colors, ink, soft
+
+
+def reliability(
+    ax: Axes,
+    confidence: ArrayLike,
+    accuracy: ArrayLike,
+    count: ArrayLike,
+    *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+) -> Axes:
+    """Reliability diagram: how often forecasts of each confidence came true.
+
+    Args:
+      confidence, accuracy, count: (B,) of each bin; empty bins are left out.
+      low, high: (B,) bounds of an interval for the accuracy, or None.
+    """
+    confidence, accuracy, count = (np.asarray(a, float) for a in (confidence, accuracy, count))
+    held = count > 0
+    x, y, n = confidence[held], accuracy[held], count[held]
+    ax.plot([0, 1], [0, 1], color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
+    if low is not None and high is not None:
+        error = np.stack([y - np.asarray(low)[held], np.asarray(high)[held] - y])
+        ax.errorbar(
+            x, y, yerr=np.maximum(error, 0), fmt="none", elinewidth=2, color=colors()[0], alpha=0.5
+        )
+    ax.scatter(x, y, s=30 + 220 * n / n.sum(), color=colors()[0], zorder=3)
+    for a, b, c in zip(x, y, n, strict=True):
+        ax.annotate(
+            f"{c:g}", (a, b), xytext=(9, -9), textcoords="offset points", fontsize=8.5,
+            ha="left", va="top",
+        )  # fmt: skip
+    ax.set(
+        xlim=(-0.03, 1.06), ylim=(-0.05, 1.05), xlabel="confidence", ylabel="share that was right"
+    )
+    ax.set_aspect("equal", adjustable="box")
+    return ax
+
+
+def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, ArrayLike]]) -> Axes:
+    """A statistic of the data against the same statistic of data that models simulate.
+
+    Args:
+      observed: its value on the data.
+      simulated: (label, (S,) values) for each model.
+    """
+    everything = np.concatenate([np.asarray(s, float) for _, s in simulated])
+    whole = np.all(everything == np.round(everything))
+    low, high = min(everything.min(), observed), max(everything.max(), observed)
+    if whole and high - low < 60:
+        edges = np.arange(low - 0.5, high + 1.5)
+    else:
+        edges = np.linspace(low, high, 40)
+    for (name, values), color in zip(simulated, colors(), strict=False):
+        ax.hist(
+            np.asarray(values), edges.tolist(), color=color, alpha=0.6, density=True, label=name
+        )
+    label_line(ax, observed, f"data {observed:.3g}")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="y", visible=False)
+    legend_above(ax, columns=len(simulated))
+    return ax
+
+
+def verdicts(ax: Axes, titles: Sequence[str], groups: Sequence[tuple[str, Sequence[str]]]) -> Axes:
+    """A table of verdicts: a row for each claim, a column for each model.
+
+    The word is printed in each cell, so colour only repeats it.
+
+    Args:
+      titles: N claims, top to bottom.
+      groups: (label, N verdicts) for each model.
+    """
+    hues = dict(zip(("WARN", "FAIL", "PASS"), (colors()[i] for i in (4, 1, 2)), strict=True))
+    for column, (_, words) in enumerate(groups):
+        for row, word in enumerate(words):
+            hue = hues.get(str(word), soft())
+            ax.barh(row, 0.94, left=column + 0.03, height=0.82, color=hue, alpha=0.22)
+            ax.text(
+                column + 0.5, row, str(word).replace("_", " "), ha="center", va="center",
+                fontsize=9, fontweight="bold", color=ink(),
+            )  # fmt: skip
+    ax.set_yticks(range(len(titles)), titles)
+    ax.set_xticks([i + 0.5 for i in range(len(groups))], [label for label, _ in groups])
+    ax.xaxis.tick_top()
+    ax.set(xlim=(0, len(groups)), ylim=(len(titles) - 0.5, -0.5))
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", labelsize=10)
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax

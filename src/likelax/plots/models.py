@@ -1,0 +1,101 @@
+"""Pictures of a model and of its fit: components, states, the rise of the likelihood."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from numpy.typing import ArrayLike
+
+from likelax.plots.parts import legend_above
+from likelax.plots.style import colors, soft
+
+
+def steps(ax: Axes, log_probs: ArrayLike) -> Axes:
+    """The rise of a fit: what each step was still short of the last, nats, on a log axis.
+
+    Args:
+      log_probs: (steps,) log probability at each step; NaN after the last.
+    """
+    values = np.asarray(log_probs, float)
+    values = values[np.isfinite(values)]
+    short = values[-1] - values
+    shown = short > 0
+    ax.semilogy(np.arange(len(values))[shown], short[shown], marker="o", markersize=3.5)
+    ax.set_xlabel("step")
+    ax.set_ylabel("nats below the last step")
+    return ax
+
+
+def membership(ax: Axes, x: ArrayLike, y: ArrayLike, responsibilities: ArrayLike) -> Axes:
+    """Points coloured by the component they belong to; a point between two is a blend.
+
+    Args:
+      x: (N,), and y: (N,).
+      responsibilities: (N, K) probabilities, K at most 5.
+    """
+    hues = np.array([to_rgb(c) for c in colors()])
+    shares = np.asarray(responsibilities, float)
+    ax.scatter(
+        x, y, c=shares @ hues[: shares.shape[1]], s=22, linewidths=0.5,
+        edgecolors=matplotlib.rcParams["axes.facecolor"],
+    )  # fmt: skip
+    return ax
+
+
+def ellipse(
+    ax: Axes,
+    loc: ArrayLike,
+    scale_tril: ArrayLike,
+    *,
+    radii: Sequence[float] = (1.0, 2.0),
+    index: int = 0,
+) -> Axes:
+    """Contours of a two-dimensional Gaussian, `radii` standard deviations out.
+
+    Args:
+      loc: (2,).
+      scale_tril: (2, 2) Cholesky factor of the covariance.
+      index: which colour of the style.
+    """
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    for radius in radii:
+        x, y = np.asarray(loc)[:, None] + radius * np.asarray(scale_tril) @ circle
+        ax.plot(x, y, color=colors()[index], linewidth=1.4)
+    return ax
+
+
+def state_levels(ax: Axes, time: ArrayLike, x: ArrayLike, level: ArrayLike) -> Axes:
+    """A series, and above it the level of the state that the model decodes at each step.
+
+    Args:
+      time: (T,), x: (T,) what was seen, level: (T,) mean of the state at each step.
+    """
+    time, level = np.asarray(time), np.asarray(level, float)
+    ax.plot(time, x, color=soft(), linewidth=1, marker="o", markersize=2.8, label="seen")
+    ax.step(time, level, where="mid", color=colors()[1], linewidth=2.4, label="level of the state")
+    legend_above(ax, columns=2)
+    ax.margins(x=0.01)
+    return ax
+
+
+def state_shares(ax: Axes, time: ArrayLike, probs: ArrayLike, names: Sequence[str]) -> Axes:
+    """Posterior probability of each state over time, stacked to one.
+
+    Args:
+      time: (T,).
+      probs: (T, K).
+      names: K labels.
+    """
+    shares = np.asarray(probs, float)
+    ax.stackplot(
+        np.asarray(time), shares.T, labels=list(names), colors=colors()[: shares.shape[1]],
+        alpha=0.85, linewidth=0,
+    )  # fmt: skip
+    ax.set_ylim(0, 1)
+    ax.margins(x=0)
+    ax.grid(visible=False)
+    legend_above(ax, columns=len(names))
+    return ax
