@@ -1,4 +1,4 @@
-"""Posterior prediction: simulate what a model expects to see, and compare it with what was seen."""
+"""Simulate what a model expects to see, and say it in intervals."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, logsumexp
+from likelax.numerics import as_float
 
 Draw = TypeVar("Draw")
 Out = TypeVar("Out")
@@ -174,72 +174,6 @@ def summarise(draws: ArrayLike, mass: float = 0.9) -> Summary:
     square = jnp.sum((values - mean[None]) ** 2, axis=0)
     sd = jnp.sqrt(square / (size - 1)) if size > 1 else jnp.full_like(square, jnp.nan)
     return Summary(mean, sd, equal_tailed(draws, mass))
-
-
-class Elpd(NamedTuple):
-    """Expected log predictive density of new data, in nats, higher is better.
-
-    Attributes:
-      value: sum of the pointwise values.
-      standard_error: of the value.
-      pointwise: (N,) one contribution an observation.
-    """
-
-    value: Array
-    standard_error: Array
-    pointwise: Array
-
-
-def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
-    """Held-out log predictive density of draws: sum_n log mean_s p(x_n | draws[s]).
-
-    Args:
-      log_lik: (S, N) log p(x_n | draw s), nats; (1, N) for a point estimate.
-      block_size: for a series, whose neighbours are not independent: the standard error comes
-        from the totals of blocks of so many steps. A last, shorter block is put in proportion.
-    Returns:
-      `Elpd`. An observation that no draw can produce makes it -inf.
-    Raises:
-      ValueError: if log_lik is not (S, N), or block_size < 1.
-
-    Examples:
-      >>> result = log_predictive_density(jnp.log(jnp.array([[0.2, 0.5], [0.4, 0.5]])))
-      >>> [round(float(jnp.exp(value)), 4) for value in result.pointwise]
-      [0.3, 0.5]
-    """
-    (log_lik,) = as_float(log_lik)
-    if log_lik.ndim != 2:
-        raise ValueError(f"log_lik must have shape (S, N), got {log_lik.shape}")
-    pointwise = logsumexp(log_lik, axis=0) - math.log(log_lik.shape[0])
-    return elpd_of(pointwise, block_size=block_size)
-
-
-def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
-    """Sum and standard error of pointwise log scores.
-
-    Args:
-      pointwise: (N,) nats.
-      block_size: see `log_predictive_density`.
-    Returns:
-      `Elpd`; the standard error is sqrt(N) times the standard deviation for blocks of one,
-      NaN where fewer than two blocks exist or a value is infinite.
-
-    Examples:
-      >>> float(elpd_of(jnp.array([-1.0, -3.0])).standard_error)
-      2.0
-    """
-    (pointwise,) = as_float(pointwise)
-    size = pointwise.shape[0]
-    if block_size < 1:
-        raise ValueError(f"block_size must be at least 1, got {block_size}")
-    blocks = math.ceil(size / block_size)
-    value = jnp.sum(pointwise)
-    if blocks < 2:
-        return Elpd(value, jnp.full_like(value, jnp.nan), pointwise)
-    mean = value / size
-    centred = jnp.pad(pointwise - mean, (0, blocks * block_size - size))
-    totals = jnp.sum(centred.reshape(blocks, block_size), axis=1)
-    return Elpd(value, jnp.sqrt(blocks / (blocks - 1) * jnp.sum(totals**2)), pointwise)
 
 
 def _ordered(draws: ArrayLike, mass: float) -> Array:
