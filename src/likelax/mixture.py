@@ -220,7 +220,7 @@ class Mixture:
 
     def log_prior(self, prior: MixturePrior) -> Array:
         """Log density of all parameters under the prior, nats."""
-        total = jnp.zeros(())
+        total: Any = 0.0
         if prior.weights is not None:
             total = total + prior.weights.log_prob(self.weights)
         if prior.components is not None:
@@ -228,6 +228,42 @@ class Mixture:
                 jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
             )
         return total
+
+    def marginal(self, dims: Any) -> "Mixture":
+        """The mixture of the components' marginals over the event entries `dims`.
+
+        For components that answer `marginal`, such as `MvNormal`.
+        """
+        return type(self)(self.weights, jax.vmap(lambda c: c.marginal(dims))(self.components))
+
+    def condition(self, dims: Any, values: ArrayLike) -> "Mixture":
+        """The distribution of the other entries given that the entries `dims` are `values`.
+
+        Its weights are the posterior of the components given those values, so its mean is a
+        mixture regression. For components that answer `condition`, such as `MvNormal`.
+
+        Args:
+          dims: (M,) integers, the entries that are known.
+          values: (M,) their values; `jax.vmap` over it for many.
+        Returns:
+          A mixture over the remaining entries, in their order.
+        Source: Bishop (2006), Pattern Recognition and Machine Learning, exercise 9.10.
+
+        Examples:
+          >>> from likelax.families import MvNormal
+          >>> loc = jnp.array([[-5.0, -1.0], [5.0, 1.0]])
+          >>> model = Mixture(jnp.array([0.5, 0.5]), MvNormal(loc, jnp.stack([jnp.eye(2)] * 2)))
+          >>> given = model.condition([0], jnp.array([5.0]))
+          >>> print(given.weights, given.mean())
+          [0. 1.] [1.]
+        """
+        weights = jnp.exp(self.marginal(dims).posterior(jnp.asarray(values)))
+        return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
+
+    def mean(self) -> Array:
+        """sum_k weights[k] loc_k, for components with a `loc`: (*event)."""
+        weights, loc = numerics.as_float(self.weights, self.components.loc)
+        return jnp.tensordot(weights, loc, axes=1, precision="highest")
 
     def predictive(self, prior: MixturePrior) -> "Mixture":
         """A mixture of the components' predictive distributions, under independent priors.

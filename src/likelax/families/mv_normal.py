@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
@@ -34,6 +35,8 @@ class MvNormal(Family[Moments]):
     Attributes:
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.
+        `m_step` gives NaN where the scatter is singular to rounding (fewer rows than D, a
+        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior mends it.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2 and 3.3.
 
@@ -116,6 +119,31 @@ class MvNormal(Family[Moments]):
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
         white = jax.random.normal(key, (*shape, loc.shape[-1]), loc.dtype)
         return jnp.broadcast_to(loc, white.shape) + jnp.matmul(white, tril.T, precision="highest")
+
+    def marginal(self, dims: ArrayLike) -> Self:
+        """The distribution of the entries `dims` (M,) alone."""
+        at = np.asarray(dims)
+        return self.from_covariance(jnp.asarray(self.loc)[at], self.covariance[np.ix_(at, at)])
+
+    def condition(self, dims: ArrayLike, values: ArrayLike) -> Self:
+        """The distribution of the other entries, in their order, given entries `dims` = values.
+
+        mean = loc_r + S_rd S_dd^-1 (values - loc_d), covariance = S_rr - S_rd S_dd^-1 S_dr
+
+        Args:
+          dims: (M,) integers known when traced.
+          values: (M,).
+        Source: Bishop (2006), Pattern Recognition and Machine Learning, 2.3.1.
+        """
+        values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
+        at = np.asarray(dims)
+        rest = np.setdiff1d(np.arange(loc.shape[-1]), at)
+        tril = jnp.linalg.cholesky(covariance[np.ix_(at, at)])
+        half = solve_triangular(tril, covariance[np.ix_(at, rest)], lower=True)
+        white = solve_triangular(tril, values - loc[at], lower=True)
+        mean = loc[rest] + jnp.matmul(half.T, white, precision="highest")
+        removed = jnp.matmul(half.T, half, precision="highest")
+        return self.from_covariance(mean, covariance[np.ix_(rest, rest)] - removed)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(trace of precision times scatter about loc) / 2 - weight times the constant, nats."""
@@ -200,10 +228,15 @@ class MvNormal(Family[Moments]):
     def _maximum_likelihood(self, stats: Moments) -> Self:
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
         seen = stats.weight > 0
+        num_dims = loc.shape[-1]
         covariance = stats.scatter / jnp.where(seen, stats.weight, 1)
-        new = jnp.linalg.cholesky(
-            jnp.where(seen, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
-        )
+        eye = jnp.eye(num_dims, dtype=loc.dtype)
+        new = jnp.linalg.cholesky(jnp.where(seen, covariance, eye))
+        # A variance given the entries before that rounding could have made is none: a scatter of
+        # lower rank must not pass for a narrow one.
+        noise = 2 * num_dims * jnp.finfo(loc.dtype).eps * jnp.diagonal(covariance)
+        singular = seen & ~jnp.all(jnp.diagonal(new) ** 2 > noise)
+        new = jnp.where(singular, jnp.nan, new)
         return type(self)(jnp.where(seen, stats.mean, loc), jnp.where(seen, new, tril))
 
     def _with_parameter(self, value: tuple[Array, Array]) -> Self:

@@ -4,18 +4,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from likelax import constraints
 
 
-def extrapolate(first: Any, second: Any, third: Any) -> Any:
+def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -> Any:
     """SQUAREM's guess from three models in a row of EM: where the path is heading.
 
     theta' = theta_0 - 2 a r + a^2 v,  r = theta_1 - theta_0,  v = (theta_2 - theta_1) - r,
-    a = -max(|r| / |v|, 1), in unconstrained coordinates.
+    a = -min(max(|r| / |v|, 1), cap), in unconstrained coordinates.
 
     Args:
       first, second, third: models of one type and shape, each an EM step after the one before.
+      cap: at least 1; at 1 the guess is `third`.
     Returns:
       A model of that type. At a fixed point, or where a coordinate is not finite (a structural
       zero), it is `third`. Nothing says that it is better: the caller must look.
@@ -38,7 +40,7 @@ def extrapolate(first: Any, second: Any, third: Any) -> Any:
         bend.append(jnp.where(ok, (c - b) - (b - a), 0))
     size = jnp.sqrt(sum(jnp.sum(r * r) for r in step))
     curve = jnp.sqrt(sum(jnp.sum(v * v) for v in bend))
-    ahead = jnp.maximum(size / jnp.where(curve > 0, curve, 1), 1)
+    ahead = jnp.clip(size / jnp.where(curve > 0, curve, 1), 1, cap)
     guess = iter(
         [s + 2 * ahead * r + ahead**2 * v for s, r, v in zip(start, step, bend, strict=True)]
     )

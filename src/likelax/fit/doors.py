@@ -1,4 +1,4 @@
-"""What the fits refuse at their door, in one sentence each; inside, kernels compute without looking."""
+"""What the fits refuse at their door, in one sentence each; inside, kernels do not look."""
 
 from typing import Any
 
@@ -54,16 +54,24 @@ def _check_values(name: str, x: Any, path: str) -> None:
             _check_values(name, value, f"{path}[{i}]")
         return None
     if isinstance(x, Masked):
-        pairs = zip(jax.tree.leaves(x.values), jax.tree.leaves(x.observed), strict=True)
-        for values, observed in pairs:
-            _check_array(name, values, observed, path)
+        values, observed = jax.tree.leaves(x.values), jax.tree.leaves(x.observed)
+        got, wanted = ([jnp.shape(a) for a in leaves] for leaves in (observed, values))
+        if got != wanted:
+            raise ValueError(
+                f"{name}: {path} is Masked, whose observed must have the shape of values, "
+                f"{_shapes(wanted)}; got {_shapes(got)}"
+            )
+        for value, seen in zip(values, observed, strict=True):
+            _check_array(name, value, seen, path)
         return None
     return _check_array(name, x, None, path)
 
 
 def _check_array(name: str, values: Any, observed: Any, path: str) -> None:
     if jnp.size(values) == 0:
-        raise ValueError(f"{name}: {path} is empty, shape {jnp.shape(values)}; at least one row is needed")
+        raise ValueError(
+            f"{name}: {path} is empty, shape {jnp.shape(values)}; at least one row is needed"
+        )
     if not (_concrete(values) and _concrete(observed)):
         return
     array = np.asarray(values)
@@ -93,6 +101,10 @@ def _unpadded(x: Sequences) -> Any:
         return np.where(padded.reshape(padded.shape + (1,) * (array.ndim - padded.ndim)), 1, array)
 
     return jax.tree.map(blank, x.values)
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(str(shape) for shape in shapes)
 
 
 def _labels(x: Any) -> Array | None:

@@ -18,8 +18,8 @@ from likelax.fit.result import Fit, Status
 class _State(NamedTuple):
     """The best model so far with its objective, and the next to look at.
 
-    guessed: `pending` is an extrapolation; then `fallback` is the EM step to take instead.
-    plain: `pending` is an EM step from `parent`.
+    role: what `pending` is; `parent` is the model it came from, and `fallback` the EM step of
+    the best model, to take instead of a guess that is no better; `cap` bounds its length.
     """
 
     model: Any
@@ -28,13 +28,15 @@ class _State(NamedTuple):
     step: Array
     status: Array
     trace: Array
-    guessed: Array
-    plain: Any = None
+    role: Array
     parent: Any = None
     fallback: Any = None
+    cap: Any = None
 
 
 _RUNNING = -1
+# Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
+_PLAIN, _PAIRED, _GUESS = range(3)
 
 
 def em(
@@ -236,29 +238,28 @@ def _em(
         reach = jnp.maximum(jnp.abs(before), size)
         finite = jnp.isfinite(objective)
         better = start | (finite & (rise >= 0))
-        # a guess that is no better is dropped for the EM step it was made from
-        missed = s.guessed & ~better
+        plain = s.role <= _PAIRED
         # a fall within rounding of the sum counts as standing still
         fell = rise < -(tol + 64 * eps) * reach
-        done = ~start & ~s.guessed & (rise <= tol * reach)
+        done = ~start & plain & (rise <= tol * reach)
         status = jnp.where(count >= max_steps, Status.MAX_STEPS, _RUNNING)
         status = jnp.where(done, Status.CONVERGED, status)
-        status = jnp.where(fell & ~s.guessed, Status.DECREASED, status)
+        status = jnp.where(fell & plain, Status.DECREASED, status)
         failed = jnp.where(start, Status.NON_FINITE, Status.COLLAPSED)
-        status = jnp.where(finite | missed, status, failed)
+        status = jnp.where(finite | ~plain, status, failed)
         kept, value = _where(better, (s.pending, objective), (s.model, s.objective))
         trace = jnp.where(jnp.arange(max_steps + 1) >= count, value, s.trace)
         if not accelerate:
-            return _State(kept, new, value, count, status, trace, s.guessed)
-        # now and then three models in a row are EM's own: the kept one's parent, it, and the new
-        ripe = s.plain & better & ~s.guessed
-        guess = extrapolate(s.parent, s.pending, new)
+            return _State(kept, new, value, count, status, trace, s.role)
+        ripe = (s.role == _PAIRED) & better
+        missed = ~plain & ~better
+        # reach further after a guess that helped, and less far after one that did not
+        cap = jnp.where(plain, s.cap, jnp.where(missed, jnp.maximum(s.cap / 4, 2), s.cap * 4))
+        guess = extrapolate(s.parent, s.pending, new, cap)
         pending = _where(missed, s.fallback, _where(ripe, guess, new))
-        return _State(
-            kept, pending, value, count, status, trace, ripe, ~ripe & ~missed, s.pending, new
-        )
+        role = jnp.where(ripe, _GUESS, jnp.where(missed, _PLAIN, _PAIRED))
+        return _State(kept, pending, value, count, status, trace, role, s.pending, new, cap)
 
-    no = jnp.zeros((), bool)
     initial = _State(
         model,
         model,
@@ -266,8 +267,8 @@ def _em(
         jnp.full((), -1),
         jnp.full((), _RUNNING),
         jnp.full(max_steps + 1, jnp.nan, dtype),
-        no,
-        *((no, model, model) if accelerate else ()),
+        jnp.full((), _PLAIN),
+        *((model, model, jnp.full((), 4.0, dtype)) if accelerate else ()),
     )
     end = jax.lax.while_loop(running, step, initial)
     return Fit(end.model, end.trace, end.step, end.status)

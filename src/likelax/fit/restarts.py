@@ -10,9 +10,11 @@ from jax import Array
 
 from likelax import numerics
 from likelax.data import Labelled, Sequences
+from likelax.families import MvNormal
 from likelax.fit import doors
 from likelax.fit.em import em, mle
 from likelax.fit.result import Fit, best
+from likelax.mixture import Mixture
 
 
 def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tuple[Array, Array]:
@@ -36,21 +38,11 @@ def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tup
     points = x.reshape(-1, x.shape[-1])
     points = points - jnp.mean(points, axis=0, keepdims=True)
 
+    centers = _seeds(key, points, num_clusters)
+
     def distances(centers: Array) -> Array:
         gap = points[:, None, :] - centers[None, :, :]
         return jnp.sum(gap * gap, axis=-1)
-
-    def seed(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], Array]:
-        nearest, center = carry
-        nearest = jnp.minimum(nearest, distances(center[None, :])[:, 0])
-        chosen = points[jax.random.categorical(key, numerics.safe_log(nearest))]
-        return (nearest, chosen), chosen
-
-    keys = jax.random.split(key, num_clusters)
-    first = points[jax.random.randint(keys[0], (), 0, points.shape[0])]
-    far = jnp.full(points.shape[0], jnp.inf, points.dtype)
-    _, rest = jax.lax.scan(seed, (far, first), keys[1:])
-    centers = jnp.concatenate([first[None, :], rest])
 
     def lloyd(centers: Array, _: None) -> tuple[Array, None]:
         member = jax.nn.one_hot(jnp.argmin(distances(centers), axis=1), num_clusters, dtype=x.dtype)
@@ -61,6 +53,55 @@ def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tup
     labels = jnp.argmin(distances(centers), axis=1).reshape(x.shape[:-1])
     offset = jnp.mean(x.reshape(-1, x.shape[-1]), axis=0, keepdims=True)
     return labels, centers + offset
+
+
+def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
+    """(K, D) rows of points, each drawn in proportion to its squared distance from those before."""
+
+    def seed(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, ...], Array]:
+        nearest, center, key = carry
+        key, key_draw = jax.random.split(key)
+        gap = points - center[None, :]
+        nearest = jnp.minimum(nearest, jnp.sum(gap * gap, axis=-1))
+        # fewer distinct points than clusters: the rest are drawn evenly
+        spread = jnp.where(jnp.max(nearest) > 0, nearest, 1)
+        chosen = points[jax.random.categorical(key_draw, numerics.safe_log(spread))]
+        return (nearest, chosen, key), chosen
+
+    key_first, key_rest = jax.random.split(key)
+    first = points[jax.random.randint(key_first, (), 0, points.shape[0])]
+    far = jnp.full(points.shape[0], jnp.inf, points.dtype)
+    _, rest = jax.lax.scan(seed, (far, first, key_rest), length=num_clusters - 1)
+    return jnp.concatenate([first[None, :], rest])
+
+
+def at_points(key: Array, x: Any, max_components: int, size: Array | int | None = None) -> Mixture:
+    """A Gaussian mixture to start from: k-means++ seeds, each with the covariance of all data.
+
+    Args:
+      key: random key.
+      x: (N, D) finite data.
+      max_components: K, the length of the arrays.
+      size: how many components have weight, the first ones; it may be traced, so that one
+        compiled program serves all sizes (`sweep`). None: all K.
+    Returns:
+      `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond.
+
+    Examples:
+      >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 1.0]])
+      >>> print(at_points(jax.random.key(0), x, 3, 2).weights)
+      [0.5 0.5 0. ]
+    """
+    (x,) = numerics.as_float(x)
+    offset = jnp.mean(x, axis=0, keepdims=True)
+    points = x - offset
+    size = jnp.asarray(max_components if size is None else size)
+    loc = _seeds(key, points, max_components) + offset
+    covariance = jnp.matmul(points.T, points, precision="highest") / x.shape[0]
+    tril = jnp.linalg.cholesky(covariance)
+    used = jnp.arange(max_components) < size
+    weights = jnp.where(used, 1 / size.astype(x.dtype), 0)
+    return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
 
 
 def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
@@ -122,3 +163,57 @@ def restarts(
     options = {"tol": tol, "max_steps": max_steps, "chunk_size": chunk_size}
     run = functools.partial(em, x=x, weights=weights, prior=prior, **options)
     return best(jax.vmap(run)(models))
+
+
+def sweep(
+    key: Array,
+    start: Callable[[Array, Array], Any],
+    x: Any,
+    *,
+    sizes: Any,
+    num_restarts: int,
+    weights: Any = None,
+    prior: Any = None,
+    tol: float | None = None,
+    max_steps: int = 1000,
+    chunk_size: int | None = None,
+) -> Fit:
+    """Fits of several sizes, each from many starts, in one program; the best start of each size.
+
+    Args:
+      key: random key.
+      start: from (key, size) to the model to start from. All sizes share one shape: a mixture
+        gives weight zero to the components beyond `size`, as `at_points` does, and EM keeps it.
+      x: data, as for `fit.em`.
+      sizes: (S,) integers.
+      num_restarts: starts for each size.
+      weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
+    Returns:
+      `Fit` with a leading axis S. Compare by `bic` of `num_parameters`, or on held-out data.
+    Raises:
+      ValueError: as for `restarts`.
+
+    Examples:
+      >>> rng = np.random.default_rng(0)
+      >>> x = np.concatenate([rng.normal(-4, 1, (30, 2)), rng.normal(4, 1, (30, 2))])
+      >>> x = x.astype(np.float32)
+      >>> start = lambda key, size: at_points(key, x, 3, size)
+      >>> fits = sweep(jax.random.key(0), start, x, sizes=[1, 2], num_restarts=2, max_steps=20)
+      >>> print(jnp.argmax(fits.log_prob))
+      1
+    """
+    if num_restarts < 1:
+        raise ValueError(f"fit.sweep: num_restarts must be at least 1; got {num_restarts}")
+    sizes = jnp.asarray(sizes)
+    if sizes.ndim != 1 or not jnp.issubdtype(sizes.dtype, jnp.integer):
+        raise ValueError(
+            f"fit.sweep: sizes must be integers of shape (S,); got {sizes.dtype} of {sizes.shape}"
+        )
+    shape = sizes.shape[0], num_restarts
+    keys = jax.random.split(key, shape[0] * shape[1])
+    models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
+    doors.check("fit.sweep", models, x, weights)
+    options = {"tol": tol, "max_steps": max_steps, "chunk_size": chunk_size}
+    run = functools.partial(em, x=x, weights=weights, prior=prior, **options)
+    fits = jax.vmap(run)(models)
+    return jax.vmap(best)(jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits))

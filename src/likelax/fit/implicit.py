@@ -1,0 +1,59 @@
+"""Derivatives of a fitted model by the data, through the fixed point and not through the steps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from likelax import constraints
+from likelax.fit.em import em
+
+
+def implicit(
+    model: Any,
+    x: Any,
+    *,
+    weights: Any = None,
+    prior: Any = None,
+    tol: float | None = None,
+    max_steps: int = 1000,
+) -> Any:
+    """The model that `fit.em` finds, differentiable by x, weights and prior.
+
+    At the fixed point theta = F(theta, data) of EM, d theta = (1 - dF/d theta)^-1 dF/d data d data.
+    Memory does not grow with the steps, unlike differentiating through them.
+
+    Args:
+      model, x, weights, prior, tol, max_steps: as for `fit.em`. Converge well: a derivative is
+        as exact as the fixed point. The derivative by `model`, the start, is zero.
+    Returns:
+      The fitted model. Forward and reverse mode work, and vmap. A parameter on its boundary (a
+      weight of zero) gives NaN. One dense system in the P parameters is solved.
+    Source: Blondel et al. (2022), Efficient and modular implicit differentiation, NeurIPS.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> rate = lambda x: implicit(Poisson(jnp.array(1.0)), x).rate
+      >>> print(jax.grad(rate)(jnp.array([2.0, 4.0])))
+      [0.5 0.5]
+    """
+    start = jax.tree.map(jax.lax.stop_gradient, model)
+    flat, unravel = ravel_pytree(constraints.unconstrain(start))
+
+    def advance(theta: Array) -> Array:
+        now = constraints.constrain(unravel(theta))
+        new = now.m_step(now.e_step(x, weights)[0], prior)
+        return ravel_pytree(constraints.unconstrain(new))[0].astype(theta.dtype) - theta
+
+    def solve(_: Any, theta: Array) -> Array:
+        begin = constraints.constrain(unravel(theta))
+        found = em(begin, x, weights=weights, prior=prior, tol=tol, max_steps=max_steps)
+        return ravel_pytree(constraints.unconstrain(found.model))[0].astype(theta.dtype)
+
+    def tangent_solve(linear: Any, target: Array) -> Array:
+        return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
+
+    theta = jax.lax.custom_root(advance, flat, solve, tangent_solve)
+    return constraints.constrain(unravel(theta))

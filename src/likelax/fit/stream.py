@@ -1,0 +1,175 @@
+"""EM over data that come in batches: statistics are added, or faded and added."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.families.statistics import add, scale
+from likelax.fit import doors
+from likelax.fit.result import Fit, Status
+
+Batches = Callable[[], Iterable[Any]]
+
+
+def stream(
+    model: Any,
+    batches: Batches,
+    *,
+    prior: Any = None,
+    tol: float | None = None,
+    max_passes: int = 100,
+) -> Fit:
+    """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
+
+    The statistics of the batches are added on the device; only one batch is held at a time.
+    The result is that of `fit.em` on all rows together.
+
+    Args:
+      model: where to start.
+      batches: called for each pass; returns an iterable of batches, each as `fit.em` takes x.
+        Batches of one shape compile once.
+      prior: the model's conjugate prior, or None.
+      tol: relative rise of the objective at which to stop; None as for `fit.em`.
+      max_passes: most M steps to take; one pass more evaluates the start.
+    Returns:
+      `Fit`, with steps counted in passes.
+    Raises:
+      ValueError: for batches that `fit.em` would refuse, or no batch at all.
+    Source: Neal & Hinton (1998), A view of the EM algorithm.
+
+    Examples:
+      >>> from likelax.families import Normal
+      >>> from likelax.mixture import Mixture
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.0, 1.0]), jnp.ones(2)))
+      >>> parts = [jnp.array([-2.1, -2.0, 2.0]), jnp.array([-1.9, 1.9, 2.1])]
+      >>> print(stream(start, lambda: parts).model.components.loc)
+      [-2.  2.]
+    """
+    if max_passes < 0:
+        raise ValueError(f"fit.stream: max_passes must be 0 or more; got {max_passes}")
+    best, trace, status = model, [], Status.MAX_STEPS
+    while True:
+        stats, objective, size = _one_pass(model, batches())
+        if prior is not None:
+            objective = objective + model.log_prior(prior)
+        value = float(objective)
+        status = _judge(trace, value, size, _tolerance(tol, objective))
+        better = not trace or value >= trace[-1]
+        if better and status not in (Status.NON_FINITE, Status.COLLAPSED):
+            best = model
+        trace.append(value if better or not trace else trace[-1])
+        if status is not None or len(trace) > max_passes:
+            break
+        model = _m_step(model, stats, prior)
+    steps = len(trace) - 1
+    trace = trace + [trace[-1]] * (max_passes - steps)
+    code = Status.MAX_STEPS if status is None else status
+    return Fit(best, jnp.asarray(trace), jnp.asarray(steps), jnp.asarray(int(code)))
+
+
+def stepwise(
+    model: Any,
+    batches: Iterable[Any],
+    *,
+    num_rows: int | None = None,
+    prior: Any = None,
+    power: float = 0.7,
+    delay: float = 2.0,
+    warm_up: int = 1,
+) -> Iterator[tuple[Any, Array]]:
+    """Stepwise (online) EM: an M step after every batch, older statistics fading.
+
+    After batch t the statistics are (1 - g) old + g new with g = (t + delay)^-power, each scaled
+    to one row, so that one pass moves the model many times.
+
+    Args:
+      model: where to start.
+      batches: an iterable of batches, each as `fit.em` takes x; it may be endless.
+      num_rows: how many rows the statistics stand for when they meet the prior; None: one row
+        has the weight of one batch's mean and a prior counts fully against it. Needed with prior.
+      prior: the model's conjugate prior, or None.
+      power: in (0.5, 1]; smaller forgets faster.
+      delay: at least 0; larger makes the first steps smaller.
+      warm_up: batches whose statistics are gathered before the first M step.
+    Yields:
+      (model after the batch, mean log probability of the batch before it), one pair a batch.
+    Raises:
+      ValueError: for power outside (0.5, 1], or a prior without num_rows.
+    Source: Cappé & Moulines (2009), JRSS B 71, 593-613; Liang & Klein (2009), NAACL, 611-619.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> parts = [jnp.array([2, 4]), jnp.array([3, 3])]
+      >>> for model, _ in stepwise(Poisson(1.0), parts):
+      ...     print(model.rate)
+      3.0
+      3.0
+    """
+    if not 0.5 < power <= 1:
+        raise ValueError(f"fit.stepwise: power must lie in (0.5, 1]; got {power}")
+    if prior is not None and num_rows is None:
+        raise ValueError(
+            "fit.stepwise: a prior needs num_rows, the number of rows it weighs against"
+        )
+    total = None
+    for count, batch in enumerate(batches):
+        doors.check("fit.stepwise", model, batch)
+        stats, log_prob, size = _e_step(model, batch)
+        stats = scale(stats, 1 / size)
+        rate = 1.0 if total is None else (count + delay) ** -power
+        total = stats if total is None else add(scale(total, 1 - rate), scale(stats, rate))
+        if count + 1 >= warm_up:
+            whole = total if num_rows is None else scale(total, float(num_rows))
+            model = _m_step(model, whole, prior)
+        yield model, log_prob / size
+
+
+@jax.jit
+def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array]:
+    stats, log_prob = model.e_step(x)
+    shape = jax.eval_shape(model.log_prob, x).shape
+    return stats, log_prob, jnp.asarray(math.prod(shape), log_prob.dtype)
+
+
+@jax.jit
+def _m_step(model: Any, stats: Any, prior: Any) -> Any:
+    return model.m_step(stats, prior)
+
+
+@jax.jit
+def _add(a: Any, b: Any) -> Any:
+    return add(a, b)
+
+
+def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
+    total = None
+    for batch in batches:
+        doors.check("fit.stream", model, batch)
+        stats, log_prob, size = _e_step(model, batch)
+        part = stats, log_prob, size
+        total = part if total is None else _add(total, part)
+    if total is None:
+        raise ValueError("fit.stream: batches() gave no batch")
+    return total[0], total[1], float(total[2])
+
+
+def _tolerance(tol: float | None, objective: Array) -> float:
+    if tol is not None:
+        return tol
+    return 1e-10 if jnp.finfo(objective.dtype).eps < 1e-10 else 1e-6
+
+
+def _judge(trace: list[float], value: float, size: float, tol: float) -> Status | None:
+    """How the fit ends at this objective; None: it goes on."""
+    if not jnp.isfinite(value):
+        return Status.COLLAPSED if trace else Status.NON_FINITE
+    if not trace:
+        return None
+    rise, reach = value - trace[-1], max(abs(trace[-1]), size)
+    if rise < -max(tol, 1e-5) * reach:
+        return Status.DECREASED
+    return Status.CONVERGED if rise <= tol * reach else None

@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax import fit
+from likelax.families import Bernoulli, Beta, Normal
+from likelax.fit import Status
+from likelax.mixture import Mixture
+
+rng = np.random.default_rng(0)
+X = np.concatenate([rng.normal(-3, 1, 200), rng.normal(3, 1, 200)]).astype(np.float32)
+START = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.0, 1.0]), jnp.ones(2)))
+
+
+def close(got, want, rtol):
+    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol)
+
+
+def test_a_stream_is_em_on_all_rows():
+    parts = np.split(rng.permutation(X), [100, 200, 300])
+    got = fit.stream(START, lambda: parts, tol=0.0, max_passes=2)
+    want = fit.em(START, X, tol=0.0, max_steps=2)
+    close(got.log_probs, want.log_probs, 1e-5)
+    close(got.model, want.model, 1e-4)
+    assert (got.status, got.num_steps) == (Status.MAX_STEPS, 2)
+
+
+def test_a_stream_converges_and_weighs_its_prior():
+    assert fit.stream(START, lambda: [X]).status == Status.CONVERGED
+    got = fit.stream(
+        Bernoulli(0.5), lambda: [jnp.array([1, 1]), jnp.array([0])], prior=Beta(2.0, 2.0)
+    )
+    close(got.model.probs, 3 / 5, 1e-6)
+    want = fit.em(Bernoulli(0.5), jnp.array([1, 1, 0]), prior=Beta(2.0, 2.0))
+    close(got.log_prob, want.log_prob, 1e-5)
+
+
+def test_stepwise_em_nears_the_optimum_in_one_pass():
+    rows = np.split(np.random.default_rng(1).permutation(np.repeat(X, 5)), 40)
+    want = fit.em(START, X).model
+    *_, (got, log_prob) = fit.stepwise(START, rows)
+    close(got.components.loc, want.components.loc, 0.1)  # the noise of the last few batches
+    assert np.isfinite(log_prob)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fit.stream(START, list), "gave no batch"),
+        (lambda: fit.stream(START, lambda: [X], max_passes=-1), "max_passes must be 0 or more"),
+        (lambda: fit.stream(START, lambda: [np.array([np.nan])]), "x holds NaN"),
+        (lambda: list(fit.stepwise(START, [X], power=0.5)), r"power must lie in \(0.5, 1\]"),
+        (lambda: list(fit.stepwise(START, [X], prior=Beta(1.0, 1.0))), "needs num_rows"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

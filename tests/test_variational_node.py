@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.mixture import BayesianGaussianMixture
+
+from likelax import fit
+from likelax.families import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Dirichlet,
+    Gamma,
+    MvNormal,
+    Normal,
+    NormalInverseGamma,
+    NormalInverseWishart,
+    Poisson,
+)
+from likelax.mixture import MixturePrior
+from likelax.variational_node import (
+    StickBreaking,
+    Variational,
+    VariationalMixture,
+    expected_log_prob,
+    kl_divergence,
+)
+
+ROWS = np.array([[0.3, -1.0], [1.2, 0.4], [-0.7, 2.0], [0.1, 0.2]])
+CASES = {
+    "wishart": (
+        NormalInverseWishart(np.zeros(2), 0.7, 3.5, np.eye(2) * 1.5),
+        MvNormal(np.zeros(2), np.eye(2)),
+        ROWS,
+    ),
+    "gamma_normal": (NormalInverseGamma(0.2, 0.7, 1.5, 2.0), Normal(0.0, 1.0), ROWS[:, 0]),
+    "gamma": (Gamma(2.0, 1.5), Poisson(1.0), np.array([1, 0, 4])),
+    "beta": (Beta(2.0, 3.0), Bernoulli(0.5), np.array([1, 0, 1])),
+    "dirichlet": (
+        Dirichlet(np.array([1.0, 2.0, 0.5])),
+        Categorical(np.ones(3) / 3),
+        np.array([0, 2, 0]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_latents_the_elbo_is_the_log_evidence(x64, name):
+    prior, likelihood, x = jax.tree.map(jnp.asarray, CASES[name])
+    got = fit.em(Variational(prior, likelihood), x, prior=prior, max_steps=3)
+    want = prior.log_evidence(likelihood.e_step(x)[0])
+    np.testing.assert_allclose(got.log_prob, want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_distribution_has_no_divergence_from_itself(x64, name):
+    prior, likelihood, x = jax.tree.map(jnp.asarray, CASES[name])
+    np.testing.assert_allclose(kl_divergence(prior, prior), 0, atol=1e-12)
+    other = prior.posterior(likelihood.e_step(x)[0])
+    assert kl_divergence(other, prior) > 0
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_bayesian_gaussian_mixture_of_scikit_learn(x64, process):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-3, 1, (60, 2)), rng.normal(2, 1.5, (90, 2))])
+    size = 4
+    kind = "dirichlet_process" if process else "dirichlet_distribution"
+    options = {
+        "weight_concentration_prior_type": kind,
+        "weight_concentration_prior": 0.3,
+        "reg_covar": 0.0,
+        "tol": 1e-13,
+        "max_iter": 5000,
+    }
+    seed = np.random.RandomState(0)
+    peer = BayesianGaussianMixture(n_components=size, random_state=seed, **options).fit(x)
+    labels = KMeans(size, n_init=1, random_state=np.random.RandomState(0)).fit(x).labels_
+
+    weights = StickBreaking.process(0.3, size) if process else Dirichlet(jnp.full(size, 0.3))
+    wishart = NormalInverseWishart(x.mean(axis=0), 1.0, 2.0, np.cov(x.T))
+
+    def stack(tree):
+        return jax.tree.map(lambda a: jnp.stack([jnp.asarray(a)] * size), tree)
+
+    prior = MixturePrior(weights, stack(wishart))
+    node = Variational(stack(wishart), stack(MvNormal(jnp.zeros(2), jnp.eye(2))))
+    start = fit.from_labels(VariationalMixture(weights, node), x, labels, prior=prior)
+    got = fit.em(start, x, prior=prior, tol=1e-15, max_steps=5000)
+
+    assert np.all(np.diff(got.log_probs) >= 0)
+    q = got.model.components.posterior
+    np.testing.assert_allclose(q.loc, peer.means_, rtol=1e-5, atol=1e-5)
+    covariance = q.scale / q.dof[:, None, None]
+    np.testing.assert_allclose(covariance, peer.covariances_, rtol=1e-5, atol=1e-5)
+    mean = got.model.weights.mean()
+    np.testing.assert_allclose(mean / mean.sum(), peer.weights_, rtol=1e-5, atol=1e-6)
+    # scikit-learn's bound drops the constants that don't depend on the fit
+    first = fit.em(start, x, prior=prior, tol=0.0, max_steps=1)
+    options["max_iter"] = 2
+    with pytest.warns(match="did not converge"):
+        early = BayesianGaussianMixture(
+            n_components=size, random_state=np.random.RandomState(0), **options
+        ).fit(x)
+    rise = peer.lower_bound_ - early.lower_bound_
+    np.testing.assert_allclose(got.log_prob - first.log_prob, rise, rtol=1e-4)
+
+
+def test_the_predictive_integrates_the_posterior_out():
+    prior = NormalInverseGamma(jnp.zeros(2), jnp.ones(2), jnp.full(2, 3.0), jnp.ones(2))
+    node = Variational(prior, Normal(jnp.zeros(2), jnp.ones(2)))
+    model = VariationalMixture(Dirichlet(jnp.ones(2)), node)
+    x = jnp.array([0.0, 1.0])
+    # Jensen: the expected log density is below the log of the expected one
+    assert np.all(model.log_prob(x) < model.predictive().log_prob(x))
+    assert model.sample(jax.random.key(0), (3,)).shape == (3,)
+
+
+def test_what_has_no_closed_form_is_refused():
+    node = Variational(Beta(1.0, 1.0), Bernoulli(0.5))
+    with pytest.raises(ValueError, match="needs a prior"):
+        fit.mle(node, jnp.array([0, 1]))
+    with pytest.raises(TypeError, match="got Beta and Gamma"):
+        kl_divergence(Beta(1.0, 1.0), Gamma(1.0, 1.0))
+    with pytest.raises(TypeError, match="no expectation under Normal"):
+        expected_log_prob(Normal(0.0, 1.0), Normal(0.0, 1.0), 0.0)
