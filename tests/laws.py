@@ -16,8 +16,13 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 @jax.jit
-def _log_prob(model: Any, x: Any) -> Any:
+def log_prob(model: Any, x: Any) -> Any:
     return model.log_prob(x)
+
+
+@jax.jit
+def posterior(model: Any, x: Any) -> Any:
+    return model.posterior(x)
 
 
 @jax.jit
@@ -65,7 +70,7 @@ def fisher_identity(case: Case) -> None:
 def e_step_reports_log_prob(case: Case) -> None:
     model, x = case.model(), case.data()
     _, total = _e_step(model, x, WEIGHTS)
-    chex.assert_trees_all_close(total, jnp.sum(WEIGHTS * _log_prob(model, x)), **EXACT)
+    chex.assert_trees_all_close(total, jnp.sum(WEIGHTS * log_prob(model, x)), **EXACT)
 
 
 def statistics_add(case: Case) -> None:
@@ -105,9 +110,9 @@ def unseen_rows_do_not_count(case: Case) -> None:
         return np.broadcast_to(seen.reshape(-1, *[1] * (jnp.ndim(a) - 1)), jnp.shape(a))
 
     masked = lx.Masked(jax.tree.map(hide, x), jax.tree.map(mask, x))
-    log_prob = _log_prob(model, masked)
-    chex.assert_trees_all_close(log_prob[~seen], jnp.zeros(2), **EXACT)
-    chex.assert_trees_all_close(log_prob[seen], _log_prob(model, x)[seen], **EXACT)
+    got = log_prob(model, masked)
+    chex.assert_trees_all_close(got[~seen], jnp.zeros(2), **EXACT)
+    chex.assert_trees_all_close(got[seen], log_prob(model, x)[seen], **EXACT)
     assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(_gradient(model, masked)))
     if not hasattr(model, "posterior") or isinstance(model, lx.Product | lx.Independent):
         stats = _e_step(model, masked, np.ones(NUM_ROWS))[0]
@@ -116,7 +121,7 @@ def unseen_rows_do_not_count(case: Case) -> None:
 
 def jit_is_eager(case: Case) -> None:
     model, x = case.model(), case.data()
-    chex.assert_trees_all_close(_log_prob(model, x), model.log_prob(x), **EXACT)
+    chex.assert_trees_all_close(log_prob(model, x), model.log_prob(x), **EXACT)
 
 
 def vmap_is_a_loop(case: Case) -> None:

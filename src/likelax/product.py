@@ -60,7 +60,7 @@ class Product:
     def log_prior(self, prior: "Product") -> Array:
         """Log density of all parameters under a product of priors, nats."""
         terms = self._each(
-            lambda m, p: jnp.zeros(()) if p is None else m.log_prior(p), prior.fields
+            lambda m, p: 0.0 if p is None else m.log_prior(p), prior.fields
         )
         return _total(terms)
 
@@ -119,8 +119,9 @@ def _like(fields: Any, values: list[Any]) -> Any:
     )
 
 
-def _total(terms: Any) -> Array:
-    return sum(terms.values() if isinstance(terms, dict) else terms, start=jnp.zeros(()))
+def _total(terms: Any) -> Any:
+    # a Python zero takes the dtype of whatever is added to it
+    return sum(terms.values() if isinstance(terms, dict) else terms, start=0.0)
 
 
 @pytree

@@ -233,7 +233,7 @@ class HMM:
 
     def log_prior(self, prior: HMMPrior) -> Array:
         """Log density of all parameters under the prior, nats."""
-        total = jnp.zeros(())
+        total: Any = 0.0
         if prior.initial is not None:
             total = total + prior.initial.log_prob(self.initial)
         if prior.transition is not None:
