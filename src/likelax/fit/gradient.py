@@ -197,18 +197,27 @@ class _Noisy:
         return self.objective(key, model)
 
 
-class _State(NamedTuple):
+class _Ascent(NamedTuple):
+    """What every step changes. `kept` is the best iterate, or for noise the sum of a window's."""
+
     reals: list[Array]
     optimizer: Any
-    key: Array | None
     step: Array
     finite: Array
+    kept: list[Array]
+    best_value: Array
+
+
+class _State(NamedTuple):
+    """What every window changes."""
+
+    ascent: _Ascent
+    key: Array | None
     trace: Array
     best: list[Array]
     best_value: Array
     best_error: Array
     stalled: Array
-    sums: tuple[list[Array], Array, Array]
 
 
 @partial(jax.jit, static_argnames=("objective", "optimizer", "max_steps", "window"))
@@ -235,99 +244,97 @@ def _run(
             )
         return -as_float(value)[0]
 
-    def step(state: _State) -> _State:
-        now, later = (None, None) if state.key is None else jax.random.split(state.key)
-        value, grads = jax.value_and_grad(loss)(state.reals, now)
+    def step(now: _Ascent, step_key: Array | None) -> tuple[_Ascent, Array]:
+        value, grads = jax.value_and_grad(loss)(now.reals, step_key)
         value = -value
-        finite = jnp.isfinite(value) & _all_finite(grads)
+        running = now.finite & (now.step < max_steps)
+        good = jnp.isfinite(value) & _all_finite(grads)
         # optax relies on implicit promotion, which the caller may have forbidden
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optimizer.update(grads, state.optimizer, state.reals)
-            moved = optax.apply_updates(state.reals, updates)
-        keep = partial(_where, finite)
-        best, best_value, sums = state.best, state.best_value, state.sums
+            updates, optimizer_state = optimizer.update(grads, now.optimizer, now.reals)
+            moved = optax.apply_updates(now.reals, updates)
+        taken = running & good
         if noisy:
-            # the mean and the squared deviations of the window, one value at a time
-            total, mean, squares = sums
-            count = (state.step % window + 1).astype(value.dtype)
-            shift = value - mean
-            mean = mean + shift / count
-            total = [s + r for s, r in zip(total, state.reals, strict=True)]
-            sums = keep((total, mean, squares + shift * (value - mean)), sums)
+            total = [s + r for s, r in zip(now.kept, now.reals, strict=True)]
+            kept, best_value = _where(taken, total, now.kept), now.best_value
         else:
-            better = finite & (value > best_value)
-            best, best_value = _where(better, (state.reals, value), (best, best_value))
-        return state._replace(
-            reals=keep(moved, state.reals),
-            optimizer=keep(optimizer_state, state.optimizer),
-            key=later,
-            step=jnp.where(finite, state.step + 1, state.step),
-            finite=finite,
-            trace=state.trace.at[state.step].set(value),
-            best=best,
-            best_value=best_value,
-            sums=sums,
+            better = taken & (value > now.best_value)
+            kept, best_value = _where(better, (now.reals, value), (now.kept, now.best_value))
+        reals, optimizer_state, count = _where(
+            taken, (moved, optimizer_state, now.step + 1), (now.reals, now.optimizer, now.step)
+        )
+        finite = now.finite & (good | ~running)
+        after = _Ascent(reals, optimizer_state, count, finite, kept, best_value)
+        return after, value
+
+    def one_window(state: _State) -> _State:
+        """A scan of fixed length, which compiles to a tighter loop than one that may stop."""
+        keys, later = None, None
+        if state.key is not None:
+            now_key, later = jax.random.split(state.key)
+            keys = jax.random.split(now_key, window)
+        after, values = jax.lax.scan(step, state.ascent, keys, length=window)
+        trace = jax.lax.dynamic_update_slice(state.trace, values, (state.ascent.step,))
+        state = state._replace(key=later, trace=trace)
+        return look_at_noise(state, after, values) if noisy else look(state, after)
+
+    def look(before: _State, after: _Ascent) -> _State:
+        small = after.best_value - before.best_value <= tol * (1 + jnp.abs(after.best_value))
+        return before._replace(
+            ascent=after, best=after.kept, best_value=after.best_value, stalled=small
         )
 
-    def look(before: _State, state: _State) -> _State:
-        """The stopping rule, at the end of a window."""
-        if not noisy:
-            gain = state.best_value - before.best_value
-            small = gain <= tol * (1 + jnp.abs(state.best_value))
-            return state._replace(stalled=small)
-        total, mean, squares = state.sums
-        count = (state.step - before.step).astype(mean.dtype)
+    def look_at_noise(before: _State, after: _Ascent, values: Array) -> _State:
+        steps = after.step - before.ascent.step
+        count = steps.astype(values.dtype)
+        taken = jnp.arange(window) < steps
+        mean = jnp.sum(jnp.where(taken, values, 0)) / count
+        squares = jnp.sum(jnp.where(taken, (values - mean) ** 2, 0))
         error = jnp.sqrt(squares / (count - 1) / count)
-        first = jnp.isneginf(before.best_value)
         noise = jnp.sqrt(error**2 + before.best_error**2)
-        complete = count == window
-        small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
-        better = (first | complete) & (count > 0) & (mean > before.best_value)
-        averages = [s / jnp.maximum(count, 1).astype(s.dtype) for s in total]
+        first, complete = jnp.isneginf(before.best_value), steps == window
+        better = (first | complete) & (steps > 0) & (mean > before.best_value)
+        averages = [total / count.astype(total.dtype) for total in after.kept]
         best, best_value, best_error = _where(
             better,
             (averages, mean, error),
             (before.best, before.best_value, before.best_error),
         )
-        return state._replace(
-            best=best,
-            best_value=best_value,
-            best_error=best_error,
-            stalled=small,
-            sums=jax.tree.map(jnp.zeros_like, state.sums),
-        )
+        small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
+        after = after._replace(kept=jax.tree.map(jnp.zeros_like, after.kept))
+        return _State(after, before.key, before.trace, best, best_value, best_error, small)
 
-    def one_window(state: _State) -> _State:
-        end = jnp.minimum(state.step + window, max_steps)
-        after = jax.lax.while_loop(lambda s: s.finite & (s.step < end), step, state)
-        return look(state, after)
-
+    window = min(window, max_steps)
     dtype = jax.eval_shape(loss, moving, key).dtype
     lowest = jnp.asarray(-jnp.inf, dtype)
-    zero = jnp.zeros((), dtype)
+    ascent = _Ascent(
+        reals=moving,
+        optimizer=optimizer.init(moving),
+        step=jnp.zeros((), int),
+        finite=jnp.asarray(True),
+        kept=jax.tree.map(jnp.zeros_like, moving) if noisy else moving,
+        best_value=lowest,
+    )
     state = jax.lax.while_loop(
-        lambda s: s.finite & ~s.stalled & (s.step < max_steps),
+        lambda s: s.ascent.finite & ~s.stalled & (s.ascent.step < max_steps),
         one_window,
         _State(
-            reals=moving,
-            optimizer=optimizer.init(moving),
+            ascent=ascent,
             key=key,
-            step=jnp.zeros((), int),
-            finite=jnp.asarray(True),
-            trace=jnp.full(max_steps + 1, jnp.nan, dtype),
+            trace=jnp.full(-(-max_steps // window) * window + 1, jnp.nan, dtype),
             best=moving,
             best_value=lowest,
-            best_error=zero,
+            best_error=jnp.zeros((), dtype),
             stalled=jnp.asarray(False),
-            sums=(jax.tree.map(jnp.zeros_like, moving), zero, zero),
         ),
     )
+    num_steps, finite = state.ascent.step, state.ascent.finite
     ended = jnp.where(state.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
-    failed = jnp.where(state.step == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
-    status = jnp.where(state.finite, ended, failed).astype(int)
-    value = jnp.where(state.step == 0, state.trace[0], state.best_value)
-    trace = jnp.where(jnp.arange(max_steps + 1) < state.step, state.trace, value)
-    return Fit(rebuild(state.best), trace, state.step, status)
+    failed = jnp.where(num_steps == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
+    status = jnp.where(finite, ended, failed).astype(int)
+    value = jnp.where(num_steps == 0, state.trace[0], state.best_value)
+    trace = jnp.where(jnp.arange(max_steps + 1) < num_steps, state.trace[: max_steps + 1], value)
+    return Fit(rebuild(state.best), trace, num_steps, status)
 
 
 def to_reals(start: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
