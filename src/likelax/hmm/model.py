@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, Sequences
 from likelax.families.base import Prior, match_weights
 from likelax.families.statistics import CategoryCounts
@@ -87,8 +88,8 @@ class HMM:
       [1 0 0] 0.01344
     """
 
-    initial: Array
-    transition: Array
+    initial: Array = constrained(simplex)
+    transition: Array = constrained(simplex)
     emissions: Any
 
     @property
