@@ -14,8 +14,23 @@ from likelax.calibration.binning import Bins, bin_index, check_edges, check_rows
 from likelax.numerics import divide
 
 _ROWS = 2048  # rows drawn at a time
-# 65536 P(X <= k) for X Poisson with mean one, k = 0..7: more than 7 copies have probability 1e-5
-_COPIES = np.round(65536 * np.cumsum(np.exp(-1) / np.cumprod([1, 1, 2, 3, 4, 5, 6, 7])))
+_MOST = 8  # a row enters at most seven times: eight or more have probability 1e-5
+
+
+def _pair_table() -> np.ndarray:
+    """(65536,) codes i + 8 j: sixteen random bits become two independent Poisson(1) numbers.
+
+    Each pair (i, j) fills its share of the table, to the nearest 1 / 65536.
+    """
+    single = np.exp(-1) / np.cumprod([1, 1, 2, 3, 4, 5, 6, 7])
+    share = 65536 * np.outer(single, single).ravel() / single.sum() ** 2
+    filled = np.floor(share).astype(int)
+    short = 65536 - filled.sum()
+    filled[np.argsort(filled - share)[:short]] += 1
+    return np.repeat(np.arange(_MOST**2, dtype=np.uint8), filled)
+
+
+_PAIRS = _pair_table()
 
 
 def bootstrap_bins(
@@ -52,10 +67,12 @@ def bootstrap_bins(
     """
 
     def copies(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
-        draws = jax.random.bits(key, shape, jnp.uint16)
-        limits = jnp.asarray(np.minimum(_COPIES, 65535), jnp.uint16)
-        count = sum((draws >= limit).astype(confidence.dtype) for limit in limits)
-        return jnp.asarray(count)
+        resamples, rows = shape
+        words = jax.random.bits(key, (resamples, -(-rows // 4)), jnp.uint32)
+        halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)
+        codes = jnp.asarray(_PAIRS)[halves.astype(jnp.int32)]
+        count = jnp.stack([codes & 7, codes >> 3], axis=-1).reshape(resamples, -1)
+        return count[:, :rows].astype(confidence.dtype)
 
     rows = check_rows(confidence, outcome, weights)
     edges = check_edges(edges, num_bins, rows[0].dtype)
