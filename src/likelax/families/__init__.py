@@ -26,6 +26,7 @@ from likelax.families.one_of import OneOf
 from likelax.families.poisson import Poisson
 from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
 from likelax.families.spherical_normal import SphericalNormal
+from likelax.families.regression import LinearRegression, MatrixNormalInverseWishart
 from likelax.families.student_t import MvStudentT, StudentT
 from likelax.families.tied import Fixed, Tied
 
@@ -48,8 +49,10 @@ __all__ = [
     "Geometric",
     "InverseGamma",
     "Laplace",
+    "LinearRegression",
     "LogNormal",
     "Lomax",
+    "MatrixNormalInverseWishart",
     "Multinomial",
     "MvBernoulli",
     "MvNormal",

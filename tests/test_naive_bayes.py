@@ -1,0 +1,260 @@
+"""Naive Bayes against scikit-learn's five variants, and what scikit-learn has not."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import datasets
+from sklearn import naive_bayes as sk
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from likelax import fit, naive_bayes
+from likelax.data import Labelled, Masked
+from likelax.datasets import penguins
+from likelax.families import (
+    Categorical,
+    Dirichlet,
+    MvNormal,
+    NormalInverseGamma,
+    NormalInverseWishart,
+)
+from likelax.families.statistics import add
+from likelax.mixture import Mixture, MixturePrior
+
+TABLES = {
+    "digits": datasets.load_digits(return_X_y=True),
+    "iris": datasets.load_iris(return_X_y=True),
+    "wine": datasets.load_wine(return_X_y=True),
+    "cancer": datasets.load_breast_cancer(return_X_y=True),
+}
+
+
+def in_batches(nb, x, y, w):
+    """Statistics of two halves, added: scikit-learn's partial_fit."""
+    half = len(y) // 2
+
+    def cut(a, part):
+        return jax.tree.map(lambda leaf: leaf[part], a)
+
+    parts = [(cut(x, p), y[p], w[p]) for p in (slice(None, half), slice(half, None))]
+    return add(*(nb.statistics(*p) for p in parts))
+
+
+@pytest.fixture(params=TABLES)
+def table(request, x64):
+    x, y = TABLES[request.param]
+    return x, y, np.random.default_rng(0).uniform(0.2, 2.0, len(y))
+
+
+def assert_same(model, x, want):
+    got = np.asarray(jax.jit(model.posterior)(x))
+    assert got.shape == want.shape
+    # 1e-6 absolute; a log posterior of -1e5 nats may be off by its own rounding
+    np.testing.assert_allclose(got, want, atol=1e-6, rtol=1e-9)
+
+
+@pytest.mark.parametrize("smoothing", [1.0, 0.3])
+def test_bernoulli_is_sklearns(table, smoothing):
+    x, y, w = table
+    x = (x > x.mean(0)).astype(float)
+    nb = naive_bayes.bernoulli(y.max() + 1, x.shape[1], smoothing=smoothing)
+    peer = sk.BernoulliNB(alpha=smoothing).fit(x, y, sample_weight=w)
+    assert_same(nb.fit(in_batches(nb, x, y, w)), x, peer.predict_log_proba(x))
+
+
+def test_multinomial_and_complement_are_sklearns(table):
+    x, y, w = table
+    nb = naive_bayes.multinomial(y.max() + 1, x.shape[1], smoothing=0.5)
+    stats = in_batches(nb, jnp.asarray(x), y, w)
+    peer = sk.MultinomialNB(alpha=0.5).fit(x, y, sample_weight=w)
+    # counts need not be whole for scikit-learn, so only its classes' weights can be compared there
+    whole = np.all(x == np.floor(x))
+    if whole:
+        assert_same(nb.fit(stats), x, peer.predict_log_proba(x))
+    np.testing.assert_allclose(np.log(nb.fit(stats).components.probs), peer.feature_log_prob_, rtol=1e-10)
+    for norm in (False, True):
+        peer = sk.ComplementNB(alpha=0.5, norm=norm).fit(x, y, sample_weight=w)
+        model = naive_bayes.complement(stats, smoothing=0.5, norm=norm)
+        assert_same(model, x, peer.predict_log_proba(x))
+
+
+def test_categorical_is_sklearns(table):
+    x, y, w = table
+    cuts = [np.quantile(c, [0.25, 0.5, 0.75]) for c in x.T[:12]]
+    codes = np.stack([np.digitize(c, q) for c, q in zip(x.T[:12], cuts, strict=True)], 1)
+    nb = naive_bayes.categorical(y.max() + 1, [4] * codes.shape[1])
+    columns = naive_bayes.columns(codes)
+    peer = sk.CategoricalNB(min_categories=4).fit(codes, y, sample_weight=w)
+    assert_same(nb.fit(in_batches(nb, columns, y, w)), columns, peer.predict_log_proba(codes))
+
+
+@pytest.mark.parametrize("priors", [None, "given"])
+def test_gaussian_is_sklearns(table, priors):
+    x, y, w = table
+    num_classes = y.max() + 1
+    given = None if priors is None else np.arange(1.0, num_classes + 1) / np.arange(1, num_classes + 1).sum()
+    nb = naive_bayes.gaussian(num_classes, x.shape[1], class_prior=given)
+    peer = sk.GaussianNB(priors=given).fit(x, y, sample_weight=w)
+    model = naive_bayes.add_variance(nb.fit(in_batches(nb, x, y, w)), 1e-9 * x.var(0).max())
+    assert_same(model, x, peer.predict_log_proba(x))
+
+
+def test_multinomial_probability_is_conditional_on_the_length_for_each_class(x64):
+    x, y = TABLES["digits"]
+    nb = naive_bayes.multinomial(10, 64)
+    model = nb.fit(nb.statistics(x, y))
+    joint = model.log_prob(Labelled(jnp.asarray(x[:5]), jnp.asarray(y[:5])))
+    evidence = model.log_prob(x[:5])
+    rows = model.posterior(x[:5])[np.arange(5), y[:5]]
+    np.testing.assert_allclose(joint - evidence, rows, atol=1e-9)
+
+
+def test_the_notebooks_posterior(x64):
+    # EVIDENCE.md, section 4: 40% spam; two words, in 70% and 50% of spam, 10% and 20% of the rest
+    model = naive_bayes.bernoulli(2, 2).model
+    coins = type(model.components)(jnp.array([[0.7, 0.5], [0.1, 0.2]]))
+    posterior = type(model)(jnp.array([0.4, 0.6]), coins).posterior(jnp.array([1, 1]))
+    np.testing.assert_allclose(np.exp(posterior), [0.921053, 0.078947], atol=5e-7)
+
+
+def test_missing_features_are_left_out_of_the_product(x64):
+    x, y = TABLES["iris"]
+    nb = naive_bayes.gaussian(3, 4)
+    seen = np.random.default_rng(1).uniform(size=x.shape) < 0.6
+    masked = Masked(jnp.where(seen, x, jnp.nan), jnp.asarray(seen))
+    model = nb.fit(nb.statistics(masked, y))
+    for k in range(3):
+        for d in range(4):
+            column = x[(y == k) & seen[:, d], d]
+            got = jax.tree.map(lambda leaf, k=k, d=d: leaf[k, d], model.components.component)
+            np.testing.assert_allclose([got.loc, got.scale], [column.mean(), column.std()], rtol=1e-10)
+    row = Masked(jnp.array([[5.0, jnp.nan, jnp.nan, 0.2]]), jnp.array([[True, False, False, True]]))
+    pair = jax.tree.map(lambda leaf: leaf[:, jnp.array([0, 3])], model.components)
+    want = type(model)(model.weights, pair).posterior(jnp.array([[5.0, 0.2]]))
+    np.testing.assert_allclose(model.posterior(row), want, rtol=1e-12)
+
+
+def test_a_row_of_which_nothing_was_seen_has_the_classes_weights(x64):
+    nb = naive_bayes.bernoulli(2, 3)
+    model = nb.fit(nb.statistics(jnp.array([[1, 0, 1], [0, 0, 1], [1, 1, 1]]), jnp.array([0, 0, 1])))
+    blank = Masked(jnp.zeros((1, 3)), jnp.zeros((1, 3), bool))
+    np.testing.assert_allclose(np.exp(model.posterior(blank)), [[2 / 3, 1 / 3]], rtol=1e-12)
+
+
+def test_unseen_codes_are_impossible_or_forgotten(x64):
+    nb = naive_bayes.categorical(2, [2, 3])
+    x = (jnp.array([0, 1, 1]), jnp.array([0, 2, 2]))
+    model = nb.fit(nb.statistics(x, jnp.array([0, 1, 1])))
+    strange = (jnp.array([1]), jnp.array([9]))
+    assert np.all(np.asarray(model.posterior(strange)) == -np.inf)
+    forgotten = model.posterior(naive_bayes.forget_unseen(strange, [2, 3]))
+    first = Masked(strange, (jnp.array([True]), jnp.array([False])))
+    first = Masked((strange[0], jnp.array([0])), first.observed)
+    np.testing.assert_allclose(forgotten, model.posterior(first), rtol=1e-12)
+
+
+def test_unknown_labels_drop_their_row_and_empty_classes_keep_probability(x64):
+    nb = naive_bayes.bernoulli(3, 1)
+    x, y = jnp.array([[1], [0], [1], [1]]), jnp.array([0, 1, -1, 0])
+    stats = nb.statistics(x, y)
+    chex.assert_trees_all_close(stats, nb.statistics(x, jnp.where(y < 0, 0, y), jnp.array([1.0, 1, 0, 1])))
+    model = nb.fit(stats)
+    np.testing.assert_allclose(model.weights, [2 / 3, 1 / 3, 0])
+    assert np.all(np.isfinite(model.components.probs))
+    assert np.asarray(model.posterior(x))[0, 2] == -np.inf
+
+
+def test_semi_supervised_fit_raises_the_likelihood_of_all_rows():
+    x, y = TABLES["iris"]
+    x = jnp.asarray(x, jnp.float32)
+    labels = jnp.asarray(np.where(np.arange(150) % 10 == 0, y, -1))
+    prior = NormalInverseGamma(0.0, 1e-3, 2.0, 0.1)
+    nb = naive_bayes.gaussian(3, 4, prior=prior)
+    start = nb.fit(nb.statistics(x, labels))
+    found = fit.em(start, Labelled(x, labels), prior=nb.prior)
+    assert found.ok
+    accuracy = (np.argmax(found.model.posterior(x), 1) == y).mean()
+    assert found.model.log_prob(x).sum() > start.log_prob(x).sum()
+    assert accuracy >= (np.argmax(start.posterior(x), 1) == y).mean()
+    assert accuracy > 0.9
+
+
+def test_predictive_is_the_ratio_of_evidences(x64):
+    """p(class | x, data) by integrating the parameters: evidence with the row, over without."""
+    x, y = TABLES["iris"]
+    nb = naive_bayes.gaussian(3, 4, prior=NormalInverseGamma(3.0, 0.1, 2.0, 0.5), class_prior=[0.2, 0.3, 0.5])
+    x, new = x[::7], x[3:5]
+    stats = nb.statistics(x, y[::7])
+    got = nb.predictive(stats).posterior(new)
+
+    def evidence(row, label):
+        return nb.log_evidence(add(stats, nb.statistics(row[None], jnp.array([label]))))
+
+    joint = np.array([[evidence(row, k) for k in range(3)] for row in new]) + np.log([0.2, 0.3, 0.5])
+    np.testing.assert_allclose(got, joint - np.logaddexp.reduce(joint, axis=1, keepdims=True), rtol=1e-9)
+
+
+def test_gradients_pass_through_fit_and_posterior(x64):
+    x, y = TABLES["iris"]
+
+    def loss(smoothing, shift):
+        nb = naive_bayes.bernoulli(3, 4)
+        side = jnp.full(4, 1.0) + smoothing
+        prior = nb.prior.__class__(None, jax.tree.map(lambda b: b * 0 + side, nb.prior.components))
+        model = nb._replace(prior=prior).fit(nb.statistics(x > 3 + 0 * shift, y))
+        return model.posterior((x > 3)[:9])[:, 0].sum()
+
+    slope = jax.grad(loss)(0.7, 0.0)
+    rise = (loss(0.7 + 1e-6, 0.0) - loss(0.7 - 1e-6, 0.0)) / 2e-6
+    np.testing.assert_allclose(slope, rise, rtol=1e-5)
+
+
+def penguin_classifier():
+    """Island, and a body whose four measurements have a Gaussian for each sex: a class is a
+    `Product` of a categorical and a `Mixture` whose labels, the sexes, were mostly seen.
+    """
+    loc, spread = jnp.array([44.0, 17.0, 200.0, 42.0]), jnp.diag(jnp.array([9.0, 1.0, 40.0, 20.0]))
+
+    def both(leaf):
+        return jnp.stack([leaf, leaf])
+
+    body = Mixture(jnp.array([0.5, 0.5]), MvNormal(both(loc), both(jnp.linalg.cholesky(spread))))
+    weak = NormalInverseWishart(both(loc), jnp.full(2, 0.01), jnp.full(2, 20.0), both(17 * spread))
+    return naive_bayes.mixed(
+        3,
+        {"island": Categorical(jnp.full(3, 1 / 3)), "body": body},
+        {"island": Dirichlet(jnp.full(3, 1.5)), "body": MixturePrior(Dirichlet(jnp.full(2, 2.0)), weak)},
+    )
+
+
+def test_penguins_with_gaps_and_mixed_columns_beat_the_complete_cases(x64):
+    table = penguins()
+    size = np.stack([table.bill_length, table.bill_depth, table.flipper_length, table.body_mass / 100], 1)
+    species, seen = np.asarray(table.species), ~np.isnan(size)
+    complete = seen.all(1) & (table.sex >= 0)
+    filled = Masked(jnp.asarray(np.nan_to_num(size)), jnp.asarray(seen))
+    x = {"island": jnp.asarray(table.island), "body": Labelled(filled, jnp.asarray(table.sex))}
+    nb = penguin_classifier()
+
+    @jax.jit
+    def classify(in_training):
+        model = nb.fit(nb.statistics(x, species, in_training))
+        return jnp.argmax(model.posterior(x), axis=-1)
+
+    flat = np.concatenate([size, np.eye(3)[table.island], table.sex[:, None]], 1)
+    rng, ours, rival = np.random.default_rng(0), [], []
+    for _ in range(2):
+        order = rng.permutation(len(species))
+        for fold in range(5):
+            held_out = np.isin(np.arange(len(species)), order[fold::5])
+            ours.append((np.asarray(classify(jnp.asarray(~held_out, float))) == species)[held_out])
+            # of naive Bayes, logistic regression, LDA, QDA and a random forest the best one here
+            peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+            peer.fit(flat[~held_out & complete], species[~held_out & complete])
+            rows = held_out & complete
+            rival.append(peer.predict(flat[rows]) == species[rows])
+    # ours names every bird; the rival is asked only for those without a gap
+    assert np.concatenate(ours).mean() >= np.concatenate(rival).mean()
