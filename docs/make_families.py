@@ -60,7 +60,9 @@ def family_rows() -> list[str]:
         if issubclass(cls, Prior):
             role = "likelihood, prior" if issubclass(cls, Estimable) else "prior"
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(cls))
-        answers = [v for v in ("log_prob", "sample", "e_step", "m_step", "predictive") if hasattr(cls, v)]
+        answers = [
+            v for v in ("log_prob", "sample", "e_step", "m_step", "predictive") if hasattr(cls, v)
+        ]
         verbs = ", ".join(f"`{v}`" for v in answers)
         rows.append(f"| `{name}` | {fields} | {role} | {verbs} | {how_it_learns(cls)} |")
     return rows

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-__all__ = ["Code", "Paragraph", "Part", "Picture", "Section", "Table", "page"]
+__all__ = ["Code", "Paragraph", "Part", "Picture", "Section", "Table", "document", "page"]
 
 
 class Paragraph(NamedTuple):
@@ -91,6 +91,21 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     )
     nav = f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 1 else ""
     body = "\n".join(_section(section) for section in sections)
+    head = f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p>{nav}</header>"
+    return document(title, f'{head}\n<main id="main">\n{body}\n</main>')
+
+
+def document(title: str, body: str) -> str:
+    """A whole HTML document around a body that is HTML already, in the same style.
+
+    Args:
+      title: text, for the browser's tab.
+      body: HTML with a `<main id="main">`.
+
+    Examples:
+      >>> document("T", '<main id="main"></main>').startswith("<!doctype html>")
+      True
+    """
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -102,10 +117,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 </head>
 <body>
 <a class="skip" href="#main">Skip to the text</a>
-<header><h1>{escape(title)}</h1><p>{escape(lead)}</p>{nav}</header>
-<main id="main">
 {body}
-</main>
 </body>
 </html>
 """

@@ -38,7 +38,7 @@ def membership(ax: Axes, x: ArrayLike, y: ArrayLike, responsibilities: ArrayLike
     hues = np.array([to_rgb(c) for c in colors()])
     shares = np.asarray(responsibilities, float)
     ax.scatter(
-        x, y, c=shares @ hues[: shares.shape[1]], s=22, linewidths=0.5,
+        x, y, c=np.clip(shares @ hues[: shares.shape[1]], 0, 1), s=22, linewidths=0.5,
         edgecolors=matplotlib.rcParams["axes.facecolor"],
     )  # fmt: skip
     return ax

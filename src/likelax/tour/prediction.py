@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from likelax import calibration, checklist, datasets, fit, plots, predictive
 from likelax.data import Labelled, Masked
-from likelax.families import Beta, Poisson
+from likelax.families import Bernoulli, Beta, Poisson
 from likelax.report import Table
 from likelax.tour import fits
 from likelax.tour.chapter import Chapter, Check, Drawing, Findings
@@ -19,7 +19,7 @@ from likelax.tour.chapter import Chapter, Check, Drawing, Findings
 FLIPPERS = ("flipper_length", "body_mass", "sex")
 FEW = ("bill_length", "flipper_length", "sex")
 NUM_BINS = 10
-NUM_DRAWS = 4000
+NUM_DRAWS = 2000
 
 
 class Forecasts(NamedTuple):
@@ -150,8 +150,9 @@ def _posterior_predictive() -> Findings:
     @jax.jit
     def notebook(key: Array) -> predictive.Summary:
         theta_key, toss_key = jax.random.split(key)
-        theta = Beta(9.0, 5.0).sample(theta_key, (NUM_DRAWS * 5,))
-        heads = predictive.simulate(toss_key, theta, lambda k, p: jax.random.binomial(k, 10, p))
+        theta = Beta(9.0, 5.0).sample(theta_key, (20_000,))
+        tosses = predictive.simulate(toss_key, theta, lambda k, p: Bernoulli(p).sample(k, (10,)))
+        heads = jnp.sum(tosses, axis=1)
         return predictive.summarise(heads, 0.9)
 
     heads = notebook(jax.random.key(0))
@@ -339,12 +340,12 @@ calibration.ece(bins)  # 0.3667
         "What the model expects to see",
         """
 import jax
-from likelax import Beta, predictive
+from likelax import Bernoulli, Beta, predictive
 
 theta_key, toss_key = jax.random.split(jax.random.key(0))
 theta = Beta(9.0, 5.0).sample(theta_key, (20_000,))
-heads = predictive.simulate(toss_key, theta, lambda k, p: jax.random.binomial(k, 10, p))
-predictive.summarise(heads, 0.9)  # mean 6.43, interval 3 to 9
+tosses = predictive.simulate(toss_key, theta, lambda k, p: Bernoulli(p).sample(k, (10,)))
+predictive.summarise(tosses.sum(axis=1), 0.9)  # mean 6.43, interval 3 to 9
 """,
         _posterior_predictive,
     ),

@@ -1,0 +1,42 @@
+"""Draw docs/images/mixtures.png from a real fit: run `python docs/make_mixtures.py` after a change."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from likelax import datasets, fit, plots
+from likelax.families import MvNormal
+from likelax.mixture import Mixture
+
+IMAGE = Path(__file__).with_name("images") / "mixtures.png"
+
+
+def draw(figure: Figure) -> None:
+    """The path of the means, the responsibilities and ellipses at its end, and the rise."""
+    geyser = datasets.faithful()
+    x = jnp.asarray(np.stack([geyser.eruption, geyser.waiting], axis=1), jnp.float32)
+    tril = jnp.linalg.cholesky(jnp.cov(x.T))
+    start = Mixture(
+        jnp.array([0.5, 0.5]),
+        MvNormal(jnp.array([[2.5, 88.0], [4.5, 50.0]]), jnp.stack([tril, tril])),
+    )
+    every = [fit.em(start, x, tol=0.0, max_steps=steps).model for steps in range(16)]
+    found = fit.em(start, x).raise_if_failed()
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    plots.membership(left, x[:, 0], x[:, 1], jnp.exp(found.model.posterior(x)))
+    path = np.stack([model.components.loc for model in every])
+    for k in range(2):
+        components = found.model.components
+        plots.ellipse(left, components.loc[k], components.scale_tril[k], index=k)
+        left.plot(*path[:, k].T, color=plots.ink(), marker="o", markersize=3, linewidth=1)
+    left.set_xlabel("eruption, minutes")
+    left.set_ylabel("wait to the next, minutes")
+    plots.steps(right, found.log_probs[: int(found.num_steps) + 1])
+
+
+if __name__ == "__main__":
+    IMAGE.parent.mkdir(exist_ok=True)
+    IMAGE.write_bytes(plots.png(plots.figure(draw, size=(9.0, 3.8))))
