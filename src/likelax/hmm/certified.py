@@ -29,26 +29,53 @@ def certified(
       exact: arguments -> an answer of the same structure, shapes and dtypes.
     """
 
-    @custom_vmap
+    @functools.cache
+    def on_leaves(treedef: Any) -> Callable[..., Any]:
+        # custom_vmap cannot be differentiated where an argument holds None, so it sees leaves only
+        def unflatten(leaves: Any) -> Any:
+            return jax.tree.unflatten(treedef, leaves)
+
+        return _certified(
+            lambda *leaves: fast(*unflatten(leaves)),
+            lambda evidence, *leaves: careful(evidence, *unflatten(leaves)),
+            lambda *leaves: exact(*unflatten(leaves)),
+        )
+
     def run(*args: Any) -> Any:
+        leaves, treedef = jax.tree.flatten(args)
+        return on_leaves(treedef)(*leaves)
+
+    return run
+
+
+def _certified(
+    fast: Callable[..., Any], careful: Callable[..., Array], exact: Callable[..., Any]
+) -> Callable[..., Any]:
+    def choose(*args: Array) -> Any:
         answer, plain, evidence = fast(*args)
         ok = lax.cond(plain, lambda *_: jnp.array(True), careful, evidence, *args)
         return lax.cond(ok, lambda *_: answer, exact, *args)
 
-    @run.def_vmap
-    def run_batch(axis_size: int, in_batched: list[Any], *args: Any) -> tuple[Any, Any]:
-        in_axes = tuple(jax.tree.map(lambda batched: 0 if batched else None, in_batched))
+    run = custom_vmap(choose)
 
-        def fast_batch(*args: Any) -> tuple[Any, Array, Any]:
+    @run.def_vmap
+    def run_batch(axis_size: int, in_batched: list[bool], *args: Array) -> tuple[Any, Any]:
+        if not any(in_batched):
+            # only tangents are batched, as in a Hessian; the certificate depends on none of them
+            out = choose(*args)
+            return out, jax.tree.map(lambda _: False, out)
+        in_axes = tuple(0 if batched else None for batched in in_batched)
+
+        def fast_batch(*args: Array) -> tuple[Any, Array, Any]:
             answers, plain, evidence = jax.vmap(fast, in_axes, axis_size=axis_size)(*args)
             return answers, jnp.all(plain), evidence
 
-        def careful_batch(evidence: Any, *args: Any) -> Array:
-            run = jax.vmap(careful, (0, *in_axes), axis_size=axis_size)
-            return jnp.all(run(evidence, *args))
+        def careful_batch(evidence: Any, *args: Array) -> Array:
+            rows = jax.vmap(careful, (0, *in_axes), axis_size=axis_size)
+            return jnp.all(rows(evidence, *args))
 
         exact_batch = jax.vmap(exact, in_axes, axis_size=axis_size)
-        out = certified(fast_batch, careful_batch, exact_batch)(*args)
+        out = _certified(fast_batch, careful_batch, exact_batch)(*args)
         return out, jax.tree.map(lambda _: True, out)
 
     return run

@@ -136,29 +136,39 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
 _FEW = 16
 
 
-@custom_vmap
-def sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
-    """`_sweep` of one sequence, which maps a batch in the layout that suits its size."""
-    return _sweep(start, transition, lik, cut)
+def _sweep_any(start: Array, transition: Array, lik: Array, *cut: Array) -> Sweep:
+    return _sweep(start, transition, lik, cut[0] if cut else None)
 
 
-@sweep.def_vmap
-def _sweep_batch(axis_size: int, in_batched: list[Any], *args: Any) -> tuple[Sweep, Sweep]:
-    mapped = tuple(0 if batched is True else None for batched in in_batched)
+_sweep_one = custom_vmap(_sweep_any)
+
+
+@_sweep_one.def_vmap
+def _sweep_batch(axis_size: int, in_batched: list[Any], *args: Array) -> tuple[Sweep, Any]:
+    batched = jax.tree.leaves(in_batched)
+    if not any(batched):
+        out = _sweep_any(*args)
+        return out, jax.tree.map(lambda _: False, out)
     if args[0].shape[-1] > _FEW // 2:
-        out = jax.vmap(_sweep, mapped, axis_size=axis_size)(*args)
+        in_axes = tuple(0 if b else None for b in batched)
+        out = jax.vmap(_sweep_any, in_axes, axis_size=axis_size)(*args)
     else:
         # with few states a row of a message is too short to vectorise over, a batch is not
         lanes = [
-            None if a is None else jnp.moveaxis(a, 0, -1) if m == 0 else a[..., None]
-            for a, m in zip(args, mapped, strict=True)
+            jnp.moveaxis(a, 0, -1) if b else a[..., None]
+            for a, b in zip(args, batched, strict=True)
         ]
-        for i in (0, 2):
-            lanes[i] = jnp.broadcast_to(lanes[i], (*lanes[i].shape[:-1], axis_size))
-        if lanes[3] is not None:
-            lanes[3] = jnp.broadcast_to(lanes[3], (lanes[3].shape[0], axis_size))
-        out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _sweep(*lanes))
+        lanes = [
+            a if i == 1 else jnp.broadcast_to(a, (*a.shape[:-1], axis_size))
+            for i, a in enumerate(lanes)
+        ]
+        out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _sweep_any(*lanes))
     return out, jax.tree.map(lambda _: True, out)
+
+
+def sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
+    """`_sweep` of one sequence, which maps a batch in the layout that suits its size."""
+    return _sweep_one(start, transition, lik, *(() if cut is None else (cut,)))
 
 
 def _forward(c: Chain, q: Potentials) -> Sweep:
@@ -185,7 +195,7 @@ def careful(evidence: Evidence, c: Chain) -> Array:
     ahead, behind, norm = evidence
     reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
     exact = _steps_kept(c, q, ahead, q.lik, reached & can, first(c))
-    if behind is not None:
+    if behind is not None and norm is not None:
         leaves = behind.message > 0
         back = _steps_kept(
             c, q, behind, jnp.flip(q.lik, 0), leaves & jnp.flip(can, 0), jnp.flip(last(c))

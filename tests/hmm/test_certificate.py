@@ -1,0 +1,169 @@
+"""The certificate of the scaled recursion: a hunt for chains that it should not let through."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from likelax.hmm import certified, chain, inference, logspace, scaled
+from reference.chains import chains
+
+INF = np.inf
+STEPS, STATES = 6, 3
+
+# around the thresholds of float32: exp underflows at -87, the root is at -44, the floor at -33
+EDGES = [
+    -INF,
+    0.0,
+    -0.5,
+    -3.0,
+    -20.0,
+    -31.0,
+    -33.0,
+    -40.0,
+    -44.0,
+    -60.0,
+    -86.0,
+    -88.0,
+    -103.0,
+    -1e4,
+]
+FAR = [*EDGES, 5.0, 60.0, 90.0, 1e4]
+
+
+def log_potentials(shape, values):
+    plain = st.floats(-3, 0, width=32)
+    entries = st.one_of(plain, plain, st.sampled_from(values), st.floats(-100, 5, width=32))
+    return hnp.arrays(np.float32, shape, elements=entries)
+
+
+@jax.jit
+def scaled_and_certified(potentials, known):
+    c = chain.chain(*potentials, known["length"], known["starts"])
+    out, plain, evidence = scaled.filtered(c)
+    post, _, both = scaled.posterior(c, in_logs=True)
+    ok, both_ok = scaled.careful(evidence, c), scaled.careful(both, c)
+    (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
+    forward = (filtered, predicted, chain.total(c, out.increment))
+    return forward, (marginals, post.counts), ok | plain, ok, both_ok
+
+
+@jax.jit
+def in_logs(potentials, known):
+    c = chain.chain(*potentials, known["length"], known["starts"])
+    out, post = logspace.forward(c), logspace.posterior(c, in_logs=True)
+    (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
+    return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
+
+
+def assert_same(got, want, size):
+    """Equal up to float32 rounding of sums of numbers as large as `size`, the same zeros."""
+    for g, w in zip(got, want, strict=True):
+        g, w = np.asarray(g, np.float64), np.asarray(w)
+        np.testing.assert_array_equal(np.isneginf(g), np.isneginf(w))
+        np.testing.assert_allclose(g, w, rtol=1e-4, atol=2e-6 * (1 + size))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    initial=log_potentials(STATES, EDGES),
+    transition=st.one_of(
+        log_potentials((STATES, STATES), EDGES),
+        log_potentials((STEPS - 1, STATES, STATES), EDGES),
+    ),
+    log_lik=log_potentials((STEPS, STATES), FAR),
+    length=st.integers(0, STEPS),
+    starts=hnp.arrays(bool, STEPS, elements=st.booleans()),
+)
+def test_certified_answers_are_exact(initial, transition, log_lik, length, starts):
+    potentials = (initial, transition, log_lik)
+    known = {"length": np.int32(length), "starts": starts & (starts.sum() < STEPS // 2)}
+    forward, post, plain_or_ok, ok, both_ok = scaled_and_certified(potentials, known)
+    assert bool(plain_or_ok) == bool(ok), "the quick certificate must imply the careful one"
+    if not ok:
+        return
+    with jax.enable_x64(True):
+        wide = tuple(np.asarray(p, np.float64) for p in potentials)
+        want, want_post = jax.device_get(in_logs(wide, known))
+    finite = [np.abs(p[np.isfinite(p)]).max(initial=0) for p in potentials]
+    assert_same(forward, want, STEPS * sum(finite))
+    if both_ok:
+        assert_same(post, want_post, STEPS * sum(finite))
+
+
+@pytest.mark.parametrize(
+    ("initial", "transition", "log_lik"),
+    [
+        # a state 200 nats behind can overtake later, or be asked for: it is not a zero
+        ([-0.7, -0.7], [[0.0, -INF], [-INF, 0.0]], [[0.0, -200.0], [0.0, 0.0], [0.0, 0.0]]),
+        ([-0.7, -0.7], [[0.0, -INF], [-INF, 0.0]], [[0.0, -200.0], [-300.0, 0.0], [0.0, 0.0]]),
+        # the largest likelihood belongs to a state that cannot be reached
+        ([0.0, -INF], [[0.0, -INF], [0.0, -INF]], [[-200.0, 0.0], [-200.0, 0.0], [-200.0, 0.0]]),
+        # a transition that exp cannot hold is the only way on
+        ([0.0, -INF], [[-INF, -120.0], [-INF, 0.0]], [[0.0, -INF], [0.0, 0.0], [0.0, 0.0]]),
+    ],
+)
+def test_lost_mass_that_matters_is_noticed(initial, transition, log_lik):
+    potentials = (np.float32(initial), np.float32(transition), np.float32(log_lik))
+    known = {"length": np.int32(3), "starts": np.zeros(3, bool)}
+    *_, plain_or_ok, ok, both_ok = scaled_and_certified(potentials, known)
+    assert not (plain_or_ok or ok or both_ok)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_ordinary_chains_are_certified(zeros):
+    rng = np.random.default_rng(0)
+    transition = rng.dirichlet(np.ones(STATES), STATES)
+    if zeros:
+        transition = np.tril(transition) / np.tril(transition).sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        transition = np.log(transition)
+    potentials = (np.log(np.full(STATES, 1 / 3)), transition, 3 * rng.normal(size=(STEPS, STATES)))
+    known = {"length": np.int32(STEPS), "starts": np.zeros(STEPS, bool)}
+    *_, both_ok = scaled_and_certified(tuple(map(np.float32, potentials)), known)
+    assert both_ok
+
+
+def test_far_apart_likelihoods_of_a_mixing_chain_stay_on_the_fast_path():
+    rng = np.random.default_rng(0)
+    log_lik = -500 * rng.random((STEPS, STATES))
+    potentials = (np.log(np.full(3, 1 / 3)), np.log(rng.dirichlet(np.ones(3), 3)), log_lik)
+    known = {"length": np.int32(STEPS), "starts": np.zeros(STEPS, bool)}
+    *_, both_ok = scaled_and_certified(tuple(map(np.float32, potentials)), known)
+    assert both_ok
+
+
+def test_a_clean_batch_never_runs_the_log_domain():
+    ran = []
+
+    def fast(x):
+        return x, x > 0, x
+
+    def careful(evidence, x):
+        return evidence > -1
+
+    def exact(x):
+        jax.debug.callback(lambda: ran.append(1))
+        return x + 100
+
+    run = jax.jit(jax.vmap(jax.vmap(certified.certified(fast, careful, exact))))
+    np.testing.assert_array_equal(run(jnp.array([[1.0, 2.0], [-0.5, 3.0]])), [[1, 2], [-0.5, 3]])
+    jax.effects_barrier()
+    assert not ran
+    np.testing.assert_array_equal(
+        run(jnp.array([[1.0, 2.0], [-5.0, 3.0]])), [[101, 102], [95, 103]]
+    )
+    jax.effects_barrier()
+    assert ran
+
+
+def test_vmap_is_a_loop_over_clean_and_flagged_chains():
+    each, stacked = chains(5, 3, varying=False, seeds=range(12))
+    batched = jax.jit(jax.vmap(lambda p, k: inference.log_partition(*p, **k)))
+    single = jax.jit(lambda p, k: inference.log_partition(*p, **k))
+    stacked = jax.tree.map(jnp.asarray, stacked)
+    loop = [single(*jax.tree.map(jnp.asarray, one)) for one in each]
+    np.testing.assert_allclose(batched(*stacked), loop, rtol=1e-5, atol=1e-5)
