@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
@@ -51,7 +52,7 @@ def gradient(
       weights: (N, ...) non-negative, the shape of `model.log_prob(x)`; None is ones.
       prior: the model's conjugate prior, as for `fit.em`: `model.log_prior(prior)` is added.
       optimizer: any optax transformation, schedules and clipping included. It descends on the
-        negated objective.
+        negated objective and sees all parameters as one vector.
       max_steps: at least 1.
       tol: stop when a window of steps raised the best objective by at most
         tol * (1 + |objective|).
@@ -200,11 +201,11 @@ class _Noisy:
 class _Ascent(NamedTuple):
     """What every step changes. `kept` is the best iterate, or for noise the sum of a window's."""
 
-    reals: list[Array]
+    reals: Array
     optimizer: Any
     step: Array
     finite: Array
-    kept: list[Array]
+    kept: Array
     best_value: Array
 
 
@@ -214,7 +215,7 @@ class _State(NamedTuple):
     ascent: _Ascent
     key: Array | None
     trace: Array
-    best: list[Array]
+    best: Array
     best_value: Array
     best_error: Array
     stalled: Array
@@ -236,7 +237,7 @@ def _run(
     moving, rebuild = to_reals(start)
     noisy = key is not None
 
-    def loss(reals: list[Array], step_key: Array | None) -> Array:
+    def loss(reals: Array, step_key: Array | None) -> Array:
         value = objective(step_key, rebuild(reals), data)
         if jnp.shape(value) != ():
             raise ValueError(
@@ -245,27 +246,25 @@ def _run(
         return -as_float(value)[0]
 
     def step(now: _Ascent, step_key: Array | None) -> tuple[_Ascent, Array]:
-        value, grads = jax.value_and_grad(loss)(now.reals, step_key)
+        value, grad = jax.value_and_grad(loss)(now.reals, step_key)
         value = -value
         running = now.finite & (now.step < max_steps)
-        good = jnp.isfinite(value) & _all_finite(grads)
+        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
         # optax relies on implicit promotion, which the caller may have forbidden
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optimizer.update(grads, now.optimizer, now.reals)
+            updates, optimizer_state = optimizer.update(grad, now.optimizer, now.reals)
             moved = optax.apply_updates(now.reals, updates)
         taken = running & good
         if noisy:
-            total = [s + r for s, r in zip(now.kept, now.reals, strict=True)]
-            kept, best_value = _where(taken, total, now.kept), now.best_value
+            kept, best_value = jnp.where(taken, now.kept + now.reals, now.kept), now.best_value
         else:
             better = taken & (value > now.best_value)
-            kept, best_value = _where(better, (now.reals, value), (now.kept, now.best_value))
-        reals, optimizer_state, count = _where(
-            taken, (moved, optimizer_state, now.step + 1), (now.reals, now.optimizer, now.step)
-        )
+            kept = jnp.where(better, now.reals, now.kept)
+            best_value = jnp.where(better, value, now.best_value)
+        # after a failure the iterates are not looked at again, so they need no guard
+        count = jnp.where(taken, now.step + 1, now.step)
         finite = now.finite & (good | ~running)
-        after = _Ascent(reals, optimizer_state, count, finite, kept, best_value)
-        return after, value
+        return _Ascent(moved, optimizer_state, count, finite, kept, best_value), value
 
     def one_window(state: _State) -> _State:
         """A scan of fixed length, which compiles to a tighter loop than one that may stop."""
@@ -294,14 +293,11 @@ def _run(
         noise = jnp.sqrt(error**2 + before.best_error**2)
         first, complete = jnp.isneginf(before.best_value), steps == window
         better = (first | complete) & (steps > 0) & (mean > before.best_value)
-        averages = [total / count.astype(total.dtype) for total in after.kept]
-        best, best_value, best_error = _where(
-            better,
-            (averages, mean, error),
-            (before.best, before.best_value, before.best_error),
-        )
+        best = jnp.where(better, after.kept / count.astype(after.kept.dtype), before.best)
+        best_value = jnp.where(better, mean, before.best_value)
+        best_error = jnp.where(better, error, before.best_error)
         small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
-        after = after._replace(kept=jax.tree.map(jnp.zeros_like, after.kept))
+        after = after._replace(kept=jnp.zeros_like(after.kept))
         return _State(after, before.key, before.trace, best, best_value, best_error, small)
 
     window = min(window, max_steps)
@@ -312,7 +308,7 @@ def _run(
         optimizer=optimizer.init(moving),
         step=jnp.zeros((), int),
         finite=jnp.asarray(True),
-        kept=jax.tree.map(jnp.zeros_like, moving) if noisy else moving,
+        kept=jnp.zeros_like(moving) if noisy else moving,
         best_value=lowest,
     )
     state = jax.lax.while_loop(
@@ -337,27 +333,21 @@ def _run(
     return Fit(rebuild(state.best), trace, num_steps, status)
 
 
-def to_reals(start: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
-    """The floating leaves in unconstrained space, and the way back to the model."""
+def to_reals(start: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """The floating leaves in unconstrained space as one vector, and the way back to the model."""
     leaves, treedef = jax.tree.flatten(constraints.unconstrain(start))
     moves = [constraints.is_floating(leaf) for leaf in leaves]
     if not any(moves):
         raise ValueError("the start has no floating-point parameter to fit.")
+    moving = [leaf for m, leaf in zip(moves, leaves, strict=True) if m]
+    ends = np.cumsum([leaf.size for leaf in moving]).tolist()
 
-    def rebuild(reals: list[Array]) -> Any:
-        rest = iter(reals)
-        return constraints.constrain(
-            jax.tree.unflatten(
-                treedef, [next(rest) if m else leaf for m, leaf in zip(moves, leaves, strict=True)]
-            )
-        )
+    def rebuild(reals: Array) -> Any:
+        pieces = iter(jnp.split(reals, ends[:-1]))
+        back = [
+            next(pieces).reshape(leaf.shape).astype(leaf.dtype) if m else leaf
+            for m, leaf in zip(moves, leaves, strict=True)
+        ]
+        return constraints.constrain(jax.tree.unflatten(treedef, back))
 
-    return [leaf for m, leaf in zip(moves, leaves, strict=True) if m], rebuild
-
-
-def _where(condition: Array, chosen: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
-
-
-def _all_finite(grads: list[Array]) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in grads]))
+    return jnp.concatenate([leaf.reshape(-1) for leaf in as_float(*moving)]), rebuild

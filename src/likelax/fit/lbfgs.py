@@ -15,7 +15,7 @@ from likelax.numerics import as_float
 
 
 class _State(NamedTuple):
-    reals: Any
+    reals: Array
     optimizer: Any
     value: Array
     step: Array
@@ -64,7 +64,7 @@ def _run(
     moving, rebuild = to_reals(start)
     optimizer = optax.lbfgs(memory_size=memory)
 
-    def loss(reals: list[Array]) -> Array:
+    def loss(reals: Array) -> Array:
         value = objective(rebuild(reals))
         if jnp.shape(value) != ():
             raise ValueError(
@@ -85,16 +85,13 @@ def _run(
             )
             moved = optax.apply_updates(state.reals, updates)
             reached = loss(moved)
-        finite = jnp.isfinite(reached) & jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(g)) for g in grad])
-        )
+        finite = jnp.isfinite(reached) & jnp.all(jnp.isfinite(grad))
         better = finite & (-reached >= state.value)
         small = -reached - state.value <= rise * (1 + jnp.abs(state.value))
         value = jnp.where(better, -reached, state.value)
         count = jnp.where(finite, state.step + 1, state.step)
-        choose = partial(jnp.where, better)
         return _State(
-            reals=jax.tree.map(choose, moved, state.reals),
+            reals=jnp.where(better, moved, state.reals),
             optimizer=optimizer_state,
             value=value,
             step=count,
