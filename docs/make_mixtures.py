@@ -23,7 +23,10 @@ def draw(figure: Figure) -> None:
         jnp.array([0.5, 0.5]),
         MvNormal(jnp.array([[2.5, 88.0], [4.5, 50.0]]), jnp.stack([tril, tril])),
     )
-    every = [fit.em(start, x, tol=0.0, max_steps=steps).model for steps in range(16)]
+    step = jax.jit(lambda model: model.m_step(model.e_step(x)[0]))
+    every = [start]
+    for _ in range(15):
+        every.append(step(every[-1]))
     found = fit.em(start, x).raise_if_failed()
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     plots.membership(left, x[:, 0], x[:, 1], jnp.exp(found.model.posterior(x)))

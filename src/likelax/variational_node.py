@@ -109,6 +109,11 @@ class VariationalMixture:
         """Draws from the predictive mixture."""
         return self.predictive().sample(key, shape)
 
+    def components_log_joint(self, x: Any) -> Array:
+        """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
+        log_lik = self._mixture().component_log_prob(x)
+        return log_lik + jnp.broadcast_to(expected_log(self.weights), log_lik.shape)
+
     def e_step(self, x: Any, weights: Array | None = None) -> tuple[MixtureStats, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._mixture().e_step(x, weights)

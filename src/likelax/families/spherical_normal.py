@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import Masked
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
 from likelax.families.statistics import Moments
@@ -51,9 +50,9 @@ class SphericalNormal(Family[Moments]):
         A row of which nothing was seen has weight zero. An entry not seen stands at its mean
         with its variance, as a step of EM wants it.
         """
-        if not isinstance(x, Masked):
-            return super().e_step(x, weights)
         values, observed = split_mask(x)
+        if observed is None:
+            return super().e_step(x, weights)
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         weights = jnp.where(jnp.any(observed, axis=-1), weights, 0)

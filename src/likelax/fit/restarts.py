@@ -1,6 +1,5 @@
 """Where fits start, and many of them at once: the best is chosen on the device."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +57,9 @@ def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tup
 def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
     """(K, D) rows of points, each drawn in proportion to its squared distance from those before."""
 
-    def seed(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, ...], Array]:
+    def seed(
+        carry: tuple[Array, Array, Array], _: None
+    ) -> tuple[tuple[Array, Array, Array], Array]:
         nearest, center, key = carry
         key, key_draw = jax.random.split(key)
         gap = points - center[None, :]
@@ -160,8 +161,18 @@ def restarts(
         raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
     doors.check("fit.restarts", models, x, weights)
-    options = {"tol": tol, "max_steps": max_steps, "chunk_size": chunk_size}
-    run = functools.partial(em, x=x, weights=weights, prior=prior, **options)
+
+    def run(model: Any) -> Fit:
+        return em(
+            model,
+            x,
+            weights=weights,
+            prior=prior,
+            tol=tol,
+            max_steps=max_steps,
+            chunk_size=chunk_size,
+        )
+
     return best(jax.vmap(run)(models))
 
 
@@ -213,7 +224,17 @@ def sweep(
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
     doors.check("fit.sweep", models, x, weights)
-    options = {"tol": tol, "max_steps": max_steps, "chunk_size": chunk_size}
-    run = functools.partial(em, x=x, weights=weights, prior=prior, **options)
+
+    def run(model: Any) -> Fit:
+        return em(
+            model,
+            x,
+            weights=weights,
+            prior=prior,
+            tol=tol,
+            max_steps=max_steps,
+            chunk_size=chunk_size,
+        )
+
     fits = jax.vmap(run)(models)
     return jax.vmap(best)(jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits))

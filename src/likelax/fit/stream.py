@@ -51,7 +51,8 @@ def stream(
     """
     if max_passes < 0:
         raise ValueError(f"fit.stream: max_passes must be 0 or more; got {max_passes}")
-    best, trace, status = model, [], Status.MAX_STEPS
+    best = model
+    trace: list[float] = []
     while True:
         stats, objective, size = _one_pass(model, batches())
         if prior is not None:
