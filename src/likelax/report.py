@@ -89,7 +89,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     contents = "".join(
         f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in sections
     )
-    nav = f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 1 else ""
+    nav = f'<nav aria-label="Contents"><ul>{contents}</ul></nav>' if len(sections) > 1 else ""
     body = "\n".join(_section(section) for section in sections)
     head = f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p>{nav}</header>"
     return document(title, f'{head}\n<main id="main">\n{body}\n</main>')
@@ -205,7 +205,7 @@ a { color:var(--link); text-underline-offset:.15em; }
 a:focus-visible, [tabindex]:focus-visible { outline:3px solid var(--link); outline-offset:2px; }
 .skip { position:absolute; left:-100vw; }
 .skip:focus { position:static; display:inline-block; padding:.5rem; }
-nav ol { columns:15rem; column-gap:2rem; margin:0; padding:1rem 1rem 1rem 2.6rem;
+nav ul { columns:15rem; column-gap:2rem; margin:0; padding:1rem 1.2rem; list-style:none;
   background:var(--shade); border-radius:.6rem; }
 nav li { padding:.15rem 0; break-inside:avoid; }
 section { padding-top:2.4rem; margin-top:2.4rem; border-top:1px solid var(--line); }
