@@ -104,7 +104,7 @@ def test_an_overfitted_model_fails_line_4_only(data):
     train, heldout = data
     few = train.values[:24]
     start = Mixture(jnp.full(10, 0.1), Normal(few[:10], jnp.full(10, 0.3)))
-    model = em(start, few, max_steps=30).model
+    model = em(start, few, max_steps=8).model  # before a component collapses onto one row
     assert failed(run(model, few, heldout.values)) == [4]
 
 

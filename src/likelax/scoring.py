@@ -117,9 +117,8 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
     probs, labels = _classes(probs, labels)
     inside = (labels >= 0) & (labels < probs.shape[-1])
     cumulative = jnp.cumsum(probs, axis=-1)[..., :-1]
-    reached = labels[..., None] <= jnp.arange(probs.shape[-1] - 1).reshape(
-        (1,) * labels.ndim + (-1,)
-    )
+    classes = jnp.arange(probs.shape[-1] - 1, dtype=labels.dtype)
+    reached = labels[..., None] <= classes.reshape((1,) * labels.ndim + (-1,))
     score = jnp.sum((cumulative - reached.astype(probs.dtype)) ** 2, axis=-1)
     return jnp.where(inside, score, jnp.nan)
 

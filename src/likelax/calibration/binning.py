@@ -140,7 +140,7 @@ def bin_statistics(
     moments = (jnp.ones_like(weights), weights, confidence, outcome, (confidence - outcome) ** 2)
     rows = weights[:, None] * jnp.stack(moments, axis=1)
     blocks = max(1, math.ceil(rows.shape[0] / _BLOCK))
-    block = jnp.arange(rows.shape[0]) // _BLOCK
+    block = jnp.arange(rows.shape[0], dtype=index.dtype) // _BLOCK
     totals = jax.ops.segment_sum(rows, block * number + index, blocks * number)
     totals = jnp.sum(totals.reshape(blocks, number, len(moments)), axis=0)
     return Bins(edges, *totals.T)
@@ -240,7 +240,7 @@ def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
     """
     (probs,) = as_float(probs)
     labels = _labels(probs, labels)
-    correct = jnp.argmax(probs, axis=-1) == labels
+    correct = jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
     return jnp.max(probs, axis=-1), correct.astype(probs.dtype)
 
 
@@ -261,7 +261,7 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
     """
     (probs,) = as_float(probs)
     labels = _labels(probs, labels)
-    outcome = jnp.arange(probs.shape[-1])[:, None] == labels[None, :]
+    outcome = jnp.arange(probs.shape[-1], dtype=labels.dtype)[:, None] == labels[None, :]
     return probs.T, outcome.astype(probs.dtype)
 
 

@@ -221,7 +221,7 @@ def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
     steps, states = direct.shape[-2:]
     direct = direct.reshape(-1, steps, states)
     batch = direct.shape[0]
-    size = jnp.full(batch, steps) if lengths is None else jnp.reshape(lengths, (-1,))
+    size = jnp.full(batch, steps) if lengths is None else jnp.asarray(lengths, int).reshape(-1)
     cut = jnp.zeros((batch, steps), bool) if starts is None else jnp.reshape(starts, (-1, steps))
     inside = jnp.arange(steps)[None, :] < size[:, None]
     smooth = jax.vmap(_smooth, in_axes=(None, None, 0, 0, 0))

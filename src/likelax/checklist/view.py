@@ -65,7 +65,7 @@ def scores(model: Any, x: Any) -> Array:
     log_lik = model.emission_log_prob(unwrap(x)[0])
     step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
     if isinstance(x, Sequences) and x.lengths is not None:
-        inside = jnp.arange(step.shape[-1]) < jnp.asarray(x.lengths)[..., None]
+        inside = jnp.arange(step.shape[-1]) < jnp.asarray(x.lengths, int)[..., None]
         step = jnp.where(inside, step, jnp.nan)
     return step.reshape(-1)
 
@@ -130,7 +130,7 @@ def columns(x: Any, lead: int, max_columns: int = 32) -> list[Column]:
         rows = (1, *leaf.shape[:1]) if lead == 1 else leaf.shape[:2]
         leaf, seen = leaf.reshape(*rows, -1), seen.reshape(*rows, -1)
         if lengths is not None:
-            inside = jnp.arange(rows[1])[None, :] < jnp.asarray(lengths).reshape(-1)[:, None]
+            inside = jnp.arange(rows[1])[None, :] < jnp.asarray(lengths, int).reshape(-1)[:, None]
             seen = seen & inside[..., None]
         name = jax.tree_util.keystr(path) or "x"
         for d in range(min(leaf.shape[-1], max_columns)):
