@@ -123,7 +123,8 @@ def slopes(model: Any, x: np.ndarray, weights: np.ndarray, held: tuple[str, ...]
         return (weights * constrain(reals).log_prob(x)).sum() / weights.sum()
 
     gradient = jax.jit(jax.grad(mean))(unconstrain(model))
-    return {k: v for k, v in vars(gradient).items() if k not in held and not isinstance(v, bool)}
+    free = {k: v for k, v in vars(gradient).items() if k not in held}
+    return {k: v for k, v in free.items() if isinstance(v, jax.Array)}
 
 
 WEIGHTS = RNG.integers(0, 4, 4 * N)

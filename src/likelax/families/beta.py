@@ -11,7 +11,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Prior, inside
 from likelax.families.bernoulli import Bernoulli
-from likelax.families.simplex import fit_simplex, mean_logs
+from likelax.families.simplex import fit_simplex, log_powers, mean_logs
 from likelax.families.special import log_beta, log_binomial_term, log_zero_power
 from likelax.families.statistics import BinaryCounts, MeanLogs
 from likelax.model import pytree
@@ -48,7 +48,7 @@ class Beta(Estimable[MeanLogs], Prior):
     def expected_log_prob(self, stats: MeanLogs) -> Array:
         """weight ((alpha - 1) mean log x + (beta - 1) mean log(1 - x) - log B(alpha, beta)), nats."""
         alpha, beta = numerics.as_float(self.alpha, self.beta)
-        powers = numerics.weighted_sum(jnp.stack([alpha - 1, beta - 1]), stats.mean_logs)
+        powers = log_powers(jnp.stack([alpha - 1, beta - 1]), stats.mean_logs)
         return stats.weight * (powers - log_beta(alpha, beta))
 
     def posterior(self, stats: BinaryCounts) -> Self:

@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Prior, check_event
 from likelax.families.categorical import Categorical
-from likelax.families.simplex import fit_simplex, mean_logs
+from likelax.families.simplex import fit_simplex, log_powers, mean_logs
 from likelax.families.special import deviance, factorial_excess, log_beta_many, log_zero_power
 from likelax.families.statistics import CategoryCounts, MeanLogs
 from likelax.model import pytree
@@ -50,7 +50,7 @@ class Dirichlet(Estimable[MeanLogs], Prior):
     def expected_log_prob(self, stats: MeanLogs) -> Array:
         """weight (sum_c (concentration[c] - 1) mean log x[c] - log B(concentration)), nats."""
         (concentration,) = numerics.as_float(self.concentration)
-        powers = numerics.weighted_sum(concentration - 1, stats.mean_logs, axis=-1)
+        powers = log_powers(concentration - 1, stats.mean_logs)
         return stats.weight * (powers - log_beta_many(concentration))
 
     def posterior(self, stats: CategoryCounts) -> Self:

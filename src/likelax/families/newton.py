@@ -88,7 +88,10 @@ def maximize(
         rose = fine & (value >= s.value - 8 * eps * jnp.abs(s.value))
         still = jnp.max(jnp.abs(move)) <= jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(s.x)))
         step = s.step + 1
-        status = jnp.where(still, CONVERGED, jnp.where(step >= max_steps, MAX_STEPS, _RUNNING))
+        # standing still because nothing more is to be gained, not because every step was refused
+        done = rose | (s.gradient @ move <= 64 * eps * (1 + jnp.abs(s.value)))
+        ended = jnp.where(done, CONVERGED, MAX_STEPS)
+        status = jnp.where(still, ended, jnp.where(step >= max_steps, MAX_STEPS, _RUNNING))
         kept = jax.tree.map(
             lambda a, b: jnp.where(rose, a, b),
             (new, value, gradient, hessian),

@@ -9,6 +9,7 @@ from jax import Array
 
 from likelax import numerics
 from likelax.families import newton
+from likelax.families.special import log_zero_power
 from likelax.families.statistics import MeanLogs
 
 T = TypeVar("T")
@@ -21,6 +22,13 @@ def mean_logs(logs: Array, weights: Array) -> MeanLogs:
     weight = jnp.sum(weights)
     total = numerics.weighted_sum(weights[:, None], logs, axis=0)
     return MeanLogs(weight, numerics.divide(total, weight[None], 0.0))
+
+
+def log_powers(exponents: Array, logs: Array) -> Array:
+    """sum_c exponents[c] logs[c], nats, in which 0 times -inf is 0, with gradients throughout."""
+    finite = jnp.isfinite(logs)
+    terms = jnp.where(finite, exponents * jnp.where(finite, logs, 0), log_zero_power(exponents))
+    return jnp.sum(terms, axis=-1)
 
 
 def latent_simplex(concentration: Array, weights: Array) -> MeanLogs:
