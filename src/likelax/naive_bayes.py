@@ -158,7 +158,7 @@ def build(
     if class_smoothing is not None:
         over_classes = Dirichlet(jnp.full(num_classes, 1.0 + class_smoothing))
     stacked = None if prior is None else _stack(prior, num_classes)
-    given = None if class_prior is None else numerics.as_float(class_prior)[0]
+    given = None if class_prior is None else numerics.as_float(jnp.asarray(class_prior))[0]
     if given is not None and given.shape != (num_classes,):
         raise ValueError(f"class_prior: wanted shape ({num_classes},); got {given.shape}")
     model = Mixture(weights, _stack(component, num_classes))

@@ -142,7 +142,12 @@ def test_m_step_is_a_stationary_point_of_the_likelihood(name, x64):
     chex.assert_trees_all_close(found, fit.mle(as_x64(start), repeated), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LATENT)
+QUICK = ("StudentT", "MvStudentT", "Weibull")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LATENT]
+)
 def test_em_ends_at_a_stationary_point_of_the_likelihood(name, x64):
     start, x, held = LATENT[name]
     w = 1.0 + WEIGHTS[: len(x)]
