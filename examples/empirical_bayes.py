@@ -25,9 +25,13 @@ def main() -> None:
         return jax.vmap(prior.log_evidence)(groups).sum()
 
     start = Gamma(jnp.array(1.0), jnp.array(0.1))
-    found = jax.jit(lambda prior: newton.climb(log_evidence, prior, ("concentration", "rate")))(start)
+    found = jax.jit(lambda prior: newton.climb(log_evidence, prior, ("concentration", "rate")))(
+        start
+    )
     prior = found.point
-    print(f"log evidence {log_evidence(start):.2f} -> {found.value:.2f}, status {int(found.status)}")
+    print(
+        f"log evidence {log_evidence(start):.2f} -> {found.value:.2f}, status {int(found.status)}"
+    )
     print(f"prior: mean {prior.mean():.1f} a year, concentration {prior.concentration:.1f}")
     posterior = jax.vmap(prior.posterior)(groups)
     rows = zip(groups.events, groups.exposure, jax.vmap(Gamma.mean)(posterior), strict=True)

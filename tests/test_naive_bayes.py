@@ -74,7 +74,9 @@ def test_multinomial_and_complement_are_sklearns(table):
     whole = np.all(x == np.floor(x))
     if whole:
         assert_same(nb.fit(stats), x, peer.predict_log_proba(x))
-    np.testing.assert_allclose(np.log(nb.fit(stats).components.probs), peer.feature_log_prob_, rtol=1e-10)
+    np.testing.assert_allclose(
+        np.log(nb.fit(stats).components.probs), peer.feature_log_prob_, rtol=1e-10
+    )
     for norm in (False, True):
         peer = sk.ComplementNB(alpha=0.5, norm=norm).fit(x, y, sample_weight=w)
         model = naive_bayes.complement(stats, smoothing=0.5, norm=norm)
@@ -95,7 +97,11 @@ def test_categorical_is_sklearns(table):
 def test_gaussian_is_sklearns(table, priors):
     x, y, w = table
     num_classes = y.max() + 1
-    given = None if priors is None else np.arange(1.0, num_classes + 1) / np.arange(1, num_classes + 1).sum()
+    given = (
+        None
+        if priors is None
+        else np.arange(1.0, num_classes + 1) / np.arange(1, num_classes + 1).sum()
+    )
     nb = naive_bayes.gaussian(num_classes, x.shape[1], class_prior=given)
     peer = sk.GaussianNB(priors=given).fit(x, y, sample_weight=w)
     model = naive_bayes.add_variance(nb.fit(in_batches(nb, x, y, w)), 1e-9 * x.var(0).max())
@@ -130,7 +136,9 @@ def test_missing_features_are_left_out_of_the_product(x64):
         for d in range(4):
             column = x[(y == k) & seen[:, d], d]
             got = jax.tree.map(lambda leaf, k=k, d=d: leaf[k, d], model.components.component)
-            np.testing.assert_allclose([got.loc, got.scale], [column.mean(), column.std()], rtol=1e-10)
+            np.testing.assert_allclose(
+                [got.loc, got.scale], [column.mean(), column.std()], rtol=1e-10
+            )
     row = Masked(jnp.array([[5.0, jnp.nan, jnp.nan, 0.2]]), jnp.array([[True, False, False, True]]))
     pair = jax.tree.map(lambda leaf: leaf[:, jnp.array([0, 3])], model.components)
     want = type(model)(model.weights, pair).posterior(jnp.array([[5.0, 0.2]]))
@@ -139,7 +147,9 @@ def test_missing_features_are_left_out_of_the_product(x64):
 
 def test_a_row_of_which_nothing_was_seen_has_the_classes_weights(x64):
     nb = naive_bayes.bernoulli(2, 3)
-    model = nb.fit(nb.statistics(jnp.array([[1, 0, 1], [0, 0, 1], [1, 1, 1]]), jnp.array([0, 0, 1])))
+    model = nb.fit(
+        nb.statistics(jnp.array([[1, 0, 1], [0, 0, 1], [1, 1, 1]]), jnp.array([0, 0, 1]))
+    )
     blank = Masked(jnp.zeros((1, 3)), jnp.zeros((1, 3), bool))
     np.testing.assert_allclose(np.exp(model.posterior(blank)), [[2 / 3, 1 / 3]], rtol=1e-12)
 
@@ -160,7 +170,9 @@ def test_unknown_labels_drop_their_row_and_empty_classes_keep_probability(x64):
     nb = naive_bayes.bernoulli(3, 1)
     x, y = jnp.array([[1], [0], [1], [1]]), jnp.array([0, 1, -1, 0])
     stats = nb.statistics(x, y)
-    chex.assert_trees_all_close(stats, nb.statistics(x, jnp.where(y < 0, 0, y), jnp.array([1.0, 1, 0, 1])))
+    chex.assert_trees_all_close(
+        stats, nb.statistics(x, jnp.where(y < 0, 0, y), jnp.array([1.0, 1, 0, 1]))
+    )
     model = nb.fit(stats)
     np.testing.assert_allclose(model.weights, [2 / 3, 1 / 3, 0])
     assert np.all(np.isfinite(model.components.probs))
@@ -185,7 +197,9 @@ def test_semi_supervised_fit_raises_the_likelihood_of_all_rows():
 def test_predictive_is_the_ratio_of_evidences(x64):
     """p(class | x, data) by integrating the parameters: evidence with the row, over without."""
     x, y = TABLES["iris"]
-    nb = naive_bayes.gaussian(3, 4, prior=NormalInverseGamma(3.0, 0.1, 2.0, 0.5), class_prior=[0.2, 0.3, 0.5])
+    nb = naive_bayes.gaussian(
+        3, 4, prior=NormalInverseGamma(3.0, 0.1, 2.0, 0.5), class_prior=[0.2, 0.3, 0.5]
+    )
     x, new = x[::7], x[3:5]
     stats = nb.statistics(x, y[::7])
     got = nb.predictive(stats).posterior(new)
@@ -193,8 +207,12 @@ def test_predictive_is_the_ratio_of_evidences(x64):
     def evidence(row, label):
         return nb.log_evidence(add(stats, nb.statistics(row[None], jnp.array([label]))))
 
-    joint = np.array([[evidence(row, k) for k in range(3)] for row in new]) + np.log([0.2, 0.3, 0.5])
-    np.testing.assert_allclose(got, joint - np.logaddexp.reduce(joint, axis=1, keepdims=True), rtol=1e-9)
+    joint = np.array([[evidence(row, k) for k in range(3)] for row in new]) + np.log(
+        [0.2, 0.3, 0.5]
+    )
+    np.testing.assert_allclose(
+        got, joint - np.logaddexp.reduce(joint, axis=1, keepdims=True), rtol=1e-9
+    )
 
 
 def test_gradients_pass_through_fit_and_posterior(x64):
@@ -225,13 +243,18 @@ def penguin_classifier():
     return naive_bayes.mixed(
         3,
         {"island": Categorical(jnp.full(3, 1 / 3)), "body": body},
-        {"island": Dirichlet(jnp.full(3, 1.5)), "body": MixturePrior(Dirichlet(jnp.full(2, 2.0)), weak)},
+        {
+            "island": Dirichlet(jnp.full(3, 1.5)),
+            "body": MixturePrior(Dirichlet(jnp.full(2, 2.0)), weak),
+        },
     )
 
 
 def test_penguins_with_gaps_and_mixed_columns_beat_the_complete_cases(x64):
     table = penguins()
-    size = np.stack([table.bill_length, table.bill_depth, table.flipper_length, table.body_mass / 100], 1)
+    size = np.stack(
+        [table.bill_length, table.bill_depth, table.flipper_length, table.body_mass / 100], 1
+    )
     species, seen = np.asarray(table.species), ~np.isnan(size)
     complete = seen.all(1) & (table.sex >= 0)
     filled = Masked(jnp.asarray(np.nan_to_num(size)), jnp.asarray(seen))

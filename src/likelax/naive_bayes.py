@@ -52,7 +52,9 @@ class NaiveBayes(NamedTuple):
     prior: MixturePrior
     class_prior: Array | None = None
 
-    def statistics(self, x: Any, labels: ArrayLike, weights: ArrayLike | None = None) -> MixtureStats:
+    def statistics(
+        self, x: Any, labels: ArrayLike, weights: ArrayLike | None = None
+    ) -> MixtureStats:
         """What labelled data contribute; those of batches add with `statistics.add`.
 
         Args:

@@ -59,9 +59,7 @@ class Product:
 
     def log_prior(self, prior: "Product") -> Array:
         """Log density of all parameters under a product of priors, nats."""
-        terms = self._each(
-            lambda m, p: 0.0 if p is None else m.log_prior(p), prior.fields
-        )
+        terms = self._each(lambda m, p: 0.0 if p is None else m.log_prior(p), prior.fields)
         return _total(terms)
 
     def predictive(self, prior: "Product") -> "Product":

@@ -48,7 +48,6 @@ from likelax.families import (
 )
 
 
-
 def log_fraction(value: Fraction) -> float:
     """Log of an exact rational whose parts may be too large for a float."""
     parts = (value.numerator, value.denominator)
@@ -76,11 +75,18 @@ class Case(NamedTuple):
 
 
 def rows(*axes: list[float]) -> list[tuple]:
-    return [tuple(r) for r in np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))]
+    return [
+        tuple(r) for r in np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+    ]
 
 
 CASES = {
-    "Bernoulli": Case(Bernoulli, rows([0.0, 0.2, 0.5, 1.0]), np.array([0, 1]), lambda x, p: stats.bernoulli.logpmf(x, p)),
+    "Bernoulli": Case(
+        Bernoulli,
+        rows([0.0, 0.2, 0.5, 1.0]),
+        np.array([0, 1]),
+        lambda x, p: stats.bernoulli.logpmf(x, p),
+    ),
     "Poisson": Case(Poisson, rows([1e-6, 0.3, 1.0, 12.5, 900.0]), COUNTS, stats.poisson.logpmf),
     "Normal": Case(Normal, rows([-3.0, 0.0, 100.0], [0.01, 1.0, 30.0]), REALS, stats.norm.logpdf),
     "StudentT": Case(
@@ -102,8 +108,20 @@ CASES = {
         COUNTS,
         lambda x, a, b: stats.nbinom.logpmf(x, a, b / (b + 1)),
     ),
-    "Binomial": Case(Binomial, rows([0.01, 0.5, 0.9], [1000.0]), COUNTS, lambda x, p, n: stats.binom.logpmf(x, n, p), 2e-4),
-    "Geometric": Case(Geometric, rows([0.01, 0.5, 0.9]), COUNTS, lambda x, p: stats.geom.logpmf(x, p, loc=-1), 2e-4),
+    "Binomial": Case(
+        Binomial,
+        rows([0.01, 0.5, 0.9], [1000.0]),
+        COUNTS,
+        lambda x, p, n: stats.binom.logpmf(x, n, p),
+        2e-4,
+    ),
+    "Geometric": Case(
+        Geometric,
+        rows([0.01, 0.5, 0.9]),
+        COUNTS,
+        lambda x, p: stats.geom.logpmf(x, p, loc=-1),
+        2e-4,
+    ),
     "NegativeBinomial": Case(
         NegativeBinomial,
         rows([0.05, 0.5, 0.9], [0.3, 1.0, 40.0]),
@@ -122,13 +140,24 @@ CASES = {
         rows([0.2, 1.0, 30.0], [0.5, 8.0], [1.0, 7.5]),
         COUNTS,
         # stats.betanbinom gives NaN for some of these
-        lambda x, a, b, r: special.betaln(a + r, b + x) - special.betaln(a, b) - special.betaln(x + 1, r) - np.log(x + r),
+        lambda x, a, b, r: (
+            special.betaln(a + r, b + x)
+            - special.betaln(a, b)
+            - special.betaln(x + 1, r)
+            - np.log(x + r)
+        ),
     ),
     "Exponential": Case(
-        Exponential, rows([0.01, 1.0, 7.0]), POSITIVE, lambda x, r: stats.expon.logpdf(x, scale=1 / r)
+        Exponential,
+        rows([0.01, 1.0, 7.0]),
+        POSITIVE,
+        lambda x, r: stats.expon.logpdf(x, scale=1 / r),
     ),
     "Lomax": Case(
-        Lomax, rows([0.5, 3.0, 50.0], [0.1, 1.0, 20.0]), POSITIVE, lambda x, a, b: stats.lomax.logpdf(x, a, scale=b)
+        Lomax,
+        rows([0.5, 3.0, 50.0], [0.1, 1.0, 20.0]),
+        POSITIVE,
+        lambda x, a, b: stats.lomax.logpdf(x, a, scale=b),
     ),
     "GammaGamma": Case(
         GammaGamma,
@@ -169,10 +198,16 @@ CASES = {
         lambda x, loc, kappa: stats.vonmises.logpdf(x, kappa, loc),
     ),
     "Uniform": Case(
-        Uniform, rows([-310.0], [60.0, 900.0]), REALS, lambda x, low, high: stats.uniform.logpdf(x, low, high - low)
+        Uniform,
+        rows([-310.0], [60.0, 900.0]),
+        REALS,
+        lambda x, low, high: stats.uniform.logpdf(x, low, high - low),
     ),
     "UniformFromZero": Case(
-        UniformFromZero, rows([500.0, 900.0]), POSITIVE, lambda x, high: stats.uniform.logpdf(x, 0, high)
+        UniformFromZero,
+        rows([500.0, 900.0]),
+        POSITIVE,
+        lambda x, high: stats.uniform.logpdf(x, 0, high),
     ),
     "Pareto": Case(
         Pareto,
@@ -195,7 +230,9 @@ def grid(case: Case, dtype: Any) -> tuple[list[jax.Array], jax.Array, np.ndarray
     return [jnp.asarray(p) for p in parameters], jnp.asarray(x), want
 
 
-def all_log_probs(family: Callable[..., Any], parameters: list[jax.Array], x: jax.Array) -> jax.Array:
+def all_log_probs(
+    family: Callable[..., Any], parameters: list[jax.Array], x: jax.Array
+) -> jax.Array:
     return jax.jit(jax.vmap(lambda *p: family(*p).log_prob(x)))(*parameters)
 
 
@@ -235,7 +272,9 @@ def test_gradients_match_finite_differences(name, x64):
             continue
         if name == "Bernoulli":
             edge = np.asarray((parameters[i] == 0) | (parameters[i] == 1))
-        up, down = (value(*parameters[:i], parameters[i] + s, *parameters[i + 1 :]) for s in (step, -step))
+        up, down = (
+            value(*parameters[:i], parameters[i] + s, *parameters[i + 1 :]) for s in (step, -step)
+        )
         rise = (up - down) / (2 * step)
         assert np.all(np.isfinite(slope))
         # central differences: rounding of the value over the step
@@ -269,7 +308,9 @@ def test_outside_the_support_is_minus_inf_with_finite_gradient(model, x):
     x = jnp.array(x)
     assert np.all(np.asarray(model.log_prob(x)) == -np.inf)
     assert np.isnan(model.log_prob(jnp.nan))
-    slopes = jax.grad(lambda m, v: jnp.where(v < -jnp.inf, 0, m.log_prob(v)).sum(), argnums=(0, 1))(model, x[:1])
+    slopes = jax.grad(lambda m, v: jnp.where(v < -jnp.inf, 0, m.log_prob(v)).sum(), argnums=(0, 1))(
+        model, x[:1]
+    )
     chex.assert_tree_all_finite(slopes)
 
 
@@ -327,7 +368,9 @@ def test_edges_are_exact_with_finite_gradients(model, x, want):
     x = jnp.asarray(x, jnp.int32 if isinstance(model, Categorical) else jnp.float32)
     chex.assert_trees_all_close(model.log_prob(x), jnp.float32(want), atol=1e-6)
     chex.assert_tree_all_finite(jax.grad(lambda m: m.log_prob(x))(model))
-    if isinstance(model, Gamma | Beta | Dirichlet | Exponential | Weibull | GammaGamma | VonMises) and np.all(np.isfinite(x)):
+    if isinstance(
+        model, Gamma | Beta | Dirichlet | Exponential | Weibull | GammaGamma | VonMises
+    ) and np.all(np.isfinite(x)):
         chex.assert_tree_all_finite(jax.grad(model.log_prob)(x))
 
 
@@ -373,7 +416,9 @@ def test_coins_are_a_product_of_bernoullis_also_with_gaps(x64):
 def test_beta_binomial_of_a_million_is_exact_in_float32():
     # EVIDENCE.md: -8.245, where numpyro gives -9.53 and jax.scipy -8.31
     n, x, a, b = 10**6, 123_456, 2, 3
-    exact = Fraction(math.comb(n, x) * math.comb(a + b - 1, a) * a, (a + x) * math.comb(n + a + b - 1, a + x))
+    exact = Fraction(
+        math.comb(n, x) * math.comb(a + b - 1, a) * a, (a + x) * math.comb(n + a + b - 1, a + x)
+    )
     model = BetaBinomial(jnp.float32(a), jnp.float32(b), jnp.float32(n))
     want = log_fraction(exact)
     assert abs(float(model.log_prob(jnp.float32(x))) - want) < 1e-4
@@ -386,7 +431,11 @@ def test_beta_binomial_of_a_million_is_exact_in_float32():
         (Binomial(0.5, 1e6), 500_300.0, lambda: stats.binom.logpmf(500_300, 10**6, 0.5)),
         (GammaPoisson(1e5, 1.0), 1e5 + 300, lambda: stats.nbinom.logpmf(1e5 + 300, 1e5, 0.5)),
         (Gamma(1e6, 1e3), 1001.0, lambda: stats.gamma.logpdf(1001.0, 1e6, scale=1e-3)),
-        (Beta(5e5, 5e5), 0.5005, lambda: stats.beta.logpdf(np.float64(np.float32(0.5005)), 5e5, 5e5)),
+        (
+            Beta(5e5, 5e5),
+            0.5005,
+            lambda: stats.beta.logpdf(np.float64(np.float32(0.5005)), 5e5, 5e5),
+        ),
         (StudentT(1e7, 0.0, 1.0), 1.5, lambda: stats.t.logpdf(1.5, 1e7)),
     ],
     ids=lambda v: type(v).__name__,

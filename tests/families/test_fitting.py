@@ -72,7 +72,9 @@ CLOSED = {
     "Bernoulli": Case(Bernoulli(0.5), RNG.integers(0, 2, N)),
     "Binomial": Case(Binomial(0.5, 20.0), RNG.binomial(20, 0.3, N), ("total_count",)),
     "Categorical": Case(Categorical(np.full(3, 1 / 3)), RNG.integers(0, 3, N), ("probs",)),
-    "Multinomial": Case(Multinomial(np.full(3, 1 / 3)), RNG.multinomial(9, [0.2, 0.3, 0.5], N), ("probs",)),
+    "Multinomial": Case(
+        Multinomial(np.full(3, 1 / 3)), RNG.multinomial(9, [0.2, 0.3, 0.5], N), ("probs",)
+    ),
     "MvBernoulli": Case(MvBernoulli(np.full(3, 0.5)), RNG.integers(0, 2, (N, 3))),
     "Geometric": Case(Geometric(0.5), COUNTS),
     "NegativeBinomial": Case(NegativeBinomial(0.5, 2.5), COUNTS, ("total_count",)),
@@ -88,7 +90,9 @@ CLOSED = {
     "NormalKnownScale": Case(NormalKnownScale(0.0, 2.0), REALS, ("scale",)),
     "LogNormal": Case(LogNormal(0.0, 1.0), POSITIVE),
     "VonMises": Case(VonMises(0.0, 1.0), RNG.vonmises(1.0, 3.0, N)),
-    "MvNormal": Case(MvNormal(np.zeros(2), np.eye(2)), RNG.normal(size=(N, 2)) @ np.array([[2.0, 1], [0, 1]])),
+    "MvNormal": Case(
+        MvNormal(np.zeros(2), np.eye(2)), RNG.normal(size=(N, 2)) @ np.array([[2.0, 1], [0, 1]])
+    ),
     # the bound is no stationary point
     "Uniform": Case(Uniform(-1.0, 1.0), REALS, ("low", "high")),
     "UniformFromZero": Case(UniformFromZero(1.0), POSITIVE, ("high",)),
@@ -98,25 +102,40 @@ CLOSED = {
 LATENT = {
     "GammaPoisson": Case(GammaPoisson(1.0, 1.0), COUNTS),
     "BetaBinomial": Case(BetaBinomial(1.0, 1.0, 20.0), RNG.binomial(20, UNIT), ("total_count",)),
-    "BetaNegativeBinomial": Case(BetaNegativeBinomial(2.0, 2.0, 3.0), RNG.negative_binomial(3, RNG.beta(4, 3, N)), ("total_count",)),
+    "BetaNegativeBinomial": Case(
+        BetaNegativeBinomial(2.0, 2.0, 3.0),
+        RNG.negative_binomial(3, RNG.beta(4, 3, N)),
+        ("total_count",),
+    ),
     "DirichletMultinomial": Case(
         DirichletMultinomial(np.ones(3)),
         np.stack([RNG.multinomial(15, p) for p in RNG.dirichlet([2.0, 1.0, 4.0], N)]),
     ),
     "Lomax": Case(Lomax(2.0, 2.0), RNG.pareto(2.0, 4 * N)),
-    "GammaGamma": Case(GammaGamma(2.0, 2.0, 1.5), RNG.gamma(1.5, 1 / RNG.gamma(3.0, 0.5, 4 * N)), ("shape",)),
+    "GammaGamma": Case(
+        GammaGamma(2.0, 2.0, 1.5), RNG.gamma(1.5, 1 / RNG.gamma(3.0, 0.5, 4 * N)), ("shape",)
+    ),
     "StudentT": Case(StudentT(4.0, 0.0, 1.0, fixed_dof=False), REALS),
-    "MvStudentT": Case(MvStudentT(4.0, np.zeros(2), np.eye(2)), RNG.standard_t(4, (N, 2)), ("dof",)),
+    "MvStudentT": Case(
+        MvStudentT(4.0, np.zeros(2), np.eye(2)), RNG.standard_t(4, (N, 2)), ("dof",)
+    ),
     "Weibull": Case(Weibull(1.0, 1.0), POSITIVE),
 }
-ALL = {**CLOSED, **LATENT, "Laplace": Case(Laplace(0.0, 1.0), REALS), "Delta": Case(Delta(1.0), np.ones(N))}
+ALL = {
+    **CLOSED,
+    **LATENT,
+    "Laplace": Case(Laplace(0.0, 1.0), REALS),
+    "Delta": Case(Delta(1.0), np.ones(N)),
+}
 
 
 def as_x64(model: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
 
 
-def slopes(model: Any, x: np.ndarray, weights: np.ndarray, held: tuple[str, ...]) -> dict[str, np.ndarray]:
+def slopes(
+    model: Any, x: np.ndarray, weights: np.ndarray, held: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """Gradient of the mean log density over the reals behind every free field."""
 
     def mean(reals):
@@ -211,7 +230,9 @@ def test_newton_reports_how_it_ended(x64):
     assert found.status == newton.CONVERGED
     by_em = fit.em(start, x, tol=1e-13, max_steps=20_000).model
     chex.assert_trees_all_close(found.point, by_em, rtol=1e-4)
-    short = newton.climb(lambda m: m.log_prob(x).sum(), start, ("concentration", "rate"), max_steps=1)
+    short = newton.climb(
+        lambda m: m.log_prob(x).sum(), start, ("concentration", "rate"), max_steps=1
+    )
     assert short.status == newton.MAX_STEPS
     broken = newton.climb(lambda m: m.log_prob(jnp.nan * x).sum(), start, ("concentration", "rate"))
     assert broken.status == newton.NON_FINITE
@@ -236,5 +257,7 @@ def test_zero_inflation_is_a_mixture_with_a_point_mass(x64):
     # the stationary equations of the zero-inflated Poisson
     np.testing.assert_allclose(rate / (1 - np.exp(-rate)), x[x > 0].mean(), rtol=1e-4)
     np.testing.assert_allclose(zero + (1 - zero) * np.exp(-rate), (x == 0).mean(), rtol=1e-4)
-    want = np.logaddexp(np.log(zero) + np.where(x == 0, 0, -np.inf), np.log1p(-zero) + stats.poisson.logpmf(x, rate))
+    want = np.logaddexp(
+        np.log(zero) + np.where(x == 0, 0, -np.inf), np.log1p(-zero) + stats.poisson.logpmf(x, rate)
+    )
     np.testing.assert_allclose(found.log_prob, want.sum(), rtol=1e-10)

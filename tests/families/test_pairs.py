@@ -101,14 +101,22 @@ WAITS = np.array([3.0, 2.0, 0.4])
 REALS = np.array([0.3, -1.2, 2.5])
 VECTORS = RNG.normal(size=(4, 2))
 PAIRS = {
-    "Beta-Bernoulli": Pair(Beta(1.5, 2.5), Bernoulli, np.array([0, 1, 1, 1]), np.array([0, 1]), unit_grid),
-    "Beta-Binomial": Pair(Beta(1.5, 2.5), lambda p: Binomial(p, 5), COUNTS, np.arange(6), unit_grid),
+    "Beta-Bernoulli": Pair(
+        Beta(1.5, 2.5), Bernoulli, np.array([0, 1, 1, 1]), np.array([0, 1]), unit_grid
+    ),
+    "Beta-Binomial": Pair(
+        Beta(1.5, 2.5), lambda p: Binomial(p, 5), COUNTS, np.arange(6), unit_grid
+    ),
     "Beta-Geometric": Pair(Beta(1.5, 2.5), Geometric, COUNTS, np.arange(5), unit_grid),
     "Beta-NegativeBinomial": Pair(
         Beta(1.5, 2.5), lambda p: NegativeBinomial(p, 2.5), COUNTS, np.arange(5), unit_grid
     ),
     "Dirichlet-Categorical": Pair(
-        Dirichlet(np.array([1.5, 2.0, 3.5])), Categorical, np.array([0, 2, 2, 1]), np.arange(3), simplex_grid
+        Dirichlet(np.array([1.5, 2.0, 3.5])),
+        Categorical,
+        np.array([0, 2, 2, 1]),
+        np.arange(3),
+        simplex_grid,
     ),
     "Dirichlet-Multinomial": Pair(
         Dirichlet(np.array([1.5, 2.0, 3.5])),
@@ -118,12 +126,22 @@ PAIRS = {
         simplex_grid,
     ),
     "Gamma-Poisson": Pair(Gamma(1.5, 0.7), Poisson, COUNTS, np.arange(5), positive_grid),
-    "Gamma-Exponential": Pair(Gamma(1.5, 0.7), Exponential, WAITS, np.array([0.0, 1.0, 9.0]), positive_grid),
+    "Gamma-Exponential": Pair(
+        Gamma(1.5, 0.7), Exponential, WAITS, np.array([0.0, 1.0, 9.0]), positive_grid
+    ),
     "Gamma-Gamma": Pair(
-        Gamma(1.5, 0.7), lambda r: GammaKnownShape(r, 2.5), WAITS, np.array([0.5, 1.0, 9.0]), positive_grid
+        Gamma(1.5, 0.7),
+        lambda r: GammaKnownShape(r, 2.5),
+        WAITS,
+        np.array([0.5, 1.0, 9.0]),
+        positive_grid,
     ),
     "Normal-Normal (scale known)": Pair(
-        NormalMean(0.5, 2.0), lambda m: NormalKnownScale(m, 1.3), REALS, np.array([-3.0, 0.0, 8.0]), real_grid
+        NormalMean(0.5, 2.0),
+        lambda m: NormalKnownScale(m, 1.3),
+        REALS,
+        np.array([-3.0, 0.0, 8.0]),
+        real_grid,
     ),
     "InverseGamma-Normal (mean known)": Pair(
         InverseGamma(2.5, 1.5),
@@ -141,7 +159,11 @@ PAIRS = {
     ),
     "Pareto-Uniform": Pair(
         # data below the scale, so that the integrand has no step: the other side is tested below
-        Pareto(4.0, 2.5), UniformFromZero, WAITS, np.array([0.5, 3.9]), lambda: positive_grid(4.0)
+        Pareto(4.0, 2.5),
+        UniformFromZero,
+        WAITS,
+        np.array([0.5, 3.9]),
+        lambda: positive_grid(4.0),
     ),
 }
 
@@ -180,13 +202,17 @@ def test_pair_is_numerical_integration(name, x64):
     np.testing.assert_allclose(np.logaddexp.reduce(before + grid.log_weights), 0, atol=1e-7)
     np.testing.assert_allclose(evidence, total, atol=1e-7)
     probable = joint > total - 30
-    np.testing.assert_allclose((after + grid.log_weights)[probable], (joint - total)[probable], atol=1e-7)
+    np.testing.assert_allclose(
+        (after + grid.log_weights)[probable], (joint - total)[probable], atol=1e-7
+    )
     want = np.logaddexp.reduce((joint - total)[:, None] + new, axis=0)
     np.testing.assert_allclose(predictive, want, atol=1e-7)
 
 
 def with_vectors() -> dict[str, Pair]:
-    prior = NormalInverseWishart(np.array([0.2, -0.1]), 1.5, 5.0, np.array([[2.0, 0.3], [0.3, 1.0]]))
+    prior = NormalInverseWishart(
+        np.array([0.2, -0.1]), 1.5, 5.0, np.array([[2.0, 0.3], [0.3, 1.0]])
+    )
     vectors = Pair(prior, lambda v: MvNormal.from_covariance(*v), VECTORS, VECTORS, real_grid)
     return {**PAIRS, "NormalInverseWishart-MvNormal": vectors}
 

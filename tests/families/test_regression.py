@@ -31,7 +31,11 @@ def test_evidence_is_a_matrix_t(x64):
     sums, _ = MODEL.e_step((INPUTS, TARGETS))
     column = np.eye(12) + INPUTS @ np.linalg.inv(PRIOR.precision) @ INPUTS.T
     want = stats.matrix_t.logpdf(
-        TARGETS, mean=INPUTS @ PRIOR.loc, row_spread=column, col_spread=PRIOR.scale, df=PRIOR.dof - 1
+        TARGETS,
+        mean=INPUTS @ PRIOR.loc,
+        row_spread=column,
+        col_spread=PRIOR.scale,
+        df=PRIOR.dof - 1,
     )
     np.testing.assert_allclose(PRIOR.log_evidence(sums), want, rtol=1e-9)
 

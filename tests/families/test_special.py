@@ -44,7 +44,9 @@ def test_log_beta_of_whole_numbers_is_exact(x64):
     for a, b in [(1, 1), (4, 3), (9, 5), (1, 500), (700, 800)]:
         exact = Fraction(1, a * math.comb(a + b - 1, a))  # B(a, b) = 1 / (a C(a+b-1, a))
         want = log_fraction(exact)
-        assert math.isclose(float(special.log_beta(float(a), float(b))), want, rel_tol=1e-13, abs_tol=1e-13)
+        assert math.isclose(
+            float(special.log_beta(float(a), float(b))), want, rel_tol=1e-13, abs_tol=1e-13
+        )
         both = special.log_beta_many(jnp.array([float(a), float(b)]))
         assert math.isclose(float(both), want, rel_tol=1e-13, abs_tol=1e-13)
 
@@ -80,5 +82,7 @@ def test_log_minus_digamma_matches_a_difference_of_lgammas(x64):
     step = 1e-5
     for x in POINTS[1:]:
         slope = (math.lgamma(x + step) - math.lgamma(x - step)) / (2 * step)
-        assert math.isclose(float(special.log_minus_digamma(x)), math.log(x) - slope, rel_tol=1e-5, abs_tol=1e-6)
+        assert math.isclose(
+            float(special.log_minus_digamma(x)), math.log(x) - slope, rel_tol=1e-5, abs_tol=1e-6
+        )
     assert math.isclose(float(special.log_minus_digamma(1e12)), 5e-13, rel_tol=1e-12)

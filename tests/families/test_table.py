@@ -11,4 +11,6 @@ def test_the_page_is_not_stale():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.missing_pairs() == []
-    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "run python docs/make_families.py"
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), (
+        "run python docs/make_families.py"
+    )

@@ -25,8 +25,8 @@ from likelax.families.normal_inverse_wishart import NormalInverseWishart
 from likelax.families.one_of import OneOf
 from likelax.families.poisson import Poisson
 from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
-from likelax.families.spherical_normal import SphericalNormal
 from likelax.families.regression import LinearRegression, MatrixNormalInverseWishart
+from likelax.families.spherical_normal import SphericalNormal
 from likelax.families.student_t import MvStudentT, StudentT
 from likelax.families.tied import Fixed, Tied
 

@@ -156,7 +156,9 @@ class Estimable(Distribution, Generic[Stats]):
           ValueError: if a prior is given, since this family has no conjugate one.
         """
         if prior is not None:
-            raise ValueError(f"{type(self).__name__}.m_step: it has no conjugate prior; leave prior out")
+            raise ValueError(
+                f"{type(self).__name__}.m_step: it has no conjugate prior; leave prior out"
+            )
         return self._maximum_likelihood(stats)
 
     @abc.abstractmethod

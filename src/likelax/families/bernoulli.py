@@ -60,7 +60,9 @@ class Bernoulli(Family[BinaryCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        return BinaryCounts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)), jnp.zeros_like(weights, shape=()))
+        return BinaryCounts(
+            jnp.sum(weights * x), jnp.sum(weights * (1 - x)), jnp.zeros_like(weights, shape=())
+        )
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

@@ -88,7 +88,9 @@ class Beta(Estimable[MeanLogs], Prior):
         # alpha beta / (alpha + beta), whose product could overflow
         small, large = jnp.minimum(alpha, beta), jnp.maximum(alpha, beta)
         factor = jnp.log(small) - jnp.log1p(small / large)
-        density = log_binomial_term(alpha, beta, mid, 1 - mid) + factor - jnp.log(mid) - jnp.log1p(-mid)
+        density = (
+            log_binomial_term(alpha, beta, mid, 1 - mid) + factor - jnp.log(mid) - jnp.log1p(-mid)
+        )
         edge = log_zero_power(jnp.where(v == 0, alpha, beta) - 1) - log_beta(alpha, beta)
         return inside((v >= 0) & (v <= 1), v, jnp.where(interior, density, edge))
 

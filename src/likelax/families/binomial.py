@@ -79,7 +79,9 @@ class Binomial(_BinaryFamily):
         x, weights, n = numerics.as_float(x, weights, self.total_count)
         zero = jnp.zeros_like(x)
         # C(n, x) is the probability under fair coins, without their part
-        log_choose = log_binomial_term(x, n - x, zero + 0.5, zero + 0.5) + n * jnp.log(2.0).astype(n.dtype)
+        log_choose = log_binomial_term(x, n - x, zero + 0.5, zero + 0.5) + n * jnp.log(2.0).astype(
+            n.dtype
+        )
         base = numerics.weighted_sum(weights, log_choose)
         wins = numerics.weighted_sum(weights, x)
         return BinaryCounts(wins, numerics.weighted_sum(weights, n - x), base)
@@ -135,7 +137,9 @@ class NegativeBinomial(_BinaryFamily):
         x, weights, r = numerics.as_float(x, weights, self.total_count)
         log_choose = _log_choose_failures(x, r)
         failures = numerics.weighted_sum(weights, x)
-        return BinaryCounts(r * jnp.sum(weights), failures, numerics.weighted_sum(weights, log_choose))
+        return BinaryCounts(
+            r * jnp.sum(weights), failures, numerics.weighted_sum(weights, log_choose)
+        )
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value, self.total_count)
@@ -176,7 +180,9 @@ class Geometric(_BinaryFamily):
         # an exponential cut down to whole steps
         wait = jax.random.exponential(key, tuple(shape), probs.dtype)
         sure = probs == 1
-        return jnp.where(sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))).astype(int)
+        return jnp.where(
+            sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
+        ).astype(int)
 
     def predictive(self, prior: Any) -> "BetaNegativeBinomial":
         """Geometric with a beta-distributed probability: r = 1."""

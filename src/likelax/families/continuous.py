@@ -234,7 +234,9 @@ class Weibull(Estimable[WeibullStats]):
         slope = stats.logs / weight - mean + bend * k
         root = jnp.sqrt(slope**2 + 4 * bend)
         # the positive root of bend t^2 - slope t - 1, without cancelling or dividing by zero
-        best = jnp.where(slope > 0, (slope + root) / (2 * jnp.where(slope > 0, bend, 1)), 2 / (root - slope))
+        best = jnp.where(
+            slope > 0, (slope + root) / (2 * jnp.where(slope > 0, bend, 1)), 2 / (root - slope)
+        )
         new = jnp.clip(jnp.where(jnp.isnan(best), 4 * k, best), k / 4, 4 * k)
         step = new - k
         log_power = jnp.log(powers / weight) + step * mean + step**2 * bend / 2
@@ -288,7 +290,9 @@ class VonMises(Estimable[Direction]):
             z = jnp.cos(jnp.pi * u[0])
             f = (1 + r * z) / (r + z)
             c = kappa * (r - f)
-            accept = (c * (2 - c) - u[1] > 0) | (numerics.safe_log(c) - numerics.safe_log(u[1]) + 1 - c >= 0)
+            accept = (c * (2 - c) - u[1] > 0) | (
+                numerics.safe_log(c) - numerics.safe_log(u[1]) + 1 - c >= 0
+            )
             angle = jnp.sign(u[2] - 0.5) * jnp.arccos(jnp.clip(f, -1, 1))
             return key, jnp.where(done, value, angle), done | accept
 

@@ -88,7 +88,9 @@ class Dirichlet(Estimable[MeanLogs], Prior):
         interior = v > 0
         safe = jnp.where(interior, v, 1)
         # at an edge the factor is a bare power of zero, and the rest has no entry for it
-        terms = jnp.log(a) - jnp.log(safe) - factorial_excess(a) - deviance(a, total[..., None] * safe)
+        terms = (
+            jnp.log(a) - jnp.log(safe) - factorial_excess(a) - deviance(a, total[..., None] * safe)
+        )
         edges = log_zero_power(a - 1) - gammaln(a) + a * jnp.log(total)[..., None]
         constant = factorial_excess(total) - jnp.log(total)
         log_prob = jnp.sum(jnp.where(interior, terms, edges), axis=-1) + constant

@@ -139,7 +139,9 @@ class GammaKnownShape(Family[EventCounts]):
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights, shape = numerics.as_float(x, weights, self.concentration)
         weight = jnp.sum(weights)
-        log_base = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x)) - weight * gammaln(shape)
+        log_base = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x)) - weight * gammaln(
+            shape
+        )
         return EventCounts(shape * weight, numerics.weighted_sum(weights, x), log_base)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:

@@ -182,7 +182,9 @@ class NormalKnownLoc(Family[EventCounts]):
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights, loc = numerics.as_float(x, weights, self.loc)
         events = jnp.sum(weights) / 2
-        return EventCounts(events, numerics.weighted_sum(weights, (x - loc) ** 2) / 2, -events * LOG_2PI)
+        return EventCounts(
+            events, numerics.weighted_sum(weights, (x - loc) ** 2) / 2, -events * LOG_2PI
+        )
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         scale, exposure = numerics.as_float(self.scale, stats.exposure)

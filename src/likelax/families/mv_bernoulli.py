@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.data import Masked
 from likelax.families.base import Family, check_event, match_weights, split_mask
 from likelax.families.statistics import BinaryCounts
 from likelax.model import pytree
@@ -93,7 +92,8 @@ class MvBernoulli(Family[BinaryCounts]):
     def _count(self, ones: Array, zeros: Array, weights: Array) -> BinaryCounts:
         num_dims, flat = ones.shape[-1], weights.reshape(-1)
         wins, losses = (
-            jnp.matmul(flat, side.reshape(-1, num_dims), precision="highest") for side in (ones, zeros)
+            jnp.matmul(flat, side.reshape(-1, num_dims), precision="highest")
+            for side in (ones, zeros)
         )
         return BinaryCounts(wins, losses, jnp.zeros_like(wins))
 

@@ -83,7 +83,9 @@ def maximize(
         new = s.x + move
         value = objective(new)
         gradient, hessian = gradient_of(new), hessian_of(new)
-        fine = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
+        fine = (
+            jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
+        )
         # a fall within rounding counts as standing still
         rose = fine & (value >= s.value - 8 * eps * jnp.abs(s.value))
         still = jnp.max(jnp.abs(move)) <= jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(s.x)))

@@ -72,7 +72,9 @@ class Normal(Family[Moments]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         seen = stats.weight > 0
         variance = numerics.divide(stats.scatter, stats.weight, scale**2)
-        return type(self)(jnp.where(seen, stats.mean, loc), jnp.where(seen, jnp.sqrt(variance), scale))
+        return type(self)(
+            jnp.where(seen, stats.mean, loc), jnp.where(seen, jnp.sqrt(variance), scale)
+        )
 
     def _with_parameter(self, value: tuple[Array, Array]) -> Self:
         loc, variance = value

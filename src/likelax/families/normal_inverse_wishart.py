@@ -80,7 +80,9 @@ class NormalInverseWishart(Prior):
         bartlett = lower + jnp.sqrt(chi2)[..., None] * jnp.broadcast_to(eye, lower.shape)
         # scale = C C^T and Wishart root A: the draw is (C A^-T)(C A^-T)^T
         inverse = jnp.linalg.inv(bartlett)
-        root = jnp.matmul(jnp.linalg.cholesky(scale), jnp.swapaxes(inverse, -1, -2), precision="highest")
+        root = jnp.matmul(
+            jnp.linalg.cholesky(scale), jnp.swapaxes(inverse, -1, -2), precision="highest"
+        )
         covariance = jnp.matmul(root, jnp.swapaxes(root, -1, -2), precision="highest")
         white = jax.random.normal(key_mean, (*shape, num_dims, 1), loc.dtype)
         gap = jnp.matmul(root, white, precision="highest")[..., 0] / jnp.sqrt(kappa)
@@ -106,16 +108,16 @@ class NormalInverseWishart(Prior):
 
     def predictive(self, likelihood: Any = None) -> Any:
         """The distribution of one new observation; the likelihood is MvNormal unless given."""
-        return (MvNormal(self.loc, self.scale) if likelihood is None else likelihood).predictive(self)
+        return (MvNormal(self.loc, self.scale) if likelihood is None else likelihood).predictive(
+            self
+        )
 
     def log_evidence(self, stats: Moments) -> Array:
         """log p(data) with mean and covariance integrated out, nats."""
         num_dims = jnp.shape(self.loc)[-1]
         after = self.posterior(stats)
         return (
-            self._log_normalizer()
-            - after._log_normalizer()
-            - stats.weight * num_dims * LOG_2PI / 2
+            self._log_normalizer() - after._log_normalizer() - stats.weight * num_dims * LOG_2PI / 2
         )
 
     def _log_normalizer(self) -> Array:

@@ -73,12 +73,16 @@ class OneOf:
         moved = []
         for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
             new = option.m_step(s, p)
-            moved.append(jax.tree.map(lambda a, b, i=i: jnp.where(self.which == i, a, b), new, option))
+            moved.append(
+                jax.tree.map(lambda a, b, i=i: jnp.where(self.which == i, a, b), new, option)
+            )
         return type(self)(self.which, tuple(moved))
 
     def expected_log_prob(self, stats: tuple[Any, ...]) -> Array:
         """That of the option that counts, nats."""
-        return self._choose([o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)])
+        return self._choose(
+            [o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)]
+        )
 
     def _choose(self, values: list[Array]) -> Array:
         chosen = values[0]

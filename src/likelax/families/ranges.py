@@ -164,12 +164,16 @@ class ParetoStats:
 
     def __add__(self, other: "ParetoStats") -> "ParetoStats":
         mine, theirs = self.weight > 0, other.weight > 0
-        low = jnp.where(mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low))
+        low = jnp.where(
+            mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low)
+        )
         shift = sum(
             jnp.where(s.weight > 0, s.weight * jnp.log(numerics.divide(s.low, low, 1.0)), 0)
             for s in (self, other)
         )
-        return ParetoStats(self.weight + other.weight, low, self.log_excess + other.log_excess + shift)
+        return ParetoStats(
+            self.weight + other.weight, low, self.log_excess + other.log_excess + shift
+        )
 
     def scaled(self, factor: Array | float) -> "ParetoStats":
         """The statistics of the same data with every weight multiplied by `factor`."""

@@ -77,7 +77,9 @@ class LinearRegression:
         joint = vector_moments(rows, weights.reshape(-1), jnp.zeros_like(rows[0]))
         return RegressionStats(joint), numerics.weighted_sum(weights, log_prob)
 
-    def m_step(self, stats: RegressionStats, prior: "MatrixNormalInverseWishart | None" = None) -> Self:
+    def m_step(
+        self, stats: RegressionStats, prior: "MatrixNormalInverseWishart | None" = None
+    ) -> Self:
         """Least squares, or with a prior the posterior mode; empty statistics change nothing.
 
         Inputs that depend on each other linearly have no single solution, and give NaN.
@@ -92,7 +94,9 @@ class LinearRegression:
         gram, cross = _gram(stats.joint, num_inputs)
         weights = cho_solve((jnp.linalg.cholesky(jnp.where(seen, gram, eye)), True), cross)
         covariance = _residual(stats.joint, weights) / jnp.where(seen, stats.joint.weight, 1)
-        new = jnp.linalg.cholesky(jnp.where(seen, covariance, jnp.eye(old.shape[1], dtype=old.dtype)))
+        new = jnp.linalg.cholesky(
+            jnp.where(seen, covariance, jnp.eye(old.shape[1], dtype=old.dtype))
+        )
         return type(self)(jnp.where(seen, weights, old), jnp.where(seen, new, tril))
 
     def _pair(self, x: tuple[Any, Any]) -> tuple[Array, Array]:
@@ -120,7 +124,9 @@ def _residual(joint: Moments, weights: Array) -> Array:
     """(E, E) scatter of targets - inputs @ weights about zero, from centred moments."""
     num_inputs, num_targets = weights.shape
     gap = jnp.concatenate([-weights, jnp.eye(num_targets, dtype=weights.dtype)], axis=0)
-    inner = jnp.matmul(jnp.matmul(gap.T, joint.scatter, precision="highest"), gap, precision="highest")
+    inner = jnp.matmul(
+        jnp.matmul(gap.T, joint.scatter, precision="highest"), gap, precision="highest"
+    )
     mean = jnp.matmul(joint.mean, gap, precision="highest")
     return inner + joint.weight * mean[:, None] * mean[None, :]
 
@@ -193,11 +199,16 @@ class MatrixNormalInverseWishart(Prior):
         gram, cross = _gram(stats.joint, loc.shape[0])
         after = precision + gram
         weights = cho_solve(
-            (jnp.linalg.cholesky(after), True), jnp.matmul(precision, loc, precision="highest") + cross
+            (jnp.linalg.cholesky(after), True),
+            jnp.matmul(precision, loc, precision="highest") + cross,
         )
         gap = weights - loc
-        pull = jnp.matmul(jnp.matmul(gap.T, precision, precision="highest"), gap, precision="highest")
-        return type(self)(weights, after, dof + stats.joint.weight, scale + pull + _residual(stats.joint, weights))
+        pull = jnp.matmul(
+            jnp.matmul(gap.T, precision, precision="highest"), gap, precision="highest"
+        )
+        return type(self)(
+            weights, after, dof + stats.joint.weight, scale + pull + _residual(stats.joint, weights)
+        )
 
     def mean(self) -> tuple[Array, Array]:
         """(loc, scale / (dof - E - 1)); the covariance has no mean (inf) where dof <= E + 1."""

@@ -45,12 +45,15 @@ def fit_simplex(model: T, stats: MeanLogs, names: tuple[str, ...]) -> T:
     fine = (stats.weight > 0) & jnp.all(jnp.isfinite(stats.mean_logs))
     # one row of weight one has the same maximum; any that has one will do for the others
     safe = MeanLogs(
-        jnp.ones_like(stats.weight), jnp.where(fine, stats.mean_logs, -1.0 - math.log(stats.mean_logs.shape[-1]))
+        jnp.ones_like(stats.weight),
+        jnp.where(fine, stats.mean_logs, -1.0 - math.log(stats.mean_logs.shape[-1])),
     )
 
     def objective(candidate: Any) -> Array:
         return candidate.expected_log_prob(safe)
 
-    start = jax.tree.map(lambda leaf: numerics.as_float(leaf)[0].astype(safe.mean_logs.dtype), model)
+    start = jax.tree.map(
+        lambda leaf: numerics.as_float(leaf)[0].astype(safe.mean_logs.dtype), model
+    )
     found = newton.climb(objective, start, names).point
     return jax.tree.map(lambda new, old: jnp.where(fine, new, old), found, start)

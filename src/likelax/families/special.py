@@ -77,7 +77,9 @@ def _log_ratio(x: Array, m: Array) -> Array:
 
 
 @_deviance.defjvp
-def _deviance_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+def _deviance_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
     x, m = primals
     safe = (x > 0) & (m > 0)
     x1, m1 = jnp.where(safe, x, 1), jnp.where(safe, m, 1)

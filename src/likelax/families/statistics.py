@@ -199,7 +199,9 @@ class MeanLogs:
         weight = self.weight + other.weight
         share = numerics.divide(other.weight, weight, 0.0)
         parts = numerics.weighted_sum(
-            jnp.stack([1 - share, share])[..., None], jnp.stack([self.mean_logs, other.mean_logs]), axis=0
+            jnp.stack([1 - share, share])[..., None],
+            jnp.stack([self.mean_logs, other.mean_logs]),
+            axis=0,
         )
         return MeanLogs(weight, parts)
 
@@ -224,9 +226,13 @@ class Extremes:
 
     def __add__(self, other: "Extremes") -> "Extremes":
         mine, theirs = self.weight > 0, other.weight > 0
-        low = jnp.where(mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low))
+        low = jnp.where(
+            mine & theirs, jnp.minimum(self.low, other.low), jnp.where(mine, self.low, other.low)
+        )
         high = jnp.where(
-            mine & theirs, jnp.maximum(self.high, other.high), jnp.where(mine, self.high, other.high)
+            mine & theirs,
+            jnp.maximum(self.high, other.high),
+            jnp.where(mine, self.high, other.high),
         )
         return Extremes(self.weight + other.weight, low, high)
 

@@ -107,33 +107,43 @@ def _sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sw
     tiny = jnp.finfo(lik.dtype).tiny
     fixed = transition.ndim == start.ndim + 1
 
+    def move_on(joint: Array, scale: Array, move: Array, cut: Array | None) -> Array:
+        into = _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
+        return into if cut is None else jnp.where(cut[None], start, into)
+
     def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
-        joint, scale, least = carry
         lik, cut, move = xs
-        into = _vector_matrix(joint, transition if fixed else move)
-        into = into * (1 / jnp.maximum(scale, tiny))[None]
-        into = into if cut is None else jnp.where(cut[None], start, into)
+        into = move_on(*carry, transition if fixed else move, cut)
         joint = into * lik
         scale = jnp.sum(joint, axis=0)
-        least = jnp.minimum(least, jnp.minimum(into, scale[None]))
-        return (joint, scale, least), (into, scale)
+        return (joint, scale), (into if few else joint, scale)
 
+    few = start.shape[0] <= _FEW
     joint = start * lik[0]
     scale = jnp.sum(joint, axis=0)
-    xs = (lik[1:], None if cut is None else cut[1:], None if fixed else transition)
-    least = jnp.broadcast_to(scale[None], start.shape)
-    (_, _, least), (into, scales) = lax.scan(step, (joint, scale, least), xs)
-    message = jnp.append(start[None], into, axis=0)
-    return Sweep(message, jnp.append(scale[None], scales, axis=0), jnp.min(least, axis=0))
+    cuts = None if cut is None else cut[1:]
+    xs = (lik[1:], cuts, None if fixed else transition)
+    _, (each, scales) = lax.scan(step, (joint, scale), xs)
+    scales = jnp.append(scale[None], scales, axis=0)
+    if few:
+        into = each
+    else:
+        # emitting two vectors a step makes XLA compute the product twice; once more here is one
+        # large product
+        joints = jnp.append(joint[None], each[:-1], axis=0)[: each.shape[0]]
+        axes = (0, 0, None if fixed else 0, None if cut is None else 0)
+        into = jax.vmap(move_on, axes)(joints, scales[:-1], transition, cuts)
+    least = jnp.minimum(jnp.min(into, axis=(0, 1), initial=1), jnp.min(scales, axis=0))
+    return Sweep(jnp.append(start[None], into, axis=0), scales, least)
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
     if vector.ndim == 1 and vector.size > _FEW:
-        return vector @ matrix
+        return jnp.matmul(vector, matrix, precision="highest")
     return jnp.sum(vector[:, None] * matrix, axis=0)
 
 
-_FEW = 16
+_FEW = 8
 
 
 def _sweep_any(start: Array, transition: Array, lik: Array, *cut: Array) -> Sweep:
@@ -149,7 +159,7 @@ def _sweep_batch(axis_size: int, in_batched: list[Any], *args: Array) -> tuple[S
     if not any(batched):
         out = _sweep_any(*args)
         return out, jax.tree.map(lambda _: False, out)
-    if args[0].shape[-1] > _FEW // 2:
+    if args[0].shape[-1] > _FEW:
         in_axes = tuple(0 if b else None for b in batched)
         out = jax.vmap(_sweep_any, in_axes, axis_size=axis_size)(*args)
     else:
@@ -299,10 +309,10 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     num_steps, num_states = left.shape
     block = 1024
     if num_steps <= 4 * block:
-        return left.T @ right
+        return jnp.matmul(left.T, right, precision="highest")
     pad = ((0, -num_steps % block), (0, 0))
     left, right = (jnp.pad(a, pad).reshape(-1, block, num_states) for a in (left, right))
-    return jnp.sum(jnp.einsum("bti,btj->bij", left, right), axis=0)
+    return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
 
 
 def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
