@@ -94,13 +94,14 @@ def maximize(
         done = rose | (s.gradient @ move <= 64 * eps * (1 + jnp.abs(s.value)))
         ended = jnp.where(done, CONVERGED, MAX_STEPS)
         status = jnp.where(still, ended, jnp.where(step >= max_steps, MAX_STEPS, _RUNNING))
-        kept = jax.tree.map(
+        kept_x, value, gradient, hessian = jax.tree.map(
             lambda a, b: jnp.where(rose, a, b),
             (new, value, gradient, hessian),
             (s.x, s.value, s.gradient, s.hessian),
         )
         damping = jnp.where(rose, s.damping / 10, jnp.maximum(10 * s.damping, 1e-2))
-        return _State(*kept, jnp.where(damping < 1e-6, 0, damping), step, status)
+        damping = jnp.where(damping < 1e-6, 0, damping)
+        return _State(kept_x, value, gradient, hessian, damping, step, status)
 
     first = (objective(x), gradient_of(x), hessian_of(x))
     good = jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in first]))

@@ -122,7 +122,7 @@ def _gram(joint: Moments, num_inputs: int) -> tuple[Array, Array]:
 
 def _residual(joint: Moments, weights: Array) -> Array:
     """(E, E) scatter of targets - inputs @ weights about zero, from centred moments."""
-    num_inputs, num_targets = weights.shape
+    num_targets = weights.shape[1]
     gap = jnp.concatenate([-weights, jnp.eye(num_targets, dtype=weights.dtype)], axis=0)
     inner = jnp.matmul(
         jnp.matmul(gap.T, joint.scatter, precision="highest"), gap, precision="highest"

@@ -113,7 +113,8 @@ def _sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sw
 
     def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
         lik, cut, move = xs
-        into = move_on(*carry, transition if fixed else move, cut)
+        joint, scale = carry
+        into = move_on(joint, scale, transition if fixed else move, cut)
         joint = into * lik
         scale = jnp.sum(joint, axis=0)
         return (joint, scale), (into if few else joint, scale)
