@@ -1,16 +1,18 @@
 """Hidden Markov models: array kernels on log potentials, and the node that calls them."""
 
-from likelax.hmm.decoding import viterbi
+from likelax.hmm.decoding import path_log_prob, viterbi
 from likelax.hmm.inference import (
     Filtered,
     Smoothed,
     filter,
+    fixed_lag_smoother,
     forecast,
     log_partition,
     pairwise,
     smoother,
 )
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
+from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
 
 __all__ = [
     "HMM",
@@ -19,9 +21,14 @@ __all__ = [
     "HMMStats",
     "Smoothed",
     "filter",
+    "fixed_lag_smoother",
     "forecast",
     "log_partition",
     "pairwise",
+    "path_entropy",
+    "path_log_prob",
+    "sample_paths",
+    "top_k_paths",
     "smoother",
     "viterbi",
 ]

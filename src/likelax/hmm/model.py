@@ -253,7 +253,7 @@ class HMM:
             else:
                 x, lengths, starts = x.values, x.lengths, x.starts
         if lengths is not None:
-            x = _blank_padding(x, jnp.asarray(lengths))
+            x = _blank_padding(x, jnp.asarray(lengths).astype(int))
         log_lik = self.emission_log_prob(x)
         if log_lik.ndim < 2:
             raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")

@@ -94,8 +94,7 @@ def _calibration() -> Findings:
             "For real: the penguin classifier judged on birds it has not seen. With all six "
             f"features {shares[0]:.0%} are right and nearly every confidence is close to one. "
             f"With flipper, mass and sex only, {shares[1]:.0%} are right, and the confidence says "
-            "so: it is lower where mistakes are made. Flipper and mass go together within a "
-            "species, naive Bayes counts their evidence twice, and in the middle it is too sure.",
+            "so: it is lower where mistakes are made.",
         ),
         checks=(
             *(
