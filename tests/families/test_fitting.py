@@ -196,7 +196,8 @@ def test_statistics_add_scale_skip_the_missing_and_may_be_empty(name, x64):
         return steps, log_prob, (w * model.log_prob(x)).sum()
 
     (whole, halves, masked, kept, thrice, empty), log_prob, want = several(model)
-    np.testing.assert_allclose(log_prob, want, rtol=1e-12)
+    # the terms are of order one and may cancel
+    np.testing.assert_allclose(log_prob, want, rtol=1e-12, atol=1e-12)
     chex.assert_trees_all_close(halves, whole, rtol=1e-7, atol=1e-10)
     chex.assert_trees_all_close(masked, kept, rtol=1e-7, atol=1e-10)
     chex.assert_trees_all_close(thrice, whole, rtol=1e-7, atol=1e-10)
@@ -234,7 +235,9 @@ def test_newton_reports_how_it_ended(x64):
         lambda m: m.log_prob(x).sum(), start, ("concentration", "rate"), max_steps=1
     )
     assert short.status == newton.MAX_STEPS
-    broken = newton.climb(lambda m: m.log_prob(jnp.nan * x).sum(), start, ("concentration", "rate"))
+    broken = newton.climb(
+        lambda m: m.log_prob(jnp.nan * x.astype(float)).sum(), start, ("concentration", "rate")
+    )
     assert broken.status == newton.NON_FINITE
     chex.assert_trees_all_close(broken.point, start)
 

@@ -77,6 +77,7 @@ def test_compare_pairs_the_rows():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter:UserWarning")
 def test_eight_schools_as_arviz_ships_them():
     arviz = pytest.importorskip("arviz")
     data = arviz.load_arviz_data("centered_eight")

@@ -81,8 +81,8 @@ class HMM:
       ...     jnp.array([[0.7, 0.3], [0.4, 0.6]]),
       ...     Categorical(jnp.array([[0.1, 0.4, 0.5], [0.6, 0.3, 0.1]])),
       ... )
-      >>> print(f"{model.log_prob(jnp.array([0, 1, 2])):.4f}")
-      -3.3928
+      >>> print(f"{model.log_prob(jnp.array([0, 1, 2])):.3f}")
+      -3.393
       >>> path, log_joint = model.viterbi(jnp.array([0, 1, 2]))
       >>> print(path, f"{jnp.exp(log_joint):.5f}")
       [1 0 0] 0.01344
