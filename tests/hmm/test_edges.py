@@ -32,6 +32,12 @@ CASES = {
         [[0, -INF], [-200, 0]],
         -200,
     ),
+    "one step, 200 nats behind a state that nothing reaches": (
+        [0, -INF],
+        [[0, -INF], [0, -INF]],
+        [[-200, 0]],
+        -200,
+    ),
     "a left-right chain": (
         [0, -INF, -INF],
         [[-INF, 0, -INF], [-INF, -INF, 0], [-INF, -INF, 0]],

@@ -32,7 +32,8 @@ _REMEDY = {
     Status.MAX_STEPS: "raise max_steps, loosen tol, or start nearer.",
     Status.DECREASED: "check that m_step maximises what log_prob computes, or use float64.",
     Status.NON_FINITE: "start from a model that gives every observation a positive probability.",
-    Status.COLLAPSED: "give the component a prior, use fewer components, or start elsewhere.",
+    Status.COLLAPSED: "give the component a prior, use fewer components, start elsewhere, or lower the "
+    "learning rate of a gradient fit.",
 }
 
 
