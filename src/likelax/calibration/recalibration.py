@@ -84,7 +84,9 @@ def fit_temperature(
 
     zero = jnp.zeros((), scaled.dtype)
     top = jnp.full((), _LARGEST, scaled.dtype)
-    flat, separated = slopes(zero)[0] >= 0, slopes(top)[0] < 0
+    flat = slopes(zero)[0] >= 0
+    # with every label on its row's largest logit the score falls for ever; a slope there is rounding
+    separated = jnp.all((chosen >= jnp.max(scaled, axis=-1)) | (weights == 0))
     inverse = _safeguarded_root(slopes, top)
     inverse = jnp.where(flat, zero, jnp.where(separated, top, inverse))
     return Temperature(inverse / jnp.where(spread > 0, spread, 1), flat | separated)
