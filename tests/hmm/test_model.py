@@ -118,6 +118,21 @@ def test_empty_state_keeps_its_parameters():
     np.testing.assert_allclose(fit.model.emissions.probs[1], CLINIC.emissions.probs[1], rtol=1e-6)
 
 
+def test_structural_zeros_stay_under_em_in_float32():
+    """EVIDENCE: without a prior, dynamax gives NaN from the second step."""
+    sparse = lx.HMM(
+        jnp.array([1.0, 0.0, 0.0]),
+        jnp.array([[0.6, 0.4, 0.0], [0.0, 0.7, 0.3], [0.0, 0.0, 1.0]]),
+        lx.Categorical(jnp.array([[0.8, 0.2, 0.0], [0.1, 0.8, 0.1], [0.0, 0.3, 0.7]])),
+    )
+    x = jnp.array([[0, 0, 1, 1, 2], [0, 1, 1, 2, 2], [0, 0, 0, 1, 2]])
+    fit = lx.fit.em(sparse, x, max_steps=50)
+    assert fit.ok and fit.log_prob.dtype == jnp.float32
+    assert np.all(np.diff(fit.log_probs) >= 0) and fit.log_probs[-1] > fit.log_probs[0]
+    for before, after in zip(jax.tree.leaves(sparse), jax.tree.leaves(fit.model), strict=True):
+        assert np.all(np.asarray(after)[np.asarray(before) == 0] == 0)
+
+
 def test_forecast_follows_the_chain():
     x = jnp.array([[0, 1, 2], [2, 2, 1]])
     ahead = jnp.exp(CLINIC.forecast(x, 3))
