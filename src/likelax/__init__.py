@@ -17,7 +17,7 @@ from likelax import (
     scoring,
     variational,
 )
-from likelax.data import Labelled, Masked, Sequences
+from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.families import (
     Bernoulli,
     Beta,
@@ -70,6 +70,7 @@ from likelax.product import Independent, Product
 __all__ = [
     "HMM",
     "HMMPrior",
+    "Driven",
     "Independent",
     "Labelled",
     "Masked",

@@ -117,7 +117,8 @@ def _map(f: Callable[[Constraint, Array], Any], tree: Any, *, every: bool = Fals
             if field.metadata.get("static", False) or value is None:
                 continue
             constraint = field.metadata.get("constraint")
-            if constraint is None:
+            if constraint is None or _is_record(value):
+                # a model in the place of an array declares its own fields
                 changes[field.name] = _map(f, value, every=every)
             else:
                 changes[field.name] = jax.tree.map(lambda v, c=constraint: on_leaf(c, v), value)

@@ -71,3 +71,16 @@ class Sequences:
     values: Any
     lengths: Array | None = None
     starts: Array | None = None
+
+
+@pytree
+class Driven:
+    """Series with the inputs that drive their transitions; the model explains the values only.
+
+    Attributes:
+      values: (..., T, *event), plain or wrapped.
+      inputs: (..., T, D); the move into step t uses inputs[t].
+    """
+
+    values: Any
+    inputs: Array

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.data import Labelled, Masked, Sequences
+from likelax.data import Driven, Labelled, Masked, Sequences
 
 
 def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
@@ -42,6 +42,8 @@ def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
 
 def _check_values(name: str, x: Any, path: str) -> None:
     if isinstance(x, Labelled):
+        return _check_values(name, x.values, path)
+    if isinstance(x, Driven):
         return _check_values(name, x.values, path)
     if isinstance(x, Sequences):
         return _check_values(name, x.values if x.lengths is None else _unpadded(x), path)
@@ -110,7 +112,7 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
 def _labels(x: Any) -> Array | None:
     if isinstance(x, Labelled):
         return x.labels
-    return _labels(x.values) if isinstance(x, Sequences) else None
+    return _labels(x.values) if isinstance(x, Sequences | Driven) else None
 
 
 def _concrete(a: Any) -> bool:

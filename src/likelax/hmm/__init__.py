@@ -13,6 +13,8 @@ from likelax.hmm.inference import (
 )
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
+from likelax.hmm.stationary import stationary
+from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 
 __all__ = [
     "HMM",
@@ -20,6 +22,8 @@ __all__ = [
     "HMMPrior",
     "HMMStats",
     "Smoothed",
+    "SoftmaxTransition",
+    "banded",
     "filter",
     "fixed_lag_smoother",
     "forecast",
@@ -28,7 +32,9 @@ __all__ = [
     "path_entropy",
     "path_log_prob",
     "sample_paths",
-    "top_k_paths",
     "smoother",
+    "stationary",
+    "sticky",
+    "top_k_paths",
     "viterbi",
 ]

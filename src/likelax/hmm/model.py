@@ -10,11 +10,14 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled, Sequences
+from likelax.data import Labelled
 from likelax.families.base import Prior, match_weights
 from likelax.families.statistics import CategoryCounts
-from likelax.hmm import decoding, inference
-from likelax.mixture import allowed_by_labels
+from likelax.families.tied import Fixed
+from likelax.hmm import decoding, inference, stationary
+from likelax.hmm.observed import Observed, final_step, observe, over_batch
+from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
+from likelax.mixture import Mixture
 from likelax.model import pytree
 
 
@@ -23,12 +26,13 @@ class HMMStats(NamedTuple):
 
     Attributes:
       initial: counts (K,): expected sequences that begin in each state.
-      transition: counts (K, K): expected moves from row to column.
+      transition: counts (K, K): expected moves from row to column; `DrivenCounts` of a
+        `SoftmaxTransition`.
       emissions: the emissions' statistics, with a leading axis K.
     """
 
     initial: CategoryCounts
-    transition: CategoryCounts
+    transition: Any
     emissions: Any
 
 
@@ -38,9 +42,9 @@ class HMMPrior:
 
     Attributes:
       initial: a `Dirichlet` with concentration (K,).
-      transition: a `Dirichlet` with concentration (K, K), a row for each state left. Adding to
-        the diagonal makes states sticky. A concentration of exactly one leaves a structural
-        zero a zero; above one it is filled.
+      transition: a `Dirichlet` with concentration (K, K), a row for each state left, such as
+        `hmm.sticky` makes. A concentration of exactly one leaves a structural zero a zero;
+        above one it is filled.
       emissions: the emission's prior with a leading axis K on every leaf.
     """
 
@@ -49,28 +53,21 @@ class HMMPrior:
     emissions: Any = None
 
 
-class _Observed(NamedTuple):
-    """One or many sequences, unwrapped."""
-
-    values: Any
-    log_lik: Array
-    lengths: Array | None
-    starts: Array | None
-
-
 @pytree
 class HMM:
     """p(x, z) = initial[z_0] prod_t transition[z_t, z_t+1] prod_t p(x_t | z_t)
 
     An observation is a whole sequence (T, *event): `log_prob` of (..., T, *event) is (...).
     Wrap it in `Sequences` for lengths and starts, in `Masked` for missing entries, in
-    `Labelled` for states that were seen.
+    `Labelled` for states that were seen, in `Driven` for inputs of the transition.
 
     Attributes:
-      initial: (K,) non-negative, sums to one; zeros are exact.
+      initial: (K,) non-negative, sums to one; zeros are exact. None: the chain starts in the
+        stationary distribution of its transition.
       transition: (K, K), rows sum to one, zeros are exact and stay zero under `m_step`; or
-        (T-1, K, K), whose entry t carries step t to t+1.
+        (T-1, K, K), whose entry t carries step t to t+1; or a `SoftmaxTransition`.
       emissions: one model with a leading axis K on every leaf.
+        What is wrapped in `Fixed` no fit moves, initial and transition included.
 
     Source: Rabiner (1989), Proc. IEEE 77(2), 257-286.
 
@@ -88,14 +85,27 @@ class HMM:
       [1 0 0] 0.01344
     """
 
-    initial: Array = constrained(simplex)
-    transition: Array = constrained(simplex)
+    initial: Any = constrained(simplex)
+    transition: Any = constrained(simplex)
     emissions: Any
 
     @property
     def num_states(self) -> int:
         """K."""
-        return jnp.shape(self.initial)[-1]
+        if self.initial is not None:
+            return jnp.shape(_value(self.initial))[-1]
+        return jnp.shape(_value(self.transition))[-1]
+
+    def initial_probs(self) -> Array:
+        """(K,) the distribution of the first state: given, or stationary.
+
+        Raises:
+          ValueError: for a stationary start of a transition that varies over time.
+        """
+        if self.initial is None:
+            self._need_fixed_transition("initial_probs")
+            return stationary.stationary(_value(self.transition))
+        return _value(self.initial)
 
     def emission_log_prob(self, values: Any) -> Array:
         """log p(x_t | z_t = k) for every state: (..., T, K), nats."""
@@ -120,53 +130,75 @@ class HMM:
     def forecast(self, x: Any, num_steps: int) -> Array:
         """log p(z_T+h = k | x) for h = 1..num_steps: (..., num_steps, K), nats.
 
-        `Mixture(jnp.exp(row), model.emissions)` is the distribution of the observation there.
-
         Raises:
           ValueError: for a time-varying transition, which says nothing about steps to come.
         """
         self._need_fixed_transition("forecast")
-        log_filtered = self.filter(x).log_filtered
-        lengths = x.lengths if isinstance(x, Sequences) else None
-        if lengths is None:
-            final = log_filtered[..., -1, :]
-        else:
-            at = jnp.maximum(jnp.asarray(lengths) - 1, 0)[..., None, None]
-            final = jnp.take_along_axis(log_filtered, at, axis=-2)[..., 0, :]
-        log_transition = numerics.safe_log(self.transition)
-        return _over_batch(
-            lambda state: inference.forecast(state, log_transition, num_steps), 1, final
+        seen = self._observe(x)
+        log_filtered = self._map(inference.filter, seen).log_filtered
+        at = final_step(seen)[..., None, None]
+        final = jnp.take_along_axis(log_filtered, at, axis=-2)[..., 0, :]
+        log_transition = self._log_transition(None)
+        return over_batch(
+            lambda state: inference.forecast(state, log_transition, num_steps),
+            final.shape[:-1],
+            final,
         )
 
-    def sample(self, key: Array, shape: Sequence[int]) -> Any:
-        """Sequences of shape (*shape, *event), whose last axis of `shape` is time."""
-        return self.sample_labelled(key, shape).values
+    def predictive(self, x: Any, num_steps: int) -> Mixture:
+        """The distribution of each of the next num_steps observations of one sequence.
 
-    def sample_labelled(self, key: Array, shape: Sequence[int]) -> Labelled:
+        Returns:
+          `Mixture` of the emissions with a leading axis num_steps on every leaf: map over it
+          with `jax.vmap`.
+        Raises:
+          ValueError: for more than one sequence, or as `forecast`.
+        """
+        weights = jnp.exp(self.forecast(x, num_steps))
+        if weights.ndim != 2:
+            raise ValueError(
+                "HMM.predictive: x must be one sequence (T, *event); use jax.vmap for a batch"
+            )
+        repeat = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (num_steps, *jnp.shape(leaf))), self.emissions
+        )
+        return Mixture(weights, repeat)
+
+    def sample(self, key: Array, shape: Sequence[int], inputs: ArrayLike | None = None) -> Any:
+        """Sequences of shape (*shape, *event), whose last axis of `shape` is time."""
+        return self.sample_labelled(key, shape, inputs).values
+
+    def sample_labelled(
+        self, key: Array, shape: Sequence[int], inputs: ArrayLike | None = None
+    ) -> Labelled:
         """Sequences with the states that they came from.
 
         Args:
           key: random key.
           shape: (..., T): how many sequences, and their length.
+          inputs: (T, D), for a `SoftmaxTransition`.
         Raises:
           ValueError: if shape names no length.
         """
         if len(shape) == 0:
             raise ValueError("HMM.sample: shape must end in the number of steps, (..., T); got ()")
         *batch, num_steps = shape
-        key_first, key_moves, key_values = jax.random.split(key, 3)
-        log_transition = numerics.safe_log(self.transition)
-        state = jax.random.categorical(
-            key_first, numerics.safe_log(self.initial), shape=tuple(batch)
+        key_moves, key_values = jax.random.split(key)
+        log_initial, moves = numerics.as_float(
+            numerics.safe_log(self.initial_probs()),
+            self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
+        moves = jnp.broadcast_to(moves, (num_steps - 1, *moves.shape[-2:]))
+        # all noise before the scan: a key that a scan splits can't be mapped over
+        noise = jax.random.gumbel(key_moves, (num_steps, *batch, self.num_states), moves.dtype)
 
         def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            key, move = inputs
-            new = jax.random.categorical(key, move[state], axis=-1)
+            noise, move = inputs
+            new = jnp.argmax(move[state] + noise, axis=-1)
             return new, new
 
-        moves = jnp.broadcast_to(log_transition, (num_steps - 1, *log_transition.shape[-2:]))
-        _, rest = jax.lax.scan(step, state, (jax.random.split(key_moves, num_steps - 1), moves))
+        state = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)
+        _, rest = jax.lax.scan(step, state, (noise[1:], moves))
         states = jnp.moveaxis(jnp.concatenate([state[None], rest]), 0, -1)
         keys = jax.random.split(key_values, states.size)
         draw = jax.vmap(
@@ -197,13 +229,12 @@ class HMM:
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none
             )
 
-        stats = HMMStats(
-            total(post.initial_counts),
-            CategoryCounts(
-                total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
-            ),
-            each(self.emissions, shares),
+        moves: Any = CategoryCounts(
+            total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
         )
+        if isinstance(self.transition, SoftmaxTransition):
+            moves = self._driven_counts(seen, weights)
+        stats = HMMStats(total(post.initial_counts), moves, each(self.emissions, shares))
         return stats, numerics.weighted_sum(weights, post.log_prob)
 
     def m_step(self, stats: HMMStats, prior: HMMPrior | None = None) -> Self:
@@ -212,23 +243,41 @@ class HMM:
         A state that was never visited, or never left, keeps its parameters.
 
         Raises:
-          ValueError: for a time-varying transition, which one summed count can't determine.
+          ValueError: for a time-varying transition, which one summed count can't determine, or
+            a prior of a stationary start.
         """
-        self._need_fixed_transition("m_step")
         prior = HMMPrior() if prior is None else prior
+        if self.initial is None and prior.initial is not None:
+            raise ValueError("HMM.m_step: a stationary start is no parameter and takes no prior")
         step = jax.vmap(lambda e, s, p: e.m_step(s, p))
-        return type(self)(
-            _rows(stats.initial, prior.initial, self.initial),
-            _rows(stats.transition, prior.transition, self.transition),
-            step(self.emissions, stats.emissions, prior.emissions),
-        )
+        emissions = step(self.emissions, stats.emissions, prior.emissions)
+        initial = self.initial
+        if initial is not None:
+            initial = _rows(stats.initial, prior.initial, initial)
+        if isinstance(self.transition, SoftmaxTransition):
+            moves: Any = self.transition.m_step(stats.transition, prior.transition)
+            return type(self)(initial, moves, emissions)
+        self._need_fixed_transition("m_step")
+        moves = _rows(stats.transition, prior.transition, self.transition)
+        if initial is None and not isinstance(moves, Fixed):
+            counts = stats.transition.counts
+            if prior.transition is not None:
+                after: Any = prior.transition.posterior(stats.transition)
+                counts = jnp.maximum(after.concentration - 1, 0)
+            moves = stationary.m_step(counts, stats.initial.counts, self.transition)
+        return type(self)(initial, moves, emissions)
 
     def expected_log_prob(self, stats: HMMStats) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
+        """Expected complete-data log probability as a function of the statistics, nats.
+
+        Raises:
+          ValueError: for a `SoftmaxTransition`, of which no statistics tell it exactly.
+        """
+        self._need_fixed_transition("expected_log_prob")
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
-            jnp.sum(numerics.xlogy(stats.initial.counts, self.initial))
-            + jnp.sum(numerics.xlogy(stats.transition.counts, self.transition))
+            jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
+            + jnp.sum(numerics.xlogy(stats.transition.counts, _value(self.transition)))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -236,93 +285,73 @@ class HMM:
         """Log density of all parameters under the prior, nats."""
         total: Any = 0.0
         if prior.initial is not None:
-            total = total + prior.initial.log_prob(self.initial)
+            total = total + prior.initial.log_prob(self.initial_probs())
         if prior.transition is not None:
             rows = jax.vmap(lambda p, row: p.log_prob(row))
-            total = total + jnp.sum(rows(prior.transition, jnp.asarray(self.transition)))
+            total = total + jnp.sum(rows(prior.transition, jnp.asarray(_value(self.transition))))
         if prior.emissions is not None:
             each = jax.vmap(lambda e, p: e.log_prior(p))
             total = total + jnp.sum(each(self.emissions, prior.emissions))
         return total
 
-    def _observe(self, x: Any) -> _Observed:
-        labels = lengths = starts = None
-        while isinstance(x, Labelled | Sequences):
-            if isinstance(x, Labelled):
-                x, labels = x.values, x.labels
-            else:
-                x, lengths, starts = x.values, x.lengths, x.starts
-        if lengths is not None:
-            x = _blank_padding(x, jnp.asarray(lengths).astype(int))
-        log_lik = self.emission_log_prob(x)
-        if log_lik.ndim < 2:
-            raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
-        if labels is not None:
-            labels = jnp.asarray(labels)
-            if labels.shape != log_lik.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-                raise ValueError(
-                    f"Labelled: labels must be integers of shape {log_lik.shape[:-1]}; "
-                    f"got {labels.dtype} of shape {labels.shape}"
-                )
-            log_lik = jnp.where(allowed_by_labels(labels, self.num_states), log_lik, -jnp.inf)
-        return _Observed(x, log_lik, lengths, starts)
-
-    def _map(self, kernel: Callable[..., Any], seen: _Observed) -> Any:
-        """A kernel over every sequence."""
-        log_initial, log_transition, log_lik = numerics.as_float(
-            numerics.safe_log(self.initial), numerics.safe_log(self.transition), seen.log_lik
+    def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
+        pairs = self._map(inference.pairwise, seen)
+        inputs = jnp.asarray(seen.inputs)[..., 1:, :]
+        each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
+        return self.transition.statistics(
+            pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
-        batch = log_lik.shape[:-2]
-        for name, given, wanted in (
-            ("lengths", seen.lengths, batch),
-            ("starts", seen.starts, log_lik.shape[:-1]),
-        ):
-            if given is not None and jnp.shape(given) != wanted:
-                raise ValueError(
-                    f"Sequences: {name} must have shape {wanted}; got {jnp.shape(given)}"
-                )
 
-        def one(lik: Any, length: Any, starts: Any) -> Any:
+    def _observe(self, x: Any) -> Observed:
+        return observe(x, self.emission_log_prob)
+
+    def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
+        """A kernel over every sequence."""
+        log_initial, log_lik = numerics.as_float(
+            numerics.safe_log(self.initial_probs()), seen.log_lik
+        )
+
+        def one(lik: Any, length: Any, starts: Any, inputs: Any) -> Any:
+            log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
             return kernel(log_initial, log_transition, lik, length=length, starts=starts)
 
-        flat = [
-            None if a is None else jnp.reshape(a, (-1, *jnp.shape(a)[len(batch) :]))
-            for a in (log_lik, seen.lengths, seen.starts)
-        ]
-        if not batch:
-            return one(log_lik, seen.lengths, seen.starts)
-        return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(one)(*flat))
+        known = (seen.lengths, seen.starts, seen.inputs)
+        return over_batch(one, log_lik.shape[:-2], log_lik, *known)
+
+    def _log_transition(self, inputs: Array | None) -> Array:
+        """(K, K), or (T-1, K, K) where inputs (T, D) drive it; nats."""
+        if isinstance(self.transition, SoftmaxTransition):
+            if inputs is None:
+                raise ValueError(
+                    "HMM: its transition is driven by inputs; give the data as "
+                    "Driven(values, inputs)"
+                )
+            return self.transition.log_probs(inputs[1:])
+        if inputs is not None:
+            raise ValueError("HMM: Driven data need a SoftmaxTransition; this transition has none")
+        return numerics.safe_log(_value(self.transition))
 
     def _need_fixed_transition(self, verb: str) -> None:
-        if jnp.ndim(self.transition) != 2:
+        if isinstance(self.transition, SoftmaxTransition):
+            raise ValueError(f"HMM.{verb}: the inputs of the steps to come are not known")
+        if jnp.ndim(_value(self.transition)) != 2:
             raise ValueError(
-                f"HMM.{verb}: needs a transition of shape (K, K); got {jnp.shape(self.transition)}"
+                f"HMM.{verb}: needs a transition of shape (K, K); "
+                f"got {jnp.shape(_value(self.transition))}"
             )
 
 
-def _over_batch(function: Callable[[Array], Array], ndim: int, a: Array) -> Array:
-    """function over the axes of `a` before its last `ndim`."""
-    batch = a.shape[: a.ndim - ndim]
-    out = jax.vmap(function)(a.reshape(-1, *a.shape[a.ndim - ndim :]))
-    return out.reshape(*batch, *out.shape[1:])
+def _value(parameter: Any) -> Array:
+    """The probabilities, held still where they are `Fixed`."""
+    if isinstance(parameter, Fixed):
+        return jax.lax.stop_gradient(jnp.asarray(parameter.model))
+    return parameter
 
 
-def _rows(stats: CategoryCounts, prior: Prior | None, kept: ArrayLike) -> Array:
+def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:
     """Probabilities from counts along the last axis; rows without counts stay as they were."""
+    if isinstance(kept, Fixed):
+        return kept
     if prior is not None:
         return prior.posterior(stats).mode()
     return numerics.divide(stats.counts, jnp.sum(stats.counts, axis=-1, keepdims=True), kept)
-
-
-def _blank_padding(values: Any, lengths: Array) -> Any:
-    """Put 1 at every padded step, so that what stands there is never read."""
-
-    def blank(leaf: ArrayLike) -> Array:
-        leaf = jnp.asarray(leaf)
-        num_steps = leaf.shape[lengths.ndim]
-        steps = jnp.broadcast_to(jnp.arange(num_steps), (*lengths.shape, num_steps))
-        real = steps < lengths[..., None]
-        real = real.reshape(real.shape + (1,) * (leaf.ndim - real.ndim))
-        return jnp.where(real, leaf, jnp.ones((), leaf.dtype))
-
-    return jax.tree.map(blank, values)

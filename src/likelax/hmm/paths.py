@@ -56,22 +56,23 @@ def sample_paths(
     filtered = certified.filtered(c).filtered
     num_steps, num_states = filtered.shape
 
-    def draw(key: Array, logits: Array) -> Array:
-        noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+    # all noise before the scan: a key that a scan splits can't be mapped over
+    noise = jax.random.gumbel(key, (num_steps, num_samples, num_states), filtered.dtype)
+
+    def draw(noise: Array, logits: Array) -> Array:
         state = jnp.argmax(logits + noise, axis=1).astype(jnp.int32)
         return jnp.where(jnp.max(logits, axis=1) == -jnp.inf, -1, state)
 
     def step(ahead: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        key, filtered, end, transition = xs
+        noise, filtered, end, transition = xs
         transition = c.log_transition if transition is None else transition
         moves = jnp.where(end, 0, transition.T[jnp.maximum(ahead, 0)])
-        state = draw(key, filtered[None] + moves)
+        state = draw(noise, filtered[None] + moves)
         state = jnp.where((ahead < 0) & ~end, -1, state)
         return state, state
 
-    keys = jax.random.split(key, num_steps)
-    state = draw(keys[-1], jnp.broadcast_to(filtered[-1:], (num_samples, num_states)))
-    xs = (keys[:-1], filtered[:-1], last(c)[:-1], stacked(c))
+    state = draw(noise[-1], jnp.broadcast_to(filtered[-1:], (num_samples, num_states)))
+    xs = (noise[:-1], filtered[:-1], last(c)[:-1], stacked(c))
     _, path = lax.scan(step, state, xs, reverse=True)
     return blank(c, jnp.append(path, state[None], axis=0), value=-1)[0].T
 

@@ -1,0 +1,98 @@
+"""Data as a hidden Markov node sees them: unwrapped, with the likelihood of every state."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.data import Driven, Labelled, Sequences
+from likelax.mixture import allowed_by_labels
+
+
+class Observed(NamedTuple):
+    """One or many sequences, unwrapped.
+
+    Attributes:
+      values: (..., T, *event).
+      log_lik: (..., T, K) nats; -inf at states that a label rules out.
+      lengths: (...,) integers or None.
+      starts: (..., T) booleans or None.
+      inputs: (..., T, D) or None.
+    """
+
+    values: Any
+    log_lik: Array
+    lengths: Array | None
+    starts: Array | None
+    inputs: Array | None
+
+
+def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
+    """Unwrap x, check what was said about it, and evaluate the emissions.
+
+    Raises:
+      ValueError: for a single observation, or lengths, starts, labels or inputs of a wrong shape.
+    """
+    labels = lengths = starts = inputs = None
+    while isinstance(x, Labelled | Sequences | Driven):
+        if isinstance(x, Labelled):
+            x, labels = x.values, x.labels
+        elif isinstance(x, Driven):
+            x, inputs = x.values, jnp.asarray(x.inputs)
+        else:
+            x, lengths, starts = x.values, x.lengths, x.starts
+    if lengths is not None:
+        x = _blank_padding(x, jnp.asarray(lengths).astype(int))
+    log_lik = emission_log_prob(x)
+    if log_lik.ndim < 2:
+        raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
+    num_states, steps = log_lik.shape[-1], log_lik.shape[:-1]
+    for name, given, wanted in (
+        ("Sequences: lengths", lengths, steps[:-1]),
+        ("Sequences: starts", starts, steps),
+        ("Driven: inputs", None if inputs is None else inputs[..., 0], steps),
+    ):
+        if given is not None and jnp.shape(given) != wanted:
+            raise ValueError(f"{name} must have shape {wanted}; got {jnp.shape(given)}")
+    if labels is not None:
+        labels = jnp.asarray(labels)
+        if labels.shape != steps or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise ValueError(
+                f"Labelled: labels must be integers of shape {steps}; "
+                f"got {labels.dtype} of shape {labels.shape}"
+            )
+        log_lik = jnp.where(allowed_by_labels(labels, num_states), log_lik, -jnp.inf)
+    return Observed(x, log_lik, lengths, starts, inputs)
+
+
+def final_step(seen: Observed) -> Array:
+    """(...,) integers: the last step of each sequence that counts; 0 where there is none."""
+    batch, num_steps = seen.log_lik.shape[:-2], seen.log_lik.shape[-2]
+    if seen.lengths is None:
+        return jnp.full(batch, num_steps - 1)
+    return jnp.clip(jnp.asarray(seen.lengths) - 1, 0, num_steps - 1)
+
+
+def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any) -> Any:
+    """function vmapped over all axes of `batch`, which lead every argument that is not None."""
+    if not batch:
+        return function(*args)
+    flat = jax.tree.map(lambda a: jnp.reshape(a, (-1, *jnp.shape(a)[len(batch) :])), args)
+    return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(function)(*flat))
+
+
+def _blank_padding(values: Any, lengths: Array) -> Any:
+    """Put 1 at every padded step, so that what stands there is never read."""
+
+    def blank(leaf: ArrayLike) -> Array:
+        leaf = jnp.asarray(leaf)
+        num_steps = leaf.shape[lengths.ndim]
+        steps = jnp.broadcast_to(jnp.arange(num_steps), (*lengths.shape, num_steps))
+        real = steps < lengths[..., None]
+        real = real.reshape(real.shape + (1,) * (leaf.ndim - real.ndim))
+        return jnp.where(real, leaf, jnp.ones((), leaf.dtype))
+
+    return jax.tree.map(blank, values)

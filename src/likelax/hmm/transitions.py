@@ -1,0 +1,161 @@
+"""Transitions of a given form: banded and left-right, sticky by prior, driven by inputs."""
+
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+from likelax.families.dirichlet import Dirichlet
+from likelax.model import pytree
+
+
+def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array:
+    """A transition matrix that only reaches nearby states; what is out of reach stays zero in EM.
+
+    Args:
+      num_states: K.
+      stay: the probability of staying, in [0, 1]; the rest is shared by the states in reach. A
+        state with no other in reach stays for sure.
+      up: how many states upwards can be reached in one move.
+      down: how many downwards; 0 makes a left-right chain.
+    Returns:
+      (K, K) probabilities.
+    Raises:
+      ValueError: if stay is no probability, or a reach is negative.
+
+    Examples:
+      >>> print(banded(3, 0.8, down=0))
+      [[0.8 0.2 0. ]
+       [0.  0.8 0.2]
+       [0.  0.  1. ]]
+    """
+    if not 0 <= stay <= 1:
+        raise ValueError(f"banded: stay must lie in [0, 1]; got {stay}")
+    if num_states < 1 or up < 0 or down < 0:
+        raise ValueError(
+            "banded: num_states must be at least 1, and up and down at least 0; "
+            f"got {num_states}, {up} and {down}"
+        )
+    states = jnp.arange(num_states)
+    gap = states[None, :] - states[:, None]
+    reach = jnp.where((gap != 0) & (gap <= up) & (gap >= -down), 1.0, 0.0)
+    others = jnp.sum(reach, axis=1, keepdims=True)
+    move = numerics.divide((1 - stay) * reach, others, 0.0)
+    return move + jnp.diag(jnp.where(others[:, 0] > 0, stay, 1.0))
+
+
+def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) -> Dirichlet:
+    """A prior of transitions for states that tend to stay, for `HMMPrior.transition`.
+
+    Row k is Dirichlet(concentration + extra e_k): as if `extra` stays had been seen already.
+
+    Args:
+      num_states: K.
+      extra: positive scalar or (K,): what is added on the diagonal.
+      concentration: scalar or (K, K), of all entries. One leaves structural zeros zero.
+    Returns:
+      `Dirichlet` with concentration (K, K).
+    Source: Fox et al. (2011), Annals of Applied Statistics 5, 1020-1056, in its finite form.
+
+    Examples:
+      >>> print(sticky(2, 10.0).concentration)
+      [[11.  1.]
+       [ 1. 11.]]
+    """
+    extra, concentration = numerics.as_float(extra, concentration)
+    square = (num_states, num_states)
+    return Dirichlet(
+        jnp.broadcast_to(concentration, square) + jnp.diag(jnp.broadcast_to(extra, num_states))
+    )
+
+
+@pytree
+class DrivenCounts:
+    """What an M step of `SoftmaxTransition` needs, in additive form.
+
+    Attributes:
+      slope: (K, K, D + 1) gradient of the expected log probability by bias and weights.
+      gram: (K, D + 1, D + 1) sum over moves of p(state left) features features^T.
+    """
+
+    slope: Array
+    gram: Array
+
+
+@pytree
+class SoftmaxTransition:
+    """p(z_t+1 = j | z_t = i, u) proportional to exp(bias[i, j] + weights[i, j] . u)
+
+    The transition of an `HMM` whose moves depend on inputs: wrap the data as `Driven(values,
+    inputs)`. The move into step t uses the input of step t.
+
+    Attributes:
+      bias: (K, K) nats; -inf is a move that can never be made.
+      weights: (K, K, D).
+
+    Source: Bengio & Frasconi (1995), An input output HMM architecture, NIPS 7.
+
+    Examples:
+      >>> flip = SoftmaxTransition(jnp.zeros((2, 2)), jnp.array([[[0.0], [9.0]], [[0.0], [0.0]]]))
+      >>> print(jnp.exp(flip.log_probs(jnp.array([[1.0]]))[0]).round(2))
+      [[0.  1. ]
+       [0.5 0.5]]
+    """
+
+    bias: Array
+    weights: Array
+
+    def log_probs(self, inputs: ArrayLike) -> Array:
+        """log p(z_t+1 = j | z_t = i, inputs): inputs (..., D) give (..., K, K), nats.
+
+        Raises:
+          ValueError: if the inputs have another D.
+        """
+        bias, weights, inputs = numerics.as_float(self.bias, self.weights, inputs)
+        if inputs.shape[-1:] != weights.shape[-1:]:
+            raise ValueError(
+                f"SoftmaxTransition: inputs must have shape (..., {weights.shape[-1]}); "
+                f"got {inputs.shape}"
+            )
+        scores = jnp.einsum("...d,ijd->...ij", inputs, weights, precision="highest")
+        return numerics.log_normalize(scores + jnp.broadcast_to(bias, scores.shape))[0]
+
+    def statistics(self, log_pairs: Array, inputs: Array, weights: Array) -> DrivenCounts:
+        """Expected statistics of N moves.
+
+        Args:
+          log_pairs: (N, K, K) log posterior of each move, nats; -inf where there was none.
+          inputs: (N, D).
+          weights: (N,).
+        """
+        inputs, _ = numerics.as_float(inputs, log_pairs)
+        features = jnp.append(inputs, jnp.ones_like(inputs[:, :1]), axis=1)
+        # an input of zero weight may be anything
+        features = jnp.where(jnp.all(jnp.isfinite(features), axis=1, keepdims=True), features, 0)
+        pairs = jnp.exp(log_pairs) * weights[:, None, None]
+        left = jnp.sum(pairs, axis=2)
+        gap = pairs - left[:, :, None] * jnp.exp(self.log_probs(features[:, :-1]))
+        return DrivenCounts(
+            jnp.einsum("nij,nd->ijd", gap, features, precision="highest"),
+            jnp.einsum("ni,nd,ne->ide", left, features, features, precision="highest"),
+        )
+
+    def m_step(self, stats: DrivenCounts, prior: Any = None) -> Self:
+        """One step up a quadratic bound of the expected log probability, which never falls.
+
+        The Hessian of a softmax is bounded by that at even odds, so the step needs no search.
+        Features that depend on each other linearly share their step.
+
+        Raises:
+          ValueError: if a prior is given.
+        Source: Böhning (1992), Annals of the Institute of Statistical Mathematics 44, 197-200.
+        """
+        if prior is not None:
+            raise ValueError("SoftmaxTransition.m_step: it has no conjugate prior; leave it out")
+        bias, weights = numerics.as_float(self.bias, self.weights)
+        invert = jax.vmap(lambda gram: jnp.linalg.pinv(gram, hermitian=True))
+        step = 2 * jnp.einsum("ijd,ide->ije", stats.slope, invert(stats.gram), precision="highest")
+        return type(self)(bias + step[..., -1], weights + step[..., :-1])

@@ -1,0 +1,118 @@
+"""Transitions of a given form: banded, sticky, driven by inputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import likelax as lx
+from likelax import hmm
+from reference import enumeration
+
+
+def test_banded_chains_reach_their_neighbours_and_stay_banded_under_em():
+    moves = hmm.banded(4, 0.7, up=2, down=1)
+    np.testing.assert_allclose(moves.sum(1), 1, rtol=1e-6)
+    reach = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]], bool)
+    np.testing.assert_array_equal(moves > 0, reach)
+    model = lx.HMM(jnp.full(4, 0.25), moves, lx.Poisson(jnp.array([1.0, 3.0, 6.0, 9.0])))
+    fit = lx.fit.em(model, jnp.array([0, 2, 3, 7, 10, 4, 2, 1]), max_steps=5)
+    assert np.all(np.asarray(fit.model.transition)[~reach] == 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hmm.banded(3, 1.2), r"stay must lie in \[0, 1\]"),
+        (lambda: hmm.banded(3, 0.5, up=-1), "up and down at least 0"),
+    ],
+)
+def test_impossible_bands_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_sticky_prior_adds_stays(x64):
+    """By hand: mode of Dirichlet(counts + concentration + extra on the diagonal)."""
+    prior = hmm.sticky(2, jnp.array([3.0, 1.0]), 2.0)
+    model = lx.HMM(jnp.array([0.5, 0.5]), jnp.full((2, 2), 0.5), lx.Poisson(jnp.array([1.0, 4.0])))
+    x = lx.Labelled(jnp.array([0, 1, 5, 6, 0]), jnp.array([0, 0, 1, 1, 0]))
+    fitted = lx.fit.mle(model, x, prior=lx.HMMPrior(transition=prior))
+    # counts [[1, 1], [1, 1]], plus concentration - 1 = [[4, 1], [1, 2]]
+    np.testing.assert_allclose(fitted.transition, [[5 / 7, 2 / 7], [2 / 5, 3 / 5]], rtol=1e-12)
+
+
+def driven(seed, num_states=2, num_inputs=1):
+    rng = np.random.default_rng(seed)
+    bias = rng.normal(size=(num_states, num_states))
+    weights = rng.normal(size=(num_states, num_states, num_inputs))
+    return lx.HMM(
+        jnp.full(num_states, 1 / num_states),
+        hmm.SoftmaxTransition(jnp.asarray(bias), jnp.asarray(weights)),
+        lx.Normal(jnp.asarray(3.0 * np.arange(num_states)), jnp.ones(num_states)),
+    )
+
+
+def test_driven_transitions_are_those_of_each_step(x64):
+    """By enumeration, with a move that can never be made; the input of the first step is unread."""
+    rng = np.random.default_rng(0)
+    model, x, inputs = driven(0), rng.normal(size=5), rng.normal(size=(5, 1))
+    bias = model.transition.bias.at[1, 0].set(-jnp.inf)
+    model = lx.HMM(
+        model.initial, hmm.SoftmaxTransition(bias, model.transition.weights), model.emissions
+    )
+    scores = (
+        np.asarray(bias)[None] + inputs[1:, None, :] * np.asarray(model.transition.weights)[..., 0]
+    )
+    probs = np.exp(scores) / np.exp(scores).sum(2, keepdims=True)
+    with np.errstate(divide="ignore"):
+        log_moves = np.log(probs)
+    every = enumeration.enumerate_paths(
+        np.log([0.5, 0.5]), log_moves, np.asarray(model.emission_log_prob(x))
+    )
+    run = jax.jit(lambda m, x: (m.log_prob(x), m.posterior(x).log_marginals))
+    log_prob, marginals = run(model, lx.Driven(x, inputs))
+    np.testing.assert_allclose(log_prob, enumeration.log_prob(every), rtol=1e-12)
+    np.testing.assert_allclose(marginals, enumeration.log_marginals(every), rtol=1e-10, atol=1e-12)
+    inputs[0] = np.nan
+    np.testing.assert_allclose(run(model, lx.Driven(x, inputs))[0], log_prob, rtol=1e-12)
+
+
+def test_em_of_driven_transitions_rises_to_where_the_gradient_vanishes(x64):
+    """Fisher's identity: a fixed point of EM has gradient zero. Ragged batch, float64."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(4, 80, 1))
+    truth = driven(2)
+    states = jax.vmap(lambda k, u: truth.sample(k, (80,), u))
+    x = states(jax.random.split(jax.random.key(0), 4), inputs)
+    data = lx.Driven(lx.Sequences(x, lengths=jnp.array([80, 50, 60, 80])), inputs)
+    fit = lx.fit.em(driven(3), data, max_steps=400, tol=1e-13)
+    assert np.all(np.diff(fit.log_probs) >= 0)
+    assert fit.log_prob > fit.log_probs[0] + 1
+    slope = jax.jit(jax.grad(lambda m: m.log_prob(data).sum()))(fit.model)
+    # in units of nats over a change of one in a log odds
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(slope.transition)) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.log_prob(jnp.zeros(4)), "give the data as Driven"),
+        (
+            lambda m: m.log_prob(lx.Driven(jnp.zeros(4), jnp.zeros((3, 1)))),
+            "inputs must have shape",
+        ),
+        (lambda m: m.log_prob(lx.Driven(jnp.zeros(4), jnp.zeros((4, 2)))), r"\(\.\.\., 1\)"),
+        (lambda m: m.forecast(lx.Driven(jnp.zeros(4), jnp.zeros((4, 1))), 2), "not known"),
+    ],
+    ids=["no inputs", "other length", "other D", "forecast"],
+)
+def test_wrong_inputs_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(driven(0))
+
+
+def test_inputs_without_a_driven_transition_are_refused():
+    model = lx.HMM(jnp.array([0.5, 0.5]), jnp.eye(2), lx.Poisson(jnp.array([1.0, 4.0])))
+    with pytest.raises(ValueError, match="need a SoftmaxTransition"):
+        model.log_prob(lx.Driven(jnp.zeros(4, int), jnp.zeros((4, 1))))
