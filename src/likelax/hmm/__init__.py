@@ -12,6 +12,7 @@ from likelax.hmm.inference import (
     smoother,
 )
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
+from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
 from likelax.hmm.stationary import stationary
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
@@ -21,6 +22,7 @@ __all__ = [
     "Filtered",
     "HMMPrior",
     "HMMStats",
+    "Packed",
     "Smoothed",
     "SoftmaxTransition",
     "banded",
@@ -28,6 +30,7 @@ __all__ = [
     "fixed_lag_smoother",
     "forecast",
     "log_partition",
+    "pack",
     "pairwise",
     "path_entropy",
     "path_log_prob",
