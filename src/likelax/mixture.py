@@ -1,7 +1,7 @@
 """Mixtures of any model, and the array kernel of their E step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled
-from likelax.families.base import Prior, match_weights
+from likelax.families import chunks
+from likelax.families.base import Prior, log_kernel, match_weights
 from likelax.families.statistics import CategoryCounts
 from likelax.model import pytree
 
@@ -144,15 +145,50 @@ class Mixture:
 
     def component_log_prob(self, x: Any) -> Array:
         """log p_k(x) for every component: (..., K), nats."""
-        return jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(self.components)
+        return chunks.map_rows(self._each_log_prob, x, self.rows_in_cache(x))
 
     def log_prob(self, x: Any) -> Array:
         """log p(x), or log p(x, labels) for `Labelled` x: (...), nats."""
-        return numerics.logsumexp(self._joint(x), axis=-1)
+
+        def total(rows: Any) -> Array:
+            return numerics.logsumexp(self._joint(rows, self._each_log_prob), axis=-1)
+
+        return chunks.map_rows(total, x, self.rows_in_cache(x))
 
     def posterior(self, x: Any) -> Array:
-        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
-        return numerics.log_normalize(self._joint(x))[0]
+        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf.
+
+        Components that offer `log_kernel` are asked for it in place of `log_prob`.
+        """
+
+        def normalized(rows: Any) -> Array:
+            return numerics.log_normalize(self._joint(rows, self._each_log_kernel))[0]
+
+        return chunks.map_rows(normalized, x, self.rows_in_cache(x))
+
+    def complete_statistics(self, x: Any, shares: Array) -> MixtureStats:
+        """What data contribute whose components are known, wholly or in shares.
+
+        Args:
+          x: data with leading axes (...).
+          shares: (..., K) non-negative: the weight of each row in each component.
+        """
+        each = jax.vmap(lambda c, share: c.e_step(x, share)[0], in_axes=(0, -1))
+        counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
+        labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
+        return MixtureStats(labels, each(self.components, shares))
+
+    def rows_in_cache(self, x: Any) -> int:
+        """How many rows of x to take at a time: all where they are few, or x is one observation."""
+        rows = chunks.num_rows(x)
+        if rows <= chunks.FEWEST:
+            return max(rows, 1)
+        spread = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(x))
+        size = chunks.rows_in_cache(spread * self.num_components)
+        values = x.values if isinstance(x, Labelled) else x
+        if size >= rows or not jax.eval_shape(self._each_log_prob, values).shape[:-1]:
+            return rows
+        return size
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws of shape (*shape, *event)."""
@@ -182,16 +218,12 @@ class Mixture:
                 counts, stats, log_prob = batched
                 labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
                 return MixtureStats(labels, stats), log_prob
-        log_resp, log_total = numerics.log_normalize(self._joint(x))
-        weights = match_weights(weights, log_total.shape, log_total.dtype)
-        shares = jnp.exp(log_resp) * weights[..., None]
-        values = x.values if isinstance(x, Labelled) else x
-        each = jax.vmap(lambda c, share: c.e_step(values, share)[0], in_axes=(0, -1))
-        counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
-        stats = MixtureStats(
-            CategoryCounts(counts, jnp.zeros((), counts.dtype)), each(self.components, shares)
-        )
-        return stats, numerics.weighted_sum(weights, log_total)
+        size = self.rows_in_cache(x)
+        if size >= chunks.num_rows(x):
+            return self._e_step(x, weights)
+        shape = jax.eval_shape(self.log_prob, x)
+        weights = match_weights(weights, shape.shape, shape.dtype)
+        return chunks.sum_rows(self._e_step, x, weights, size)
 
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
@@ -276,10 +308,23 @@ class Mixture:
         each = jax.vmap(lambda c, p: c.predictive(p))
         return Mixture(weights, each(self.components, prior.components))
 
-    def _joint(self, x: Any) -> Array:
+    def _e_step(self, x: Any, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
+        log_resp, log_total = numerics.log_normalize(self._joint(x, self._each_log_prob))
+        weights = match_weights(weights, log_total.shape, log_total.dtype)
+        shares = jnp.exp(log_resp) * weights[..., None]
+        values = x.values if isinstance(x, Labelled) else x
+        return self.complete_statistics(values, shares), numerics.weighted_sum(weights, log_total)
+
+    def _each_log_prob(self, x: Any) -> Array:
+        return jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(self.components)
+
+    def _each_log_kernel(self, x: Any) -> Array:
+        return jax.vmap(lambda c: log_kernel(c, x), out_axes=-1)(self.components)
+
+    def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
         if not isinstance(x, Labelled):
-            return _joint(numerics.safe_log(self.weights), self.component_log_prob(x))
-        joint = _joint(numerics.safe_log(self.weights), self.component_log_prob(x.values))
+            return _joint(numerics.safe_log(self.weights), each(x))
+        joint = _joint(numerics.safe_log(self.weights), each(x.values))
         labels = jnp.asarray(x.labels)
         if labels.shape != joint.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
             raise ValueError(

@@ -13,7 +13,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Masked
+from likelax.data import Labelled, Masked
+from likelax.families import chunks
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -21,7 +22,6 @@ from likelax.families.dirichlet import Dirichlet
 from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
-from likelax.families.statistics import CategoryCounts
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import pytree
 from likelax.product import Independent, Product
@@ -75,12 +75,14 @@ class NaiveBayes(NamedTuple):
         (dtype_of,) = numerics.as_float(self.model.weights)
         weights = match_weights(weights, labels.shape, dtype_of.dtype)
         num_classes = self.model.num_components
-        shares = jax.nn.one_hot(labels, num_classes, dtype=weights.dtype) * weights[..., None]
-        counts = jnp.sum(shares.reshape(-1, num_classes), axis=0)
-        each = jax.vmap(lambda c, share: c.e_step(x, share)[0], in_axes=(0, -1))
-        return MixtureStats(
-            CategoryCounts(counts, jnp.zeros((), counts.dtype)), each(self.model.components, shares)
-        )
+
+        def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
+            shares = jax.nn.one_hot(rows.labels, num_classes, dtype=weights.dtype)
+            stats = self.model.complete_statistics(rows.values, shares * weights[..., None])
+            return stats, jnp.zeros((), weights.dtype)
+
+        rows = Labelled(x, labels)
+        return chunks.sum_rows(contribute, rows, weights, self.model.rows_in_cache(rows))[0]
 
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax.data import Masked
+from likelax.families.base import log_kernel
 from likelax.model import pytree
 
 
@@ -34,6 +35,10 @@ class Product:
     def log_prob(self, x: Any) -> Array:
         """Sum of the fields' log probabilities, (...), nats; a field that was not seen adds 0."""
         return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
+
+    def log_kernel(self, x: Any) -> Array:
+        """Sum of the fields' log kernels, (...), nats."""
+        return _total(self._each(log_kernel, self._split(x)))
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """A draw of every field, of its shape (*shape, *event)."""

@@ -62,6 +62,15 @@ def whole(x: Array) -> Array:
     return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
 
 
+def log_kernel(model: Any, x: Any) -> Array:
+    """log p(x) up to a term that no parameter touches, nats: enough for a posterior over models.
+
+    A model may offer it as a method where the rest costs much, such as a multinomial's
+    coefficient; of any other it is `log_prob`.
+    """
+    return model.log_kernel(x) if hasattr(model, "log_kernel") else model.log_prob(x)
+
+
 class Prior(abc.ABC):
     """A conjugate prior: a density over the parameter of a likelihood, closed under data."""
 

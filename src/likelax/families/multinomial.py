@@ -72,6 +72,12 @@ class Multinomial(Family[CategoryCounts]):
     probs: Array = constrained(simplex)
     total_count: Array | None = None
 
+    def log_kernel(self, x: Any) -> Array:
+        """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
+        values, observed = self._split(x)
+        kernel = self._log_kernel(values)
+        return kernel if observed is None else jnp.where(observed, kernel, 0)
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape (*shape, C)."""
         return _draw_counts(key, self.total_count, self.probs, shape)
@@ -89,6 +95,10 @@ class Multinomial(Family[CategoryCounts]):
         return DirichletMultinomial(prior.concentration, self.total_count)
 
     def _log_density(self, x: Array) -> Array:
+        counts, _ = numerics.as_float(x, self.probs)
+        return self._log_kernel(x) + log_multinomial_coefficient(jnp.maximum(counts, 0))
+
+    def _log_kernel(self, x: Array) -> Array:
         probs = jnp.asarray(self.probs)
         check_event("Multinomial", x, probs.shape[-1])
         counts, probs = numerics.as_float(x, probs)
@@ -97,8 +107,7 @@ class Multinomial(Family[CategoryCounts]):
         log_probs = jnp.where(possible, numerics.safe_log(probs), 0)
         score = jnp.matmul(counts, log_probs, precision="highest")
         broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
-        log_prob = score + log_multinomial_coefficient(jnp.maximum(counts, 0))
-        return _inside(x, jnp.where(broken, -jnp.inf, log_prob), self.total_count)
+        return _inside(x, jnp.where(broken, -jnp.inf, score), self.total_count)
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         counts, weights = numerics.as_float(x, weights)

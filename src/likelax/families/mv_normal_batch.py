@@ -16,8 +16,9 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from likelax import numerics
+from likelax.families import chunks
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments, add
+from likelax.families.statistics import Moments
 
 # Bound in nats on what rounding may do to a log density before the exact form is taken. A bound:
 # against float64 the largest of 4000 errors is a tenth of it, their mean a thousandth.
@@ -65,37 +66,23 @@ def e_step(
     Returns:
       (counts (K,), `Moments` with leading axis K, sum_n weights[n] log p(x[n]) in nats).
     """
-    num_rows, num_dims = x.shape
-    num_components = log_weights.shape[0]
+    num_dims = x.shape[1]
     frame = _frame(components, log_weights)
-    size = min(chunk_rows(num_components, num_dims), num_rows)
 
-    def chunk(start: Array) -> tuple[Array, Moments, Array]:
-        # the last chunk is moved back to end at the last row; rows seen before weigh nothing
-        first = jnp.minimum(start, num_rows - size)
-        rows = jax.lax.dynamic_slice_in_dim(x, first, size)
-        fresh = jnp.arange(size) + first >= start
-        shares = jnp.where(fresh, jax.lax.dynamic_slice_in_dim(weights, first, size), 0)
+    def chunk(rows: Array, shares: Array) -> tuple[tuple[Array, Moments], Array]:
         z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
         amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
         safe = _for_the_whole_batch(jax.lax.stop_gradient(amplified <= TOLERANCE))
-        return jax.lax.cond(
+        counts, stats, log_prob = jax.lax.cond(
             safe,
             lambda: _certified(frame, z, shares),
             lambda: _exact(components, log_weights, rows, shares),
         )
+        return (counts, stats), log_prob
 
-    def body(carry: tuple[Any, numerics.Compensated], start: Array) -> tuple[Any, None]:
-        counts, stats, log_prob = chunk(start)
-        total, nats = carry
-        return (add(total, (counts, stats)), numerics.add_compensated(nats, log_prob)), None
-
-    zeros = functools.partial(jnp.zeros, dtype=x.dtype)
-    shape = (num_components, num_dims)
-    empty = Moments(zeros(num_components), frame.mean * 0, zeros((*shape, num_dims)))
-    start = (zeros(num_components), empty), numerics.Compensated(zeros(()), zeros(()))
-    (total, nats), _ = jax.lax.scan(body, start, jnp.arange(0, num_rows, size))
-    return *total, nats.total + nats.error
+    size = chunk_rows(log_weights.shape[0], num_dims)
+    total, log_prob = chunks.sum_rows(chunk, x, weights, size)
+    return *total, log_prob
 
 
 @jax.custom_batching.custom_vmap

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax.families import chunks
 from likelax.families.base import match_weights
-from likelax.families.statistics import add
 from likelax.fit import doors
 from likelax.fit.acceleration import extrapolate
 from likelax.fit.result import Fit, Status
@@ -175,28 +175,12 @@ def e_step(
             "chunk_size: x is a single observation and has no leading axis to cut; "
             "leave chunk_size out"
         )
-    num_rows = shape.shape[0]
-    if chunk_size >= num_rows:
+    if chunk_size >= shape.shape[0]:
         return model.e_step(x, weights)
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
     weights = match_weights(weights, shape.shape, shape.dtype)
-
-    def take(start: Array) -> tuple[Any, Array]:
-        # the last chunk is moved back to end at the last row; rows seen before weigh nothing there
-        first = jnp.minimum(start, num_rows - chunk_size)
-        cut = functools.partial(
-            jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=chunk_size, axis=0
-        )
-        fresh = jnp.arange(chunk_size) + first >= start
-        fresh = fresh.reshape((-1,) + (1,) * (len(shape.shape) - 1))
-        rows = jax.tree.map(lambda a: cut(jnp.asarray(a)), x)
-        return model.e_step(rows, jnp.where(fresh, cut(weights), 0))
-
-    starts = jnp.arange(0, num_rows, chunk_size)
-    empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(take, starts[0]))
-    total, _ = jax.lax.scan(lambda acc, start: (add(acc, take(start)), None), empty, starts)
-    return total
+    return chunks.sum_rows(model.e_step, x, weights, chunk_size)
 
 
 @functools.partial(jax.jit, static_argnames=("max_steps", "chunk_size", "accelerate"))
