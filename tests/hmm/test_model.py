@@ -16,6 +16,10 @@ CLINIC = lx.HMM(
 )
 
 
+log_prob = jax.jit(lambda model, x: model.log_prob(x))
+e_step = jax.jit(lambda model, x: model.e_step(x))
+
+
 @pytest.fixture(scope="module")
 def counts():
     return datasets.earthquakes().counts
@@ -35,9 +39,9 @@ def test_clinic_of_wikipedia():
     assert list(path) == [0, 0, 1]
     np.testing.assert_allclose(jnp.exp(log_joint), 0.01512, rtol=1e-4)
     by_hand = sum(
-        float(jnp.exp(CLINIC.log_prob(lx.Labelled(x, jnp.array(z))))) for z in np.ndindex(2, 2, 2)
+        float(jnp.exp(log_prob(CLINIC, lx.Labelled(x, np.array(z))))) for z in np.ndindex(2, 2, 2)
     )
-    np.testing.assert_allclose(CLINIC.log_prob(x), np.log(by_hand), rtol=1e-5)
+    np.testing.assert_allclose(log_prob(CLINIC, x), np.log(by_hand), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("num_states", "published"), [(2, -341.8787), (3, -328.5275)])
@@ -62,14 +66,14 @@ def test_padding_never_counts():
     )
     x = jnp.array([[0.1, 1.9, 2.2, -0.3], [1.0, 0.0, jnp.nan, jnp.nan]])
     padded = lx.Sequences(x, lengths=jnp.array([4, 2]))
-    alone = [model.log_prob(x[0]), model.log_prob(x[1, :2])]
-    chex.assert_trees_all_close(model.log_prob(padded), jnp.stack(alone), rtol=1e-6)
-    stats, total = model.e_step(padded)
-    parts = [model.e_step(x[0])[0], model.e_step(x[1, :2])[0]]
+    (first, one), (second, two) = e_step(model, x[0]), e_step(model, x[1, :2])
+    parts, alone = [first, second], [one, two]
+    chex.assert_trees_all_close(log_prob(model, padded), jnp.stack(alone), rtol=1e-6)
+    stats, total = e_step(model, padded)
     chex.assert_trees_all_close(stats, lx.add(*parts), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(total, sum(alone), rtol=1e-6)
     assert lx.fit.em(model, padded, max_steps=3).ok
-    post = model.posterior(padded)
+    post = jax.jit(lambda m, x: m.posterior(x))(model, padded)
     assert jnp.all(post.log_marginals[1, 2:] == -jnp.inf)
     np.testing.assert_allclose(jnp.exp(post.log_marginals[1, :2]).sum(-1), 1, rtol=1e-5)
 
@@ -77,21 +81,16 @@ def test_padding_never_counts():
 def test_starts_cut_the_chain():
     x = jnp.array([0, 1, 2, 0, 0])
     joined = lx.Sequences(x, starts=jnp.array([True, False, False, True, False]))
-    np.testing.assert_allclose(
-        CLINIC.log_prob(joined), CLINIC.log_prob(x[:3]) + CLINIC.log_prob(x[3:]), rtol=1e-6
-    )
-    stats = CLINIC.e_step(joined)[0]
-    parts = lx.add(CLINIC.e_step(x[:3])[0], CLINIC.e_step(x[3:])[0])
-    chex.assert_trees_all_close(stats, parts, rtol=1e-5, atol=1e-6)
+    whole = e_step(CLINIC, joined)
+    parts = lx.add(e_step(CLINIC, x[:3]), e_step(CLINIC, x[3:]))
+    chex.assert_trees_all_close(whole, parts, rtol=1e-5, atol=1e-6)
 
 
 def test_missing_steps_are_marginalised():
     """A missing step equals the sum over all values that it could have had."""
     hole = lx.Masked(jnp.array([0, 99, 2]), jnp.array([True, False, True]))
-    filled = jnp.stack([CLINIC.log_prob(jnp.array([0, v, 2])) for v in range(3)])
-    np.testing.assert_allclose(
-        CLINIC.log_prob(hole), jax.scipy.special.logsumexp(filled), rtol=1e-6
-    )
+    filled = [log_prob(CLINIC, jnp.array([0, v, 2])) for v in range(3)]
+    np.testing.assert_allclose(log_prob(CLINIC, hole), np.logaddexp.reduce(filled), rtol=1e-6)
 
 
 def test_impossible_sequence_has_log_prob_minus_infinity_and_no_nan():
@@ -135,13 +134,14 @@ def test_structural_zeros_stay_under_em_in_float32():
 
 def test_forecast_follows_the_chain():
     x = jnp.array([[0, 1, 2], [2, 2, 1]])
-    ahead = jnp.exp(CLINIC.forecast(x, 3))
-    now = jnp.exp(CLINIC.filter(x).log_filtered[:, -1])
+    run = jax.jit(lambda x: (CLINIC.forecast(x, 3), CLINIC.filter(x).log_filtered))
+    ahead, filtered = run(x)
+    now = np.exp(filtered[:, -1])
     for h in range(3):
-        now = now @ CLINIC.transition
-        np.testing.assert_allclose(ahead[:, h], now, rtol=1e-5)
-    short = CLINIC.forecast(lx.Sequences(x, lengths=jnp.array([2, 3])), 1)
-    np.testing.assert_allclose(short[0], CLINIC.forecast(x[0, :2], 1), rtol=1e-5)
+        now = now @ np.asarray(CLINIC.transition)
+        np.testing.assert_allclose(np.exp(ahead[:, h]), now, rtol=1e-5)
+    short, _ = run(lx.Sequences(x, lengths=jnp.array([2, 3])))
+    np.testing.assert_allclose(short[0], run(x[0, :2])[0], rtol=1e-5)
 
 
 def test_time_varying_transition():
@@ -149,9 +149,9 @@ def test_time_varying_transition():
     varying = lx.HMM(CLINIC.initial, moves / moves.sum(-1, keepdims=True), CLINIC.emissions)
     x = jnp.array([0, 1, 2])
     by_hand = sum(
-        float(jnp.exp(varying.log_prob(lx.Labelled(x, jnp.array(z))))) for z in np.ndindex(2, 2, 2)
+        float(jnp.exp(log_prob(varying, lx.Labelled(x, np.array(z))))) for z in np.ndindex(2, 2, 2)
     )
-    np.testing.assert_allclose(jnp.exp(varying.log_prob(x)), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(jnp.exp(log_prob(varying, x)), by_hand, rtol=1e-5)
     with pytest.raises(ValueError, match=r"needs a transition of shape \(K, K\)"):
         lx.fit.em(varying, x)
 
@@ -176,3 +176,110 @@ def test_bad_input_is_one_clear_sentence(x, message):
 def test_sample_needs_a_length():
     with pytest.raises(ValueError, match="must end in the number of steps"):
         CLINIC.sample(jax.random.key(0), ())
+
+
+def test_samples_and_paths_are_drawn_under_vmap():
+    """Chi-square of the pairs of states over many keys; a key is used once even under vmap."""
+    draw = jax.jit(jax.vmap(lambda key: CLINIC.sample_labelled(key, (2,))))
+    drawn = draw(jax.random.split(jax.random.key(0), 4000))
+    seen = np.bincount(np.asarray(drawn.labels) @ [2, 1], minlength=4)
+    want = 4000 * np.asarray(CLINIC.initial[:, None] * CLINIC.transition).ravel()
+    assert np.sum((seen - want) ** 2 / want) < 16.3  # chi2.isf(1e-3, 3)
+    logs = [jnp.log(a) for a in (CLINIC.initial, CLINIC.transition)]
+    paths = jax.jit(jax.vmap(lambda key: lx.hmm.sample_paths(key, *logs, jnp.zeros((2, 2)), 1)))(
+        jax.random.split(jax.random.key(1), 4000)
+    )
+    seen = np.bincount(np.asarray(paths)[:, 0] @ [2, 1], minlength=4)
+    assert np.sum((seen - want) ** 2 / want) < 16.3
+
+
+def test_predictive_is_the_mixture_of_emissions_ahead():
+    """Against the ratio of the probabilities of the data with and without the next value."""
+    x = jnp.array([0, 1, 2])
+    ahead = CLINIC.predictive(x, 2)
+    got = jax.vmap(lambda m: jnp.exp(m.log_prob(jnp.arange(3))))(ahead)
+    run = jax.jit(lambda x, seen: CLINIC.log_prob(lx.Masked(x, seen)))
+    seen = jnp.array([True, True, True, False, False])
+    base = run(jnp.append(x, jnp.array([0, 0])), seen)
+    for h in range(2):
+        for value in range(3):
+            longer = jnp.append(x, jnp.array([value, value]))
+            ratio = jnp.exp(run(longer, seen.at[3 + h].set(True)) - base)
+            np.testing.assert_allclose(got[h, value], ratio, rtol=1e-5)
+    with pytest.raises(ValueError, match="one sequence"):
+        CLINIC.predictive(x[None], 2)
+
+
+def test_kmeans_starts_a_gaussian_chain():
+    """Labels from k-means, one M step with a sticky prior: a start that EM only improves."""
+    rng = np.random.default_rng(0)
+    states = (np.arange(120) // 20) % 3
+    x = (5.0 * states + rng.normal(size=120)).astype(np.float32)
+    shape = lx.HMM(
+        jnp.full(3, 1 / 3), jnp.full((3, 3), 1 / 3), lx.Normal(jnp.zeros(3), jnp.ones(3))
+    )
+    prior = lx.HMMPrior(lx.Dirichlet(jnp.full(3, 2.0)), lx.hmm.sticky(3, 5.0, 2.0))
+    labels, _ = lx.fit.kmeans(jax.random.key(0), x[:, None], 3)
+    fit = lx.fit.em(lx.fit.from_labels(shape, x, labels, prior), x, prior=prior)
+    path = fit.model.viterbi(x)[0]
+    order = lx.hmm.match_states(jnp.zeros((3, 3)).at[states, path].add(1.0))
+    model = lx.hmm.relabel(fit.model, order)
+    np.testing.assert_allclose(model.emissions.loc, [0, 5, 10], atol=0.6)  # 4 standard errors
+    np.testing.assert_array_equal(model.viterbi(x)[0], states)
+
+
+@pytest.mark.parametrize("num_states", [1, 2])
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_one_state_one_step_and_nothing_seen(num_states, num_steps):
+    """All-masked data have probability one and change no parameter; K = 1 and T = 1 too."""
+    rates = jnp.array([1.0, 4.0])[:num_states]
+    model = lx.HMM(
+        jnp.array([0.3, 0.7])[:num_states] if num_states > 1 else jnp.ones(1),
+        jnp.full((num_states, num_states), 1 / num_states),
+        lx.Poisson(rates),
+    )
+    hidden = lx.Masked(jnp.zeros(num_steps, int), jnp.zeros(num_steps, bool))
+    run = jax.jit(
+        lambda m, x: (m.log_prob(x), m.posterior(x), m.viterbi(x), m.m_step(m.e_step(x)[0]))
+    )
+    log_prob, post, (path, score), stepped = run(model, hidden)
+    np.testing.assert_allclose(log_prob, 0, atol=1e-6)
+    np.testing.assert_allclose(jnp.exp(post.log_marginals[0]), model.initial, rtol=1e-5)
+    np.testing.assert_array_equal(stepped.emissions.rate, rates)
+    assert path.shape == (num_steps,) and np.isfinite(score)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "message"),
+    [
+        (
+            lx.HMM(jnp.array([0.5, 0.4]), jnp.eye(2), CLINIC.emissions),
+            jnp.array([0, 1]),
+            "initial must be probabilities that sum to one",
+        ),
+        (
+            lx.HMM(jnp.array([0.5, 0.5]), jnp.array([[0.5, 0.6], [0.5, 0.5]]), CLINIC.emissions),
+            jnp.array([0, 1]),
+            r"transition must be probabilities that sum to one; row 0 sums to 1.1",
+        ),
+        (
+            lx.HMM(jnp.array([1.5, -0.5]), jnp.eye(2), CLINIC.emissions),
+            jnp.array([0, 1]),
+            "initial must be probabilities",
+        ),
+        (
+            lx.HMM(jnp.full(3, 1 / 3), jnp.eye(3), CLINIC.emissions),
+            jnp.array([0, 1]),
+            r"emissions of K = 3 states; got a leading axis 2",
+        ),
+        (
+            CLINIC,
+            lx.Sequences(jnp.zeros((2, 3), int), lengths=jnp.array([3, 4])),
+            r"lengths must lie in 0..3; got 4",
+        ),
+    ],
+    ids=["initial", "transition", "negative", "wrong K", "length beyond T"],
+)
+def test_wrong_values_are_refused_at_the_door(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        lx.fit.em(model, x)

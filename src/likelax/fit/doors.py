@@ -18,6 +18,8 @@ def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
         label that the model has no component for.
     """
     _check_values(name, x, "x")
+    if hasattr(model, "check_values"):
+        model.check_values(name)
     labels = _labels(x)
     limit = getattr(model, "num_components", None) or getattr(model, "num_states", None)
     if labels is not None and _concrete(labels):
@@ -46,6 +48,7 @@ def _check_values(name: str, x: Any, path: str) -> None:
     if isinstance(x, Driven):
         return _check_values(name, x.values, path)
     if isinstance(x, Sequences):
+        _check_lengths(name, x)
         return _check_values(name, x.values if x.lengths is None else _unpadded(x), path)
     if isinstance(x, dict):
         for key, value in x.items():
@@ -86,6 +89,22 @@ def _check_array(name: str, values: Any, observed: Any, path: str) -> None:
         raise ValueError(
             f"{name}: {path} holds NaN, first at index {_first(wrong)}; "
             "declare missing entries with Masked.from_nan(x), or remove them"
+        )
+
+
+def _check_lengths(name: str, x: Sequences) -> None:
+    if x.lengths is None or not _concrete(x.lengths):
+        return
+    lengths = np.asarray(x.lengths)
+    leaf = jax.tree.leaves(x.values)[0]
+    if jnp.ndim(leaf) <= lengths.ndim:
+        return
+    num_steps = jnp.shape(leaf)[lengths.ndim]
+    wrong = (lengths < 0) | (lengths > num_steps)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: lengths must lie in 0..{num_steps}; "
+            f"got {lengths[wrong][0]} at index {_first(wrong)}"
         )
 
 

@@ -11,6 +11,8 @@ from likelax.hmm.inference import (
     pairwise,
     smoother,
 )
+from likelax.hmm.lagged import lagged
+from likelax.hmm.matching import match_states, relabel
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
@@ -29,11 +31,14 @@ __all__ = [
     "filter",
     "fixed_lag_smoother",
     "forecast",
+    "lagged",
     "log_partition",
+    "match_states",
     "pack",
     "pairwise",
     "path_entropy",
     "path_log_prob",
+    "relabel",
     "sample_paths",
     "smoother",
     "stationary",

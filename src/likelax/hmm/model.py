@@ -15,6 +15,7 @@ from likelax.families.base import Prior, match_weights
 from likelax.families.statistics import CategoryCounts
 from likelax.families.tied import Fixed
 from likelax.hmm import decoding, inference, stationary
+from likelax.hmm.checks import check_rows
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import Mixture
@@ -106,6 +107,15 @@ class HMM:
             self._need_fixed_transition("initial_probs")
             return stationary.stationary(_value(self.transition))
         return _value(self.initial)
+
+    def check_values(self, name: str) -> None:
+        """Refuse parameters that are no probabilities; what is being traced is let through.
+
+        Raises:
+          ValueError: starting with `name`, for a negative entry, a row that does not sum to one,
+            or emissions of another number of states.
+        """
+        check_rows(name, self)
 
     def emission_log_prob(self, values: Any) -> Array:
         """log p(x_t | z_t = k) for every state: (..., T, K), nats."""

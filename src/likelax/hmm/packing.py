@@ -31,7 +31,7 @@ class Packed(NamedTuple):
         """Lay other arrays (T_n, ...) beside the sequences, labels or inputs say: (R, L, ...)."""
         if len(arrays) != len(self.lengths):
             raise ValueError(f"Packed: wanted {len(self.lengths)} arrays, got {len(arrays)}")
-        return _lay(arrays, self.rows, self.offsets, jnp.shape(self.data.starts))
+        return _lay(arrays, self.rows, self.offsets, np.asarray(self.data.starts).shape)
 
     def split(self, array: ArrayLike) -> list[np.ndarray]:
         """The parts of an array (R, L, ...) that belong to each sequence, in their order."""
