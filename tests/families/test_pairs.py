@@ -20,6 +20,8 @@ from likelax.families import (
     GammaKnownShape,
     Geometric,
     InverseGamma,
+    LinearRegression,
+    MatrixNormalInverseWishart,
     Multinomial,
     MvNormal,
     NegativeBinomial,
@@ -285,20 +287,35 @@ def test_wishart_of_one_dimension_is_the_inverse_gamma(x64):
     np.testing.assert_allclose(got, one.posterior(stats).predictive().log_prob(x), rtol=1e-12)
 
 
+def with_regression() -> dict[str, Pair]:
+    inputs = np.array([[1.0, 0.5], [1.0, -1.0], [1.0, 2.0]])
+    prior = MatrixNormalInverseWishart(
+        np.array([[0.3], [-0.5]]), np.diag([1.0, 2.0]), 5.0, np.array([[1.5]])
+    )
+
+    def likelihood(value):
+        return LinearRegression(value[0], jnp.linalg.cholesky(value[1]))
+
+    pair = Pair(prior, likelihood, inputs, inputs, real_grid)
+    return {**with_vectors(), "MatrixNormalInverseWishart-LinearRegression": pair}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", with_vectors())
+@pytest.mark.parametrize("name", with_regression())
 def test_posterior_ranks_are_uniform(name):
-    """Simulation-based calibration: the truth's rank among posterior draws is uniform."""
-    pair = with_vectors()[name]
+    """Simulation-based calibration: each number of the truth ranks uniformly among the draws."""
+    pair = with_regression()[name]
     prior = jax.tree.map(jnp.float32, pair.prior)
     num_worlds, num_draws, num_data = 4000, 15, 3
 
-    def first(value):
-        leaf = jax.tree.leaves(value)[0]
-        return leaf if leaf.ndim == 0 else leaf[0]
+    def numbers(value):
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(value)])
 
     def draw_data(likelihood, key):
-        if name == "Dirichlet-Multinomial":
+        if isinstance(likelihood, LinearRegression):
+            inputs = jnp.asarray(pair.data, jnp.float32)
+            return inputs, likelihood.sample(key, inputs)
+        if isinstance(likelihood, Multinomial):
             likelihood = Multinomial(likelihood.probs, 6)
         return likelihood.sample(key, (num_data,))
 
@@ -309,11 +326,12 @@ def test_posterior_ranks_are_uniform(name):
         truth = prior.sample(keys[0])
         likelihood = pair.likelihood(truth)
         posterior = prior.posterior(likelihood.e_step(draw_data(likelihood, keys[1]))[0])
-        draws = jax.vmap(lambda v: first(v))(posterior.sample(keys[2], (num_draws,)))
-        return jnp.sum(draws < first(truth))
+        draws = jax.vmap(numbers)(posterior.sample(keys[2], (num_draws,)))
+        return jnp.sum(draws < numbers(truth)[None, :], axis=0)
 
     ranks = np.asarray(rank(jax.random.split(jax.random.key(7), num_worlds)))
-    counts = np.bincount(ranks, minlength=num_draws + 1)
-    chi2 = ((counts - num_worlds / (num_draws + 1)) ** 2).sum() * (num_draws + 1) / num_worlds
-    # 15 degrees of freedom: above 45 with probability 8e-5, on a fixed key
-    assert chi2 < 45, counts
+    for of_one in ranks.T:
+        counts = np.bincount(of_one, minlength=num_draws + 1)
+        chi2 = ((counts - num_worlds / (num_draws + 1)) ** 2).sum() * (num_draws + 1) / num_worlds
+        # 15 degrees of freedom: above 45 with probability 8e-5, on a fixed key
+        assert chi2 < 45, counts

@@ -41,13 +41,13 @@ def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int
     share = jnp.clip(numerics.divide(probs, rest, 0.0), 0, 1).at[..., -1].set(1)
 
     def draw(left: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        key, p = step
-        count = jax.random.binomial(key, left, p, tuple(shape), p.dtype)
+        index, p = step
+        # folded in, not split beforehand: so the draw can be mapped over keys
+        count = jax.random.binomial(jax.random.fold_in(key, index), left, p, tuple(shape), p.dtype)
         return left - count, count
 
     left = jnp.broadcast_to(n, tuple(shape))
-    keys = jax.random.split(key, num_values)
-    _, counts = jax.lax.scan(draw, left, (keys, jnp.moveaxis(share, -1, 0)))
+    _, counts = jax.lax.scan(draw, left, (jnp.arange(num_values), jnp.moveaxis(share, -1, 0)))
     return jnp.moveaxis(counts, 0, -1).astype(int)
 
 
