@@ -18,7 +18,7 @@ import likelax as lx
 
 
 def fit_states(counts: np.ndarray, num_states: int, stationary: bool) -> lx.fit.Fit:
-    """The best of eight random starts."""
+    """The best of several random starts."""
 
     def start(key: Array) -> lx.HMM:
         rates = jnp.sort(jax.random.uniform(key, (num_states,), minval=8.0, maxval=32.0))
@@ -27,7 +27,7 @@ def fit_states(counts: np.ndarray, num_states: int, stationary: bool) -> lx.fit.
         return lx.HMM(initial, stay, lx.Poisson(rates))
 
     key = jax.random.key(num_states)
-    return lx.fit.restarts(key, start, counts, num_restarts=8, tol=1e-8)
+    return lx.fit.restarts(key, start, counts, num_restarts=8 if stationary else 16, tol=1e-8)
 
 
 def by_rate(model: lx.HMM) -> lx.HMM:

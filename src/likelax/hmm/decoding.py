@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from likelax.hmm import dispatch
 from likelax.hmm.chain import Chain, blank, chain, first, last, stacked, total
 from likelax.hmm.inference import log_partition
 
@@ -22,6 +23,7 @@ def viterbi(
     *,
     length: ArrayLike | None = None,
     starts: ArrayLike | None = None,
+    parallel: bool | None = None,
 ) -> tuple[Array, Array]:
     """The most probable state path, and the log of its joint probability with the data.
 
@@ -33,6 +35,7 @@ def viterbi(
       log_lik: (T, K) nats.
       length: scalar integer; None: T.
       starts: (T,) booleans; None: only step 0. Each sequence gets its own best path.
+      parallel: which recursion, as in `likelax.hmm.inference`.
     Returns:
       (path, score): path (T,) int32, -1 at padding and in a sequence that no path can produce;
       score is a scalar, nats, summed over sequences. Of equal paths the one whose last state is
@@ -49,8 +52,13 @@ def viterbi(
       [1 0 0] 0.01344
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
+    path, gain = dispatch.best_path(c, parallel, _best_path)
+    return blank(c, path, value=-1)[0], total(c, gain)
+
+
+def _best_path(c: Chain) -> tuple[Array, Array]:
     scores, gain = _best_scores(c)
-    return _backtrack(c, scores), total(c, gain)
+    return _backtrack(c, scores), gain
 
 
 def _best_scores(c: Chain) -> tuple[Array, Array]:
@@ -93,7 +101,7 @@ def _backtrack(c: Chain, scores: Array) -> Array:
     state = choose(scores[-1])
     xs = (scores[:-1], last(c)[:-1], stacked(c))
     _, path = lax.scan(step, state, xs, reverse=True)
-    return blank(c, jnp.append(path, state), value=-1)[0]
+    return jnp.append(path, state)
 
 
 def path_log_prob(

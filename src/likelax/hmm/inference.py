@@ -12,8 +12,17 @@ Every kernel takes one sequence (map over batches with `jax.vmap`) as
 and -inf is an exact zero. Sequences that `starts` cuts apart are independent; one of them that no
 path can produce makes log_prob -inf, has no posterior (all -inf, counts of zero), and leaves the
 posteriors of the others as they are.
+
+`parallel` picks the recursion: False goes step by step, True takes prefix products in log2 T
+rounds, and None, the default, goes step by step on a CPU, and elsewhere unless the chain is long
+(2048 steps or more) with few states (16 at most). All give the same answers.
+
+Step by step, the fast scaled recursion is used where it is certified as exact, and the log-domain
+one elsewhere (`likelax.hmm.scaled` has the proof). Under `jax.vmap` the certificate is that of the
+batch: one sequence that needs the log domain sends the whole batch there, right but slower.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -21,7 +30,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import certified
+from likelax.hmm import certified, dispatch
 from likelax.hmm.chain import Chain, blank, chain, first, total
 from likelax.hmm.logspace import backward_windows, forward
 from likelax.numerics import log_normalize, weighted_sum
@@ -65,6 +74,7 @@ def log_partition(
     *,
     length: ArrayLike | None = None,
     starts: ArrayLike | None = None,
+    parallel: bool | None = None,
 ) -> Array:
     """Log probability of the data, all state paths summed out.
 
@@ -76,6 +86,7 @@ def log_partition(
       log_lik: (T, K) log p(x_t | z_t = k), nats.
       length: scalar integer; steps at or after it never count. None: all T; 0 gives 0.
       starts: (T,) booleans, True where a new sequence begins. None: only step 0.
+      parallel: as in the module's docstring.
     Returns:
       Scalar, nats; -inf if no path has positive probability. The rows need not be normalised.
       The derivative by a potential is the posterior expectation of its use (Fisher's identity),
@@ -91,20 +102,24 @@ def log_partition(
       >>> print(log_partition(start, move, walk_shop_clean).round(4))
       -3.3929
     """
-    return _log_partition(chain(log_initial, log_transition, log_lik, length, starts))
+    return _log_partition(parallel, chain(log_initial, log_transition, log_lik, length, starts))
 
 
-@jax.custom_jvp
-def _log_partition(c: Chain) -> Array:
-    return certified.log_prob(c)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _log_partition(parallel: bool | None, c: Chain) -> Array:
+    return dispatch.log_prob(c, parallel)
 
 
 @_log_partition.defjvp
-def _log_partition_jvp(primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
+def _log_partition_jvp(
+    parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
+) -> tuple[Array, Array]:
     (c,), (dot,) = primals, tangents
-    post = certified.posterior(c)
+    post = dispatch.posterior(c, parallel, in_logs=False)
     (steps,) = blank(c, post.marginals, value=0)
-    moves = jnp.exp(certified.pairwise(c)) if c.log_transition.ndim == 3 else post.counts
+    moves = post.counts
+    if c.log_transition.ndim == 3:
+        moves = jnp.exp(dispatch.pairwise(c, parallel))
     tangent = (
         weighted_sum(_initial_counts(c, steps), dot.log_initial)
         + weighted_sum(moves, dot.log_transition)
@@ -120,6 +135,7 @@ def filter(
     *,
     length: ArrayLike | None = None,
     starts: ArrayLike | None = None,
+    parallel: bool | None = None,
 ) -> Filtered:
     """Posterior of each state given the data up to it, and before it.
 
@@ -132,6 +148,7 @@ def filter(
       log_lik: (T, K) nats.
       length: scalar integer; None: T.
       starts: (T,) booleans; None: only step 0.
+      parallel: as in the module's docstring.
     Returns:
       `Filtered`. From the first step of a sequence that no path can explain, its rows are -inf.
     Raises:
@@ -145,7 +162,7 @@ def filter(
       [[0.25 0.75]]
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    out = certified.filtered(c)
+    out = dispatch.filtered(c, parallel)
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
     return Filtered(log_filtered, log_predicted, total(c, out.increment))
 
@@ -157,6 +174,7 @@ def smoother(
     *,
     length: ArrayLike | None = None,
     starts: ArrayLike | None = None,
+    parallel: bool | None = None,
 ) -> Smoothed:
     """Posterior of each state given all data, with expected transition and initial counts.
 
@@ -170,6 +188,7 @@ def smoother(
       log_lik: (T, K) nats.
       length: scalar integer; None: T.
       starts: (T,) booleans; None: only step 0.
+      parallel: as in the module's docstring.
     Returns:
       `Smoothed`. A sequence that no path can produce has marginals -inf and counts of zero.
     Raises:
@@ -187,7 +206,7 @@ def smoother(
        [0.   0.75]]
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    post = certified.log_posterior(c)
+    post = dispatch.posterior(c, parallel, in_logs=True)
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
     return Smoothed(marginals, post.counts, counts, post.log_prob)
@@ -206,6 +225,7 @@ def pairwise(
     *,
     length: ArrayLike | None = None,
     starts: ArrayLike | None = None,
+    parallel: bool | None = None,
 ) -> Array:
     """Posterior of each pair of consecutive states.
 
@@ -223,7 +243,7 @@ def pairwise(
       [[[0.25 0.25]
         [0.25 0.25]]]
     """
-    return certified.pairwise(chain(log_initial, log_transition, log_lik, length, starts))
+    return dispatch.pairwise(chain(log_initial, log_transition, log_lik, length, starts), parallel)
 
 
 def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
