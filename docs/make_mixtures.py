@@ -1,4 +1,4 @@
-"""Draw docs/images/mixtures.png from a real fit; run it again after a change."""
+"""Draw docs/images/mixtures.png and penguins.png from real fits; run it again after a change."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from likelax import datasets, fit, plots
 from likelax.families import MvNormal
 from likelax.mixture import Mixture
 
-IMAGE = Path(__file__).with_name("images") / "mixtures.png"
+IMAGES = Path(__file__).with_name("images")
 
 
-def draw(figure: Figure) -> None:
+def draw_geyser(figure: Figure) -> None:
     """The path of the means, the responsibilities and ellipses at its end, and the rise."""
     geyser = datasets.faithful()
     x = jnp.asarray(np.stack([geyser.eruption, geyser.waiting], axis=1), jnp.float32)
@@ -40,6 +40,37 @@ def draw(figure: Figure) -> None:
     plots.steps(right, found.log_probs[: int(found.num_steps) + 1])
 
 
+def draw_penguins(figure: Figure) -> None:
+    """Three components found without the species, and how the species fall into them."""
+    table = datasets.penguins()
+    x = np.stack([table.flipper_length, table.bill_length, table.bill_depth], axis=1)
+    seen = ~np.isnan(x).any(axis=1)
+    x = jnp.asarray(x[seen], jnp.float32)
+    found = fit.restarts(
+        jax.random.key(0), lambda key: fit.at_points(key, x, 3), x, num_restarts=16
+    )
+    model = found.raise_if_failed().model
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    plots.membership(left, x[:, 0], x[:, 1], jnp.exp(model.posterior(x)))
+    shown = model.marginal([0, 1]).components
+    for k in range(3):
+        plots.ellipse(left, shown.loc[k], shown.scale_tril[k], index=k)
+    left.set_xlabel("flipper, mm")
+    left.set_ylabel("bill, mm")
+    species, assigned = table.species[seen], np.asarray(model.assign(x))
+    counts = np.array([np.bincount(assigned[species == s], minlength=3) for s in range(3)])
+    before = np.zeros(3)
+    for k in range(3):
+        right.barh(np.arange(3), counts[:, k], left=before, color=plots.colors()[k], height=0.6)
+        before += counts[:, k]
+    right.set_yticks(np.arange(3), table.species_names)
+    right.invert_yaxis()
+    right.grid(axis="y", visible=False)
+    right.set_xlabel("birds in each component")
+
+
 if __name__ == "__main__":
-    IMAGE.parent.mkdir(exist_ok=True)
-    IMAGE.write_bytes(plots.png(plots.figure(draw, size=(9.0, 3.8))))
+    IMAGES.mkdir(exist_ok=True)
+    for name, draw in (("mixtures", draw_geyser), ("penguins", draw_penguins)):
+        figure = plots.figure(draw, size=(9.0, 3.8))
+        (IMAGES / f"{name}.png").write_bytes(plots.png(figure))

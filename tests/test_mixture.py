@@ -6,7 +6,7 @@ import scipy.stats
 
 from likelax import mixture
 from likelax.data import Labelled, Masked
-from likelax.families import Bernoulli, Dirichlet, MvNormal, Normal, Poisson
+from likelax.families import Bernoulli, Dirichlet, MvNormal, Normal, Poisson, Uniform
 from likelax.mixture import Mixture, MixturePrior
 from likelax.product import Product
 from reference import gaussian_mixture as reference
@@ -44,6 +44,13 @@ def test_an_impossible_row_belongs_to_no_component():
     got = mixture.responsibilities(log_w, log_lik)
     close(got, [[-np.inf, -np.inf], [0.0, -np.inf]])
     close(mixture.log_prob(log_w, log_lik), [-np.inf, -1.0 + np.log(0.5)])
+
+
+def test_rows_are_assigned_and_their_doubt_measured():
+    model = Mixture(jnp.array([0.5, 0.5]), Uniform(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0])))
+    x = jnp.array([0.5, 1.5, 2.5, 9.0])
+    np.testing.assert_array_equal(model.assign(x), [0, 0, 1, -1])
+    close(model.entropy(x), [0.0, np.log(2), 0.0, 0.0])
 
 
 def test_a_weight_of_zero_is_exact_and_differentiable():

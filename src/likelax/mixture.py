@@ -178,6 +178,23 @@ class Mixture:
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
         return MixtureStats(labels, each(self.components, shares))
 
+    def assign(self, x: Any) -> Array:
+        """The most probable component of each row: integers (...).
+
+        -1 for a row that no component can produce, as for a label that is unknown.
+        """
+        log_resp = self.posterior(x)
+        possible = jnp.max(log_resp, axis=-1) > -jnp.inf
+        return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
+
+    def entropy(self, x: Any) -> Array:
+        """Entropy of the posterior over components, (...), nats: 0 where a row surely belongs.
+
+        A row that no component can produce has entropy 0.
+        """
+        log_resp = self.posterior(x)
+        return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
+
     def rows_in_cache(self, x: Any) -> int:
         """How many rows of x to take at a time: all where they are few, or x is one observation."""
         rows = chunks.num_rows(x)

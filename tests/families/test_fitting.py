@@ -1,5 +1,6 @@
 """Maximum likelihood of every family: a stationary point of SciPy-checked densities, and its laws."""
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -149,6 +150,10 @@ def slopes(
 WEIGHTS = RNG.integers(0, 4, 4 * N)
 
 
+def each(count: int, stacked: Any) -> list[Any]:
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_m_step_is_a_stationary_point_of_the_likelihood(name, x64):
     start, x, held = CLOSED[name]
@@ -184,16 +189,23 @@ def test_statistics_add_scale_skip_the_missing_and_may_be_empty(name, x64):
     w = 0.5 + WEIGHTS[: len(x)]
     seen = np.arange(len(x)) % 3 != 0
 
+    half = len(x) // 2
+    gaps = jnp.asarray(seen.reshape(-1, *(1,) * (x.ndim - 1)) & np.ones(x.shape, bool))
+
     @jax.jit
     def several(model):
-        whole, log_prob = model.e_step(x, w)
-        halves = add(model.e_step(x[:25], w[:25])[0], model.e_step(x[25:], w[25:])[0])
-        gaps = jnp.asarray(seen.reshape(-1, *(1,) * (x.ndim - 1)) & np.ones(x.shape, bool))
+        # one program for each shape of data, and one M step for all: compiling is what costs here
+        weights = jnp.stack([w, w * seen, jnp.zeros(len(x))])
+        of_weights = jax.vmap(lambda w: model.e_step(jnp.asarray(x), w))
+        stats, log_probs = of_weights(weights)
+        whole, kept, empty = each(3, stats)
+        two = jax.vmap(lambda x, w: model.e_step(x, w)[0])(
+            x.reshape(2, half, *x.shape[1:]), w.reshape(2, half)
+        )
         masked = model.e_step(Masked(jnp.asarray(x), gaps), w)[0]
-        kept = model.e_step(x[seen], w[seen])[0]
-        empty = model.e_step(x, jnp.zeros(len(x)))[0]
-        steps = [model.m_step(s) for s in (whole, halves, masked, kept, scale(whole, 3.0), empty)]
-        return steps, log_prob, (w * model.log_prob(x)).sum()
+        six = (whole, add(*each(2, two)), masked, kept, scale(whole, 3.0), empty)
+        steps = jax.vmap(model.m_step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *six))
+        return each(6, steps), log_probs[0], (w * model.log_prob(x)).sum()
 
     (whole, halves, masked, kept, thrice, empty), log_prob, want = several(model)
     # the terms are of order one and may cancel
@@ -225,19 +237,21 @@ def test_laplace_is_the_median(x64):
 
 
 def test_newton_reports_how_it_ended(x64):
-    x = jnp.asarray(COUNTS)
+    x = jnp.asarray(COUNTS, float)
     start = as_x64(GammaPoisson(1.0, 1.0))
-    found = newton.climb(lambda m: m.log_prob(x).sum(), start, ("concentration", "rate"))
+
+    @functools.partial(jax.jit, static_argnames="max_steps")
+    def climb(x, max_steps=100):
+        def objective(model):
+            return model.log_prob(x).sum()
+
+        return newton.climb(objective, start, ("concentration", "rate"), max_steps=max_steps)
+
+    found, short, broken = climb(x), climb(x, max_steps=1), climb(jnp.nan * x)
     assert found.status == newton.CONVERGED
     by_em = fit.em(start, x, tol=1e-13, max_steps=20_000).model
     chex.assert_trees_all_close(found.point, by_em, rtol=1e-4)
-    short = newton.climb(
-        lambda m: m.log_prob(x).sum(), start, ("concentration", "rate"), max_steps=1
-    )
     assert short.status == newton.MAX_STEPS
-    broken = newton.climb(
-        lambda m: m.log_prob(jnp.nan * x.astype(float)).sum(), start, ("concentration", "rate")
-    )
     assert broken.status == newton.NON_FINITE
     chex.assert_trees_all_close(broken.point, start)
 

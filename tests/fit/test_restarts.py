@@ -65,6 +65,24 @@ def test_labels_start_a_mixture():
     np.testing.assert_allclose(got.components.scale, want.components.scale)
 
 
+def test_responsibilities_of_another_model_start_a_mixture():
+    start = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.0, 1.0]), jnp.ones(2)))
+    got = fit.from_responsibilities(start, X, jnp.exp(start.posterior(X)))
+    want = fit.em(start, X, max_steps=1).model
+    np.testing.assert_allclose(got.components.loc, want.components.loc, rtol=1e-6)
+    np.testing.assert_allclose(got.weights, want.weights, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"wanted shape \(..., 2\).*got \(6, 3\)"):
+        fit.from_responsibilities(start, X, jnp.ones((6, 3)))
+    with pytest.raises(ValueError, match="got a negative or NaN"):
+        fit.from_responsibilities(start, X, -jnp.ones((6, 2)))
+
+
+def test_points_drawn_evenly_are_rows_of_the_data():
+    x = faithful()
+    got = fit.at_points(jax.random.key(0), x, 3, spread=False)
+    assert all((x == loc).all(axis=1).any() for loc in np.asarray(got.components.loc))
+
+
 def test_a_sweep_on_old_faithful_finds_two_or_three_kinds_of_eruption():
     x = faithful()
     fits = fit.sweep(

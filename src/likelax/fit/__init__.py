@@ -5,7 +5,14 @@ from likelax.fit.em import em, mle, squarem
 from likelax.fit.gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit.implicit import implicit
 from likelax.fit.lbfgs import maximize_lbfgs
-from likelax.fit.restarts import at_points, from_labels, kmeans, restarts, sweep
+from likelax.fit.restarts import (
+    at_points,
+    from_labels,
+    from_responsibilities,
+    kmeans,
+    restarts,
+    sweep,
+)
 from likelax.fit.result import Fit, FitError, Status, best
 from likelax.fit.stream import stepwise, stream
 
@@ -19,6 +26,7 @@ __all__ = [
     "bic",
     "em",
     "from_labels",
+    "from_responsibilities",
     "gradient",
     "icl",
     "implicit",

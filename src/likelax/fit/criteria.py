@@ -96,8 +96,6 @@ def icl(model: Mixture, x: Any) -> Array:
       >>> print(icl(model, x) - bic(total, num_parameters(model), 2))
       0.0
     """
-    log_prob, log_resp = model.log_prob(x), model.posterior(x)
-    resp = jnp.exp(log_resp)
-    entropy = -jnp.sum(numerics.weighted_sum(resp, log_resp, axis=-1))
+    log_prob = model.log_prob(x)
     total = bic(jnp.sum(log_prob), num_parameters(model), log_prob.size)
-    return total + 2 * entropy
+    return total + 2 * jnp.sum(model.entropy(x))

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.data import Labelled, Sequences
@@ -76,8 +77,15 @@ def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
     return jnp.concatenate([first[None, :], rest])
 
 
-def at_points(key: Array, x: Any, max_components: int, size: Array | int | None = None) -> Mixture:
-    """A Gaussian mixture to start from: k-means++ seeds, each with the covariance of all data.
+def at_points(
+    key: Array,
+    x: Any,
+    max_components: int,
+    size: Array | int | None = None,
+    *,
+    spread: bool = True,
+) -> Mixture:
+    """A Gaussian mixture to start from: means at rows, each with the covariance of all data.
 
     Args:
       key: random key.
@@ -85,6 +93,7 @@ def at_points(key: Array, x: Any, max_components: int, size: Array | int | None 
       max_components: K, the length of the arrays.
       size: how many components have weight, the first ones; it may be traced, so that one
         compiled program serves all sizes (`sweep`). None: all K.
+      spread: choose the rows by k-means++, far from each other; False: evenly at random.
     Returns:
       `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond.
 
@@ -97,7 +106,10 @@ def at_points(key: Array, x: Any, max_components: int, size: Array | int | None 
     offset = jnp.mean(x, axis=0, keepdims=True)
     points = x - offset
     size = jnp.asarray(max_components if size is None else size)
-    loc = _seeds(key, points, max_components) + offset
+    if spread:
+        loc = _seeds(key, points, max_components) + offset
+    else:
+        loc = jax.random.choice(key, x, (max_components,), replace=x.shape[0] < max_components)
     covariance = jnp.matmul(points.T, points, precision="highest") / x.shape[0]
     tril = jnp.linalg.cholesky(covariance)
     used = jnp.arange(max_components) < size
@@ -119,6 +131,40 @@ def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
     if isinstance(x, Sequences):
         return mle(model, Sequences(Labelled(x.values, labels), x.lengths, x.starts), prior=prior)
     return mle(model, Labelled(x, labels), prior=prior)
+
+
+def from_responsibilities(
+    model: Mixture, x: Any, responsibilities: ArrayLike, prior: Any = None
+) -> Mixture:
+    """A mixture started from given responsibilities: one M step.
+
+    Args:
+      model: gives the structure; a component that no row belongs to keeps its parameters.
+      x: data with leading axes (...), plain or `Masked`.
+      responsibilities: (..., K) non-negative probabilities, such as those of another model:
+        `jnp.exp(other.posterior(x))`.
+      prior: the model's conjugate prior, or None.
+    Returns:
+      The model after one M step.
+    Raises:
+      ValueError: where their last axis is not K, or one is negative or NaN.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2)))
+      >>> shares = jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+      >>> print(from_responsibilities(start, jnp.array([0, 3, 9]), shares).components.rate)
+      [1. 7.]
+    """
+    (shares,) = numerics.as_float(responsibilities)
+    if shares.ndim < 2 or shares.shape[-1] != model.num_components:
+        raise ValueError(
+            f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
+            f"and component; got {shares.shape}"
+        )
+    if not isinstance(shares, jax.core.Tracer) and not bool(jnp.all(shares >= 0)):
+        raise ValueError("from_responsibilities: they must be probabilities; got a negative or NaN")
+    return model.m_step(model.complete_statistics(x, shares), prior)
 
 
 def restarts(

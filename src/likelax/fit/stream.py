@@ -10,6 +10,7 @@ from jax import Array
 
 from likelax.families.statistics import add, scale
 from likelax.fit import doors
+from likelax.fit.em import default_tolerance
 from likelax.fit.result import Fit, Status
 
 Batches = Callable[[], Iterable[Any]]
@@ -58,7 +59,8 @@ def stream(
         if prior is not None:
             objective = objective + model.log_prior(prior)
         value = float(objective)
-        status = _judge(trace, value, size, _tolerance(tol, objective))
+        enough = default_tolerance(objective.dtype) if tol is None else tol
+        status = _judge(trace, value, size, enough)
         better = not trace or value >= trace[-1]
         if better and status not in (Status.NON_FINITE, Status.COLLAPSED):
             best = model
@@ -156,12 +158,6 @@ def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     if total is None:
         raise ValueError("fit.stream: batches() gave no batch")
     return total[0], total[1], float(total[2])
-
-
-def _tolerance(tol: float | None, objective: Array) -> float:
-    if tol is not None:
-        return tol
-    return 1e-10 if jnp.finfo(objective.dtype).eps < 1e-10 else 1e-6
 
 
 def _judge(trace: list[float], value: float, size: float, tol: float) -> Status | None:
