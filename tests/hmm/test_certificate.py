@@ -167,3 +167,22 @@ def test_vmap_is_a_loop_over_clean_and_flagged_chains():
     stacked = jax.tree.map(jnp.asarray, stacked)
     loop = [single(*jax.tree.map(jnp.asarray, one)) for one in each]
     np.testing.assert_allclose(batched(*stacked), loop, rtol=1e-5, atol=1e-5)
+
+
+def test_passes_that_are_exact_apart_can_miss_each_other_where_they_meet():
+    """Only the condition n >= floor tells: both passes are certified, yet n[0] is 1e-50.
+
+    All that is possible starts in state 0. It comes back to a share of 1 in the forward pass by
+    steps that each keep 1e-10, while the backward pass follows state 1, where no sequence begins.
+    """
+    far = -np.log(1e18)
+    moves = np.tile(np.where(np.eye(3) > 0, 0, -INF), (4, 1, 1))
+    moves[0, 0] = [far, -INF, 0.0]
+    steps = [[-32.2, 0, 0], [0, 0, -23.0], [0, 0, -INF], [-20.7, 0, 0], [-20.7, 0, 0]]
+    potentials = tuple(map(np.float32, ([0.0, -INF, -INF], moves, steps)))
+    known = {"length": np.int32(5), "starts": np.zeros(5, bool)}
+    *_, ok, both_ok = scaled_and_certified(potentials, known)
+    assert ok and not both_ok
+    post = jax.jit(inference.smoother)(*potentials)
+    np.testing.assert_array_equal(post.log_marginals[:, 0], np.zeros(5))
+    np.testing.assert_allclose(post.initial_counts, [1, 0, 0])
