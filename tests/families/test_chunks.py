@@ -73,3 +73,22 @@ def test_gradient_passes_through_the_chunks(x64, monkeypatch):
     parts = jax.grad(total)(gaussians())
     for got, want in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_memory_is_bounded_by_the_data_and_one_chunk(kind):
+    size, dims = 8, 4
+    loc, wide = jnp.zeros((size, dims)), jnp.ones((size, dims))
+    components = {
+        "full": lx.MvNormal(loc, jnp.stack([jnp.eye(dims)] * size)),
+        "diagonal": lx.Independent(lx.Normal(loc, wide)),
+    }[kind]
+    model = lx.Mixture(jnp.full(size, 1 / size), components)
+
+    def working_bytes(num_rows):
+        rows = jax.ShapeDtypeStruct((num_rows, dims), jnp.float32)
+        step = jax.jit(lambda model, x: model.e_step(x)).lower(model, rows).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    few, many = working_bytes(20_000), working_bytes(2_000_000)
+    assert many < 1.01 * few < 8e6
