@@ -1,17 +1,15 @@
-"""How sure a calibration error is: resampling, exact intervals, and Spiegelhalter's test."""
+"""How sure a calibration error is: bins of resampled rows, and of outcomes drawn anew."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import betainc, ndtr
 from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, bin_index, check_edges, check_rows
-from likelax.numerics import divide
+from likelax.predictive.simulation import equal_tailed
 
 _ROWS = 2048  # rows drawn at a time
 _MOST = 8  # a row enters at most seven times: eight or more have probability 1e-5
@@ -165,77 +163,32 @@ def _accumulate(
     return jax.lax.scan(add, start, (jax.random.split(key, blocks), confidence, features))[0]
 
 
-class Significance(NamedTuple):
-    """A test statistic, standard normal under calibration, and its two-sided p-value."""
-
-    statistic: Array
-    p_value: Array
-
-
-def spiegelhalter(
-    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
-) -> Significance:
-    """Spiegelhalter's test of calibration, two-sided.
-
-    z = sum w (y - p)(1 - 2 p) / sqrt sum w^2 (1 - 2 p)^2 p (1 - p)
-
-    Positive where the model is over-confident, negative where it is under-confident: a
-    one-sided test would let every under-confident model pass.
+def consistency_band(
+    key: Array,
+    confidence: ArrayLike,
+    *,
+    mass: float = 0.95,
+    edges: ArrayLike | None = None,
+    num_bins: int = 15,
+    weights: ArrayLike | None = None,
+    num_resamples: int = 1000,
+) -> tuple[Array, Array]:
+    """Bounds of each bin's accuracy where the model is calibrated: the band around the diagonal.
 
     Args:
-      confidence, outcome, weights: (N,) as for `bin_statistics`.
+      key: a typed key.
+      confidence, edges, num_bins, weights, num_resamples: as for `consistency_bins`.
+      mass: probability that the accuracy of one bin lies in its bounds.
     Returns:
-      `Significance`; NaN where every confidence is 0, 1/2 or 1, which the statistic can't judge.
-    Source: Spiegelhalter (1986), Statistics in Medicine 5.
+      (lower, upper), each (B,); NaN in an empty bin.
 
     Examples:
-      >>> test = spiegelhalter(jnp.full(100, 0.9), jnp.arange(100) < 70)
-      >>> round(float(test.statistic), 3), bool(test.p_value < 1e-6)
-      (6.667, True)
+      >>> lower, upper = consistency_band(jax.random.key(0), jnp.full(100, 0.5), num_bins=1)
+      >>> print(0.35 < float(lower[0]) < 0.45, 0.55 < float(upper[0]) < 0.65)
+      True True
     """
-    p, y, w = check_rows(confidence, outcome, weights)
-    p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)
-    tilt = 1 - 2 * p
-    variance = jnp.sum((w * tilt) ** 2 * p * (1 - p))
-    z = jnp.sum(w * (y - p) * tilt) / jnp.sqrt(variance)
-    return Significance(z, 2 * ndtr(-jnp.abs(z)))
-
-
-def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
-    """Exact interval for each bin's true frequency, from its effective count.
-
-    The bounds are Beta quantiles, found by bisection on the regularised incomplete beta
-    function; with weights the count is the effective one and the interval approximate.
-
-    Args:
-      bins: `Bins` of outcomes 0 and 1.
-      mass: least probability that the interval covers the frequency.
-    Returns:
-      (lower, upper), each (B,); (0, 1) in an empty bin.
-    Source: Clopper, Pearson (1934), Biometrika 26.
-
-    Examples:
-      >>> from likelax.calibration import bin_statistics
-      >>> bins = bin_statistics(jnp.full(4, 0.5), jnp.ones(4), num_bins=1)
-      >>> print([round(float(bound[0]), 4) for bound in clopper_pearson(bins)])
-      [0.3976, 1.0]
-    """
-    count = bins.count
-    hits = count * divide(bins.outcome_total, bins.weight, 0.0)
-    misses = count - hits
-    tail = (1 - mass) / 2
-
-    def quantile(a: Array, b: Array, level: float) -> Array:
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bounds
-            middle = (low + high) / 2
-            below = betainc(a, b, middle) < level
-            return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-        start = (jnp.zeros_like(a), jnp.ones_like(a))
-        low, high = jax.lax.fori_loop(0, 50, halve, start)
-        return (low + high) / 2
-
-    lower = quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
-    upper = quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
-    return jnp.where(hits > 0, lower, 0), jnp.where(misses > 0, upper, 1)
+    drawn = consistency_bins(
+        key, confidence, edges=edges, num_bins=num_bins, weights=weights,
+        num_resamples=num_resamples,
+    )  # fmt: skip
+    return equal_tailed(drawn.accuracy, mass)

@@ -1,0 +1,232 @@
+"""Promises that hold for any model: Venn-Abers probabilities and split conformal prediction."""
+
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.calibration.binning import check_rows
+from likelax.model import pytree
+from likelax.numerics import as_float
+
+_HALVINGS = 26  # of [0, 1]; the last step is exact on the points it ends at
+
+
+@pytree
+class VennAbers:
+    """Two isotonic fits at once: one that counts the new row as a 0, one that counts it as a 1.
+
+    Attributes:
+      scores: (N,) sorted calibration scores.
+      weight: (N + 1,) weight of the scores before each one; the last entry is the sum.
+      total: (N + 1,) the same of weight times outcome.
+    """
+
+    scores: Array
+    weight: Array
+    total: Array
+
+    def interval(self, scores: ArrayLike) -> tuple[Array, Array]:
+        """(p0, p1) of the shape of `scores`; one of the two is a calibrated probability."""
+        s = jnp.asarray(scores, self.scores.dtype)
+        p0, p1 = jax.lax.map(self._both, s.reshape(-1), batch_size=64)
+        return p0.reshape(s.shape), p1.reshape(s.shape)
+
+    def apply(self, scores: ArrayLike) -> Array:
+        """One probability p1 / (1 - p0 + p1) of the shape of `scores`: least regret of the two."""
+        p0, p1 = self.interval(scores)
+        return p1 / (1 - p0 + p1)
+
+    def _both(self, score: Array) -> tuple[Array, Array]:
+        """The value of the isotonic fit at a new row of weight one, by its outcome.
+
+        It is the slope of the bridge between the lower hulls of the cumulative sums on both
+        sides of the row. At a slope t the bridge rises above the hulls or falls below them;
+        that sign changes once, so t is found by bisection.
+        """
+        size = self.scores.shape[0]
+        low = jnp.searchsorted(self.scores, score, side="left")
+        high = jnp.searchsorted(self.scores, score, side="right")
+        at = jnp.arange(size + 1)
+        starts = jnp.concatenate([jnp.ones(1, bool), self.scores[1:] != self.scores[:-1]])
+        corner = jnp.concatenate([starts, jnp.ones(1, bool)])  # ties are never cut
+        # seen from the row itself, so that sums of near rows keep all their digits
+        x, y = self.weight - self.weight[low], self.total - self.total[low]
+        left, right = corner & (at <= low), corner & (at >= high)
+
+        def ends(t: Array) -> tuple[Array, Array]:
+            height = y - t * x
+            before = jnp.argmin(jnp.where(left, height, jnp.inf))
+            return before, jnp.argmin(jnp.where(right, height, jnp.inf))
+
+        def slope(outcome: Array) -> Array:
+            def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+                lower, upper = bounds
+                t = (lower + upper) / 2
+                i, j = ends(t)
+                steeper = y[j] - y[i] + outcome > t * (x[j] - x[i] + 1)
+                return jnp.where(steeper, t, lower), jnp.where(steeper, upper, t)
+
+            bounds = (jnp.zeros_like(score), jnp.ones_like(score))
+            lower, upper = jax.lax.fori_loop(0, _HALVINGS, halve, bounds)
+            i, j = ends((lower + upper) / 2)
+            return (y[j] - y[i] + outcome) / (x[j] - x[i] + 1)
+
+        return slope(jnp.zeros_like(score)), slope(jnp.ones_like(score))
+
+
+def fit_venn_abers(
+    scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+) -> VennAbers:
+    """Inductive Venn-Abers predictor: isotonic calibration that says how sure it is.
+
+    For each new row the isotonic fit is made twice, with the row as a 0 and as a 1. If rows are
+    exchangeable, one of the two probabilities is calibrated whatever the model; their distance
+    shows how much the data leave open.
+
+    Args:
+      scores: (N,) any real score, higher where the event is likelier.
+      outcome: (N,) 0 or 1.
+      weights: (N,) non-negative; 0 removes the row. None is all ones.
+    Returns:
+      `VennAbers`.
+    Raises:
+      ValueError: if the shapes differ.
+    Source: Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and without
+      guarantees of validity.
+
+    Examples:
+      >>> fit = fit_venn_abers(jnp.array([0.1, 0.4, 0.6, 0.9]), jnp.array([0, 0, 1, 1]))
+      >>> p0, p1 = fit.interval(0.5)
+      >>> float(p0), float(p1), float(fit.apply(0.5))
+      (0.0, 1.0, 0.5)
+    """
+    scores, outcome, weights = check_rows(scores, outcome, weights)
+    kept = weights != 0
+    # rows without weight go to the end, as copies of the largest score that counts
+    scores = jnp.where(kept, scores, jnp.max(jnp.where(kept, scores, -jnp.inf)))
+    order = jnp.argsort(scores)
+    zero = jnp.zeros(1, weights.dtype)
+    weight = jnp.concatenate([zero, jnp.cumsum(weights[order])])
+    total = jnp.concatenate([zero, jnp.cumsum((weights * jnp.where(kept, outcome, 0))[order])])
+    return VennAbers(scores[order], weight, total)
+
+
+class Interval(NamedTuple):
+    """Bounds of a conformal interval, both inside it."""
+
+    lower: Array
+    upper: Array
+
+
+@pytree
+class Conformal:
+    """A threshold for nonconformity that new rows exceed with probability at most 1 - mass.
+
+    Attributes:
+      threshold: scalar; inf where there are too few rows to promise anything less.
+    """
+
+    threshold: Array
+
+    @classmethod
+    def of_scores(cls, scores: ArrayLike, *, mass: float, weights: ArrayLike | None = None) -> Self:
+        """The smallest score s with weight(scores <= s) >= mass * (total weight + 1)."""
+        if not 0 < mass < 1:
+            raise ValueError(f"mass must lie in (0, 1), got {mass}")
+        scores, _, weights = check_rows(scores, scores, weights)
+        scores = jnp.where(weights == 0, jnp.inf, scores)
+        order = jnp.argsort(scores)
+        cumulative = jnp.cumsum(weights[order])
+        # a level that is met exactly must not slip to the next row by a rounding error
+        level = mass * (cumulative[-1] + 1) * (1 - 4 * jnp.finfo(scores.dtype).eps)
+        at = jnp.searchsorted(cumulative, level, side="left")
+        top = jnp.full(1, jnp.inf, scores.dtype)
+        return cls(jnp.concatenate([scores[order], top])[at])
+
+    def sets(self, probs: ArrayLike) -> Array:
+        """(..., C) booleans: the classes that `fit_conformal_sets` can't rule out."""
+        (probs,) = as_float(probs)
+        return 1 - probs <= self.threshold
+
+    def interval(self, lower: ArrayLike, upper: ArrayLike) -> Interval:
+        """The model's intervals (...), moved out or in by what `fit_conformal_interval` found."""
+        lower, upper = as_float(lower, upper)
+        return Interval(lower - self.threshold, upper + self.threshold)
+
+
+def fit_conformal_sets(
+    probs: ArrayLike, labels: ArrayLike, *, mass: float = 0.9, weights: ArrayLike | None = None
+) -> Conformal:
+    """Sets of classes that hold the true one with probability at least `mass`.
+
+    The nonconformity is 1 - probs[label]. The promise needs exchangeable rows and nothing of
+    the model; it holds on average over rows, not for each row.
+
+    Args:
+      probs: (N, C) of rows that the model has not seen.
+      labels: (N,) integers in [0, C).
+      mass: in (0, 1).
+      weights: (N,) non-negative; 0 removes the row. None is all ones.
+    Returns:
+      `Conformal`; use `sets`.
+    Raises:
+      ValueError: if the shapes differ or mass is not in (0, 1). TypeError: labels not integers.
+    Source: Sadinle, Lei, Wasserman (2019), JASA 114.
+
+    Examples:
+      >>> probs = jnp.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+      >>> fit = fit_conformal_sets(probs, jnp.array([0, 0, 1, 0]), mass=0.75)
+      >>> fit.sets(jnp.array([[0.5, 0.5], [0.95, 0.05]])).tolist()
+      [[True, True], [True, False]]
+    """
+    (probs,) = as_float(probs)
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
+    if probs.ndim != 2 or labels.shape != probs.shape[:1]:
+        raise ValueError(
+            f"probs must have shape (N, C) and labels (N,), got {probs.shape} and {labels.shape}"
+        )
+    chosen = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
+    return Conformal.of_scores(1 - chosen, mass=mass, weights=weights)
+
+
+def fit_conformal_interval(
+    lower: ArrayLike,
+    upper: ArrayLike,
+    x: ArrayLike,
+    *,
+    mass: float = 0.9,
+    weights: ArrayLike | None = None,
+) -> Conformal:
+    """Intervals that hold the truth with probability at least `mass`, from a model's own.
+
+    The nonconformity is the distance by which x lies outside [lower, upper], negative inside;
+    with lower = upper = a point forecast it is the absolute residual.
+
+    Args:
+      lower, upper: (N,) the model's interval for rows that it has not seen.
+      x: (N,) what was seen.
+      mass, weights: as for `fit_conformal_sets`.
+    Returns:
+      `Conformal`; use `interval`.
+    Raises:
+      ValueError: if the shapes differ or mass is not in (0, 1).
+    Source: Romano, Patterson, Candes (2019), Conformalized quantile regression.
+
+    Examples:
+      >>> forecast = jnp.zeros(9)
+      >>> fit = fit_conformal_interval(forecast, forecast, jnp.arange(9.0), mass=0.5)
+      >>> [float(bound) for bound in fit.interval(10.0, 10.0)]
+      [6.0, 14.0]
+    """
+    lower, upper, x = as_float(lower, upper, x)
+    if not lower.shape == upper.shape == x.shape:
+        raise ValueError(
+            f"lower, upper and x must have one shape (N,), got {lower.shape}, {upper.shape} and "
+            f"{x.shape}"
+        )
+    return Conformal.of_scores(jnp.maximum(lower - x, x - upper), mass=mass, weights=weights)

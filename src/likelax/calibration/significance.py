@@ -1,0 +1,136 @@
+"""Tests of calibration, and exact intervals for the frequency in a bin."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import betainc, ndtr
+from jax.typing import ArrayLike
+
+from likelax.calibration.binning import Bins, check_rows
+from likelax.numerics import divide
+
+
+class Significance(NamedTuple):
+    """A test statistic, and its two-sided p-value under calibration."""
+
+    statistic: Array
+    p_value: Array
+
+
+def spiegelhalter(
+    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+) -> Significance:
+    """Spiegelhalter's test of calibration, two-sided.
+
+    z = sum w (y - p)(1 - 2 p) / sqrt sum w^2 (1 - 2 p)^2 p (1 - p)
+
+    Positive where the model is over-confident, negative where it is under-confident: a
+    one-sided test would let every under-confident model pass. z is standard normal under
+    calibration.
+
+    Args:
+      confidence, outcome, weights: (N,) as for `bin_statistics`.
+    Returns:
+      `Significance`; NaN where every confidence is 0, 1/2 or 1, which the statistic can't judge.
+    Source: Spiegelhalter (1986), Statistics in Medicine 5.
+
+    Examples:
+      >>> test = spiegelhalter(jnp.full(100, 0.9), jnp.arange(100) < 70)
+      >>> round(float(test.statistic), 3), bool(test.p_value < 1e-6)
+      (6.667, True)
+    """
+    p, y, w = check_rows(confidence, outcome, weights)
+    p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)
+    tilt = 1 - 2 * p
+    variance = jnp.sum((w * tilt) ** 2 * p * (1 - p))
+    z = jnp.sum(w * (y - p) * tilt) / jnp.sqrt(variance)
+    return Significance(z, 2 * ndtr(-jnp.abs(z)))
+
+
+def kuiper(
+    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+) -> Significance:
+    """Kuiper's test: the range of the cumulative residuals, over their standard deviation.
+
+    With rows in order of confidence, C[k] = sum_{j <= k} w[j] (y[j] - p[j]), C[0] = 0, the
+    statistic is (max C - min C) / sqrt sum w^2 p (1 - p). It needs no bins and sees
+    miscalibration of either sign, anywhere; ties enter at once. Under calibration and for many
+    rows it is the range of a Brownian motion on [0, 1], which gives the p-value.
+
+    Args:
+      confidence, outcome, weights: (N,) as for `bin_statistics`.
+    Returns:
+      `Significance`; NaN where every confidence is 0 or 1.
+    Source: Arrieta-Ibarra, Gujral, Tannen, Tygert, Xu (2022), Metrics of calibration for
+      probabilistic predictions, JMLR 23. Feller (1951) for the range.
+
+    Examples:
+      >>> test = kuiper(jnp.full(100, 0.9), jnp.arange(100) < 70)
+      >>> round(float(test.statistic), 3), bool(test.p_value < 1e-6)
+      (6.667, True)
+    """
+    p, y, w = check_rows(confidence, outcome, weights)
+    p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)
+    order = jnp.argsort(p)
+    path = jnp.cumsum((w * (y - p))[order])
+    last = jnp.concatenate([p[order][1:] != p[order][:-1], jnp.ones(1, bool)])
+    path = jnp.where(last, path, 0)  # within ties the order is arbitrary; 0 is on the path anyway
+    spread = jnp.max(path, initial=0) - jnp.min(path, initial=0)
+    statistic = spread / jnp.sqrt(jnp.sum(w**2 * p * (1 - p)))
+    return Significance(statistic, _range_tail(statistic))
+
+
+def _range_tail(x: Array) -> Array:
+    """P(range of a Brownian motion on [0, 1] > x), by the series that is short at x."""
+    near = jnp.where(x < 1.5, jnp.maximum(x, 1e-3), 1.5)
+    odd = jnp.asarray((np.arange(4) + 0.5) ** 2 * math.pi**2, x.dtype)
+    terms = (8 / near[..., None] ** 2 + 2 / odd) * jnp.exp(-2 * odd / near[..., None] ** 2)
+    small = 1 - jnp.sum(terms, axis=-1)
+    k = jnp.arange(1, 9, dtype=x.dtype)
+    sign = jnp.asarray(np.where(np.arange(8) % 2, -1.0, 1.0), x.dtype)
+    large = 8 * jnp.sum(sign * k * ndtr(-k * jnp.maximum(x, 1.5)[..., None]), axis=-1)
+    return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x < 1.5, small, jnp.minimum(large, 1)))
+
+
+def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
+    """Exact interval for each bin's true frequency, from its effective count.
+
+    The bounds are Beta quantiles, found by bisection on the regularised incomplete beta
+    function; with weights the count is the effective one and the interval approximate.
+
+    Args:
+      bins: `Bins` of outcomes 0 and 1.
+      mass: least probability that the interval covers the frequency.
+    Returns:
+      (lower, upper), each (B,); (0, 1) in an empty bin.
+    Source: Clopper, Pearson (1934), Biometrika 26.
+
+    Examples:
+      >>> from likelax.calibration import bin_statistics
+      >>> bins = bin_statistics(jnp.full(4, 0.5), jnp.ones(4), num_bins=1)
+      >>> print([round(float(bound[0]), 4) for bound in clopper_pearson(bins)])
+      [0.3976, 1.0]
+    """
+    count = bins.count
+    hits = count * divide(bins.outcome_total, bins.weight, 0.0)
+    misses = count - hits
+    tail = (1 - mass) / 2
+
+    def quantile(a: Array, b: Array, level: float) -> Array:
+        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bounds
+            middle = (low + high) / 2
+            below = betainc(a, b, middle) < level
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        start = (jnp.zeros_like(a), jnp.ones_like(a))
+        low, high = jax.lax.fori_loop(0, 50, halve, start)
+        return (low + high) / 2
+
+    lower = quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
+    upper = quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
+    return jnp.where(hits > 0, lower, 0), jnp.where(misses > 0, upper, 1)
