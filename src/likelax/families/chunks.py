@@ -13,11 +13,11 @@ from likelax.families.statistics import add
 
 # Numbers that the work on one chunk may spread out: a megabyte or two in float32.
 CACHE = 400_000
-FEWEST, MOST = 256, 8192
+FEWEST, MOST = 256, 4096
 
 
 def rows_in_cache(numbers_per_row: int) -> int:
-    """Rows whose work fits a processor's cache, between 256 and 8192.
+    """Rows whose work fits a processor's cache, between 256 and 4096.
 
     Examples:
       >>> rows_in_cache(100)

@@ -7,6 +7,7 @@ so every chunk of rows carries a certificate, and a chunk without it takes the e
 """
 
 import functools
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -48,9 +49,9 @@ class _Frame(NamedTuple):
 
 
 def chunk_rows(num_components: int, num_dims: int) -> int:
-    """Rows whose features stay in a processor's cache: 512 to 8192, a power of two."""
+    """Rows whose features stay in a processor's cache: 512 to 4096, a power of two."""
     width = max(num_components, num_dims) * num_dims
-    return 2 ** round(math.log2(min(max(600_000 / width, 512), 8192)))
+    return 2 ** round(math.log2(min(max(600_000 / width, 512), 4096)))
 
 
 def e_step(
@@ -174,12 +175,24 @@ def _by_features(frame: _Frame, z: Array) -> tuple[Array, Any]:
     return square, moments
 
 
+def _cuts(num_dims: int) -> list[int]:
+    """Edges of the column blocks of a triangle: up to four, as wide as a product likes them.
+
+    Examples:
+      >>> _cuts(8), _cuts(50), _cuts(128)
+      ([0, 8], [0, 16, 32, 50], [0, 32, 64, 96, 128])
+    """
+    width = 16 * math.ceil(num_dims / 64)
+    # a last block of less than half the width joins its neighbour
+    return [*range(0, max(num_dims - width // 2, 1), width), num_dims]
+
+
 def _by_blocks(frame: _Frame, z: Array) -> tuple[Array, Any]:
-    """The same through one product for all whiteners, their upper quarter of zeros left out."""
+    """The same through one product for all whiteners, with most of their zeros left out."""
     num_components, num_dims, _ = frame.whiten.shape
     num_rows = z.shape[1]
     rows = z.T
-    cut = (num_dims + 1) // 2
+    cuts = list(itertools.pairwise(_cuts(num_dims)))
     shift = jnp.sum(frame.whiten * frame.mean[:, None, :], axis=-1)
 
     def part(low: int, high: int) -> Array:
@@ -188,17 +201,17 @@ def _by_blocks(frame: _Frame, z: Array) -> tuple[Array, Any]:
         white = white - shift[:, low:high].reshape(1, -1)
         return jnp.sum(jnp.square(white).reshape(num_rows, num_components, high - low), axis=-1)
 
-    square = part(0, cut) + part(cut, num_dims)
+    square = functools.reduce(jnp.add, [part(*cut) for cut in cuts])
 
     def moments(share: Array) -> tuple[Array, Array]:
-        def block(low: int, high: int) -> Array:
+        def columns(low: int, high: int) -> Array:
             scaled = share.T[:, :, None] * rows[:, None, low:high]
             product = _matmul(z[low:], scaled.reshape(num_rows, -1))
-            return jnp.moveaxis(product.reshape(num_dims - low, num_components, -1), 1, 0)
+            product = jnp.moveaxis(product.reshape(num_dims - low, num_components, -1), 1, 0)
+            return jnp.pad(product, ((0, 0), (low, 0), (0, 0)))
 
-        left, corner = block(0, cut), block(cut, num_dims)
-        right = jnp.concatenate([jnp.swapaxes(left[:, cut:], -1, -2), corner], axis=1)
-        return _matmul(share, rows), jnp.concatenate([left, right], axis=2)
+        lower = jnp.tril(jnp.concatenate([columns(*cut) for cut in cuts], axis=2))
+        return _matmul(share, rows), lower + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
 
     return square.T, moments
 
