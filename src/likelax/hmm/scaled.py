@@ -27,8 +27,16 @@ The backward pass is the same recursion read from the right. Its messages b and 
 meet in n[t] = sum_j p[t, j] lik[t, j] b[t, j]; a posterior is certified if both passes are and
 n[t] >= floor wherever some state has all three factors positive. The log posteriors add logs of p
 and b to the log likelihoods given, so none is lost however far behind it is.
+
+**The plain certificate.** If every transition and every entry of the initial distribution is at
+least m = sqrt(floor), about 6e-8 in float32, all of this holds whatever the data: a predicted
+probability is a mean of transitions, p[t, j] >= m; some state that x_t allows has likelihood 1, so
+s[t] >= m, unless no state allows it; b[t, j] >= m for the same reasons, so n[t] >= m m = floor.
+So chains that mix are certified by a look at K K numbers, and others by a look at every step.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +46,7 @@ from jax.custom_batching import custom_vmap
 
 from likelax.hmm.chain import Chain, Filter, Posterior, active, first, last, total
 from likelax.hmm.logspace import pairwise_step
-from likelax.numerics import log_normalize, safe_log
+from likelax.numerics import safe_log
 
 
 class Potentials(NamedTuple):
@@ -57,11 +65,10 @@ class Potentials(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """One pass: messages p (T, K), their scales s (T,), and the least of all p[1:] and s."""
+    """One pass, in the order of time: messages p (T, K) and their scales s (T,)."""
 
     message: Array
     scale: Array
-    least: Array
 
 
 class Evidence(NamedTuple):
@@ -75,14 +82,16 @@ class Evidence(NamedTuple):
 def potentials(c: Chain) -> Potentials:
     """Leave the log domain."""
 
-    def split(logs: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
-        peak = lax.stop_gradient(jnp.max(logs, axis=axis, keepdims=True, initial=-jnp.inf))
-        peak = jnp.where(jnp.isfinite(peak), peak, 0)
-        return jnp.exp(logs - peak), jnp.squeeze(peak, axis)
+    def split(logs: Array, peak: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
+        peak = lax.stop_gradient(jnp.where(jnp.isfinite(peak), peak, 0))
+        return jnp.exp(logs - jnp.expand_dims(peak, axis)), peak
 
-    initial, log_initial = split(c.log_initial, (0,))
-    transition, log_transition = split(c.log_transition, (-2, -1))
-    lik, log_lik = split(c.log_lik, (1,))
+    def top(logs: Array, axis: tuple[int, ...]) -> Array:
+        return jnp.max(logs, axis=axis, initial=-jnp.inf)
+
+    initial, log_initial = split(c.log_initial, top(c.log_initial, (0,)), (0,))
+    transition, log_transition = split(c.log_transition, top(c.log_transition, (-2, -1)), (-2, -1))
+    lik, log_lik = split(c.log_lik, _fold(jnp.maximum, jnp.max, c.log_lik, 1), (1,))
     return Potentials(initial, transition, lik, log_initial, log_transition, log_lik)
 
 
@@ -92,50 +101,67 @@ def floor(c: Chain) -> float:
     return float((8 * c.log_initial.size * float(info.tiny) / float(info.eps)) ** 0.5)
 
 
-def _sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
+def _mixes(c: Chain, q: Potentials) -> Array:
+    """Whether every state is followed by every other often enough to settle the certificate."""
+    least = floor(c) ** 0.5
+    return jnp.all(q.transition >= least) & jnp.all(q.initial >= least)
+
+
+def _fold(
+    join: Callable[[Array, Array], Array], reduce: Callable[..., Array], x: Array, axis: int
+) -> Array:
+    """Reduce over the states; XLA does not vectorise over so short an axis, so do it by slices."""
+    if x.shape[axis] > _FEW:
+        return reduce(x, axis=axis)
+    return functools.reduce(
+        join, [lax.index_in_dim(x, k, axis, keepdims=False) for k in range(x.shape[axis])]
+    )
+
+
+def _total(x: Array, axis: int = 1) -> Array:
+    return _fold(jnp.add, jnp.sum, x, axis)
+
+
+def _sweep(
+    reverse: bool, keep: bool, start: Array, transition: Array, lik: Array, cut: Array | None
+) -> Sweep | Array:
     """Scan p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]).
 
     Division by s[t-1] is put off until after the product, which does not wait for it.
 
     Args:
-      start: (K, ...) p[0], and p[t] wherever cut[t]. The dots are the axes of a batch, the same
-        in all arguments; a fixed transition may have them of size 1.
-      transition: (K, K, ...), or (T-1, K, K, ...) whose entry t carries step t to step t+1.
+      reverse: begin at the last step: t-1 above is then t+1.
+      keep: return the messages with the scales; else the scales alone.
+      start: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of a batch, the
+        same in all arguments; a fixed transition may have them of size 1.
+      transition: (K, K, ...), or (T-1, K, K, ...) whose entry t carries step t to step t+1, or
+        back where in reverse.
       lik: (T, K, ...).
       cut: (T, ...) booleans or None.
     """
     tiny = jnp.finfo(lik.dtype).tiny
     fixed = transition.ndim == start.ndim + 1
 
-    def move_on(joint: Array, scale: Array, move: Array, cut: Array | None) -> Array:
-        into = _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
-        return into if cut is None else jnp.where(cut[None], start, into)
-
     def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
         lik, cut, move = xs
         joint, scale = carry
-        into = move_on(joint, scale, transition if fixed else move, cut)
+        into = _vector_matrix(joint, transition if fixed else move)
+        into = into * (1 / jnp.maximum(scale, tiny))[None]
+        into = into if cut is None else jnp.where(cut[None], start, into)
         joint = into * lik
         scale = jnp.sum(joint, axis=0)
-        return (joint, scale), (into if few else joint, scale)
+        # one output: with two XLA computes the product twice
+        return (joint, scale), into if keep else scale
 
-    few = start.shape[0] <= _FEW
-    joint = start * lik[0]
+    one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
+    joint = start * lik[one]
     scale = jnp.sum(joint, axis=0)
-    cuts = None if cut is None else cut[1:]
-    xs = (lik[1:], cuts, None if fixed else transition)
-    _, (each, scales) = lax.scan(step, (joint, scale), xs)
-    scales = jnp.append(scale[None], scales, axis=0)
-    if few:
-        into = each
-    else:
-        # emitting two vectors a step makes XLA compute the product twice; once more here is one
-        # large product
-        joints = jnp.append(joint[None], each[:-1], axis=0)[: each.shape[0]]
-        axes = (0, 0, None if fixed else 0, None if cut is None else 0)
-        into = jax.vmap(move_on, axes)(joints, scales[:-1], transition, cuts)
-    least = jnp.minimum(jnp.min(into, axis=(0, 1), initial=1), jnp.min(scales, axis=0))
-    return Sweep(jnp.append(start[None], into, axis=0), scales, least)
+    xs = (lik[rest], None if cut is None else cut[rest], None if fixed else transition)
+    _, each = lax.scan(step, (joint, scale), xs, reverse=reverse)
+    begin = start if keep else scale
+    parts = (each, begin[None]) if reverse else (begin[None], each)
+    out = jnp.concatenate(parts)
+    return Sweep(out, _total(out * lik)) if keep else out
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
@@ -147,140 +173,146 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
 _FEW = 8
 
 
-def _sweep_any(start: Array, transition: Array, lik: Array, *cut: Array) -> Sweep:
-    return _sweep(start, transition, lik, cut[0] if cut else None)
-
-
-_sweep_one = custom_vmap(_sweep_any)
-
-
-@_sweep_one.def_vmap
-def _sweep_batch(axis_size: int, in_batched: list[Any], *args: Array) -> tuple[Sweep, Any]:
-    batched = jax.tree.leaves(in_batched)
-    if not any(batched):
-        out = _sweep_any(*args)
-        return out, jax.tree.map(lambda _: False, out)
-    if args[0].shape[-1] > _FEW:
-        in_axes = tuple(0 if b else None for b in batched)
-        out = jax.vmap(_sweep_any, in_axes, axis_size=axis_size)(*args)
-    else:
-        # with few states a row of a message is too short to vectorise over, a batch is not
-        lanes = [
-            jnp.moveaxis(a, 0, -1) if b else a[..., None]
-            for a, b in zip(args, batched, strict=True)
-        ]
-        lanes = [
-            a if i == 1 else jnp.broadcast_to(a, (*a.shape[:-1], axis_size))
-            for i, a in enumerate(lanes)
-        ]
-        out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _sweep_any(*lanes))
-    return out, jax.tree.map(lambda _: True, out)
-
-
-def sweep(start: Array, transition: Array, lik: Array, cut: Array | None) -> Sweep:
+@functools.cache
+def _mapped(reverse: bool, keep: bool) -> Any:
     """`_sweep` of one sequence, which maps a batch in the layout that suits its size."""
-    return _sweep_one(start, transition, lik, *(() if cut is None else (cut,)))
+
+    def run(start: Array, transition: Array, lik: Array, *cut: Array) -> Any:
+        return _sweep(reverse, keep, start, transition, lik, cut[0] if cut else None)
+
+    one = custom_vmap(run)
+
+    @one.def_vmap
+    def batch(axis_size: int, in_batched: list[Any], *args: Array) -> tuple[Any, Any]:
+        batched = jax.tree.leaves(in_batched)
+        if not any(batched):
+            out = run(*args)
+            return out, jax.tree.map(lambda _: False, out)
+        if args[0].shape[-1] > _FEW:
+            in_axes = tuple(0 if b else None for b in batched)
+            out = jax.vmap(run, in_axes, axis_size=axis_size)(*args)
+        else:
+            # with few states a row of a message is too short to vectorise over, a batch is not
+            lanes = [
+                jnp.moveaxis(a, 0, -1) if b else a[..., None]
+                for a, b in zip(args, batched, strict=True)
+            ]
+            lanes = [
+                a if i == 1 else jnp.broadcast_to(a, (*a.shape[:-1], axis_size))
+                for i, a in enumerate(lanes)
+            ]
+            out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), run(*lanes))
+        return out, jax.tree.map(lambda _: True, out)
+
+    return one
 
 
-def _forward(c: Chain, q: Potentials) -> Sweep:
-    return sweep(q.initial, q.transition, q.lik, c.starts)
+def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:
+    cut = () if c.starts is None else (c.starts,)
+    return _mapped(False, keep)(q.initial, q.transition, q.lik, *cut)
 
 
 def _backward(c: Chain, q: Potentials) -> Sweep:
-    """Messages b (T, K) up to a constant for each t, in the order of the pass: last step first.
+    """Messages b (T, K) up to a constant for each t.
 
     b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward recursion read from the
     right.
     """
     transition = jnp.swapaxes(q.transition, -2, -1)
-    transition = transition if transition.ndim == 2 else jnp.flip(transition, 0)
-    alone = c.starts is None and c.length is None
-    ends = None if alone else jnp.flip(last(c))
-    return sweep(jnp.ones_like(q.initial), transition, jnp.flip(q.lik, 0), ends)
+    ends = () if c.starts is None and c.length is None else (last(c),)
+    run = _mapped(True, True)
+    out: Sweep = run(jnp.ones_like(q.initial), transition, q.lik, *ends)
+    return out
 
 
-def careful(evidence: Evidence, c: Chain) -> Array:
+def careful(evidence: Evidence | None, c: Chain) -> Array:
     """The certificate of the module's docstring: is everything drawn from the evidence exact?"""
     q = potentials(c)
     can = c.log_lik > -jnp.inf
-    ahead, behind, norm = evidence
+    ahead, behind, norm = Evidence(_forward(c, q)) if evidence is None else evidence
     reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
-    exact = _steps_kept(c, q, ahead, q.lik, reached & can, first(c))
+    exact = _steps_kept(c, q, ahead, reached & can, first(c), 1)
     if behind is not None and norm is not None:
         leaves = behind.message > 0
-        back = _steps_kept(
-            c, q, behind, jnp.flip(q.lik, 0), leaves & jnp.flip(can, 0), jnp.flip(last(c))
-        )
-        possible = jnp.any(reached & can & jnp.flip(leaves, 0), axis=1)
-        exact &= jnp.flip(back) & ((norm >= floor(c)) | ~possible)
+        exact &= _steps_kept(c, q, behind, leaves & can, last(c), -1)
+        possible = jnp.any(reached & can & leaves, axis=1)
+        exact &= (norm >= floor(c)) | ~possible
     return jnp.all(exact | ~active(c.length, can.shape[0]))
 
 
 def _steps_kept(
-    c: Chain, q: Potentials, run: Sweep, lik: Array, possible: Array, fresh: Array
+    c: Chain, q: Potentials, run: Sweep, possible: Array, fresh: Array, ahead: int
 ) -> Array:
-    """(T,) conditions 1 and 2 at each step of a pass, in the order of the pass."""
-    root = float(jnp.finfo(lik.dtype).tiny) ** 0.5
+    """(T,) conditions 1 and 2 at each step of a pass, which goes ahead (1) or back (-1)."""
+    root = float(jnp.finfo(q.lik.dtype).tiny) ** 0.5
     scaled = (run.scale >= floor(c)) | ~jnp.any(possible, axis=1)
-    kept = jnp.all(~possible | (run.message * lik >= root), axis=1)
+    kept = jnp.all(~possible | (run.message * q.lik >= root), axis=1)
     kept &= jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
-    kept = jnp.append(jnp.ones(1, bool), kept[:-1])
-    kept |= jnp.all(run.message >= floor(c), axis=1)
+    # of the step before; the first step of a pass is fresh, whatever comes round to it here
+    kept = jnp.roll(kept, ahead) | jnp.all(run.message >= floor(c), axis=1)
     return scaled & (run.scale < jnp.inf) & (fresh | kept)
 
 
-def _increment(c: Chain, q: Potentials, ahead: Sweep) -> Array:
+def _increment(c: Chain, q: Potentials, scale: Array) -> Array:
     """(T,) log p(x_t | x_<t), nats."""
     moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
     moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
-    return safe_log(ahead.scale) + q.log_lik + jnp.where(first(c), q.log_initial, moved)
+    return safe_log(scale) + q.log_lik + jnp.where(first(c), q.log_initial, moved)
+
+
+def _log_message(c: Chain, q: Potentials, message: Array) -> Array:
+    """(T, K) log of the forward messages; a start may be too rare for linear space."""
+    start = c.log_initial - q.log_initial
+    if c.starts is None:
+        return safe_log(message).at[0].set(start)
+    return jnp.where(c.starts[:, None], start[None], safe_log(message))
 
 
 def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
     moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
     moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
-    predicted = safe_log(ahead.message) + moved[:, None]
-    return jnp.where(first(c)[:, None], c.log_initial[None], predicted)
+    unit = jnp.where(first(c), q.log_initial, moved)
+    return _log_message(c, q, ahead.message) + unit[:, None]
 
 
-def log_prob(c: Chain) -> tuple[Array, Array, Evidence]:
-    """Log partition; whether all its steps are plainly large enough; the evidence if not."""
+def log_prob(c: Chain) -> tuple[Array, Array, None]:
+    """Log partition; whether its certificate is plain; no evidence, since nothing is kept."""
     q = potentials(c)
-    ahead = _forward(c, q)
-    return total(c, _increment(c, q, ahead)), ahead.least >= floor(c), Evidence(ahead)
+    scale = _forward(c, q, keep=False)
+    plain = _mixes(c, q) & jnp.all(scale < jnp.inf)
+    return total(c, _increment(c, q, scale)), plain, None
 
 
 def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
-    """Predicted and filtered log probabilities, and the same about their certificate."""
+    """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
     q = potentials(c)
     ahead = _forward(c, q)
-    predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead)
+    predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
     possible = (increment > -jnp.inf)[:, None]
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
-    return Filter(predicted, log_filtered, increment), ahead.least >= floor(c), Evidence(ahead)
+    plain = _mixes(c, q) & jnp.all(ahead.scale < jnp.inf)
+    return Filter(predicted, log_filtered, increment), plain, Evidence(ahead)
 
 
 class Meeting(NamedTuple):
     """Where the passes meet, for the posteriors of one and of two steps.
 
-    before (T, K): p(z_t | x_<=t); after (T, K): lik b / n; backward (T, K): b.
+    before (T, K): p(z_t | x_<=t); after (T, K): lik b / n.
     """
 
     before: Array
     after: Array
-    backward: Array
 
 
-def _meet(c: Chain, q: Potentials) -> tuple[Meeting, Array, Evidence]:
+def _meet(c: Chain, q: Potentials) -> tuple[Meeting, Array, Sweep, Sweep, Array]:
     ahead, behind = _forward(c, q), _backward(c, q)
-    message = jnp.flip(behind.message, 0)
-    after = q.lik * message
-    norm = jnp.sum(ahead.message * after, axis=1)
+    after = q.lik * behind.message
+    norm = _total(ahead.message * after)
     before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
-    least = jnp.minimum(jnp.minimum(ahead.least, behind.least), jnp.min(norm))
-    meeting = Meeting(before, after * _reciprocal(norm)[:, None], message)
-    return meeting, least >= floor(c), Evidence(ahead, behind, norm)
+    plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
+    meeting = Meeting(before, after * _reciprocal(norm)[:, None])
+    return meeting, plain, ahead, behind, norm
 
 
 def _reciprocal(x: Array) -> Array:
@@ -290,19 +322,25 @@ def _reciprocal(x: Array) -> Array:
 def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
     """Posterior marginals, summed transition counts and log partition, and so on."""
     q = potentials(c)
-    meeting, plain, evidence = _meet(c, q)
-    ahead = evidence.forward
+    meeting, plain, ahead, behind, norm = _meet(c, q)
     after, before = jnp.where(last(c)[:-1, None], 0, meeting.after[1:]), meeting.before[:-1]
     if c.log_transition.ndim == 2:
         counts = q.transition * _sum_of_products(before, after)
     else:
         counts = jnp.sum(before[:, :, None] * q.transition * after[:, None], axis=0)
     if in_logs:
-        marginals = _log_predicted(c, q, ahead) + c.log_lik + safe_log(meeting.backward)
-        marginals = log_normalize(marginals)[0]
+        # no factor is lost however far behind it is, since the likelihood enters as a log
+        both = _log_message(c, q, ahead.message) + safe_log(behind.message)
+        both = both + (c.log_lik - q.log_lik[:, None])
+        met = (norm > 0)[:, None]
+        marginals = jnp.where(met, both - safe_log(norm)[:, None], -jnp.inf)
     else:
         marginals = ahead.message * meeting.after
-    return Posterior(marginals, counts, total(c, _increment(c, q, ahead))), plain, evidence
+    return (
+        Posterior(marginals, counts, total(c, _increment(c, q, ahead.scale))),
+        plain,
+        Evidence(ahead, behind, norm),
+    )
 
 
 def _sum_of_products(left: Array, right: Array) -> Array:
@@ -319,9 +357,15 @@ def _sum_of_products(left: Array, right: Array) -> Array:
 def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
     """(T-1, K, K) log posterior of consecutive states, and so on."""
     q = potentials(c)
-    meeting, plain, evidence = _meet(c, q)
-    before = _log_predicted(c, q, evidence.forward) + c.log_lik
-    after = c.log_lik + safe_log(meeting.backward)
+    ahead, behind = _forward(c, q), _backward(c, q)
+    norm = _total(ahead.message * q.lik * behind.message)
+    plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
+    before = _log_predicted(c, q, ahead) + c.log_lik
+    after = c.log_lik + safe_log(behind.message)
     moves = None if c.log_transition.ndim == 2 else 0
     step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
-    return step(before[:-1], c.log_transition, after[1:], last(c)[:-1]), plain, evidence
+    return (
+        step(before[:-1], c.log_transition, after[1:], last(c)[:-1]),
+        plain,
+        Evidence(ahead, behind, norm),
+    )
