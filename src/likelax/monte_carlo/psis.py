@@ -50,14 +50,45 @@ def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1
     x = centre(log_weights)
     if x.ndim != 1 or x.shape[0] == 0:
         raise ValueError(f"psis wants log_weights of shape (S,), got {x.shape}; vmap over batches.")
+    tail = smooth_tail(x, relative_efficiency=relative_efficiency)
+    return Psis(log_normalize(x.at[tail.where].set(tail.smoothed))[0], tail.k_hat)
+
+
+class Tail(NamedTuple):
+    """The M largest of S log weights, ascending, and what becomes of them.
+
+    Attributes:
+      values: (M,) as they were.
+      where: (M,) their places among the S.
+      smoothed: (M,) log quantiles of the fitted Pareto distribution, or `values` where none fits.
+      cutoff: scalar; exactly the weights above it are in the tail. Fewer than M where weights tie.
+      k_hat: scalar, as in `Psis`.
+    """
+
+    values: Array
+    where: Array
+    smoothed: Array
+    cutoff: Array
+    k_hat: Array
+
+
+def smooth_tail(x: Array, *, relative_efficiency: float = 1.0) -> Tail:
+    """Fit the tail alone, so that who needs only sums of weights need not put it back.
+
+    Args:
+      x: (S,) log weights as `centre` gives them: the largest is 0.
+      relative_efficiency: as for `psis`.
+    """
     if not relative_efficiency > 0:
         raise ValueError(f"relative_efficiency must be positive, got {relative_efficiency}.")
     num_draws = x.shape[0]
     size = math.ceil(min(num_draws / 5, 3 * (num_draws / relative_efficiency) ** 0.5))
     size = min(size, num_draws - 1)
     if size == 0:
-        return Psis(log_normalize(x)[0], jnp.asarray(jnp.inf, x.dtype))
-    values, where = jax.lax.top_k(x, size + 1)
+        none, infinite = jnp.zeros(0, x.dtype), jnp.asarray(jnp.inf, x.dtype)
+        return Tail(none, jnp.zeros(0, int), none, infinite, infinite)
+    # without the barrier XLA merges the slices below into top_k and sorts all S draws instead
+    values, where = jax.lax.optimization_barrier(jax.lax.top_k(x, size + 1))
     cutoff = jnp.maximum(values[-1], jnp.log(jnp.finfo(x.dtype).tiny))
     values, where = values[:-1][::-1], where[:-1][::-1]
     in_tail = values > cutoff
@@ -73,7 +104,7 @@ def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1
     smoothed = jnp.where(smooth, jnp.minimum(smoothed, 0), values)
     k_hat = jnp.where(count > 4, shape, jnp.inf)
     k_hat = jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, k_hat)
-    return Psis(log_normalize(x.at[where].set(smoothed))[0], k_hat)
+    return Tail(values, where, smoothed, cutoff, k_hat)
 
 
 def centre(log_weights: ArrayLike | Compensated) -> Array:
