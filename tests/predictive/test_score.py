@@ -5,10 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from likelax import predictive
 
-REFERENCE = Path(__file__).parents[1] / "reference" / "loo.json"
+HERE = Path(__file__).parents[1] / "reference"
+SCHOOLS = json.loads((HERE / "eight_schools.json").read_text())
+JUDGE = jax.jit(lambda log_lik: (predictive.loo(log_lik), predictive.waic(log_lik)))
 
 
 def log_likelihood():
@@ -22,9 +25,9 @@ def log_likelihood():
 
 
 def test_loo_and_waic_are_arvizs():
-    want = json.loads(REFERENCE.read_text())
+    want = json.loads((HERE / "loo.json").read_text())
     log_lik = log_likelihood()[-1]
-    got = jax.jit(predictive.loo)(log_lik)
+    got, cheap = JUDGE(log_lik)
     assert float(got.value) == pytest.approx(want["loo"], rel=2e-5)
     np.testing.assert_allclose(got.pointwise, want["loo_pointwise"], rtol=2e-4)
     np.testing.assert_allclose(got.k_hat, want["k_hat"], atol=2e-3)
@@ -33,9 +36,8 @@ def test_loo_and_waic_are_arvizs():
     assert float(got.standard_error) * np.sqrt(7 / 8) == pytest.approx(
         want["loo_standard_error"], rel=1e-3
     )
-    got = predictive.waic(log_lik)
-    assert float(got.value) == pytest.approx(want["waic"], rel=1e-4)
-    assert float(got.num_parameters) == pytest.approx(want["waic_num_parameters"], rel=5e-3)
+    assert float(cheap.value) == pytest.approx(want["waic"], rel=1e-4)
+    assert float(cheap.num_parameters) == pytest.approx(want["waic_num_parameters"], rel=5e-3)
 
 
 def test_loo_from_a_function_is_loo_of_the_array():
@@ -48,10 +50,19 @@ def test_loo_from_a_function_is_loo_of_the_array():
         return -(z**2) / 2 - jnp.log(scale) - jnp.log(2 * jnp.pi) / 2
 
     draws = jnp.asarray(theta, jnp.float32)
-    got = jax.jit(lambda d, x: predictive.loo_of(log_prob, d, x, chunk_size=3))(draws, rows)
-    want = jax.jit(predictive.loo)(log_lik)
+    got, cheap, plain = jax.jit(
+        lambda d, x: (
+            predictive.loo_of(log_prob, d, x, chunk_size=3),
+            predictive.waic_of(log_prob, d, x, chunk_size=3),
+            predictive.log_predictive_density_of(log_prob, d, x, chunk_size=3),
+        )
+    )(draws, rows)
+    want, want_cheap = JUDGE(log_lik)
     np.testing.assert_allclose(got.pointwise, want.pointwise, rtol=1e-4)
     np.testing.assert_allclose(got.k_hat, want.k_hat, atol=2e-3)
+    np.testing.assert_allclose(cheap.pointwise, want_cheap.pointwise, rtol=1e-4)
+    want = predictive.log_predictive_density(log_lik)
+    np.testing.assert_allclose(plain.pointwise, want.pointwise, rtol=1e-4)
 
 
 def test_loo_of_a_conjugate_model_is_exact_leaving_out():
@@ -76,12 +87,63 @@ def test_compare_pairs_the_rows():
         predictive.compare(predictive.elpd_of(a), predictive.elpd_of(b[:2]))
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Estimated shape parameter:UserWarning")
-def test_eight_schools_as_arviz_ships_them():
-    arviz = pytest.importorskip("arviz")
-    data = arviz.load_arviz_data("centered_eight")
-    log_lik = data.log_likelihood.obs.values.reshape(-1, 8).astype(np.float32)
-    loo, waic = arviz.loo(data, reff=1.0), arviz.waic(data)
-    assert float(predictive.loo(log_lik).value) == pytest.approx(loo.elpd_loo, abs=2e-3)
-    assert float(predictive.waic(log_lik).value) == pytest.approx(waic.elpd_waic, abs=2e-3)
+@pytest.mark.parametrize("name", ["centered", "non_centered"])
+def test_eight_schools_as_arviz_ships_them(name):
+    want = SCHOOLS[name]
+    log_lik = np.load(HERE / "eight_schools.npz")[name]
+    got, cheap = JUDGE(log_lik)
+    assert float(got.value) == pytest.approx(want["loo"], abs=1e-3)
+    np.testing.assert_allclose(got.k_hat, want["k_hat"], atol=5e-3)
+    assert float(got.num_parameters) == pytest.approx(want["loo_num_parameters"], abs=1e-3)
+    assert float(cheap.value) == pytest.approx(want["waic"], abs=1e-3)
+    assert float(cheap.num_parameters) == pytest.approx(want["waic_num_parameters"], abs=1e-3)
+
+
+def test_comparison_is_arvizs():
+    draws = np.load(HERE / "eight_schools.npz")
+    got = predictive.compare_all({name: JUDGE(draws[name])[0] for name in draws})
+    want = SCHOOLS["compare"]
+    assert next(iter(got)) == want["best"]
+    worst = list(got.values())[1]
+    assert -float(worst.value) == pytest.approx(want["difference"], abs=2e-3)
+    # ArviZ divides by N, we by N - 1
+    error = float(worst.standard_error) * np.sqrt(7 / 8)
+    assert error == pytest.approx(want["standard_error"], rel=0.02)
+    with pytest.raises(ValueError, match="no results"):
+        predictive.compare_all({})
+
+
+def test_many_rows_are_taken_in_chunks_of_columns():
+    rng = np.random.default_rng(2)
+    log_lik = rng.normal(size=(100, 600)).astype(np.float32)  # 600 = 2 * 256 + 88
+    got = jax.jit(predictive.loo)(log_lik)
+    want = jax.jit(predictive.loo)(log_lik[:, 500:])
+    np.testing.assert_allclose(got.pointwise[500:], want.pointwise, rtol=1e-5)
+    np.testing.assert_allclose(got.k_hat[500:], want.k_hat, atol=1e-4)
+
+
+def test_a_row_that_a_draw_calls_impossible_has_no_density():
+    log_lik = log_likelihood()[-1]
+    log_lik[7, 2] = -np.inf
+    results = JUDGE(log_lik)
+    for result in results:
+        assert np.isneginf(result.pointwise).tolist() == [False, False, True] + [False] * 5
+        assert result.value == -np.inf
+    assert results[0].k_hat[2] == np.inf
+
+
+def test_loo_pit_is_uniform_where_the_plain_one_is_not():
+    """400 rows that each have a mean of their own: fitted and predicted, a row looks central."""
+    rng = np.random.default_rng(4)
+    mean = rng.normal(size=400)
+    x = (mean + rng.normal(size=400)).astype(np.float32)
+    # posterior of each mean given its x: N(x / 2, 1 / 2)
+    means = x / 2 + np.sqrt(0.5) * rng.normal(size=(1000, 400))
+    log_lik = (-((x - means) ** 2) / 2).astype(np.float32)
+    draws = (means + rng.normal(size=(1000, 400))).astype(np.float32)
+    left_out = jax.jit(predictive.loo_pit)(jax.random.key(0), x, draws, log_lik)
+    assert stats.kstest(left_out, "uniform").pvalue > 1e-3
+    plain = predictive.pit(jax.random.key(1), x, draws)
+    assert stats.kstest(plain, "uniform").pvalue < 1e-3
+    with pytest.raises(ValueError, match="x must have shape"):
+        predictive.loo_pit(jax.random.key(2), x[:3], draws, log_lik)

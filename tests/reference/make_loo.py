@@ -1,4 +1,7 @@
-"""Writes loo.json: PSIS-LOO and WAIC by ArviZ for log likelihoods that the test draws again.
+"""Writes loo.json and eight_schools.*: PSIS-LOO and WAIC by ArviZ.
+
+The first is for log likelihoods that the test draws again, the second for the draws that ArviZ
+ships of both parametrisations of eight schools, which are stored beside its answers.
 
 Run with arviz 0.23 and numpy 2: python tests/reference/make_loo.py
 """
@@ -19,13 +22,11 @@ def log_likelihood() -> np.ndarray:
     return -(((y - theta) / sigma) ** 2) / 2 - np.log(sigma) - np.log(2 * np.pi) / 2
 
 
-if __name__ == "__main__":
-    data = arviz.from_dict(
-        posterior={"m": np.zeros((1, 1000))}, log_likelihood={"x": log_likelihood()[None]}
-    )
+def answers(data: arviz.InferenceData) -> dict[str, float | list[float]]:
+    """What ArviZ says of one fit."""
     loo = arviz.loo(data, pointwise=True, reff=1.0)
     waic = arviz.waic(data, pointwise=True)
-    result = {
+    return {
         "loo": float(loo.elpd_loo),
         "loo_standard_error": float(loo.se),
         "loo_num_parameters": float(loo.p_loo),
@@ -34,4 +35,30 @@ if __name__ == "__main__":
         "waic": float(waic.elpd_waic),
         "waic_num_parameters": float(waic.p_waic),
     }
-    Path(__file__).with_name("loo.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    here = Path(__file__).parent
+    drawn = arviz.from_dict(
+        posterior={"m": np.zeros((1, 1000))}, log_likelihood={"x": log_likelihood()[None]}
+    )
+    (here / "loo.json").write_text(json.dumps(answers(drawn), indent=1) + "\n")
+    shipped = {n: arviz.load_arviz_data(f"{n}_eight") for n in ("centered", "non_centered")}
+    table = arviz.compare(
+        {n: arviz.loo(data, pointwise=True, reff=1.0) for n, data in shipped.items()}
+    )
+    other = table.index[1]
+    schools = {name: answers(data) for name, data in shipped.items()}
+    schools["compare"] = {
+        "best": table.index[0],
+        "difference": float(table.loc[other, "elpd_diff"]),
+        "standard_error": float(table.loc[other, "dse"]),
+    }
+    (here / "eight_schools.json").write_text(json.dumps(schools, indent=1) + "\n")
+    np.savez_compressed(
+        here / "eight_schools.npz",
+        **{
+            name: data.log_likelihood.obs.values.reshape(-1, 8).astype(np.float32)
+            for name, data in shipped.items()
+        },
+    )

@@ -1,15 +1,14 @@
 """Posterior prediction: simulate, score on new data, and compare with what was seen."""
 
 from likelax.predictive.checks import p_value, pit
+from likelax.predictive.loo import Loo, loo, loo_of, loo_pit, waic, waic_of
 from likelax.predictive.score import (
     Elpd,
-    Loo,
     compare,
+    compare_all,
     elpd_of,
     log_predictive_density,
-    loo,
-    loo_of,
-    waic,
+    log_predictive_density_of,
 )
 from likelax.predictive.simulation import (
     Interval,
@@ -27,16 +26,20 @@ __all__ = [
     "Loo",
     "Summary",
     "compare",
+    "compare_all",
     "elpd_of",
     "equal_tailed",
     "highest_density",
     "log_predictive_density",
+    "log_predictive_density_of",
     "loo",
     "loo_of",
+    "loo_pit",
     "p_value",
     "pit",
     "replicate",
     "simulate",
     "summarise",
     "waic",
+    "waic_of",
 ]
