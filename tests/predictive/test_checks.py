@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,3 +34,41 @@ def test_weighted_pit_is_the_weighted_distribution_function():
     np.testing.assert_allclose(u, [0.3], rtol=1e-5)
     u = predictive.pit(jax.random.key(0), jnp.array([2.0]), draws, log_weights=weights)
     assert 0.3 < float(u[0]) < 1
+
+
+def longest_run(above):
+    return max(len(list(group)) for _, group in itertools.groupby(above))
+
+
+STATISTICS = jax.jit(predictive.statistics)
+
+
+def test_statistics_are_numpys_and_scipys():
+    x = np.random.default_rng(0).poisson(1.5, 60).astype(np.float32)
+    away = x - x.mean()
+    want = [
+        x.mean(), x.std(), stats.skew(x), x.min(), x.max(), (x == 0).mean(),
+        (away[1:] * away[:-1]).sum() / (away**2).sum(), longest_run(away > 0),
+    ]  # fmt: skip
+    np.testing.assert_allclose(STATISTICS(x), want, rtol=1e-4)
+    seen = np.random.default_rng(1).uniform(size=60) < 0.7
+    got = STATISTICS(np.where(seen, x, 99), seen)
+    np.testing.assert_allclose(got[:6], STATISTICS(x[seen])[:6], rtol=1e-5)
+    y = np.random.default_rng(2).normal(size=60).astype(np.float32)
+    want = np.corrcoef(x[seen], y[seen])[0, 1]
+    assert float(predictive.correlation(x, y, seen)) == pytest.approx(want, rel=1e-4)
+    assert STATISTICS(jnp.zeros(5)).tolist() == [0, 0, 0, 0, 0, 1, 0, 5]
+
+
+def test_a_check_finds_what_an_iid_model_cannot_do():
+    rng = np.random.default_rng(3)
+    states = np.cumsum(rng.uniform(size=200) < 0.05) % 2
+    x = (3 * states + rng.normal(size=200)).astype(np.float32)
+    simulated = rng.permuted(np.tile(x, (400, 1)), axis=1)  # the same values, their order lost
+    result = predictive.check(x, simulated, chunk_size=128)
+    found = {n for n, p in zip(predictive.STATISTICS, result.p_value, strict=True) if p < 0.01}
+    assert found == {"lag-1 correlation", "longest run"}
+    with pytest.raises(ValueError, match="simulated must have shape"):
+        predictive.check(x, simulated[:, :3])
+    with pytest.raises(ValueError, match="x must have shape"):
+        predictive.statistics(jnp.zeros((2, 3, 4)))

@@ -11,18 +11,8 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.numerics import divide
+from likelax.predictive import STATISTICS, correlation, statistics
 
-_KINDS = (
-    "mean",
-    "sd",
-    "skewness",
-    "minimum",
-    "maximum",
-    "zeros",
-    "lag-1 correlation",
-    "longest run",
-)
 # How far a statistic may lie from its simulated mean before the difference matters: in data
 # standard deviations, as a ratio, or as it stands.
 _SIZES = (0.1, 0.1, 0.3, 1.0, 1.0, 0.05, 0.15, 0.5)
@@ -48,7 +38,7 @@ def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -
             _simulated, key, model, observed, static=(shape, num_draws, _chunk(n * len(columns)))
         )
     )
-    names = [f"{kind} of {c.name}" for c in columns for kind in _KINDS]
+    names = [f"{kind} of {c.name}" for c in columns for kind in STATISTICS]
     names += [f"correlation of {a.name} and {b.name}" for a, b in _pairs(columns)]
     sizes = np.array([*_SIZES * len(columns), *[_CORRELATION] * len(_pairs(columns))])
     p_values = np.array([two_sided(r, s) for r, s in zip(real, simulated.T, strict=True)])
@@ -127,53 +117,12 @@ def _statistics(values: Array, observed: Array) -> Array:
     Args:
       values, observed: (C, B, T).
     """
-    each = jax.vmap(_of_column)(values, observed)
+    each = jax.vmap(statistics)(values, observed)
     both = [
-        _correlation(values[i], values[j], observed[i] & observed[j])
+        correlation(values[i], values[j], observed[i] & observed[j])
         for i, j in _pairs(range(values.shape[0]))
     ]
     return jnp.concatenate([each.reshape(-1), jnp.stack(both)]) if both else each.reshape(-1)
-
-
-def _of_column(values: Array, observed: Array) -> Array:
-    count = jnp.sum(observed).astype(values.dtype)
-
-    def mean(v: Array) -> Array:
-        return divide(jnp.sum(jnp.where(observed, v, 0)), count, 0.0)
-
-    centre = mean(values)
-    away = jnp.where(observed, values - centre, 0)
-    sd = jnp.sqrt(mean(away**2))
-    skewness = divide(mean(away**3), sd**3, 0.0)
-    low = jnp.min(jnp.where(observed, values, jnp.inf))
-    high = jnp.max(jnp.where(observed, values, -jnp.inf))
-    pairs = observed[:, 1:] & observed[:, :-1]
-    lag = divide(jnp.sum(jnp.where(pairs, away[:, 1:] * away[:, :-1], 0)), count * sd**2, 0.0)
-    run = _longest_run(away > 0, observed).astype(values.dtype)
-    return jnp.stack(
-        [centre, sd, skewness, low, high, mean((values == 0).astype(values.dtype)), lag, run]
-    )
-
-
-def _longest_run(above: Array, observed: Array) -> Array:
-    """Longest stretch of seen entries on one side of the mean."""
-    before = jnp.pad(above[:, :-1], ((0, 0), (1, 0)))
-    held = jnp.pad(observed[:, :-1], ((0, 0), (1, 0)))
-    begins = ~observed | ~held | (above != before)
-    at = jnp.arange(above.shape[1])
-    last = jax.lax.cummax(jnp.where(begins, at[None, :], 0), axis=1)
-    return jnp.max(jnp.where(observed, at[None, :] - last + 1, 0))
-
-
-def _correlation(a: Array, b: Array, observed: Array) -> Array:
-    count = jnp.sum(observed).astype(a.dtype)
-
-    def centred(v: Array) -> Array:
-        return jnp.where(observed, v - divide(jnp.sum(jnp.where(observed, v, 0)), count, 0.0), 0)
-
-    a, b = centred(a), centred(b)
-    size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
-    return divide(jnp.sum(a * b), size, 0.0)
 
 
 def _effects(real: np.ndarray, simulated: np.ndarray, num_columns: int) -> np.ndarray:
@@ -181,7 +130,7 @@ def _effects(real: np.ndarray, simulated: np.ndarray, num_columns: int) -> np.nd
     expected = simulated.mean(axis=0)
     effect = np.abs(real - expected)
     for c in range(num_columns):
-        at = c * len(_KINDS)
+        at = c * len(STATISTICS)
         sd = max(float(expected[at + 1]), float(real[at + 1]), 1e-30)
         effect[[at, at + 3, at + 4]] /= sd
         for ratio in (at + 1, at + 7):

@@ -1,7 +1,14 @@
 """Posterior prediction: simulate, score on new data, and compare with what was seen."""
 
-from likelax.predictive.checks import p_value, pit
+from likelax.predictive.checks import Check, check, p_value, pit
 from likelax.predictive.loo import Loo, loo, loo_of, loo_pit, waic, waic_of
+from likelax.predictive.ranks import (
+    Envelope,
+    calibration_ranks,
+    distribution,
+    rank,
+    uniform_envelope,
+)
 from likelax.predictive.score import (
     Elpd,
     compare,
@@ -19,14 +26,22 @@ from likelax.predictive.simulation import (
     simulate,
     summarise,
 )
+from likelax.predictive.statistics import STATISTICS, correlation, statistics
 
 __all__ = [
+    "STATISTICS",
+    "Check",
     "Elpd",
+    "Envelope",
     "Interval",
     "Loo",
     "Summary",
+    "calibration_ranks",
+    "check",
     "compare",
     "compare_all",
+    "correlation",
+    "distribution",
     "elpd_of",
     "equal_tailed",
     "highest_density",
@@ -37,9 +52,12 @@ __all__ = [
     "loo_pit",
     "p_value",
     "pit",
+    "rank",
     "replicate",
     "simulate",
+    "statistics",
     "summarise",
+    "uniform_envelope",
     "waic",
     "waic_of",
 ]

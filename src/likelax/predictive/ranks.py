@@ -1,0 +1,186 @@
+"""Simulation-based calibration: does a posterior hold the truth as often as it says?"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import betainc
+from jax.typing import ArrayLike
+
+from likelax.numerics import as_float
+
+
+def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
+    """Number of draws below x, ties broken at random: uniform on 0 ... S if x is like the draws.
+
+    Args:
+      key: a typed key.
+      x: (...).
+      draws: (S, ...).
+    Returns:
+      (...) integers in 0 ... S.
+    Raises:
+      ValueError: if the shapes do not fit.
+
+    Examples:
+      >>> print(rank(jax.random.key(0), jnp.array([2.5]), jnp.arange(4.0)[:, None]))
+      [3]
+    """
+    x, draws = as_float(x, draws)
+    if draws.shape[1:] != x.shape or draws.ndim != x.ndim + 1:
+        raise ValueError(
+            f"draws must have shape (S, *x.shape), got {draws.shape} for x of {x.shape}"
+        )
+    below = jnp.sum(draws < x[None], axis=0)
+    ties = jnp.sum(draws == x[None], axis=0)
+    return below + jax.random.randint(key, x.shape, 0, ties + 1)
+
+
+def calibration_ranks(
+    key: Array,
+    prior: Callable[[Array], Any],
+    simulate: Callable[[Array, Any], Any],
+    posterior: Callable[[Array, Any], Any],
+    *,
+    num_simulations: int,
+    chunk_size: int | None = None,
+) -> Any:
+    """Ranks of simulation-based calibration: uniform where the posterior is right.
+
+    Draw theta from the prior, data from theta, and draws from the posterior of those data; the
+    rank of theta among the draws is uniform on 0 ... S. A hump says that the posterior is too
+    wide, a valley that it is too narrow, a slope that it is off to one side.
+
+    Args:
+      key: a typed key.
+      prior: key -> theta, any pytree of arrays.
+      simulate: (key, theta) -> data.
+      posterior: (key, data) -> draws, theta's pytree with a leading axis S.
+      num_simulations: N.
+      chunk_size: simulations at a time; None is all at once.
+    Returns:
+      theta's pytree of integers with a leading axis N.
+    Source: Talts et al. (2018), Validating Bayesian inference algorithms with SBC. Draws from a
+      Markov chain must be thinned first.
+
+    Examples:
+      >>> ranks = calibration_ranks(
+      ...     jax.random.key(0),
+      ...     lambda key: jax.random.normal(key),
+      ...     lambda key, theta: theta + jax.random.normal(key),
+      ...     lambda key, x: x / 2 + jnp.sqrt(0.5) * jax.random.normal(key, (9,)),
+      ...     num_simulations=500,
+      ... )
+      >>> ranks.shape, int(ranks.min()), int(ranks.max())
+      ((500,), 0, 9)
+    """
+
+    def one(key: Array) -> Any:
+        theta_key, data_key, draw_key, rank_key = jax.random.split(key, 4)
+        theta = prior(theta_key)
+        draws = posterior(draw_key, simulate(data_key, theta))
+        leaves, tree = jax.tree.flatten(theta)
+        keys = jax.random.split(rank_key, len(leaves))
+        ranks = [
+            rank(k, t, d) for k, t, d in zip(keys, leaves, jax.tree.leaves(draws), strict=True)
+        ]
+        return jax.tree.unflatten(tree, ranks)
+
+    keys = jax.random.split(key, num_simulations)
+    if chunk_size is None or chunk_size >= num_simulations:
+        return jax.vmap(one)(keys)
+    return jax.lax.map(one, keys, batch_size=chunk_size)
+
+
+class Envelope(NamedTuple):
+    """Where the distribution function of N uniform values lies, all of it at once.
+
+    Attributes:
+      points: (K - 1,) in (0, 1).
+      lower, upper: (K - 1,) bounds of the empirical distribution function at the points.
+      pointwise: scalar, the mass of each single bound: larger than that of all together.
+    """
+
+    points: Array
+    lower: Array
+    upper: Array
+    pointwise: Array
+
+
+def uniform_envelope(
+    key: Array,
+    num_values: int,
+    *,
+    mass: float = 0.95,
+    num_parts: int = 100,
+    num_draws: int = 2000,
+) -> Envelope:
+    """Simultaneous envelope for the distribution function of PIT values or of ranks.
+
+    At each point the count is binomial; the central intervals are widened until samples of
+    uniform values stay inside at every point with probability `mass`, which is simulated.
+
+    For ranks on 0 ... S take (rank + 1) / (S + 1), and num_parts = S + 1 or a divisor of it:
+    then the points lie where the distribution function of the ranks steps.
+
+    Args:
+      key: a typed key.
+      num_values: N.
+      mass: in (0, 1), of all the points together.
+      num_parts: K of [0, 1]; the points are 1 / K ... (K - 1) / K.
+      num_draws: simulated samples.
+    Returns:
+      `Envelope` at K - 1 points.
+    Raises:
+      ValueError: if mass is not in (0, 1), or num_parts < 2.
+    Source: Sailynoja, Burkner, Vehtari (2022), Statistics and Computing 32.
+
+    Examples:
+      >>> envelope = uniform_envelope(jax.random.key(0), 100, num_parts=10)
+      >>> bool((envelope.lower < envelope.points).all() & (envelope.points < envelope.upper).all())
+      True
+    """
+    if not 0 < mass < 1:
+        raise ValueError(f"mass must lie in (0, 1), got {mass}")
+    if num_parts < 2:
+        raise ValueError(f"num_parts must be at least 2, got {num_parts}")
+    points = jnp.asarray(np.arange(1, num_parts) / num_parts, jnp.zeros(()).dtype)
+    counts = jnp.arange(num_values + 1, dtype=points.dtype)
+    shape = (num_values + 1, num_parts - 1)
+    p = jnp.broadcast_to(points[None], shape)
+    inside = jnp.broadcast_to((counts + 1)[:, None], shape)
+    # P(X <= x) of a binomial count; at x = N it is one
+    rest = jnp.where(num_values + 1 - inside > 0, num_values + 1 - inside, 1)
+    below = jnp.where(inside > num_values, 1, 1 - betainc(inside, rest, p))
+    above = 1 - jnp.concatenate([jnp.zeros((1, num_parts - 1), p.dtype), below[:-1]])
+    tails = jnp.minimum(below, above)  # (N + 1, K - 1), the smaller tail of each count
+
+    def lowest(key: Array) -> Array:
+        values = jax.random.randint(key, (num_values,), 0, num_parts)
+        held = jnp.cumsum(jnp.zeros(num_parts, int).at[values].add(1))[:-1]
+        return jnp.min(jnp.take_along_axis(tails, held[None], axis=0))
+
+    least = jax.lax.map(lowest, jax.random.split(key, num_draws), batch_size=64)
+    tail = jnp.quantile(least, 1 - mass)
+    kept = tails >= tail
+    low = jnp.argmax(kept, axis=0)
+    high = num_values - jnp.argmax(kept[::-1], axis=0)
+    scale = jnp.asarray(1 / num_values, points.dtype)
+    return Envelope(
+        points, low.astype(points.dtype) * scale, high.astype(points.dtype) * scale, 1 - 2 * tail
+    )
+
+
+def distribution(values: ArrayLike, points: ArrayLike) -> Array:
+    """Empirical distribution function of values (N,) at points (K,): what an envelope bounds.
+
+    Examples:
+      >>> print(distribution(jnp.array([0.1, 0.5, 0.9]), jnp.array([0.5])).round(3))
+      [0.667]
+    """
+    values, points = as_float(values, points)
+    below = jnp.searchsorted(jnp.sort(values), points, side="right")
+    return below.astype(points.dtype) / values.shape[0]
