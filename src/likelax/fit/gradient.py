@@ -7,24 +7,22 @@ numeric trouble: the status of the `Fit` tells.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax import constraints
 from likelax.families.base import match_weights
 from likelax.fit import doors
-from likelax.fit.result import Fit, Status
-from likelax.numerics import as_float, weighted_sum
+from likelax.fit.ascent import run
+from likelax.fit.result import Fit
+from likelax.numerics import weighted_sum
 
 Objective = Callable[[Any], Array]
-NoisyObjective = Callable[[Array, Any], Array]
+NoisyObjective = Callable[[Any, Any], Array]
 
 ADAM = optax.adam(0.05)
 
@@ -76,7 +74,7 @@ def gradient(
         raise TypeError(f"fit.gradient wants a model with log_prob(x), got {type(model).__name__}.")
     doors.check("fit.gradient", model, x, weights)
     data = (x, weights, prior)
-    return _run(None, model, data, _Likelihood(), optimizer, max_steps, tol, window)
+    return run(None, model, data, _Likelihood(), optimizer, max_steps, tol, window)
 
 
 def maximize(
@@ -100,7 +98,7 @@ def maximize(
       >>> print(maximize(lambda p: -((p - 3.0) ** 2), jnp.array(0.0)).model.round(2))
       3.0
     """
-    return _run(None, start, (), _Exact(objective), optimizer, max_steps, tol, window)
+    return run(None, start, (), _Exact(objective), optimizer, max_steps, tol, window)
 
 
 def maximize_noisy(
@@ -118,8 +116,11 @@ def maximize_noisy(
     Options and result are those of `gradient`, but for the stopping rule and the model.
 
     Args:
-      key: a typed key; every step gets its own.
-      objective: (key, model) -> scalar, an unbiased estimate with an unbiased gradient.
+      key: a typed key; every step gets its own. Under vmap over starts, lanes that share a key
+        share the noise, which is then drawn once for all.
+      objective: (key, model) -> scalar, an unbiased estimate with an unbiased gradient. One
+        with a method `draw(key, start)` is given (draw(key, start), model) instead: noise of
+        many steps is then drawn in one call, which is several times faster.
       start: a model, or any pytree of parameters; integer leaves stay as they are.
       tol: stop when the mean objective of a window exceeds that of the best earlier window by
         at most tol standard errors of their difference. Below 0 only max_steps stops it.
@@ -139,7 +140,7 @@ def maximize_noisy(
     """
     if window < 2:
         raise ValueError(f"window must be at least 2 to estimate the noise, got {window}.")
-    return _run(key, start, (), _Noisy(objective), optimizer, max_steps, tol, window)
+    return run(key, start, (), _Noisy(objective), optimizer, max_steps, tol, window)
 
 
 def minibatch_log_prob(
@@ -158,23 +159,15 @@ def minibatch_log_prob(
         raise ValueError("x must hold arrays with a leading axis of at least one datum.")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    num_data = leaves[0].shape[0]
-
-    def objective(key: Array, model: Any) -> Array:
-        rows = jax.random.randint(key, (batch_size,), 0, num_data)
-        batch = jax.tree.map(lambda v: v[rows], x)
-        log_prob = jnp.sum(model.log_prob(batch)) * (num_data / batch_size)
-        return log_prob if log_prior is None else log_prob + log_prior(model)
-
-    return objective
+    return _Minibatch(x, batch_size, leaves[0].shape[0], log_prior)
 
 
-# The three objectives are records rather than closures, so that equal ones compile once.
+# The objectives are records rather than closures, so that equal ones compile once.
 
 
 @dataclass(frozen=True)
 class _Likelihood:
-    def __call__(self, key: Array | None, model: Any, data: Any) -> Array:
+    def __call__(self, noise: None, model: Any, data: Any) -> Array:
         x, weights, prior = data
         log_prob = model.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
@@ -186,7 +179,7 @@ class _Likelihood:
 class _Exact:
     objective: Objective
 
-    def __call__(self, key: Array | None, model: Any, data: Any) -> Array:
+    def __call__(self, noise: None, model: Any, data: Any) -> Array:
         return self.objective(model)
 
 
@@ -194,160 +187,27 @@ class _Exact:
 class _Noisy:
     objective: NoisyObjective
 
-    def __call__(self, key: Array, model: Any, data: Any) -> Array:
-        return self.objective(key, model)
+    def draw(self, key: Array, start: Any) -> Any:
+        own = getattr(self.objective, "draw", None)
+        return key if own is None else own(key, start)
+
+    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
+        return self.objective(noise, model)
 
 
-class _Ascent(NamedTuple):
-    """What every step changes. `kept` is the best iterate, or for noise the sum of a window's."""
+@dataclass(frozen=True, eq=False)
+class _Minibatch:
+    x: Any
+    batch_size: int
+    num_data: int
+    log_prior: Objective | None
 
-    reals: Array
-    optimizer: Any
-    step: Array
-    finite: Array
-    kept: Array
-    best_value: Array
+    def draw(self, key: Array, start: Any) -> Array:
+        return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
-
-class _State(NamedTuple):
-    """What every window changes."""
-
-    ascent: _Ascent
-    key: Array | None
-    trace: Array
-    best: Array
-    best_value: Array
-    best_error: Array
-    stalled: Array
-
-
-@partial(jax.jit, static_argnames=("objective", "optimizer", "max_steps", "window"))
-def _run(
-    key: Array | None,
-    start: Any,
-    data: Any,
-    objective: Any,
-    optimizer: optax.GradientTransformation,
-    max_steps: int,
-    tol: float,
-    window: int,
-) -> Fit:
-    if max_steps < 1 or window < 1:
-        raise ValueError(f"max_steps and window must be at least 1, got {max_steps} and {window}.")
-    moving, rebuild = to_reals(start)
-    noisy = key is not None
-
-    def loss(reals: Array, step_key: Array | None) -> Array:
-        value = objective(step_key, rebuild(reals), data)
-        if jnp.shape(value) != ():
-            raise ValueError(
-                f"the objective must return a scalar, got shape {jnp.shape(value)}; sum its terms."
-            )
-        return -as_float(value)[0]
-
-    def step(now: _Ascent, step_key: Array | None) -> tuple[_Ascent, Array]:
-        value, grad = jax.value_and_grad(loss)(now.reals, step_key)
-        value = -value
-        running = now.finite & (now.step < max_steps)
-        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-        # optax relies on implicit promotion, which the caller may have forbidden
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optimizer.update(grad, now.optimizer, now.reals)
-            moved = optax.apply_updates(now.reals, updates)
-        taken = running & good
-        if noisy:
-            kept, best_value = jnp.where(taken, now.kept + now.reals, now.kept), now.best_value
-        else:
-            better = taken & (value > now.best_value)
-            kept = jnp.where(better, now.reals, now.kept)
-            best_value = jnp.where(better, value, now.best_value)
-        # after a failure the iterates are not looked at again, so they need no guard
-        count = jnp.where(taken, now.step + 1, now.step)
-        finite = now.finite & (good | ~running)
-        return _Ascent(moved, optimizer_state, count, finite, kept, best_value), value
-
-    def one_window(state: _State) -> _State:
-        """A scan of fixed length, which compiles to a tighter loop than one that may stop."""
-        keys, later = None, None
-        if state.key is not None:
-            now_key, later = jax.random.split(state.key)
-            keys = jax.random.split(now_key, window)
-        after, values = jax.lax.scan(step, state.ascent, keys, length=window)
-        trace = jax.lax.dynamic_update_slice(state.trace, values, (state.ascent.step,))
-        state = state._replace(key=later, trace=trace)
-        return look_at_noise(state, after, values) if noisy else look(state, after)
-
-    def look(before: _State, after: _Ascent) -> _State:
-        small = after.best_value - before.best_value <= tol * (1 + jnp.abs(after.best_value))
-        return before._replace(
-            ascent=after, best=after.kept, best_value=after.best_value, stalled=small
-        )
-
-    def look_at_noise(before: _State, after: _Ascent, values: Array) -> _State:
-        steps = after.step - before.ascent.step
-        count = steps.astype(values.dtype)
-        taken = jnp.arange(window) < steps
-        mean = jnp.sum(jnp.where(taken, values, 0)) / count
-        squares = jnp.sum(jnp.where(taken, (values - mean) ** 2, 0))
-        error = jnp.sqrt(squares / (count - 1) / count)
-        noise = jnp.sqrt(error**2 + before.best_error**2)
-        first, complete = jnp.isneginf(before.best_value), steps == window
-        better = (first | complete) & (steps > 0) & (mean > before.best_value)
-        best = jnp.where(better, after.kept / count.astype(after.kept.dtype), before.best)
-        best_value = jnp.where(better, mean, before.best_value)
-        best_error = jnp.where(better, error, before.best_error)
-        small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
-        after = after._replace(kept=jnp.zeros_like(after.kept))
-        return _State(after, before.key, before.trace, best, best_value, best_error, small)
-
-    window = min(window, max_steps)
-    dtype = jax.eval_shape(loss, moving, key).dtype
-    lowest = jnp.asarray(-jnp.inf, dtype)
-    ascent = _Ascent(
-        reals=moving,
-        optimizer=optimizer.init(moving),
-        step=jnp.zeros((), int),
-        finite=jnp.asarray(True),
-        kept=jnp.zeros_like(moving) if noisy else moving,
-        best_value=lowest,
-    )
-    state = jax.lax.while_loop(
-        lambda s: s.ascent.finite & ~s.stalled & (s.ascent.step < max_steps),
-        one_window,
-        _State(
-            ascent=ascent,
-            key=key,
-            trace=jnp.full(-(-max_steps // window) * window + 1, jnp.nan, dtype),
-            best=moving,
-            best_value=lowest,
-            best_error=jnp.zeros((), dtype),
-            stalled=jnp.asarray(False),
-        ),
-    )
-    num_steps, finite = state.ascent.step, state.ascent.finite
-    ended = jnp.where(state.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
-    failed = jnp.where(num_steps == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
-    status = jnp.where(finite, ended, failed).astype(int)
-    value = jnp.where(num_steps == 0, state.trace[0], state.best_value)
-    trace = jnp.where(jnp.arange(max_steps + 1) < num_steps, state.trace[: max_steps + 1], value)
-    return Fit(rebuild(state.best), trace, num_steps, status)
-
-
-def to_reals(start: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """The floating leaves in unconstrained space as one vector, and the way back to the model."""
-    leaves, treedef = jax.tree.flatten(constraints.unconstrain(start))
-    moves = [constraints.is_floating(leaf) for leaf in leaves]
-    if not any(moves):
-        raise ValueError("the start has no floating-point parameter to fit.")
-    moving = [leaf for m, leaf in zip(moves, leaves, strict=True) if m]
-    ends = np.cumsum([leaf.size for leaf in moving]).tolist()
-
-    def rebuild(reals: Array) -> Any:
-        pieces = iter(jnp.split(reals, ends[:-1]))
-        back = [
-            next(pieces).reshape(leaf.shape).astype(leaf.dtype) if m else leaf
-            for m, leaf in zip(moves, leaves, strict=True)
-        ]
-        return constraints.constrain(jax.tree.unflatten(treedef, back))
-
-    return jnp.concatenate([leaf.reshape(-1) for leaf in as_float(*moving)]), rebuild
+    def __call__(self, noise: Array, model: Any) -> Array:
+        is_key = jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
+        rows = self.draw(noise, model) if is_key else noise
+        batch = jax.tree.map(lambda v: v[rows], self.x)
+        log_prob = jnp.sum(model.log_prob(batch)) * (self.num_data / self.batch_size)
+        return log_prob if self.log_prior is None else log_prob + self.log_prior(model)

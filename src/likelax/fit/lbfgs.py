@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from likelax.fit.gradient import to_reals
+from likelax.fit.ascent import to_reals
 from likelax.fit.result import Fit, Status
 from likelax.numerics import as_float
 

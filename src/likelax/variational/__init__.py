@@ -1,5 +1,11 @@
 """Evidence lower bounds with their standard errors, guides and fits. Higher is better."""
 
+from likelax.variational.deterministic import (
+    FixedDrawFit,
+    LaplaceFit,
+    fit_fixed_draws,
+    laplace,
+)
 from likelax.variational.elbo import ExactElbo, elbo, exact_elbo
 from likelax.variational.estimators import (
     Estimator,
@@ -14,37 +20,35 @@ from likelax.variational.estimators import (
     sticking_the_landing,
     vimco,
 )
-from likelax.variational.fitting import (
-    FixedDrawFit,
-    GuideFit,
-    LaplaceFit,
-    Weighted,
-    fit_fixed_draws,
-    fit_guide,
-    importance,
-    laplace,
-)
+from likelax.variational.fitting import GuideFit, fit_guide, fit_guides
 from likelax.variational.guides import (
     FullRank,
+    FullRankT,
     LowRank,
     MeanField,
     Transported,
     full_rank,
+    full_rank_t,
     low_rank,
     mean_field,
+    scattered,
 )
+from likelax.variational.minibatch import Minibatch
 from likelax.variational.space import Space, space_of
+from likelax.variational.weights import Weighted, importance, match_moments
 
 __all__ = [
     "Estimator",
     "ExactElbo",
     "FixedDrawFit",
     "FullRank",
+    "FullRankT",
     "Guide",
     "GuideFit",
     "LaplaceFit",
     "LowRank",
     "MeanField",
+    "Minibatch",
     "Space",
     "Transported",
     "Weighted",
@@ -54,15 +58,19 @@ __all__ = [
     "exact_elbo",
     "fit_fixed_draws",
     "fit_guide",
+    "fit_guides",
     "full_rank",
+    "full_rank_t",
     "importance",
     "iwae",
     "laplace",
     "low_rank",
+    "match_moments",
     "mean_field",
     "pathwise",
     "renyi",
     "rloo",
+    "scattered",
     "score",
     "space_of",
     "sticking_the_landing",

@@ -6,6 +6,7 @@ by whatever the log joint closes over.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -117,14 +118,7 @@ def iwae(num_particles: int) -> Estimator:
       An `Estimator`; each of its S terms uses P draws.
     Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
     """
-    _check_particles(num_particles)
-
-    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
-        total = num_samples * num_particles
-        log_w = pathwise(key, log_joint, guide, total).reshape(num_samples, num_particles)
-        return _log_mean(log_w)
-
-    return estimator
+    return _Renyi(_particles(num_particles), 0.0)
 
 
 def dreg(num_particles: int) -> Estimator:
@@ -134,11 +128,61 @@ def dreg(num_particles: int) -> Estimator:
 
     Source: Tucker, Lawson, Gu and Maddison (2019), Doubly reparameterized gradient estimators.
     """
-    _check_particles(num_particles)
+    return _Dreg(_particles(num_particles))
 
-    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+
+def vimco(num_particles: int) -> Estimator:
+    """The `iwae` bound with a score gradient, each particle measured against the others.
+
+    For discrete latents. The baseline of particle p puts the geometric mean of the other
+    weights in the place of its own.
+
+    Args:
+      num_particles: P, at least 2.
+    Source: Mnih and Rezende (2016), Variational inference for Monte Carlo objectives.
+    """
+    return _Vimco(_particles(num_particles, least=2))
+
+
+def renyi(alpha: float, num_particles: int) -> Estimator:
+    """Variational Renyi bound log E[w^(1 - alpha)] / (1 - alpha) from P draws, pathwise.
+
+    alpha = 0 is `iwae`; alpha to 1 is the ELBO; alpha < 0 may exceed the log evidence. With
+    finite P the term is a biased estimate of the Renyi bound, and its gradient is unbiased for
+    the expectation of that term.
+
+    Raises:
+      ValueError: alpha = 1, where the formula has no value.
+    Source: Li and Turner (2016), Renyi divergence variational inference.
+    """
+    if alpha == 1:
+        raise ValueError("renyi has no value at alpha=1, which is the ELBO: use pathwise.")
+    return _Renyi(_particles(num_particles), float(alpha))
+
+
+# Records rather than closures, so that equal ones compile once.
+
+
+@dataclass(frozen=True)
+class _Particles:
+    num_particles: int
+
+
+@dataclass(frozen=True)
+class _Renyi(_Particles):
+    alpha: float
+
+    def __call__(self, key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        total, power = num_samples * self.num_particles, 1 - self.alpha
+        log_w = pathwise(key, log_joint, guide, total).reshape(num_samples, self.num_particles)
+        return _log_mean(power * log_w) / power
+
+
+@dataclass(frozen=True)
+class _Dreg(_Particles):
+    def __call__(self, key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
         log_joint, guide, _ = density(log_joint, guide)
-        shape, total = (num_samples, num_particles), num_samples * num_particles
+        shape, total = (num_samples, self.num_particles), num_samples * self.num_particles
         draws = guide.sample(key, (total,))
         frozen = _stop(guide)
 
@@ -154,56 +198,30 @@ def dreg(num_particles: int) -> Estimator:
         live = log_weights(slowed).reshape(shape)
         return bound + jnp.sum(share * (live - jax.lax.stop_gradient(live)), axis=1)
 
-    return estimator
 
-
-def vimco(num_particles: int) -> Estimator:
-    """The `iwae` bound with a score gradient, each particle measured against the others.
-
-    For discrete latents. The baseline of particle p puts the geometric mean of the other
-    weights in the place of its own.
-
-    Args:
-      num_particles: P, at least 2.
-    Source: Mnih and Rezende (2016), Variational inference for Monte Carlo objectives.
-    """
-    _check_particles(num_particles, least=2)
-
-    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
-        shape = (num_samples, num_particles)
-        log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples * num_particles)
+@dataclass(frozen=True)
+class _Vimco(_Particles):
+    def __call__(self, key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
+        shape, size = (num_samples, self.num_particles), self.num_particles
+        log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples * size)
         log_w, log_q = log_w.reshape(shape), log_q.reshape(shape)
         bound = _log_mean(log_w)
-        others = (jnp.sum(log_w, axis=1, keepdims=True) - log_w) / (num_particles - 1)
-        own = jnp.eye(num_particles, dtype=bool)[None]
+        others = (jnp.sum(log_w, axis=1, keepdims=True) - log_w) / (size - 1)
+        own = jnp.eye(size, dtype=bool)[None]
         replaced = jnp.where(own, others[:, :, None], log_w[:, None, :])
         baseline = _log_mean(replaced)
         return bound + jnp.sum(_score_term(bound[:, None] - baseline, log_q), axis=1)
 
-    return estimator
 
+def draws_per_term(estimator: Estimator) -> int | None:
+    """How many draws an estimator of this package makes for a term, in one call of `sample`.
 
-def renyi(alpha: float, num_particles: int) -> Estimator:
-    """Variational Renyi bound log E[w^(1 - alpha)] / (1 - alpha) from P draws, pathwise.
-
-    alpha = 0 is `iwae`; alpha to 1 is the ELBO; alpha < 0 may exceed the log evidence. With
-    finite P the term is a biased estimate of the Renyi bound, and its gradient is unbiased for
-    the expectation of that term.
-
-    Raises:
-      ValueError: alpha = 1, where the formula has no value.
-    Source: Li and Turner (2016), Renyi divergence variational inference.
+    None: not one of ours, so nothing is known.
     """
-    _check_particles(num_particles)
-    if alpha == 1:
-        raise ValueError("renyi has no value at alpha=1, which is the ELBO: use pathwise.")
-
-    def estimator(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
-        total = num_samples * num_particles
-        log_w = pathwise(key, log_joint, guide, total).reshape(num_samples, num_particles)
-        return _log_mean((1 - alpha) * log_w) / (1 - alpha)
-
-    return estimator
+    if isinstance(estimator, _Particles):
+        return estimator.num_particles
+    ours = (pathwise, sticking_the_landing, analytic_entropy, score, rloo)
+    return 1 if estimator in ours else None
 
 
 def density(log_joint: LogJoint, guide: Any) -> tuple[LogJoint, Any, Callable[[Any], Any]]:
@@ -216,11 +234,12 @@ def density(log_joint: LogJoint, guide: Any) -> tuple[LogJoint, Any, Callable[[A
     return guide.pull_back(log_joint), guide.base, guide.space.constrain
 
 
-def _check_particles(num_particles: int, least: int = 1) -> None:
+def _particles(num_particles: int, least: int = 1) -> int:
     if not isinstance(num_particles, int) or num_particles < least:
         raise ValueError(
             f"num_particles must be an integer of at least {least}, got {num_particles!r}."
         )
+    return num_particles
 
 
 def _log_total(log_w: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Fit guides to log joints: stochastic ELBO ascent, fixed-draw ascent, and Laplace."""
+"""Fit guides to log joints by stochastic gradient ascent on their ELBO."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,18 +11,18 @@ from jax import Array
 
 from likelax import monte_carlo
 from likelax.fit.gradient import maximize_noisy
-from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit
+from likelax.model import pytree
 from likelax.variational.elbo import elbo
 from likelax.variational.estimators import (
     Estimator,
     LogJoint,
     density,
-    pathwise,
+    draws_per_term,
     sticking_the_landing,
 )
-from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported
-from likelax.variational.space import space_of
+from likelax.variational.minibatch import Minibatch
+from likelax.variational.weights import importance
 
 ADAM = optax.adam(0.05)
 
@@ -36,31 +36,20 @@ class GuideFit(NamedTuple):
       elbo: a fresh `Estimate` of its ELBO, nats.
       k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
         trusted, see `monte_carlo.psis`.
+      relative_change: rise of the mean objective from the last but one window to the last,
+        relative to its size; NaN where fewer than two windows were run.
     """
 
     guide: Any
     fit: Fit
     elbo: monte_carlo.Estimate
     k_hat: Array
-
-
-class Weighted(NamedTuple):
-    """Draws of a guide and the smoothed weights that turn them towards the posterior.
-
-    Attributes:
-      draws: a pytree with a leading axis S.
-      log_weights: (S,) normalised, nats.
-      k_hat: scalar.
-    """
-
-    draws: Any
-    log_weights: Array
-    k_hat: Array
+    relative_change: Array
 
 
 def fit_guide(
     key: Array,
-    log_joint: LogJoint,
+    log_joint: LogJoint | Minibatch,
     guide: Any,
     *,
     num_samples: int = 16,
@@ -75,7 +64,8 @@ def fit_guide(
 
     Args:
       key: a typed key.
-      log_joint: one draw of the latents -> scalar log p(x, z), nats.
+      log_joint: one draw of the latents -> scalar log p(x, z), nats; or a `Minibatch`, of which
+        every step sees another batch and the final check all data.
       guide: where to start: `mean_field(...)` and its kind, or any pytree with `sample` and
         `log_prob` whose fields declare their constraints.
       num_samples: terms of the estimator at each step.
@@ -104,188 +94,156 @@ def fit_guide(
         tol=tol,
         window=window,
     )
-    bound, k_hat = _check(key_elbo, key_weights, log_joint, fitted.model, num_check)
-    return GuideFit(fitted.model, fitted, bound, k_hat)
+    return _check(key_elbo, key_weights, log_joint, fitted, window, num_check)
+
+
+def fit_guides(
+    key: Array,
+    log_joint: LogJoint | Minibatch,
+    guides: Any,
+    *,
+    num_kept: int | None = None,
+    trial_steps: int = 200,
+    num_samples: int = 16,
+    estimator: Estimator = sticking_the_landing,
+    optimizer: optax.GradientTransformation = ADAM,
+    max_steps: int = 5000,
+    tol: float = 1.0,
+    window: int = 200,
+    num_check: int = 1000,
+) -> GuideFit:
+    """Fit many guides at once and return the one whose fresh ELBO is highest.
+
+    All see the same draws of base noise: they differ by their starts alone, and the noise is
+    made once. With `num_kept` it is a race: every guide runs `trial_steps`, and the best by a
+    fresh ELBO run on to the end.
+
+    Args:
+      guides: a guide with a leading axis R on every leaf; `scattered` makes one.
+      num_kept: how many go past the trial; None: all run to the end.
+      trial_steps: steps before the choice.
+      key and all others: as for `fit_guide`.
+    Returns:
+      The `GuideFit` of the best. A fit that failed is taken only where all failed.
+    Raises:
+      ValueError: num_kept not from 1 to R.
+    Source: Jamieson and Talwalkar (2016), Non-stochastic best arm identification and
+      hyperparameter optimization, for the race.
+
+    Examples:
+      >>> from likelax.variational.guides import mean_field, scattered
+      >>> two_hills = lambda z: jnp.logaddexp(-8 * (z + 3) ** 2, 2 - 8 * (z - 3) ** 2)
+      >>> guides = scattered(jax.random.key(0), mean_field(0.0), 8, spread=3.0)
+      >>> found = fit_guides(jax.random.key(1), two_hills, guides, max_steps=400)
+      >>> print(found.guide.base.loc.round(1))
+      [3.]
+    """
+    num_guides = jax.tree.leaves(guides)[0].shape[0]
+    if num_kept is not None and not 1 <= num_kept <= num_guides:
+        raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
+
+    def run(key: Array, guides: Any, steps: int) -> GuideFit:
+        def one(guide: Any) -> GuideFit:
+            return fit_guide(
+                key,
+                log_joint,
+                guide,
+                num_samples=num_samples,
+                estimator=estimator,
+                optimizer=optimizer,
+                max_steps=steps,
+                tol=tol,
+                window=window,
+                num_check=num_check,
+            )
+
+        return jax.vmap(one)(guides)
+
+    if num_kept is not None:
+        key_trial, key = jax.random.split(key)
+        trial = run(key_trial, guides, trial_steps)
+        _, ahead = jax.lax.top_k(_worth(trial), num_kept)
+        guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
+    found = run(key, guides, max_steps)
+    return jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
+
+
+def _worth(found: GuideFit) -> Array:
+    """The fresh ELBO, lowest for what failed."""
+    usable = found.fit.ok & jnp.isfinite(found.elbo.value)
+    return jnp.where(usable, found.elbo.value, -jnp.inf)
 
 
 @dataclass(frozen=True)
 class _Bound:
     """A record rather than a closure, so that equal ones compile once."""
 
-    log_joint: LogJoint
+    log_joint: LogJoint | Minibatch
     estimator: Estimator
     num_samples: int
 
-    def __call__(self, key: Array, guide: Any) -> Array:
-        return jnp.mean(self.estimator(key, self.log_joint, guide, self.num_samples))
+    def draw(self, key: Array, guide: Any) -> tuple[Array, Array | None]:
+        """(base noise or a key, rows of the batch) of one step."""
+        rows = None
+        if isinstance(self.log_joint, Minibatch):
+            key, key_rows = jax.random.split(key)
+            rows = self.log_joint.draw(key_rows)
+        base, per_term = getattr(guide, "base", guide), draws_per_term(self.estimator)
+        if per_term is None or not hasattr(base, "from_noise"):
+            return key, rows
+        return base.noise(key, (self.num_samples * per_term,)), rows
+
+    def __call__(self, drawn: tuple[Array, Array | None], guide: Any) -> Array:
+        noise, rows = drawn
+        log_joint = self.log_joint
+        if isinstance(log_joint, Minibatch) and rows is not None:
+            log_joint = partial(log_joint.on_rows, rows)
+        if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
+            log_joint, base, _ = density(log_joint, guide)
+            guide = _Drawn(base, noise)
+        return jnp.mean(self.estimator(noise, log_joint, guide, self.num_samples))
 
 
-@partial(jax.jit, static_argnames=("log_joint", "num_check"))
+@pytree
+class _Drawn:
+    """A guide whose base noise is drawn already; the key that it is given is not looked at."""
+
+    guide: Any
+    noise: Array
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        return self.guide.from_noise(self.noise)
+
+    def log_prob(self, x: Array) -> Array:
+        return self.guide.log_prob(x)
+
+    def entropy(self) -> Array:
+        return self.guide.entropy()
+
+
+@partial(jax.jit, static_argnames=("log_joint", "window", "num_check"))
 def _check(
-    key_elbo: Array, key_weights: Array, log_joint: LogJoint, guide: Any, num_check: int
-) -> tuple[monte_carlo.Estimate, Array]:
-    bound = elbo(key_elbo, log_joint, guide, num_check)
-    return bound, importance(key_weights, log_joint, guide, num_check).k_hat
-
-
-def importance(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) -> Weighted:
-    """Draws of the guide with Pareto smoothed weights towards the posterior.
-
-    Use them as `monte_carlo.weighted(w.log_weights, jax.vmap(f)(w.draws))`.
-
-    Args:
-      key: a typed key.
-      log_joint: one draw of the latents -> scalar log p(x, z), nats.
-      guide: anything with `sample` and `log_prob`.
-      num_samples: S.
-    Source: Yao, Vehtari, Simpson and Gelman (2018), Yes, but did it work?
-
-    Examples:
-      >>> from likelax.variational.guides import mean_field
-      >>> guide = mean_field(jnp.zeros(1), scale=1.0)
-      >>> w = importance(jax.random.key(0), lambda z: -jnp.sum(z**2) / 2, guide, 100)
-      >>> bool(jnp.allclose(w.log_weights, -jnp.log(100.0)))
-      True
-    """
-    log_target, base, finish = density(log_joint, guide)
-    draws = base.sample(key, (num_samples,))
-    log_weights = jax.vmap(log_target)(draws) - jax.vmap(base.log_prob)(draws)
-    smoothed = monte_carlo.psis(log_weights)
-    return Weighted(jax.vmap(finish)(draws), smoothed.log_weights, smoothed.k_hat)
-
-
-class LaplaceFit(NamedTuple):
-    """A normal at the mode, with the curvature there.
-
-    Attributes:
-      guide: full-rank normal in unconstrained space, carried to the parameters.
-      fit: the `Fit` that found the mode.
-      log_evidence: Laplace's approximation to log p(x), nats; NaN where the curvature at the
-        mode is not that of a maximum.
-    """
-
-    guide: Transported
-    fit: Fit
-    log_evidence: Array
-
-
-def laplace(
-    log_joint: LogJoint, template: Any, sets: Any = None, *, max_steps: int = 500
-) -> LaplaceFit:
-    """Laplace approximation in unconstrained space: exact for a normal posterior.
-
-    log p(x) ~ log p(x, z*) + (D / 2) log 2 pi - (1/2) log det(-Hessian)
-
-    Args:
-      log_joint: one draw of the latents -> scalar log p(x, z), nats; twice differentiable.
-      template: where to start, a pytree of parameters inside their sets.
-      sets: a `Constraint` for each leaf; None: what the template's fields declare.
-      max_steps: of L-BFGS.
-    Returns:
-      A `LaplaceFit`. At a saddle or a ridge the guide's scale is NaN.
-    Source: MacKay (2003), Information Theory, Inference, and Learning Algorithms, chapter 27.
-
-    Examples:
-      >>> fitted = laplace(lambda z: -jnp.sum(z**2) / 2, jnp.ones(2))
-      >>> print(f"{fitted.log_evidence:.4f} {jnp.log(2 * jnp.pi):.4f}")
-      1.8379 1.8379
-    """
-    space, point = space_of(template, sets)
-
-    def target(reals: Array) -> Array:
-        return log_joint(space.constrain(reals)) + space.log_det(reals)
-
-    found = maximize_lbfgs(target, point, max_steps=max_steps)
-    precision = -jax.hessian(target)(found.model)
-    tril = jnp.linalg.cholesky(precision)
-    volume = jnp.sum(jnp.log(jnp.diagonal(tril)))
-    log_evidence = target(found.model) + space.dim * LOG_2PI / 2 - volume
-    guide = Transported(FullRank(found.model, _inverse_root(precision)), space)
-    model = space.constrain(found.model)
-    return LaplaceFit(guide, Fit(model, *_rest(found)), log_evidence)
-
-
-class FixedDrawFit(NamedTuple):
-    """A mean-field normal fitted on fixed draws, and the covariance that it misses.
-
-    Attributes:
-      guide: mean-field normal in unconstrained space, carried to the parameters.
-      fit: the `Fit` that made it.
-      elbo: a fresh `Estimate` of its ELBO, nats: that on the fixed draws is optimistic.
-      covariance: (D, D) linear-response covariance of the unconstrained parameters, right
-        for a normal posterior, where mean-field variances are too small.
-    """
-
-    guide: Transported
-    fit: Fit
-    elbo: monte_carlo.Estimate
-    covariance: Array
-
-
-def fit_fixed_draws(
-    key: Array,
+    key_elbo: Array,
+    key_weights: Array,
     log_joint: LogJoint,
-    template: Any,
-    sets: Any = None,
-    *,
-    num_samples: int = 64,
-    scale: float = 0.1,
-    max_steps: int = 500,
-    num_check: int = 1000,
-) -> FixedDrawFit:
-    """Mean-field VI with the same draws at every step (DADVI): exact optimisation by L-BFGS.
-
-    Args:
-      key: a typed key.
-      log_joint: one draw of the latents -> scalar log p(x, z), nats.
-      template: where to start, a pytree of parameters inside their sets.
-      sets: a `Constraint` for each leaf; None: what the template's fields declare.
-      num_samples: S fixed draws; too few for many parameters let the scales run away.
-      scale: standard deviation to start with.
-      max_steps: of L-BFGS.
-      num_check: fresh draws for the final ELBO.
-    Returns:
-      A `FixedDrawFit`.
-    Source: Giordano, Ingram and Broderick (2024), Black box variational inference with a
-      deterministic objective, JMLR 25.
-
-    Examples:
-      >>> precision = jnp.array([[2.0, 1.0], [1.0, 2.0]])
-      >>> posterior = lambda z: -z @ precision @ z / 2
-      >>> fitted = fit_fixed_draws(jax.random.key(0), posterior, jnp.zeros(2))
-      >>> bool(jnp.allclose(fitted.covariance, jnp.linalg.inv(precision), atol=0.15))
-      True
-    """
-    monte_carlo.check_num_samples(num_samples)
-    key_draws, key_elbo = jax.random.split(key)
-    space, point = space_of(template, sets)
-    noise = jax.random.normal(key_draws, (num_samples, space.dim), point.dtype)
-
-    def target(reals: Array) -> Array:
-        return log_joint(space.constrain(reals)) + space.log_det(reals)
-
-    def bound(loc: Array, log_scale: Array) -> Array:
-        draws = loc[None] + jnp.exp(log_scale)[None] * noise
-        return jnp.mean(jax.vmap(target)(draws)) + jnp.sum(log_scale)
-
-    start = MeanField(point, jnp.full_like(point, scale))
-    found = maximize_lbfgs(lambda q: bound(q.loc, jnp.log(q.scale)), start, max_steps=max_steps)
-    both = jnp.concatenate([found.model.loc, jnp.log(found.model.scale)])
-    curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
-    covariance = jnp.linalg.inv(curvature)[: space.dim, : space.dim]
-    guide = Transported(found.model, space)
-    fresh = elbo(key_elbo, log_joint, guide, num_check, estimator=pathwise)
-    return FixedDrawFit(guide, Fit(guide, *_rest(found)), fresh, covariance)
+    fitted: Fit,
+    window: int,
+    num_check: int,
+) -> GuideFit:
+    bound = elbo(key_elbo, log_joint, fitted.model, num_check)
+    k_hat = importance(key_weights, log_joint, fitted.model, num_check).k_hat
+    return GuideFit(fitted.model, fitted, bound, k_hat, _relative_change(fitted, window))
 
 
-def _rest(fit: Fit) -> tuple[Array, Array, Array]:
-    return fit.log_probs, fit.num_steps, fit.status
+def _relative_change(fitted: Fit, window: int) -> Array:
+    values = fitted.log_probs[:-1]
+    window = min(window, values.shape[0])
+    step = jnp.arange(values.shape[0])
 
+    def mean(end: Array) -> Array:
+        inside = (step >= end - window) & (step < end)
+        return jnp.sum(jnp.where(inside, values, 0)) / window
 
-def _inverse_root(precision: Array) -> Array:
-    """Lower Cholesky factor of the inverse."""
-    size = precision.shape[0]
-    eye = jnp.eye(size, dtype=precision.dtype)
-    # the factor of the reversed precision, reversed, is upper; its inverse transposed is ours
-    upper = jnp.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
-    return jax.scipy.linalg.solve_triangular(upper, eye, lower=False).T
+    last, before = mean(fitted.num_steps), mean(fitted.num_steps - window)
+    known = fitted.num_steps >= 2 * window
+    return jnp.where(known, (last - before) / jnp.abs(last), jnp.nan)

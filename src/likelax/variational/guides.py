@@ -1,8 +1,14 @@
-"""Normal guides over any pytree of constrained parameters: mean-field, low-rank, full-rank."""
+"""Guides over any pytree of constrained parameters: mean-field, low-rank and full-rank normals,
+and a full-rank Student t.
 
+Each draws base noise that does not depend on its parameters, `noise`, and carries it to a draw,
+`from_noise`: a fit draws the noise of many steps at once.
+"""
+
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +34,17 @@ class MeanField:
     loc: Array
     scale: Array = constrained(positive)
 
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Standard normals (*shape, D)."""
+        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+
+    def from_noise(self, noise: Array) -> Array:
+        """loc + scale * noise, differentiable in the parameters."""
+        return _match(self.loc, noise) + _match(self.scale, noise) * noise
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws (*shape, D), differentiable in the parameters."""
-        noise = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
-        loc, scale = _match(self.loc, noise), _match(self.scale, noise)
-        return loc + scale * noise
+        return self.from_noise(self.noise(key, shape))
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
@@ -43,6 +55,10 @@ class MeanField:
     def entropy(self) -> Array:
         """Differential entropy, nats."""
         return jnp.sum(jnp.log(self.scale)) + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+
+    def with_moments(self, loc: Array, covariance: Array) -> Self:
+        """The same kind of distribution with this mean and these variances."""
+        return type(self)(loc, jnp.sqrt(jnp.diagonal(covariance)))
 
 
 @pytree
@@ -59,12 +75,18 @@ class LowRank:
     scale: Array = constrained(positive)
     factor: Array
 
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Standard normals (*shape, D + R), the R shared ones last."""
+        return jax.random.normal(key, (*shape, sum(self.factor.shape)), self.loc.dtype)
+
+    def from_noise(self, noise: Array) -> Array:
+        """loc + scale * own + factor @ shared, differentiable in the parameters."""
+        own, shared = jnp.split(noise, [self.loc.shape[0]], axis=-1)
+        return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws (*shape, D), differentiable in the parameters."""
-        key_own, key_shared = jax.random.split(key)
-        own = jax.random.normal(key_own, (*shape, *self.loc.shape), self.loc.dtype)
-        shared = jax.random.normal(key_shared, (*shape, self.factor.shape[1]), self.loc.dtype)
-        return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
+        return self.from_noise(self.noise(key, shape))
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
@@ -101,10 +123,17 @@ class FullRank:
     loc: Array
     scale_tril: Array = constrained(scale_tril)
 
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Standard normals (*shape, D)."""
+        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+
+    def from_noise(self, noise: Array) -> Array:
+        """loc + scale_tril @ noise, differentiable in the parameters."""
+        return _match(self.loc, noise) + noise @ self.scale_tril.T
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws (*shape, D), differentiable in the parameters."""
-        noise = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
-        return _match(self.loc, noise) + noise @ self.scale_tril.T
+        return self.from_noise(self.noise(key, shape))
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
@@ -116,8 +145,62 @@ class FullRank:
         """Differential entropy, nats."""
         return self._log_volume() + self.loc.shape[-1] * (1 + LOG_2PI) / 2
 
+    def with_moments(self, loc: Array, covariance: Array) -> Self:
+        """The same kind of distribution with this mean and covariance."""
+        return type(self)(loc, jnp.linalg.cholesky(covariance))
+
     def _log_volume(self) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+
+
+@pytree
+class FullRankT:
+    """loc + scale_tril @ t, the D entries of t independent Student t: tails heavier than a
+    normal's along every axis, which keep importance weights bounded where the posterior's are.
+
+    Attributes:
+      loc: (D,).
+      scale_tril: (D, D) lower triangular, positive diagonal.
+      dof: degrees of freedom, above 2.
+    """
+
+    loc: Array
+    scale_tril: Array = constrained(scale_tril)
+    dof: float = static(default=5.0)
+
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Standard Student t (*shape, D)."""
+        return jax.random.t(key, self.dof, (*shape, *self.loc.shape), self.loc.dtype)
+
+    def from_noise(self, noise: Array) -> Array:
+        """loc + scale_tril @ noise, differentiable in loc and scale_tril."""
+        return _match(self.loc, noise) + noise @ self.scale_tril.T
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in loc and scale_tril."""
+        return self.from_noise(self.noise(key, shape))
+
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+        white = _solve(self.scale_tril, x - _match(self.loc, x))
+        kernel = (self.dof + 1) / 2 * jnp.log1p(white**2 / self.dof)
+        volume = jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+        return -jnp.sum(kernel, axis=-1) - volume - x.shape[-1] * self._log_constant()
+
+    def entropy(self) -> Array:
+        """Differential entropy, nats."""
+        half = (self.dof + 1) / 2
+        gap = jax.scipy.special.digamma(half) - jax.scipy.special.digamma(self.dof / 2)
+        volume = jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+        return volume + self.loc.shape[-1] * (half * gap + self._log_constant())
+
+    def with_moments(self, loc: Array, covariance: Array) -> Self:
+        """The same kind of distribution with this mean and covariance."""
+        return type(self)(loc, jnp.linalg.cholesky(covariance * (1 - 2 / self.dof)), self.dof)
+
+    def _log_constant(self) -> float:
+        beta = math.lgamma(self.dof / 2) - math.lgamma((self.dof + 1) / 2)
+        return beta + math.log(self.dof * math.pi) / 2
 
 
 @pytree
@@ -195,6 +278,51 @@ def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transpo
     """
     space, loc = space_of(template, sets)
     return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
+
+
+def full_rank_t(
+    template: Any, sets: Any = None, *, dof: float = 5.0, scale: float = 0.1
+) -> Transported:
+    """A guide like `full_rank` with tails of a Student t, for posteriors with long tails.
+
+    Args:
+      template, sets, scale: as for `mean_field`.
+      dof: degrees of freedom, above 2; fixed in a fit.
+
+    Examples:
+      >>> full_rank_t({"theta": jnp.zeros(3)}, dof=7.0).base.dof
+      7.0
+    """
+    if not dof > 2:
+        raise ValueError(f"dof must be above 2, so that the guide has a covariance; got {dof}.")
+    space, loc = space_of(template, sets)
+    return Transported(FullRankT(loc, scale * jnp.eye(space.dim, dtype=loc.dtype), dof), space)
+
+
+def scattered(
+    key: Array, guide: Transported, num_guides: int, *, spread: float = 1.0
+) -> Transported:
+    """R copies of a guide, each centred elsewhere: starts for `fit_guides`.
+
+    Args:
+      key: a typed key.
+      guide: from `mean_field` or another function of this module.
+      num_guides: R.
+      spread: standard deviation of the centres about the guide's own, in unconstrained space.
+    Returns:
+      A guide with a leading axis R on every leaf.
+
+    Examples:
+      >>> scattered(jax.random.key(0), mean_field(jnp.zeros(3)), 4).base.loc.shape
+      (4, 3)
+    """
+
+    def place(noise: Array) -> Transported:
+        base = dataclasses.replace(guide.base, loc=guide.base.loc + spread * noise)
+        return dataclasses.replace(guide, base=base)
+
+    loc = guide.base.loc
+    return jax.vmap(place)(jax.random.normal(key, (num_guides, *loc.shape), loc.dtype))
 
 
 def _match(vector: Array, x: Array) -> Array:

@@ -1,6 +1,7 @@
 """The reals beneath a pytree of constrained parameters, as one flat vector."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -52,12 +53,9 @@ class Space:
     def _pieces(self, reals: Array) -> list[Array]:
         if reals.shape != (self.dim,):
             raise ValueError(f"wanted a point of shape ({self.dim},), got {reals.shape}.")
-        pieces, start = [], 0
-        for shape in self.shapes:
-            stop = start + math.prod(shape)
-            pieces.append(reals[start:stop].reshape(shape))
-            start = stop
-        return pieces
+        ends = list(itertools.accumulate(math.prod(shape) for shape in self.shapes))
+        parts = jnp.split(reals, ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def space_of(template: Any, sets: Any = None) -> tuple[Space, Array]:

@@ -1,0 +1,66 @@
+"""A log joint of which each step sees a part of the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.numerics import as_float
+
+
+@dataclass(frozen=True, eq=False)
+class Minibatch:
+    """log p(z) + (N / B) sum over a batch of B rows of log p(x_n | z), unbiased for all N.
+
+    Called with a draw alone it is the log joint of all data, so that it stands wherever a log
+    joint does; `fit_guide` draws a batch at every step.
+
+    Attributes:
+      log_prior: one draw of the latents -> scalar, nats.
+      log_lik: (one draw, rows of x) -> (B,) log likelihood of each row, nats.
+      x: an array (N, ...) or a pytree of such.
+      batch_size: B, drawn with replacement.
+
+    Examples:
+      >>> joint = Minibatch(lambda z: -z**2 / 2, lambda z, x: -(x - z) ** 2 / 2, jnp.ones(10), 2)
+      >>> print(joint(jnp.array(0.0)), joint.on_rows(jnp.array([3, 4]), jnp.array(0.0)))
+      -5.0 -5.0
+    """
+
+    log_prior: Callable[[Any], Array]
+    log_lik: Callable[[Any, Any], Array]
+    x: Any
+    batch_size: int
+
+    @property
+    def num_data(self) -> int:
+        """N."""
+        return jax.tree.leaves(self.x)[0].shape[0]
+
+    def draw(self, key: Array) -> Array:
+        """(B,) rows."""
+        return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
+
+    def on_rows(self, rows: Array, z: Any) -> Array:
+        """The log joint of a draw, estimated from these rows, nats."""
+        log_lik = self._log_lik(z, jax.tree.map(lambda v: jnp.asarray(v)[rows], self.x))
+        prior, total = as_float(self.log_prior(z), jnp.sum(log_lik))
+        return prior + total * (self.num_data / log_lik.shape[0])
+
+    def __call__(self, z: Any) -> Array:
+        """The log joint of a draw and all data, nats."""
+        prior, total = as_float(self.log_prior(z), jnp.sum(self._log_lik(z, self.x)))
+        return prior + total
+
+    def _log_lik(self, z: Any, rows: Any) -> Array:
+        log_lik = self.log_lik(z, rows)
+        count = jax.tree.leaves(rows)[0].shape[0]
+        if jnp.shape(log_lik) != (count,):
+            raise ValueError(
+                f"log_lik must return one value a row, shape ({count},), got "
+                f"{jnp.shape(log_lik)}; don't sum over the rows."
+            )
+        return log_lik
