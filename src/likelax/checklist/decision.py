@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 
-Decision = Callable[[Any, Any], tuple[Array, Array]]
+Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
 
-def top_label(model: Any, heldout: Any) -> tuple[Array, Array]:
+def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
     """The decision of a classifier: take the class with the highest posterior probability.
 
     Args:
@@ -29,9 +29,12 @@ def top_label(model: Any, heldout: Any) -> tuple[Array, Array]:
     labels = view.labels_of(heldout)
     if labels is None:
         raise ValueError("decision: the held-out data must be Labelled to tell right from wrong")
-    known = np.asarray(labels) >= 0
-    probs = jnp.exp(model.posterior(heldout.values))
-    return calibration.top_label(probs[known], labels[known])
+    truth = np.asarray(labels)
+    log_probs = np.asarray(view.call(view.posterior, model, heldout.values))
+    known = truth >= 0
+    chosen = np.argmax(log_probs, axis=-1)
+    confidence = np.exp(np.max(log_probs, axis=-1))
+    return confidence[known], (chosen == truth)[known].astype(confidence.dtype)
 
 
 def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:
@@ -46,7 +49,8 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
     confidence, outcome = np.asarray(confidence), np.asarray(outcome)
     n = confidence.shape[0]
     num_bins = int(np.clip(round(math.sqrt(n) / 2), 1, 15))
-    bins, squared, bias = view.call(_judge, confidence, outcome, static=num_bins)
+    means, squared, bias = view.call(_judge, confidence, outcome, static=num_bins)
+    means = Means(*(np.asarray(value, float) for value in means))
     squared, bias = float(squared), float(bias)
     if not math.isfinite(squared):
         return line(
@@ -54,7 +58,7 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
             "Turn logits into probabilities before they are judged.", Numbers(n=n),
         )  # fmt: skip
     error = math.sqrt(max(squared, 0.0))
-    spread = _spread(bins, tolerance)
+    spread = _spread(means, tolerance)
     # both tests stand at the border, an error of exactly the tolerance
     z = (squared - tolerance**2) / spread
     too_large, small = 0.5 * math.erfc(z / math.sqrt(2)), 0.5 * math.erfc(-z / math.sqrt(2))
@@ -64,7 +68,7 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
         f"in {n} decisions"
     )
     large, little = Numbers(error, tolerance, too_large, n), Numbers(error, tolerance, small, n)
-    remedy = _recalibrator(bins, n)
+    remedy = _recalibrator(means, n)
     if too_large < level:
         return line(6, Verdict.FAIL, f"{said}.", remedy, large)
     if small < 0.05:
@@ -77,33 +81,40 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
     return line(6, Verdict.INCONCLUSIVE, said, remedy, little)
 
 
-def _judge(
-    confidence: Array, outcome: Array, num_bins: int
-) -> tuple[calibration.Bins, Array, Array]:
+class Means(NamedTuple):
+    """What is read off the bins, (B,) each: see `calibration.Bins`."""
+
+    fraction: Any
+    count: Any
+    confidence: Any
+    accuracy: Any
+    gap: Any
+
+
+def _judge(confidence: Array, outcome: Array, num_bins: int) -> tuple[Means, Array, Array]:
     """Bins of equal weight, the debiased squared error and the bias."""
     edges = calibration.quantile_edges(confidence, num_bins)
     bins = calibration.bin_statistics(confidence, outcome, edges=edges)
-    return bins, calibration.debiased_squared_error(bins), calibration.bias(bins)
+    means = Means(bins.fraction, bins.count, bins.confidence, bins.accuracy, bins.gap)
+    return means, calibration.debiased_squared_error(bins), calibration.bias(bins)
 
 
-def _spread(bins: calibration.Bins, tolerance: float) -> float:
+def _spread(means: Means, tolerance: float) -> float:
     """Standard error of the debiased squared error where every gap is the tolerance.
 
     Var(g^2) = 2 v^2 + 4 tolerance^2 v for a gap with sampling variance v. A bin without a
     spread of its own is given that of its mean confidence, so unanimity is not certainty.
     """
-    share, count = np.asarray(bins.fraction, float), np.asarray(bins.count, float)
-    held = count > 0
-    confidence = np.asarray(bins.confidence, float)[held]
-    rate = np.asarray(bins.accuracy, float)[held]
-    variance = np.maximum(rate * (1 - rate), confidence * (1 - confidence)) / count[held]
+    held = means.count > 0
+    share, count, confidence, rate, _ = (value[held] for value in means)
+    variance = np.maximum(rate * (1 - rate), confidence * (1 - confidence)) / count
     # with certain, unanimous bins: what one more decision, decided otherwise, would add
-    variance = np.maximum(variance, 1 / (count[held] + 1) ** 2)
-    return math.sqrt(np.sum(share[held] ** 2 * (2 * variance**2 + 4 * tolerance**2 * variance)))
+    variance = np.maximum(variance, 1 / (count + 1) ** 2)
+    return math.sqrt(np.sum(share**2 * (2 * variance**2 + 4 * tolerance**2 * variance)))
 
 
-def _recalibrator(bins: calibration.Bins, n: int) -> str:
-    gap = np.asarray(bins.gap)[np.asarray(bins.occupied)]
+def _recalibrator(means: Means, n: int) -> str:
+    gap = means.gap[means.count > 0]
     if np.all(gap >= -0.02) or np.all(gap <= 0.02):
         return "Recalibrate with temperature scaling on data of its own, then judge again."
     if n < 1000:

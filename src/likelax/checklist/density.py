@@ -26,7 +26,8 @@ class Mass(NamedTuple):
 
 def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: float) -> Line:
     """Line 1. See `checklist.run`."""
-    held = np.asarray(view.call(view.log_prob, model, heldout)).reshape(-1)
+    scores, grads = view.call(_scored, model, heldout)
+    held = np.asarray(scores).reshape(-1)
     n = held.size
     if np.isnan(held).any() or np.isposinf(held).any():
         return line(
@@ -42,7 +43,7 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
             "Fit with a prior (pseudo-counts), or widen the support of the model.",
             numbers=Numbers(statistic=float(np.isneginf(held).sum()), threshold=0, n=n),
         )  # fmt: skip
-    bad = _infinite_gradients(model, heldout)
+    bad = _infinite(grads)
     if bad:
         return line(
             1, Verdict.FAIL,
@@ -78,22 +79,25 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
     )
 
 
-def _total(model: Any, x: Any) -> Array:
-    return jnp.sum(model.log_prob(x))
-
-
-_gradient = jax.grad(_total, allow_int=True)
-
-
-def _infinite_gradients(model: Any, x: Any) -> list[str]:
-    """Names of the parameters whose gradient is not finite; none for a model that is no pytree."""
+def _scored(model: Any, x: Any) -> tuple[Array, Any]:
+    """(log p of the rows, gradient of their sum); no gradient for a model that is no pytree."""
     leaves = jax.tree.leaves(model)
     if not leaves or not all(isinstance(leaf, float) or hasattr(leaf, "dtype") for leaf in leaves):
-        return []
-    grads = jax.tree_util.tree_leaves_with_path(view.call(_gradient, model, x))
+        return view.log_prob(model, x), ()
+
+    def total(model: Any) -> tuple[Array, Array]:
+        rows = view.log_prob(model, x)
+        return jnp.sum(rows), rows
+
+    grads, rows = jax.grad(total, has_aux=True, allow_int=True)(model)
+    return rows, grads
+
+
+def _infinite(grads: Any) -> list[str]:
+    """Names of the parameters whose gradient is not finite."""
     return [
         jax.tree_util.keystr(path)
-        for path, grad in grads
+        for path, grad in jax.tree_util.tree_leaves_with_path(grads)
         if jnp.issubdtype(grad.dtype, jnp.floating) and not np.isfinite(grad).all()
     ]
 
@@ -121,16 +125,13 @@ def total_mass(key: Array, model: Any, *, num_draws: int = 16384, num_centers: i
 
 
 def _enumerated(model: Any, draws: Array, tree: Any) -> Mass:
-    low, high = int(jnp.min(draws)), int(jnp.max(draws))
+    low, high = int(np.min(draws)), int(np.max(draws))
     reach = min(10 * (high - low + 10), 50_000)
-    grid = (
-        jnp.arange(max(low - reach, -1), high + reach)
-        if low >= 0
-        else jnp.arange(low - reach, high + reach)
-    )
-    log_p = view.call(view.log_prob, model, jax.tree.unflatten(tree, [grid.astype(draws.dtype)]))
-    edge = float(jnp.exp(jnp.maximum(log_p[0], log_p[-1]))) * reach
-    return Mass(float(jnp.exp(logsumexp(log_p))), edge, "enumeration")
+    first = max(low - reach, -1) if low >= 0 else low - reach
+    grid = np.arange(first, high + reach).astype(draws.dtype)
+    log_p = view.call(view.log_prob, model, jax.tree.unflatten(tree, [grid]))
+    density = np.exp(np.asarray(log_p, np.float64))
+    return Mass(float(density.sum()), max(density[0], density[-1]) * reach, "enumeration")
 
 
 def _integrated(model: Any, draws: Array, tree: Any) -> Mass:
@@ -139,13 +140,14 @@ def _integrated(model: Any, draws: Array, tree: Any) -> Mass:
     The draws find peaks that an even grid would step over; the error is the difference to the
     rule on every other node.
     """
-    centre, spread = jnp.mean(draws), jnp.std(draws)
-    spread = jnp.maximum(spread, 1e-3 * (1 + jnp.abs(centre)))
-    far = centre + 0.3 * spread * jnp.sinh(jnp.linspace(-9.0, 9.0, 4097, dtype=draws.dtype))
-    steps = jnp.logspace(-5.0, 0.0, 24, dtype=draws.dtype)
-    steps = spread * jnp.concatenate([-steps, jnp.zeros(1, draws.dtype), steps])
-    near = draws[:, None] + jnp.broadcast_to(steps, (draws.shape[0], steps.shape[0]))
-    nodes = jnp.sort(jnp.concatenate([far, near.reshape(-1)]))
+    seen = np.asarray(draws, np.float64)
+    centre, spread = seen.mean(), seen.std()
+    spread = max(spread, 1e-3 * (1 + abs(centre)))
+    far = centre + 0.3 * spread * np.sinh(np.linspace(-9.0, 9.0, 4097))
+    steps = spread * np.logspace(-5.0, 0.0, 24)
+    steps = np.concatenate([-steps, np.zeros(1), steps])
+    nodes = np.concatenate([far, (seen[:, None] + steps[None]).reshape(-1)])
+    nodes = np.sort(nodes).astype(draws.dtype)
     log_p = view.call(view.log_prob, model, jax.tree.unflatten(tree, [nodes]))
     x, density = np.asarray(nodes, np.float64), np.exp(np.asarray(log_p, np.float64))
     fine, coarse = (float(np.trapezoid(density[::k], x[::k])) for k in (1, 2))

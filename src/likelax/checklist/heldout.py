@@ -4,15 +4,15 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Masked
 from likelax.fit.em import em
 from likelax.mixture import Mixture
-from likelax.predictive import elpd_of
+from likelax.predictive import Elpd, elpd_of
 
 _SMALL = 0.01  # nats a row: a smaller loss is no reason to change the model
 _WIDE = 1.0  # nats a row between training and held-out data
@@ -40,7 +40,7 @@ def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) 
     n = scores.heldout.size
     # neighbours of a series are not independent: blocks of about the cube root of its length
     block = max(1, round(n ** (1 / 3))) if view.is_serial(model) else 1
-    held, seen = elpd_of(scores.heldout, block_size=block), elpd_of(scores.train, block_size=block)
+    held, seen = _elpd(scores.heldout, block), _elpd(scores.train, block)
     mean = float(held.value) / n
     said = f"Held-out log score {mean:.4g} nats a row"
     if not math.isfinite(mean):
@@ -57,7 +57,7 @@ def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) 
     gap_p = _upper_tail(gap / gap_error) if gap_error > 0 else math.nan
     numbers = Numbers(statistic=mean, p_value=gap_p, n=n)
     if scores.baseline is not None:
-        difference = elpd_of(scores.heldout - scores.baseline, block_size=block)
+        difference = _elpd(scores.heldout - scores.baseline, block)
         gain, error = float(difference.value) / n, float(difference.standard_error) / n
         said += f", {abs(gain):.3g} +- {error:.2g} {'above' if gain > 0 else 'below'} {scores.name}"
         worse = _upper_tail(-gain / error) if error > 0 else math.nan
@@ -98,6 +98,14 @@ def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) 
     return line(4, Verdict.PASS, f"{said}.", numbers=numbers)
 
 
+def _elpd(pointwise: np.ndarray, block_size: int) -> Elpd:
+    return view.call(_elpd_of_blocks, pointwise, static=block_size)
+
+
+def _elpd_of_blocks(pointwise: Array, block_size: int) -> Elpd:
+    return elpd_of(pointwise, block_size=block_size)
+
+
 def _upper_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
@@ -124,17 +132,13 @@ def _label_scores(
     """With labels a mixture is a classifier: the score is log p(label | values)."""
 
     def of_labels(x: Any, y: np.ndarray) -> np.ndarray:
-        log_post = np.asarray(view.call(_posterior, model, x.values))
+        log_post = np.asarray(view.call(view.posterior, model, x.values))
         known = y >= 0
         return np.take_along_axis(log_post, np.maximum(y, 0)[:, None], axis=1)[known, 0]
 
     counts = np.bincount(labels[labels >= 0], minlength=model.num_components) + 0.5
     baseline = np.log(counts / counts.sum())[held[held >= 0]]
     return Scores(of_labels(train, labels), of_labels(heldout, held), baseline, "class frequencies")
-
-
-def _posterior(model: Any, x: Any) -> Any:
-    return model.posterior(x)
 
 
 def _kept(scores: Any) -> np.ndarray:
@@ -146,11 +150,11 @@ def _simpler(model: Any, train: Any) -> tuple[Any, str]:
     """The model without its latent structure, or None for a leaf."""
     if hasattr(model, "emission_log_prob") and hasattr(model, "emissions"):
         values, _ = view.unwrap(train)
-        occupied = jnp.exp(view.call(_posterior, model, train).log_marginals)
-        share = jnp.mean(occupied.reshape(-1, occupied.shape[-1]), axis=0)
-        return Mixture(share / jnp.sum(share), model.emissions), "the same states without order"
+        occupied = np.exp(np.asarray(view.call(view.posterior, model, train).log_marginals))
+        share = occupied.reshape(-1, occupied.shape[-1]).mean(axis=0)
+        return Mixture(share / share.sum(), model.emissions), "the same states without order"
     if hasattr(model, "components") and hasattr(model, "component_log_prob"):
-        first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], model.components)
+        first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], model.components)
         if not hasattr(first, "m_step"):
             return None, ""
         values, _ = view.unwrap(train)

@@ -29,17 +29,15 @@ def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -
         )  # fmt: skip
     shape = view.shape_of(model, train)
     lead = len(shape)
-    columns = view.columns(train, lead)
-    observed = jnp.stack([c.observed for c in columns])
-    n = int(jnp.max(jnp.sum(observed, axis=(1, 2))))
-    real = np.asarray(view.call(_statistics, jnp.stack([c.values for c in columns]), observed))
-    simulated = np.asarray(
-        view.call(
-            _simulated, key, model, observed, static=(shape, num_draws, _chunk(n * len(columns)))
-        )
+    columns = view.column_names(train, lead)
+    rows = math.prod(shape) * len(columns)
+    real, simulated, seen = (
+        np.asarray(a)
+        for a in view.call(_simulated, key, model, train, static=(shape, num_draws, _chunk(rows)))
     )
-    names = [f"{kind} of {c.name}" for c in columns for kind in STATISTICS]
-    names += [f"correlation of {a.name} and {b.name}" for a, b in _pairs(columns)]
+    n = int(seen)
+    names = [f"{kind} of {c}" for c in columns for kind in STATISTICS]
+    names += [f"correlation of {a} and {b}" for a, b in _pairs(columns)]
     sizes = np.array([*_SIZES * len(columns), *[_CORRELATION] * len(_pairs(columns))])
     p_values = np.array([two_sided(r, s) for r, s in zip(real, simulated.T, strict=True)])
     adjusted = holm(p_values)
@@ -89,22 +87,28 @@ def _chunk(numbers: int) -> int:
 
 
 def _simulated(
-    key: Array, model: Any, observed: Array, plan: tuple[tuple[int, ...], int, int]
-) -> Array:
-    """(S, number of statistics) of simulated data, with the same entries missing."""
+    key: Array, model: Any, train: Any, plan: tuple[tuple[int, ...], int, int]
+) -> tuple[Array, Array, Array]:
+    """Statistics of the data, of (S,) simulations with the same entries missing, and rows seen.
+
+    The data go through the program as one more simulation, so that it is compiled once.
+    """
     shape, num_draws, chunk = plan
     chunk = min(chunk, num_draws)
-
-    def one(draw: Any) -> Array:
-        return _statistics(jnp.stack([c.values for c in view.columns(draw, len(shape))]), observed)
+    values, observed = view.columns(train, len(shape))
 
     def some(key: Array) -> Array:
-        return jax.vmap(one)(model.sample(key, (chunk, *shape)))
+        drawn = model.sample(key, (chunk, *shape))
+        drawn = jax.vmap(lambda d: view.columns(d, len(shape))[0])(drawn)
+        both = jnp.concatenate([values[None], drawn])
+        return jax.vmap(_statistics, in_axes=(0, None))(both, observed)
 
     if chunk == num_draws:
-        return some(key)
-    found = jax.lax.map(some, jax.random.split(key, math.ceil(num_draws / chunk)))
-    return found.reshape(-1, found.shape[-1])[:num_draws]
+        found = some(key)[None]
+    else:
+        found = jax.lax.map(some, jax.random.split(key, math.ceil(num_draws / chunk)))
+    simulated = found[:, 1:].reshape(-1, found.shape[-1])[:num_draws]
+    return found[0, 0], simulated, jnp.max(jnp.sum(observed, axis=(1, 2)))
 
 
 def _pairs(columns: Any) -> list[tuple[Any, Any]]:

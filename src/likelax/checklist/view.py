@@ -1,7 +1,8 @@
 """How the checklist looks at a model and its data: rows or series, wrapped or not."""
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +11,6 @@ from jax import Array
 
 from likelax.data import Labelled, Masked, Sequences
 from likelax.numerics import as_float, logsumexp
-
-
-class Column(NamedTuple):
-    """One number per row, as it stands in the data.
-
-    Attributes:
-      name: where it is found, as a path.
-      values: (B, T) B series of T steps; independent rows are one series of N.
-      observed: (B, T) booleans.
-    """
-
-    name: str
-    values: Array
-    observed: Array
 
 
 def is_serial(model: Any) -> bool:
@@ -48,6 +35,11 @@ def call(function: Callable[..., Any], *args: Any, static: Any = None) -> Any:
 def log_prob(model: Any, x: Any) -> Array:
     """log p of every row, or of every series."""
     return model.log_prob(x)
+
+
+def posterior(model: Any, x: Any) -> Any:
+    """Of the latent variables, given x."""
+    return model.posterior(x)
 
 
 def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:
@@ -109,34 +101,49 @@ def shape_of(model: Any, x: Any) -> tuple[int, ...]:
         return jnp.shape(values[0])[:1]
 
 
-def columns(x: Any, lead: int, max_columns: int = 32) -> list[Column]:
+_MOST_COLUMNS = 32  # the rest of a wide event is left out
+
+
+def columns(x: Any, lead: int) -> tuple[Array, Array]:
     """Every number of the data as a column, missing entries and padding marked.
 
     Args:
       x: data, wrapped or not.
       lead: number of leading axes: 1 for rows or one series, 2 for (N, T) series.
-      max_columns: leave out the rest of a wide event.
+    Returns:
+      (values, observed), each (C, B, T): C columns of B series of T steps; independent rows are
+      one series of N.
     """
     values, lengths = unwrap(x)
     observed: Any = None
     if isinstance(values, Masked):
         values, observed = values.values, values.observed
-    leaves = jax.tree_util.tree_leaves_with_path(values)
+    leaves = jax.tree.leaves(values)
     masks = [None] * len(leaves) if observed is None else jax.tree.leaves(observed)
-    found: list[Column] = []
-    for (path, leaf), mask in zip(leaves, masks, strict=True):
-        (leaf,) = as_float(leaf)
+    found, known = [], []
+    for leaf, mask in zip(as_float(*leaves), masks, strict=True):
         seen = ~jnp.isnan(leaf) if mask is None else jnp.asarray(mask)
         rows = (1, *leaf.shape[:1]) if lead == 1 else leaf.shape[:2]
         leaf, seen = leaf.reshape(*rows, -1), seen.reshape(*rows, -1)
         if lengths is not None:
             inside = jnp.arange(rows[1])[None, :] < jnp.asarray(lengths, int).reshape(-1)[:, None]
             seen = seen & inside[..., None]
+        found.append(jnp.moveaxis(jnp.where(seen, leaf, 0), -1, 0))
+        known.append(jnp.moveaxis(seen, -1, 0))
+    return jnp.concatenate(found)[:_MOST_COLUMNS], jnp.concatenate(known)[:_MOST_COLUMNS]
+
+
+def column_names(x: Any, lead: int) -> list[str]:
+    """Where each of the `columns` is found in the data, as a path."""
+    values, _ = unwrap(x)
+    if isinstance(values, Masked):
+        values = values.values
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(values):
         name = jax.tree_util.keystr(path) or "x"
-        for d in range(min(leaf.shape[-1], max_columns)):
-            label = name if leaf.shape[-1] == 1 else f"{name}[{d}]"
-            found.append(Column(label, jnp.where(seen, leaf, 0)[..., d], seen[..., d]))
-    return found[:max_columns]
+        width = math.prod(jnp.shape(leaf)[lead:])
+        found += [name] if width == 1 else [f"{name}[{d}]" for d in range(width)]
+    return found[:_MOST_COLUMNS]
 
 
 def is_whole(leaf: Any) -> bool:
