@@ -12,10 +12,15 @@ from jax.custom_batching import custom_vmap
 from likelax.hmm import logspace, scaled
 
 
+def _never(*_: Any) -> bool:
+    return False
+
+
 def certified(
     fast: Callable[..., tuple[Any, Array, Any]],
     careful: Callable[..., Array],
     exact: Callable[..., Any],
+    as_lanes: Callable[..., bool] = _never,
 ) -> Callable[..., Any]:
     """A function that answers `fast` where that is certified, and `exact` elsewhere.
 
@@ -27,6 +32,8 @@ def certified(
       fast: arguments -> (answer, a sufficient certificate that costs nothing, evidence).
       careful: evidence, arguments -> the full certificate; asked where the first one fails.
       exact: arguments -> an answer of the same structure, shapes and dtypes.
+      as_lanes: arguments of one row -> whether `fast` and `careful` take a batch at once, as a
+        last axis on every array, of size 1 where the rows share it.
     """
 
     @functools.cache
@@ -39,6 +46,7 @@ def certified(
             lambda *leaves: fast(*unflatten(leaves)),
             lambda evidence, *leaves: careful(evidence, *unflatten(leaves)),
             lambda *leaves: exact(*unflatten(leaves)),
+            lambda *leaves: as_lanes(*unflatten(leaves)),
         )
 
     def run(*args: Any) -> Any:
@@ -49,7 +57,10 @@ def certified(
 
 
 def _certified(
-    fast: Callable[..., Any], careful: Callable[..., Array], exact: Callable[..., Any]
+    fast: Callable[..., Any],
+    careful: Callable[..., Array],
+    exact: Callable[..., Any],
+    as_lanes: Callable[..., bool] = _never,
 ) -> Callable[..., Any]:
     def choose(*args: Array) -> Any:
         answer, plain, evidence = fast(*args)
@@ -65,6 +76,26 @@ def _certified(
             out = choose(*args)
             return out, jax.tree.map(lambda _: False, out)
         in_axes = tuple(0 if batched else None for batched in in_batched)
+        exact_batch = jax.vmap(exact, in_axes, axis_size=axis_size)
+        row = [
+            jax.ShapeDtypeStruct(a.shape[1:] if b else a.shape, a.dtype)
+            for a, b in zip(args, in_batched, strict=True)
+        ]
+        if as_lanes(*row):
+
+            def lanes(*args: Array) -> list[Array]:
+                pairs = zip(args, in_batched, strict=True)
+                return [jnp.moveaxis(a, 0, -1) if b else a[..., None] for a, b in pairs]
+
+            def fast_lanes(*args: Array) -> tuple[Any, Array, Any]:
+                answers, plain, evidence = fast(*lanes(*args))
+                return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), answers), plain, evidence
+
+            def careful_lanes(evidence: Any, *args: Array) -> Array:
+                return careful(evidence, *lanes(*args))
+
+            out = _certified(fast_lanes, careful_lanes, exact_batch)(*args)
+            return out, jax.tree.map(lambda _: True, out)
 
         def fast_batch(*args: Array) -> tuple[Any, Array, Any]:
             answers, plain, evidence = jax.vmap(fast, in_axes, axis_size=axis_size)(*args)
@@ -74,23 +105,24 @@ def _certified(
             rows = jax.vmap(careful, (0, *in_axes), axis_size=axis_size)
             return jnp.all(rows(evidence, *args))
 
-        exact_batch = jax.vmap(exact, in_axes, axis_size=axis_size)
         out = _certified(fast_batch, careful_batch, exact_batch)(*args)
         return out, jax.tree.map(lambda _: True, out)
 
     return run
 
 
-log_prob = certified(scaled.log_prob, scaled.careful, logspace.log_prob)
-filtered = certified(scaled.filtered, scaled.careful, logspace.forward)
+log_prob = certified(scaled.log_prob, scaled.careful, logspace.log_prob, scaled.as_lanes)
+filtered = certified(scaled.filtered, scaled.careful, logspace.forward, scaled.as_lanes)
 pairwise = certified(scaled.pairwise, scaled.careful, logspace.pairwise)
 posterior = certified(
     functools.partial(scaled.posterior, in_logs=False),
     scaled.careful,
     functools.partial(logspace.posterior, in_logs=False),
+    scaled.as_lanes,
 )
 log_posterior = certified(
     functools.partial(scaled.posterior, in_logs=True),
     scaled.careful,
     functools.partial(logspace.posterior, in_logs=True),
+    scaled.as_lanes,
 )

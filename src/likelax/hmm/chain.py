@@ -12,6 +12,9 @@ from likelax.numerics import Compensated, add_compensated, as_float
 class Chain(NamedTuple):
     """The potentials of one or more concatenated sequences, checked and with padding blanked.
 
+    The scaled recursions also take a batch of chains as lanes: a last axis of N, or of 1 where
+    all chains share it, on every array.
+
     Attributes:
       log_initial: (K,) nats.
       log_transition: (K, K), or (T-1, K, K) whose entry t carries step t to step t+1.
@@ -62,7 +65,7 @@ def chain(
                 "use jax.vmap for one length per sequence"
             )
         length = length.astype(jnp.int32)
-        log_lik = jnp.where(active(length, num_steps)[:, None], log_lik, 0)
+        log_lik = jnp.where((jnp.arange(num_steps, dtype=jnp.int32) < length)[:, None], log_lik, 0)
     if starts is not None:
         starts = jnp.asarray(starts)
         if starts.shape != (num_steps,) or starts.dtype != jnp.bool_:
@@ -74,48 +77,61 @@ def chain(
     return Chain(log_initial, log_transition, log_lik, starts, length)
 
 
-def active(length: Array | None, num_steps: int) -> Array:
+def active(c: Chain) -> Array:
     """(T,) booleans: the steps that count."""
-    steps = jnp.arange(num_steps, dtype=jnp.int32)
-    return jnp.ones(num_steps, bool) if length is None else steps < length
+    num_steps, num_lanes = c.log_lik.shape[0], c.log_lik.ndim - 2
+    if c.length is None:
+        return jnp.ones((num_steps, *(1,) * num_lanes), bool)
+    return _steps(c) < c.length[None]
+
+
+def _steps(c: Chain) -> Array:
+    num_steps, num_lanes = c.log_lik.shape[0], c.log_lik.ndim - 2
+    return jnp.arange(num_steps, dtype=jnp.int32).reshape(num_steps, *(1,) * num_lanes)
 
 
 def first(c: Chain) -> Array:
     """(T,) booleans: the steps whose state is drawn from log_initial."""
-    num_steps = c.log_lik.shape[0]
-    return jnp.arange(num_steps) == 0 if c.starts is None else c.starts
+    return _steps(c) == 0 if c.starts is None else c.starts
 
 
 def last(c: Chain) -> Array:
     """(T,) booleans: the steps after which nothing of the same sequence comes; padding is last."""
-    num_steps = c.log_lik.shape[0]
-    follows = active(c.length, num_steps)[1:] & ~first(c)[1:]
-    return jnp.append(~follows, True)
+    follows = active(c)[1:] & ~first(c)[1:]
+    return jnp.concatenate([~follows, jnp.ones((1, *follows.shape[1:]), bool)])
 
 
 def stacked(c: Chain) -> Array | None:
     """The transitions to scan over, or None where one fixed matrix serves every step."""
-    return None if c.log_transition.ndim == 2 else c.log_transition
+    return None if fixed(c) else c.log_transition
+
+
+def fixed(c: Chain) -> bool:
+    """Whether one matrix serves every step."""
+    return c.log_transition.ndim == c.log_initial.ndim + 1
 
 
 def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
     """Set the padding of (T, ...) arrays to one value."""
     if c.length is None:
         return arrays
-    keep = active(c.length, c.log_lik.shape[0])
+    keep = active(c)
     return tuple(
-        jnp.where(jnp.expand_dims(keep, tuple(range(1, a.ndim))), a, value) for a in arrays
+        jnp.where(jnp.expand_dims(keep, tuple(range(1, 1 + a.ndim - keep.ndim))), a, value)
+        for a in arrays
     )
 
 
 def compensated_sum(terms: Array) -> Array:
-    """Sum of (T,) terms: short blocks as they are, their totals with the rounding error carried.
+    """Sum of (T, ...) terms over T: short blocks as they are, their totals with the error carried.
 
     The sum of T = 1e6 increments in float32 has the accuracy of a few roundings, not of 1e6.
     """
-    if terms.size > _BLOCK:
-        terms = jnp.pad(terms, (0, -terms.size % _BLOCK)).reshape(-1, _BLOCK).sum(axis=1)
-    zero = jnp.zeros((), terms.dtype)
+    lanes = terms.shape[1:]
+    if terms.shape[0] > _BLOCK:
+        pad = ((0, -terms.shape[0] % _BLOCK), *((0, 0) for _ in lanes))
+        terms = jnp.pad(terms, pad).reshape(-1, _BLOCK, *lanes).sum(axis=1)
+    zero = jnp.zeros(lanes, terms.dtype)
     acc, _ = lax.scan(
         lambda acc, term: (add_compensated(acc, term), None), Compensated(zero, zero), terms
     )

@@ -67,6 +67,15 @@ class Smoothed(NamedTuple):
     log_prob: Array
 
 
+class Expected(NamedTuple):
+    """`Smoothed` with marginals (T, K) that are probabilities, 0 at padding."""
+
+    marginals: Array
+    transition_counts: Array
+    initial_counts: Array
+    log_prob: Array
+
+
 def log_partition(
     log_initial: ArrayLike,
     log_transition: ArrayLike,
@@ -210,6 +219,21 @@ def smoother(
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
     return Smoothed(marginals, post.counts, counts, post.log_prob)
+
+
+def expected_states(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Expected:
+    """`smoother` in probabilities: what an E step sums up."""
+    c = chain(log_initial, log_transition, log_lik, length, starts)
+    post = dispatch.posterior(c, None, in_logs=False)
+    (marginals,) = blank(c, post.marginals, value=0)
+    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
 
 
 def _initial_counts(c: Chain, marginals: Array) -> Array:

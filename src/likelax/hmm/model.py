@@ -228,9 +228,9 @@ class HMM:
           for no state.
         """
         seen = self._observe(x)
-        post = self._map(inference.smoother, seen)
+        post = self._map(inference.expected_states, seen)
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
-        shares = jnp.exp(post.log_marginals) * weights[..., None, None]
+        shares = post.marginals * weights[..., None, None]
         each = jax.vmap(lambda e, share: e.e_step(seen.values, share)[0], in_axes=(0, -1))
         none = jnp.zeros((), weights.dtype)
 

@@ -184,7 +184,7 @@ def top_k_paths(
     stay = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(c.log_lik.dtype)
     alone = jnp.arange(num_paths) == 0
     scores = jnp.where(alone[None], c.log_initial[:, None], -jnp.inf)
-    counts = active(c.length, c.log_lik.shape[0])
+    counts = active(c)
     empty = jnp.where(alone[None] & (jnp.arange(num_states) == 0)[:, None], 0, -jnp.inf)
     scores = jnp.where(counts[0], scores, empty.astype(scores.dtype))
     scores, head = update(scores, c.log_lik[0])

@@ -3,7 +3,8 @@
 Probabilities are kept as they are and divided by their sum, so a step costs K^2 multiplications
 and no exponential. What is far behind the leader can underflow to zero. That is harmless where the
 lost mass could not have shown in the last bit of anything computed from it, and the certificate
-holds exactly then.
+holds exactly then. Everything here also takes chains as lanes (`Chain`), for batches with few
+states: a row of few states is too short to vectorise over, a batch of them is not.
 
 **The certificate.** Let tiny be the smallest normal number and eps the spacing at 1, and
 
@@ -42,9 +43,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_batching import custom_vmap
 
-from likelax.hmm.chain import Chain, Filter, Posterior, active, first, last, total
+from likelax.hmm.chain import Chain, Filter, Posterior, active, first, fixed, last, total
 from likelax.hmm.logspace import pairwise_step
 from likelax.numerics import safe_log
 
@@ -90,15 +90,21 @@ def potentials(c: Chain) -> Potentials:
         return jnp.max(logs, axis=axis, initial=-jnp.inf)
 
     initial, log_initial = split(c.log_initial, top(c.log_initial, (0,)), (0,))
-    transition, log_transition = split(c.log_transition, top(c.log_transition, (-2, -1)), (-2, -1))
+    square = (0, 1) if fixed(c) else (1, 2)
+    transition, log_transition = split(c.log_transition, top(c.log_transition, square), square)
     lik, log_lik = split(c.log_lik, _fold(jnp.maximum, jnp.max, c.log_lik, 1), (1,))
+    lanes = jnp.broadcast_shapes(
+        *(a.shape[a.ndim - log_initial.ndim :] for a in jax.tree.leaves(c))
+    )
+    initial = jnp.broadcast_to(initial, (initial.shape[0], *lanes))
+    log_initial = jnp.broadcast_to(log_initial, lanes)
     return Potentials(initial, transition, lik, log_initial, log_transition, log_lik)
 
 
 def floor(c: Chain) -> float:
     """The smallest probability that an underflow next to it cannot change."""
     info = jnp.finfo(c.log_lik.dtype)
-    return float((8 * c.log_initial.size * float(info.tiny) / float(info.eps)) ** 0.5)
+    return float((8 * c.log_initial.shape[0] * float(info.tiny) / float(info.eps)) ** 0.5)
 
 
 def _mixes(c: Chain, q: Potentials) -> Array:
@@ -140,12 +146,12 @@ def _sweep(
       cut: (T, ...) booleans or None.
     """
     tiny = jnp.finfo(lik.dtype).tiny
-    fixed = transition.ndim == start.ndim + 1
+    still = transition.ndim == start.ndim + 1
 
     def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
         lik, cut, move = xs
         joint, scale = carry
-        into = _vector_matrix(joint, transition if fixed else move)
+        into = _vector_matrix(joint, transition if still else move)
         into = into * (1 / jnp.maximum(scale, tiny))[None]
         into = into if cut is None else jnp.where(cut[None], start, into)
         joint = into * lik
@@ -156,7 +162,7 @@ def _sweep(
     one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
     joint = start * lik[one]
     scale = jnp.sum(joint, axis=0)
-    xs = (lik[rest], None if cut is None else cut[rest], None if fixed else transition)
+    xs = (lik[rest], None if cut is None else cut[rest], None if still else transition)
     _, each = lax.scan(step, (joint, scale), xs, reverse=reverse)
     begin = start if keep else scale
     parts = (each, begin[None]) if reverse else (begin[None], each)
@@ -173,56 +179,24 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
 _FEW = 8
 
 
-@functools.cache
-def _mapped(reverse: bool, keep: bool) -> Any:
-    """`_sweep` of one sequence, which maps a batch in the layout that suits its size."""
-
-    def run(start: Array, transition: Array, lik: Array, *cut: Array) -> Any:
-        return _sweep(reverse, keep, start, transition, lik, cut[0] if cut else None)
-
-    one = custom_vmap(run)
-
-    @one.def_vmap
-    def batch(axis_size: int, in_batched: list[Any], *args: Array) -> tuple[Any, Any]:
-        batched = jax.tree.leaves(in_batched)
-        if not any(batched):
-            out = run(*args)
-            return out, jax.tree.map(lambda _: False, out)
-        if args[0].shape[-1] > _FEW:
-            in_axes = tuple(0 if b else None for b in batched)
-            out = jax.vmap(run, in_axes, axis_size=axis_size)(*args)
-        else:
-            # with few states a row of a message is too short to vectorise over, a batch is not
-            lanes = [
-                jnp.moveaxis(a, 0, -1) if b else a[..., None]
-                for a, b in zip(args, batched, strict=True)
-            ]
-            lanes = [
-                a if i == 1 else jnp.broadcast_to(a, (*a.shape[:-1], axis_size))
-                for i, a in enumerate(lanes)
-            ]
-            out = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), run(*lanes))
-        return out, jax.tree.map(lambda _: True, out)
-
-    return one
+def as_lanes(c: Chain) -> bool:
+    """Whether a batch of chains like this one is better taken as lanes than mapped over."""
+    return c.log_initial.size <= _FEW
 
 
 def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:
-    cut = () if c.starts is None else (c.starts,)
-    return _mapped(False, keep)(q.initial, q.transition, q.lik, *cut)
+    return _sweep(False, keep, q.initial, q.transition, q.lik, c.starts)
 
 
-def _backward(c: Chain, q: Potentials) -> Sweep:
+def _backward(c: Chain, q: Potentials) -> Any:
     """Messages b (T, K) up to a constant for each t.
 
     b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward recursion read from the
     right.
     """
-    transition = jnp.swapaxes(q.transition, -2, -1)
-    ends = () if c.starts is None and c.length is None else (last(c),)
-    run = _mapped(True, True)
-    out: Sweep = run(jnp.ones_like(q.initial), transition, q.lik, *ends)
-    return out
+    transition = jnp.swapaxes(q.transition, *((0, 1) if fixed(c) else (1, 2)))
+    ends = None if c.starts is None and c.length is None else last(c)
+    return _sweep(True, True, jnp.ones_like(q.initial), transition, q.lik, ends)
 
 
 def careful(evidence: Evidence | None, c: Chain) -> Array:
@@ -237,7 +211,7 @@ def careful(evidence: Evidence | None, c: Chain) -> Array:
         exact &= _steps_kept(c, q, behind, leaves & can, last(c), -1)
         possible = jnp.any(reached & can & leaves, axis=1)
         exact &= (norm >= floor(c)) | ~possible
-    return jnp.all(exact | ~active(c.length, can.shape[0]))
+    return jnp.all(exact | ~active(c))
 
 
 def _steps_kept(
@@ -249,30 +223,33 @@ def _steps_kept(
     kept = jnp.all(~possible | (run.message * q.lik >= root), axis=1)
     kept &= jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
     # of the step before; the first step of a pass is fresh, whatever comes round to it here
-    kept = jnp.roll(kept, ahead) | jnp.all(run.message >= floor(c), axis=1)
+    kept = jnp.roll(kept, ahead, axis=0) | jnp.all(run.message >= floor(c), axis=1)
     return scaled & (run.scale < jnp.inf) & (fresh | kept)
+
+
+def _unit(c: Chain, q: Potentials) -> Array:
+    """(T,) logs that messages are divided by on the way to each step, nats."""
+    shape = c.log_lik.shape[0] - 1, *q.log_initial.shape
+    moved = jnp.broadcast_to(q.log_transition, shape)
+    moved = jnp.concatenate([q.log_initial[None], moved])
+    return moved if c.starts is None else jnp.where(c.starts, q.log_initial[None], moved)
 
 
 def _increment(c: Chain, q: Potentials, scale: Array) -> Array:
     """(T,) log p(x_t | x_<t), nats."""
-    moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
-    moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
-    return safe_log(scale) + q.log_lik + jnp.where(first(c), q.log_initial, moved)
+    return safe_log(scale) + q.log_lik + _unit(c, q)
 
 
 def _log_message(c: Chain, q: Potentials, message: Array) -> Array:
     """(T, K) log of the forward messages; a start may be too rare for linear space."""
-    start = c.log_initial - q.log_initial
+    start = c.log_initial - q.log_initial[None]
     if c.starts is None:
         return safe_log(message).at[0].set(start)
     return jnp.where(c.starts[:, None], start[None], safe_log(message))
 
 
 def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
-    moved = jnp.broadcast_to(q.log_transition, c.log_lik.shape[0] - 1)
-    moved = jnp.append(jnp.zeros(1, moved.dtype), moved)
-    unit = jnp.where(first(c), q.log_initial, moved)
-    return _log_message(c, q, ahead.message) + unit[:, None]
+    return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
 
 
 def log_prob(c: Chain) -> tuple[Array, Array, None]:
@@ -323,17 +300,17 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
     """Posterior marginals, summed transition counts and log partition, and so on."""
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
-    after, before = jnp.where(last(c)[:-1, None], 0, meeting.after[1:]), meeting.before[:-1]
-    if c.log_transition.ndim == 2:
+    after, before = meeting.after[1:], meeting.before[:-1]
+    if c.starts is not None or c.length is not None:
+        after = jnp.where(last(c)[:-1, None], 0, after)
+    if fixed(c):
         counts = q.transition * _sum_of_products(before, after)
     else:
         counts = jnp.sum(before[:, :, None] * q.transition * after[:, None], axis=0)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
-        both = _log_message(c, q, ahead.message) + safe_log(behind.message)
-        both = both + (c.log_lik - q.log_lik[:, None])
-        met = (norm > 0)[:, None]
-        marginals = jnp.where(met, both - safe_log(norm)[:, None], -jnp.inf)
+        marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
+        marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
     return (
@@ -345,13 +322,16 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
 
 def _sum_of_products(left: Array, right: Array) -> Array:
     """left.T @ right, summed in blocks so that 1e6 steps in float32 do not swamp the last ones."""
-    num_steps, num_states = left.shape
+    num_steps, *shape = left.shape
     block = 1024
-    if num_steps <= 4 * block:
+    if left.ndim == 2 and num_steps <= 4 * block:
         return jnp.matmul(left.T, right, precision="highest")
-    pad = ((0, -num_steps % block), (0, 0))
-    left, right = (jnp.pad(a, pad).reshape(-1, block, num_states) for a in (left, right))
-    return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
+    size = min(block, max(num_steps, 1))  # a series of one step has no moves
+    pad = ((0, -num_steps % size), *((0, 0) for _ in shape))
+    left, right = (jnp.pad(a, pad).reshape(-1, size, *shape) for a in (left, right))
+    if len(shape) == 1:
+        return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
+    return jnp.sum(jnp.sum(left[:, :, :, None] * right[:, :, None], axis=1), axis=0)
 
 
 def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
@@ -362,7 +342,7 @@ def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
     plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
     before = _log_predicted(c, q, ahead) + c.log_lik
     after = c.log_lik + safe_log(behind.message)
-    moves = None if c.log_transition.ndim == 2 else 0
+    moves = None if fixed(c) else 0
     step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
     return (
         step(before[:-1], c.log_transition, after[1:], last(c)[:-1]),
