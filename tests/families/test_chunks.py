@@ -92,3 +92,9 @@ def test_memory_is_bounded_by_the_data_and_one_chunk(kind):
 
     few, many = working_bytes(20_000), working_bytes(2_000_000)
     assert many < 1.01 * few < 8e6
+
+
+def test_an_accelerator_gets_larger_chunks(monkeypatch):
+    here = chunks.rows_in_cache(100)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert chunks.rows_in_cache(100) == chunks.ACCELERATOR * here

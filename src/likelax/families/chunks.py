@@ -14,16 +14,23 @@ from likelax.families.statistics import add
 # Numbers that the work on one chunk may spread out: a megabyte or two in float32.
 CACHE = 400_000
 FEWEST, MOST = 256, 4096
+# An accelerator wants all its lanes busy at once: chunks there only bound memory.
+ACCELERATOR = 256
+
+
+def scale() -> int:
+    """How many times a processor's cache a chunk may fill on the device that jax would use."""
+    return 1 if jax.default_backend() == "cpu" else ACCELERATOR
 
 
 def rows_in_cache(numbers_per_row: int) -> int:
-    """Rows whose work fits a processor's cache, between 256 and 4096.
+    """Rows whose work fits a processor's cache, between 256 and 4096; more on an accelerator.
 
     Examples:
       >>> rows_in_cache(100)
       4000
     """
-    return min(max(CACHE // max(numbers_per_row, 1), FEWEST), MOST)
+    return min(max(CACHE // max(numbers_per_row, 1), FEWEST), MOST) * scale()
 
 
 def num_rows(x: Any) -> int:

@@ -49,9 +49,10 @@ class _Frame(NamedTuple):
 
 
 def chunk_rows(num_components: int, num_dims: int) -> int:
-    """Rows whose features stay in a processor's cache: 512 to 4096, a power of two."""
+    """Rows whose features stay in a processor's cache: 512 to 4096, a power of two; more on
+    an accelerator."""
     width = max(num_components, num_dims) * num_dims
-    return 2 ** round(math.log2(min(max(600_000 / width, 512), 4096)))
+    return 2 ** round(math.log2(min(max(600_000 / width, 512), 4096))) * chunks.scale()
 
 
 def e_step(
