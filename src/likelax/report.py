@@ -1,14 +1,21 @@
 """One self-contained HTML page from text, tables and pictures: no network, light and dark.
 
-The pieces are plain tuples, `page` turns them into text, and nothing here knows a model.
+The pieces are plain tuples and `page` turns them into text. Of models nothing is known here but
+what the checklist said of one.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-__all__ = ["Code", "Paragraph", "Part", "Picture", "Section", "Table", "document", "page"]
+from likelax.checklist.verdict import Checklist, Line
+
+__all__ = [
+    "Code", "Judgement", "Paragraph", "Part", "Picture", "Section", "Table", "document", "html",
+    "page",
+]  # fmt: skip
 
 
 class Paragraph(NamedTuple):
@@ -55,7 +62,19 @@ class Picture(NamedTuple):
     caption: str
 
 
-Part = Paragraph | Code | Table | Picture
+class Judgement(NamedTuple):
+    """What the checklist said of one model.
+
+    Attributes:
+      model: what was judged, in a word or two.
+      lines: of a `Checklist`.
+    """
+
+    model: str
+    lines: Sequence[Line]
+
+
+Part = Paragraph | Code | Table | Picture | Judgement
 
 
 class Section(NamedTuple):
@@ -95,6 +114,54 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     return document(title, f'{head}\n<main id="main">\n{body}\n</main>')
 
 
+def html(
+    title: str,
+    result: Checklist,
+    *,
+    lead: str = "",
+    pictures: Sequence[Picture] = (),
+    tables: Sequence[Table] = (),
+) -> str:
+    """A page about one fitted model: the six verdicts, figures, and the numbers behind them.
+
+    Args:
+      title: heading of the page; the model's name, say.
+      result: of `checklist.run`.
+      lead: one or two sentences; empty, it says how many lines passed.
+      pictures: PNGs, such as `plots.png` makes.
+      tables: numbers.
+    Returns:
+      HTML text, as `page`. Each verdict is also an attribute `data-verdict` of its line.
+
+    Examples:
+      >>> from likelax.checklist import Checklist, Verdict
+      >>> line = Line(1, "sums to one", Verdict.PASS, 1.0, 0.01, math.nan, 9, "It does.", "")
+      >>> 'data-verdict="PASS"' in html("Coin", Checklist((line,)))
+      True
+    """
+    words = [str(one.verdict) for one in result.lines]
+    if not lead:
+        lead = f"{words.count('PASS')} of {len(words)} lines pass, {words.count('FAIL')} fail."
+    sections = [Section("checklist", "The checklist", [Judgement(title, result.lines)])]
+    if pictures:
+        sections.append(Section("figures", "Figures", list(pictures)))
+    numbers = Table(
+        "Statistic, threshold and p-value of each line",
+        ("Line", "Statistic", "Threshold", "p", "n"),
+        [
+            (f"{one.number}. {one.title}", *map(_number, one[3:6]), str(one.n) if one.n else "–")
+            for one in result.lines
+        ],
+        numeric=(1, 2, 3, 4),
+    )
+    sections.append(Section("numbers", "The numbers", [numbers, *tables]))
+    return page(title, lead, sections)
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
 def document(title: str, body: str) -> str:
     """A whole HTML document around a body that is HTML already, in the same style.
 
@@ -125,26 +192,40 @@ def document(title: str, body: str) -> str:
 
 def _section(section: Section) -> str:
     anchor = escape(section.anchor)
-    parts = "\n".join(_part(part) for part in section.parts)
+    parts = "\n".join(_part(part, section.title) for part in section.parts)
     heading = f'<h2 id="{anchor}-title">{escape(section.title)}</h2>'
     return (
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n{heading}\n{parts}\n</section>'
     )
 
 
-def _part(part: Part) -> str:
+def _part(part: Part, place: str) -> str:
     match part:
         case Paragraph(text):
             return f"<p>{escape(text)}</p>"
         case Code(source):
             return f'<pre tabindex="0"><code>{escape(source.strip())}</code></pre>'
         case Table():
-            return _table(part)
+            return _table(part, place)
         case Picture():
             return _picture(part)
+        case Judgement(model, lines):
+            return _judgement(model, lines)
 
 
-def _table(table: Table) -> str:
+def _judgement(model: str, lines: Sequence[Line]) -> str:
+    items = "".join(
+        f'<li data-line="{one.number}" data-verdict="{one.verdict}"><p><strong class='
+        f'"verdict {str(one.verdict).lower()}">{str(one.verdict).replace("_", " ")}</strong> '
+        f"{escape(one.title)}</p><p>{escape(one.reason)}"
+        + (f" <em>{escape(one.remedy)}</em>" if one.remedy else "")
+        + "</p></li>"
+        for one in lines
+    )
+    return f'<ol class="lines" aria-label="Verdicts: {escape(model)}">{items}</ol>'
+
+
+def _table(table: Table, place: str) -> str:
     for row in table.rows:
         if len(row) != len(table.columns):
             raise ValueError(
@@ -167,7 +248,8 @@ def _table(table: Table) -> str:
         for row in table.rows
     )
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
+        f'<div class="wide" tabindex="0" role="region" '
+        f'aria-label="{escape(place)}: {escape(table.caption)}">'
         f"<table><caption>{escape(table.caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
@@ -188,10 +270,10 @@ def _picture(picture: Picture) -> str:
 
 _STYLE = """
 :root { --page:#ffffff; --ink:#1b2330; --soft:#556070; --line:#dbe1ea; --shade:#f4f6fa;
-  --link:#1a56b0; }
+  --link:#1a56b0; --good:#116a4c; --bad:#a83a00; --odd:#745600; }
 @media (prefers-color-scheme: dark) {
   :root { --page:#12161d; --ink:#e6eaf1; --soft:#a5b0c0; --line:#2c3542; --shade:#1a202a;
-    --link:#8ab8ff; }
+    --link:#8ab8ff; --good:#62d0a4; --bad:#ff9f68; --odd:#e6c34f; }
 }
 * { box-sizing:border-box; }
 html { -webkit-text-size-adjust:100%; scroll-behavior:smooth; }
@@ -221,6 +303,13 @@ th, td { text-align:left; padding:.45rem .7rem; border-bottom:1px solid var(--li
 thead th { font-weight:600; color:var(--soft); border-bottom-width:2px; white-space:nowrap; }
 tbody th { font-weight:400; }
 th:first-child, td:first-child { padding-left:0; }
+.lines { padding-left:1.4rem; }
+.lines p { margin:.15rem 0; }
+.lines p + p { color:var(--soft); font-size:.95rem; }
+.lines li { margin:.8rem 0; }
+.verdict { font-size:.82rem; letter-spacing:.03em; padding:.1rem .45rem; border-radius:.3rem;
+  border:1px solid currentColor; }
+.pass { color:var(--good); } .fail { color:var(--bad); } .warn { color:var(--odd); }
 .num { text-align:right; white-space:nowrap; }
 figure { margin:1.4rem 0; }
 img { display:block; width:100%; height:auto; border-radius:.4rem; }
