@@ -188,7 +188,8 @@ class _Bound:
         if isinstance(self.log_joint, Minibatch):
             key, key_rows = jax.random.split(key)
             rows = self.log_joint.draw(key_rows)
-        base, per_term = getattr(guide, "base", guide), draws_per_term(self.estimator)
+        _, base, _ = density(self.log_joint, guide)
+        per_term = draws_per_term(self.estimator)
         if per_term is None or not hasattr(base, "from_noise"):
             return key, rows
         return base.noise(key, (self.num_samples * per_term,)), rows
