@@ -132,7 +132,8 @@ def climb(
     Examples:
       >>> from likelax.families import Poisson
       >>> data = jnp.array([2, 4])
-      >>> found = climb(lambda m: jnp.sum(m.log_prob(data)), Poisson(1.0), ("rate",))
+      >>> total = lambda model: jnp.sum(model.log_prob(data))
+      >>> found = jax.jit(lambda start: climb(total, start, ("rate",)))(Poisson(1.0))
       >>> print(found.point.rate.round(4))
       3.0
     """
@@ -158,7 +159,7 @@ def solve_shape(gap: ArrayLike) -> Solution:
     Source: Minka (2002), Estimating a gamma distribution.
 
     Examples:
-      >>> print(f"{solve_shape(0.5772157).point:.4f}")
+      >>> print(f"{jax.jit(solve_shape)(0.5772157).point:.4f}")
       1.0000
     """
     (gap,) = numerics.as_float(gap)

@@ -36,7 +36,7 @@ def implicit(
     Examples:
       >>> from likelax.families import Poisson
       >>> rate = lambda x: implicit(Poisson(jnp.array(1.0)), x).rate
-      >>> print(jax.grad(rate)(jnp.array([2.0, 4.0])))
+      >>> print(jax.jit(jax.grad(rate))(jnp.array([2.0, 4.0])))
       [0.5 0.5]
     """
     start = jax.tree.map(jax.lax.stop_gradient, model)
