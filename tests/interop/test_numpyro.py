@@ -87,7 +87,7 @@ def test_a_numpyro_distribution_is_a_guide_and_discrete_latents_keep_their_score
     np.testing.assert_allclose(values, log_evidence, rtol=1e-4)
     # the gradient of sum_k q_k (log p_k - log q_k) by the logit, away from the posterior
     gradients = jax.jit(jax.vmap(jax.grad(bound), (None, 0)))(
-        0.0, jax.random.split(jax.random.key(1), 200)
+        0.3, jax.random.split(jax.random.key(1), 200)
     )
     q = 1 / (1 + np.exp(-0.3))
     want = q * (1 - q) * (np.log(lik[1] / q) - np.log(lik[0] / (1 - q)))
