@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax import monte_carlo
 from likelax.monte_carlo import expectation, expectation_until, mean, weighted
 from likelax.numerics import Compensated
 
@@ -39,7 +38,7 @@ def test_float32_errors_survive_a_large_offset():
 
 
 def test_chunks_give_the_moments_of_their_union():
-    keys = jax.random.split(jax.random.key(3), 4)
+    keys = [jax.random.fold_in(jax.random.key(3), i) for i in range(4)]
     whole = jnp.concatenate([normal(k, (50,)) for k in keys])
     chunked = expectation(jax.random.key(3), normal, lambda x: x, 200, chunk_size=50)
     np.testing.assert_allclose(chunked.value, mean(whole).value, rtol=1e-5)
@@ -95,63 +94,6 @@ def test_weighted_float32_survives_an_offset(x64):
     values = jnp.array([1.0, 2.0, 3.0], jnp.float32)
     want = weighted(jnp.array(exact + 1e6), values.astype(float)).value
     np.testing.assert_allclose(weighted(pair, values).value, want, rtol=1e-6)
-
-
-def coverage(estimate_of_key, truth):
-    """Share of 2000 seeds whose 95% interval holds the truth."""
-
-    def covers(key):
-        low, high = estimate_of_key(key).interval(0.95)
-        return (low <= truth) & (truth <= high)
-
-    return jnp.mean(jax.jit(jax.vmap(covers))(jax.random.split(jax.random.key(0), 2000)))
-
-
-def by_draws(key):
-    return expectation(key, jax.random.uniform, lambda x: x, 100)
-
-
-def by_weights(key):
-    x = jax.random.normal(key, (400,))
-    return weighted(0.5 * x, x)  # turns Normal(0, 1) into Normal(0.5, 1)
-
-
-def by_controls(key):
-    x = jax.random.uniform(key, (100,))
-    return monte_carlo.control_variates(jnp.exp(x), x[:, None], jnp.array([0.5]))
-
-
-def by_sobol(key):
-    return monte_carlo.expectation_from_noise(key, lambda u: u[0], jnp.exp, 32 * 16, dim=1)
-
-
-def by_antithesis(key):
-    return monte_carlo.expectation_from_noise(
-        key, lambda u: u[0], jnp.exp, 400, dim=1, noise=monte_carlo.antithetic, num_replicates=100
-    )
-
-
-def by_strata(key):
-    return monte_carlo.expectation_from_noise(
-        key, lambda u: u[0], jnp.exp, 400, dim=1, noise=monte_carlo.stratified, num_replicates=50
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("estimator", "truth"),
-    [
-        (by_draws, 0.5),
-        (by_weights, 0.5),
-        (by_controls, np.e - 1),
-        (by_sobol, np.e - 1),
-        (by_antithesis, np.e - 1),
-        (by_strata, np.e - 1),
-    ],
-)
-def test_intervals_cover_as_promised(estimator, truth):
-    # 2000 seeds: the share itself has a standard error of half a percent
-    assert 0.93 <= coverage(estimator, truth) <= 0.97
 
 
 def test_clear_errors():

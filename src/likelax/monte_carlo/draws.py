@@ -23,7 +23,7 @@ def rhat(draws: ArrayLike) -> Array:
       folding, and localization: an improved R-hat.
 
     Examples:
-      >>> bool(rhat(jax.random.normal(jax.random.key(0), (4, 500))) < 1.01)
+      >>> bool(jax.jit(rhat)(jax.random.normal(jax.random.key(0), (4, 500))) < 1.01)
       True
     """
     halves = _split(_chains(draws))
@@ -37,7 +37,7 @@ def ess_bulk(draws: ArrayLike) -> Array:
     Args, Raises and Source as for `rhat`.
 
     Examples:
-      >>> bool(ess_bulk(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
+      >>> bool(jax.jit(ess_bulk)(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
       True
     """
     return _ess(_normal_scores(_split(_chains(draws))))
@@ -49,7 +49,7 @@ def ess_tail(draws: ArrayLike) -> Array:
     Args, Raises and Source as for `rhat`.
 
     Examples:
-      >>> bool(ess_tail(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
+      >>> bool(jax.jit(ess_tail)(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
       True
     """
     chains = _chains(draws)
@@ -64,7 +64,7 @@ def chain_mean(draws: ArrayLike) -> Estimate:
     Args, Raises and Source as for `rhat`.
 
     Examples:
-      >>> print(chain_mean(jnp.zeros((2, 4))).standard_error)
+      >>> print(jax.jit(chain_mean)(jnp.zeros((2, 4))).standard_error)
       0.0
     """
     chains = _chains(draws)

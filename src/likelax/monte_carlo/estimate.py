@@ -100,10 +100,12 @@ def expectation(
             f"chunk_size must divide num_samples={num_samples}, got {chunk_size}; "
             "choose a divisor or change num_samples."
         )
-    moments = jax.lax.map(
-        lambda k: jax.tree.map(_moments, jax.vmap(f)(sample(k, (chunk_size,)))),
-        jax.random.split(key, num_samples // chunk_size),
-    )
+
+    def of_chunk(step: Array) -> Any:
+        values = jax.vmap(f)(sample(jax.random.fold_in(key, step), (chunk_size,)))
+        return jax.tree.map(_moments, values)
+
+    moments = jax.lax.map(of_chunk, jnp.arange(num_samples // chunk_size))
     merged = jax.tree.map(lambda m: _merge(m, chunk_size), moments, is_leaf=_is_moments)
     return _from_moments(merged, num_samples)
 

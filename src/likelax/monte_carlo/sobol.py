@@ -31,7 +31,7 @@ def sobol(key: Array, num_points: int, dim: int) -> Array:
       boxes (the scramble).
 
     Examples:
-      >>> points = sobol(jax.random.key(0), 8, 2)
+      >>> points = jax.jit(sobol, static_argnums=(1, 2))(jax.random.key(0), 8, 2)
       >>> print(jnp.sort(jnp.floor(8 * points[:, 0])))  # one point in each eighth
       [0. 1. 2. 3. 4. 5. 6. 7.]
     """
