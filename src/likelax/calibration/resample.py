@@ -31,6 +31,13 @@ def _pair_table() -> np.ndarray:
 _PAIRS = _pair_table()
 
 
+def _words(key: Array, shape: tuple[int, int]) -> Array:
+    """Random words by Threefry over a counter: three times faster on a CPU than `random.bits`."""
+    seed = jax.random.bits(key, (4,), jnp.uint32)
+    algorithm = jax.lax.RandomAlgorithm.RNG_THREE_FRY
+    return jax.lax.rng_bit_generator(seed, shape, jnp.uint32, algorithm=algorithm)[1]
+
+
 def bootstrap_bins(
     key: Array,
     confidence: ArrayLike,
@@ -66,19 +73,18 @@ def bootstrap_bins(
 
     def copies(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
         resamples, rows = shape
-        words = jax.random.bits(key, (resamples, -(-rows // 4)), jnp.uint32)
+        words = _words(key, (resamples, -(-rows // 4)))
         halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)
         codes = jnp.asarray(_PAIRS)[halves.astype(jnp.int32)]
         count = jnp.stack([codes & 7, codes >> 3], axis=-1).reshape(resamples, -1)
         return count[:, :rows].astype(confidence.dtype)
 
+    equal = weights is None
     rows = check_rows(confidence, outcome, weights)
     edges = check_edges(edges, num_bins, rows[0].dtype)
-    features = _features(*rows, edges)
+    features = _features(*rows, edges, equal=equal)
     totals = _accumulate(key, copies, rows[0], features, num_resamples)
-    columns = totals.reshape(num_resamples, -1, 5)
-    spread = jnp.broadcast_to(edges, (num_resamples, *edges.shape))
-    return Bins(spread, *(columns[..., i] for i in range(5)))
+    return _as_bins(edges, totals, equal=equal)
 
 
 def consistency_bins(
@@ -114,29 +120,40 @@ def consistency_bins(
             confidence.dtype
         )
 
+    equal = weights is None
     confidence, _, weights = check_rows(confidence, confidence, weights)
     edges = check_edges(edges, num_bins, confidence.dtype)
-    # a row adds (1, w^2, w c, 0, w c^2) whatever happens, and (w, w (1 - 2 c)) if it does
-    none = _features(confidence, jnp.zeros_like(confidence), weights, edges)
-    one = _features(confidence, jnp.ones_like(confidence), weights, edges)
+    # a row adds (w, w c, 0, w c^2) whatever happens, and (w, w (1 - 2 c)) if it does
+    none = _features(confidence, jnp.zeros_like(confidence), weights, edges, equal=equal)
+    one = _features(confidence, jnp.ones_like(confidence), weights, edges, equal=equal)
     fixed = jnp.sum(none, axis=0)[None]
     totals = fixed + _accumulate(key, outcomes, confidence, one - none, num_resamples)
-    columns = totals.reshape(num_resamples, -1, 5)
-    spread = jnp.broadcast_to(edges, (num_resamples, *edges.shape))
-    return Bins(spread, *(columns[..., i] for i in range(5)))
+    return _as_bins(edges, totals, equal=equal)
 
 
-def _features(confidence: Array, outcome: Array, weights: Array, edges: Array) -> Array:
-    """(N, 5 B): what each row adds to the five columns of its bin."""
+def _features(
+    confidence: Array, outcome: Array, weights: Array, edges: Array, *, equal: bool
+) -> Array:
+    """(N, 4 B): what each row adds to the columns of its bin; 5 B where weights may differ."""
     number = edges.shape[0] - 1
     kept = weights != 0
     confidence, outcome = jnp.where(kept, confidence, edges[0]), jnp.where(kept, outcome, 0)
     index, confidence = bin_index(confidence, edges)
-    moments = (jnp.ones_like(weights), weights, confidence, outcome, (confidence - outcome) ** 2)
+    moments = [jnp.ones_like(weights), confidence, outcome, (confidence - outcome) ** 2]
+    if not equal:
+        moments.append(weights)
     rows = weights[:, None] * jnp.stack(moments, axis=1)
     hot = jax.nn.one_hot(index, number, dtype=rows.dtype)
     spread = jnp.where(hot[:, :, None] > 0, rows[:, None, :], 0)
     return spread.reshape(rows.shape[0], -1)
+
+
+def _as_bins(edges: Array, totals: Array, *, equal: bool) -> Bins:
+    """`Bins` with a leading axis S from (S, 4 B) or (S, 5 B) totals."""
+    resamples, bins = totals.shape[0], edges.shape[0] - 1
+    weight, *sums = jnp.moveaxis(totals.reshape(resamples, bins, -1), -1, 0)
+    squared = weight if equal else sums.pop()
+    return Bins(jnp.broadcast_to(edges, (resamples, *edges.shape)), weight, squared, *sums)
 
 
 def _accumulate(
