@@ -2,7 +2,8 @@
 
 Run `python benchmarks/bench_baum_welch.py`, or with `--quick` for small sizes. All contenders fit
 a categorical hidden Markov model by maximum likelihood, without priors, and must end at the same
-log likelihood. hmmlearn knows only float64; the others run in float32.
+log likelihood. hmmlearn knows only float64; the others run in float32. The last rows fit ragged
+sequences: packed, padded, and as one batch without a gap, whose likelihood is another.
 """
 
 import argparse
@@ -95,16 +96,59 @@ def rows(batch, num_steps, num_states, num_values):
     )
 
 
+def ragged_rows(num_sequences, shortest, longest):
+    """Ragged sequences packed, beside one batch of rows of the same total length without padding."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(shortest, longest + 1, num_sequences)
+    codes, (initial, transition, emission) = data(num_sequences, longest, 4, 8)
+    sequences = [row[:length] for row, length in zip(codes, lengths, strict=True)]
+    initial, transition, emission = (
+        jnp.asarray(a, jnp.float32) for a in (initial, transition, emission)
+    )
+    model = lx.HMM(initial, transition, lx.Categorical(emission))
+    packed = lx.hmm.pack(sequences).data
+    padded = lx.Sequences(jnp.asarray(codes), lengths=jnp.asarray(lengths))
+    total = int(lengths.sum())
+    num_rows = packed.starts.shape[0]
+    even = jnp.asarray(np.concatenate(sequences)[: total // num_rows * num_rows])
+    even = even.reshape(num_rows, -1)
+    print(
+        f"\nsteps laid out over steps of data: packed {packed.starts.size / total:.3f}, "
+        f"padded {codes.size / total:.3f}"
+    )
+
+    def fit(x):
+        return lambda: lx.fit.em(model, x, max_steps=STEPS, tol=0.0).log_probs[STEPS - 1]
+
+    compare(
+        f"Baum-Welch {STEPS} steps, {num_sequences} ragged sequences of {shortest} to {longest}",
+        fit(packed),
+        {
+            "padded to the longest": fit(padded),
+            "as one even batch": fit(even),
+        },
+        check=lambda log_prob: np.asarray(log_prob, float),
+        rtol=1e-2,
+        repeats=3,
+        budget_s=60.0,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, a few seconds")
+    parser.add_argument("--ragged", action="store_true", help="only the ragged sequences")
     options = parser.parse_args()
     print_setting("dynamax", "hmmlearn")
     if options.quick:
         rows(10, 100, 4, 8)
+        ragged_rows(50, 5, 50)
+    elif options.ragged:
+        ragged_rows(1000, 10, 1000)
     else:
         rows(100, 1000, 4, 8)
         rows(20, 1000, 32, 50)
+        ragged_rows(1000, 10, 1000)
 
 
 if __name__ == "__main__":

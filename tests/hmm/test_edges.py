@@ -209,3 +209,28 @@ def test_forecast_is_a_power_of_the_transition_matrix():
     got = np.exp(inference.forecast(np.float32([0, -INF]), MIX, 3))
     powers = [np.linalg.matrix_power(np.exp(MIX), h)[0] for h in (1, 2, 3)]
     np.testing.assert_allclose(got, powers, rtol=1e-5)
+
+
+def test_gradients_pass_through_posteriors(x64):
+    """A loss of smoothed, filtered and pairwise posteriors, by differences; a zero keeps zero."""
+    rng = np.random.default_rng(4)
+    move = np.log(np.where(np.eye(3) + np.eye(3, k=1) > 0, rng.dirichlet(np.ones(3), 3), 1e-300))
+    move = np.where(move < -600, -INF, move)
+    log_lik, pull = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    start = np.log([0.5, 0.3, 0.2])
+
+    def loss(log_lik, move):
+        post = inference.smoother(start, move, log_lik)
+        ahead = inference.filter(start, move, log_lik)
+        pairs = inference.pairwise(start, move, log_lik)
+        parts = jnp.exp(post.log_marginals), jnp.exp(ahead.log_predicted)
+        return sum(jnp.vdot(pull, p) for p in parts) + jnp.vdot(pull[:4], jnp.exp(pairs)[:, 0])
+
+    run = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    by_lik, by_move = run(log_lik, move)[1]
+    assert np.all(np.isfinite(by_move)) and np.all(by_move[np.isneginf(move)] == 0)
+    for t, k in np.ndindex(5, 3):
+        step = np.zeros((5, 3))
+        step[t, k] = 1e-5
+        gap = run(log_lik + step, move)[0] - run(log_lik - step, move)[0]
+        np.testing.assert_allclose(by_lik[t, k], gap / 2e-5, rtol=1e-5, atol=1e-8)

@@ -1,6 +1,7 @@
 """Hidden Markov models: array kernels on log potentials, and the node that calls them."""
 
 from likelax.hmm.decoding import path_log_prob, viterbi
+from likelax.hmm.expansion import Expanded, explicit_duration, factorial
 from likelax.hmm.inference import (
     Filtered,
     Smoothed,
@@ -21,6 +22,7 @@ from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 
 __all__ = [
     "HMM",
+    "Expanded",
     "Filtered",
     "HMMPrior",
     "HMMStats",
@@ -28,6 +30,8 @@ __all__ = [
     "Smoothed",
     "SoftmaxTransition",
     "banded",
+    "explicit_duration",
+    "factorial",
     "filter",
     "fixed_lag_smoother",
     "forecast",

@@ -1,0 +1,155 @@
+"""Richer chains as ordinary ones with more states: explicit durations, several chains at once.
+
+Each function gives the potentials that every kernel of `likelax.hmm` takes, and the kernels' exact
+zeros keep the expanded chain as sparse as it is. Gradients flow through: the derivative of
+`log_partition` by `log_duration`, say, is the expected number of segments of each length.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax import numerics
+
+
+class Expanded(NamedTuple):
+    """Potentials of a chain over composite states, and what the states are made of.
+
+    Attributes:
+      log_initial: (S,) nats.
+      log_transition: (S, S) nats.
+      log_lik: (T, S) nats.
+      sizes: composite state s is `np.unravel_index(s, sizes)`.
+    """
+
+    log_initial: Array
+    log_transition: Array
+    log_lik: Array
+    sizes: tuple[int, ...]
+
+    def marginal(self, log_marginals: ArrayLike, part: int = 0) -> Array:
+        """(T, sizes[part]) log posterior of one part of the state from that of all (T, S), nats."""
+        (log_marginals,) = numerics.as_float(log_marginals)
+        parts = log_marginals.reshape(-1, *self.sizes)
+        others = tuple(1 + i for i in range(len(self.sizes)) if i != part)
+        return numerics.logsumexp(parts, axis=others)
+
+
+def explicit_duration(
+    log_initial: ArrayLike, log_transition: ArrayLike, log_duration: ArrayLike, log_lik: ArrayLike
+) -> Expanded:
+    """A semi-Markov chain: each visit to a state lasts a number of steps of its own distribution.
+
+    A composite state is (state k, steps r that the visit still has, this one included): from r > 1
+    the next is (k, r - 1), from r = 1 a new visit (j, d) begins with probability
+    transition[k, j] duration[j, d]. The last visit may go on after the data.
+
+    Args:
+      log_initial: (K,) nats, state of the first visit, which begins at step 0.
+      log_transition: (K, K) nats, from visit to visit; -inf on the diagonal makes visits to one
+        state end for good, other values let two visits to it follow each other.
+      log_duration: (K, D) nats; entry d - 1 is a visit of d steps.
+      log_lik: (T, K) nats.
+    Returns:
+      `Expanded` with sizes (K, D). A kernel over it costs T (K D)^2 operations.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Yu (2010), Hidden semi-Markov models, Artificial Intelligence 174, 215-243.
+
+    Examples:
+      >>> from likelax.hmm import viterbi
+      >>> swap = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+      >>> always_two = jnp.log(jnp.array([[0.0, 1.0], [0.0, 1.0]]))
+      >>> start = jnp.log(jnp.array([1.0, 0.0]))
+      >>> chain = explicit_duration(start, swap, always_two, jnp.zeros((5, 2)))
+      >>> path, _ = viterbi(*chain[:3])
+      >>> print(path // 2)
+      [0 0 1 1 0]
+    """
+    log_initial, log_transition, log_duration, log_lik = numerics.as_float(
+        log_initial, log_transition, log_duration, log_lik
+    )
+    num_states = log_initial.size
+    if (
+        log_duration.ndim != 2
+        or log_lik.ndim != 2
+        or {log_initial.shape, log_duration.shape[:1], log_lik.shape[1:]} != {(num_states,)}
+        or log_transition.shape != (num_states, num_states)
+    ):
+        raise ValueError(
+            "explicit_duration: wanted log_initial (K,), log_transition (K, K), log_duration "
+            f"(K, D) and log_lik (T, K); got {log_initial.shape}, {log_transition.shape}, "
+            f"{log_duration.shape} and {log_lik.shape}"
+        )
+    longest = log_duration.shape[1]
+    size = num_states * longest
+    begin = log_initial[:, None] + log_duration
+    visit = log_transition[:, :, None] + log_duration[None]
+    left = jnp.arange(longest)
+    # rows (k, r), columns (j, d); r and d count from 0
+    same = jnp.eye(num_states, dtype=bool)[:, None, :, None]
+    count_down = same & (left[None, :, None, None] == left[None, None, None, :] + 1)
+    over = jnp.broadcast_to(left[None, :, None, None] == 0, count_down.shape)
+    moves = jnp.where(over, visit[:, None], jnp.where(count_down, 0, -jnp.inf))
+    return Expanded(
+        begin.reshape(size),
+        moves.reshape(size, size).astype(log_lik.dtype),
+        jnp.repeat(log_lik, longest, axis=1),
+        (num_states, longest),
+    )
+
+
+def factorial(
+    log_initials: Sequence[ArrayLike], log_transitions: Sequence[ArrayLike], log_lik: ArrayLike
+) -> Expanded:
+    """Several independent chains that are seen through one observation.
+
+    Args:
+      log_initials: M arrays (K_m,), nats.
+      log_transitions: M arrays (K_m, K_m), nats.
+      log_lik: (T, K_1, ..., K_M) log p(x_t | all states), nats.
+    Returns:
+      `Expanded` with sizes (K_1, ..., K_M). A kernel over it costs T (K_1 ... K_M)^2 operations.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Ghahramani & Jordan (1997), Machine Learning 29, 245-273.
+
+    Examples:
+      >>> from likelax.hmm import smoother
+      >>> half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
+      >>> both_on = jnp.log(jnp.array([[[0.0, 0.0], [0.0, 1.0]]]))
+      >>> chain = factorial([half, half], [keep, keep], both_on)
+      >>> print(jnp.exp(chain.marginal(smoother(*chain[:3]).log_marginals, 1)))
+      [[0. 1.]]
+    """
+    log_lik, *parts = numerics.as_float(log_lik, *log_initials, *log_transitions)
+    initials, moves = parts[: len(log_initials)], parts[len(log_initials) :]
+    sizes = tuple(log_lik.shape[1:])
+    if (
+        not sizes
+        or [a.shape for a in initials] != [(k,) for k in sizes]
+        or [a.shape for a in moves] != [(k, k) for k in sizes]
+    ):
+        raise ValueError(
+            "factorial: wanted log_lik (T, K_1, ..., K_M) with log_initials (K_m,) and "
+            f"log_transitions (K_m, K_m); got {log_lik.shape}, {[a.shape for a in initials]} and "
+            f"{[a.shape for a in moves]}"
+        )
+
+    def both(a: Array, b: Array) -> Array:
+        # the log of a Kronecker product
+        shape = tuple(i * j for i, j in zip(a.shape, b.shape, strict=True))
+        wide = jnp.expand_dims(a, tuple(range(1, 2 * a.ndim, 2)))
+        return (wide + jnp.expand_dims(b, tuple(range(0, 2 * b.ndim, 2)))).reshape(shape)
+
+    return Expanded(
+        functools.reduce(both, initials),
+        functools.reduce(both, moves),
+        log_lik.reshape(-1, math.prod(sizes)),
+        sizes,
+    )
