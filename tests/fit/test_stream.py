@@ -37,6 +37,42 @@ def test_a_stream_converges_and_weighs_its_prior():
     close(got.log_prob, want.log_prob, 1e-5)
 
 
+def test_a_killed_stream_goes_on_where_it_was(tmp_path):
+    file, parts = tmp_path / "fit.npz", np.split(X, 4)
+    want = fit.stream(START, lambda: parts, tol=0.0, max_passes=6)
+
+    def killed(step, nats):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.stream(START, lambda: parts, tol=0.0, max_passes=6, checkpoint=file, progress=killed)
+    passes = []
+    got = fit.stream(
+        START,
+        lambda: parts,
+        tol=0.0,
+        max_passes=6,
+        checkpoint=file,
+        progress=lambda step, nats: passes.append(step),
+    )
+    assert passes == list(range(3, int(want.num_steps) + 1))
+    close(got, want, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    fit.save(tmp_path / "model.npz", START)
+    close(fit.load(tmp_path / "model.npz", START), START, 0)
+    with pytest.raises(ValueError, match="wanted PyTreeDef"):
+        fit.load(tmp_path / "model.npz", Bernoulli(0.5))
+    other = Mixture(jnp.ones(3) / 3, Normal(jnp.zeros(3), jnp.ones(3)))
+    with pytest.raises(ValueError, match=r"got \(2,\) for \(3,\)"):
+        fit.load(tmp_path / "model.npz", other)
+    with pytest.raises(FileNotFoundError):
+        fit.save(tmp_path / "nowhere" / "model.npz", START)
+
+
 def test_stepwise_em_nears_the_optimum_in_one_pass():
     rows = np.split(np.random.default_rng(1).permutation(np.repeat(X, 5)), 40)
     want = fit.em(START, X).model

@@ -1,5 +1,6 @@
 """Fits: on the device from first step to last, returning a `Fit` in which failure is data."""
 
+from likelax.fit.checkpoint import load, save
 from likelax.fit.criteria import aic, bic, icl, num_parameters
 from likelax.fit.em import em, mle, squarem
 from likelax.fit.gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
@@ -31,6 +32,7 @@ __all__ = [
     "icl",
     "implicit",
     "kmeans",
+    "load",
     "maximize",
     "maximize_lbfgs",
     "maximize_noisy",
@@ -38,6 +40,7 @@ __all__ = [
     "mle",
     "num_parameters",
     "restarts",
+    "save",
     "squarem",
     "stepwise",
     "stream",

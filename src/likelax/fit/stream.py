@@ -1,15 +1,18 @@
 """EM over data that come in batches: statistics are added, or faded and added."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax.families.statistics import add, scale
 from likelax.fit import doors
+from likelax.fit.checkpoint import load, save
 from likelax.fit.em import default_tolerance
 from likelax.fit.result import Fit, Status
 
@@ -23,6 +26,8 @@ def stream(
     prior: Any = None,
     tol: float | None = None,
     max_passes: int = 100,
+    progress: Callable[[int, float], object] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
 
@@ -36,10 +41,14 @@ def stream(
       prior: the model's conjugate prior, or None.
       tol: relative rise of the objective at which to stop; None as for `fit.em`.
       max_passes: most M steps to take; one pass more evaluates the start.
+      progress: called after every pass with its number, from 0, and the objective in nats.
+      checkpoint: a file that holds the state of the fit after every pass. Where it exists, the
+        fit goes on from it: a killed run loses the pass that it was in. None keeps nothing.
     Returns:
       `Fit`, with steps counted in passes.
     Raises:
-      ValueError: for batches that `fit.em` would refuse, or no batch at all.
+      ValueError: for batches that `fit.em` would refuse, no batch at all, or a checkpoint of
+        another model.
     Source: Neal & Hinton (1998), A view of the EM algorithm.
 
     Examples:
@@ -52,8 +61,10 @@ def stream(
     """
     if max_passes < 0:
         raise ValueError(f"fit.stream: max_passes must be 0 or more; got {max_passes}")
-    best = model
-    trace: list[float] = []
+    best, trace = model, list[float]()
+    if checkpoint is not None and os.path.exists(checkpoint):
+        best, model, nats = load(checkpoint, (model, model, ...))
+        trace = np.asarray(nats).tolist()
     while True:
         stats, objective, size = _one_pass(model, batches())
         if prior is not None:
@@ -65,9 +76,13 @@ def stream(
         if better and status not in (Status.NON_FINITE, Status.COLLAPSED):
             best = model
         trace.append(value if better or not trace else trace[-1])
+        if progress is not None:
+            progress(len(trace) - 1, value)
         if status is not None or len(trace) > max_passes:
             break
         model = _m_step(model, stats, prior)
+        if checkpoint is not None:
+            save(checkpoint, (best, model, np.array(trace)))
     steps = len(trace) - 1
     trace = trace + [trace[-1]] * (max_passes - steps)
     code = Status.MAX_STEPS if status is None else status
