@@ -145,6 +145,18 @@ def test_the_default_tolerance_does_so_in_float64(x64):
     check_default_tolerance()
 
 
+def test_progress_is_told_after_every_step():
+    seen = {}
+    x, *start = reference.problem(num_rows=40)
+
+    def tell(step, nats):
+        seen[int(step)] = float(nats)
+
+    got = fit.em(gaussian(*start), x.astype(np.float32), max_steps=4, tol=0.0, progress=tell)
+    jax.effects_barrier()
+    close([seen[step] for step in range(5)], got.log_probs)
+
+
 # Weights, chunks, masks, batches
 
 

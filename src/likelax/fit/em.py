@@ -34,6 +34,8 @@ class _State(NamedTuple):
     cap: Any = None
 
 
+Progress = Callable[[Any, Any], None]
+
 _RUNNING = -1
 # Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
 _PLAIN, _PAIRED, _GUESS = range(3)
@@ -48,6 +50,7 @@ def em(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """Fit a model by expectation maximisation, on the device from first step to last.
 
@@ -64,7 +67,9 @@ def em(
         float32, one unit in the last place: overlapping clusters rise that slowly for long.
       max_steps: most M steps to take. 0 evaluates the start.
       chunk_size: rows of x taken at a time along the first axis, which bounds memory; the
-        statistics of the chunks are added. None: all at once.
+        statistics of the chunks are added. None: all at once, or as the model sees fit.
+      progress: called on the host after every step with its number, from 0, and the objective
+        in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
       `Fit`. NaN is never reported as convergence, and the model is never worse than the start.
     Raises:
@@ -83,7 +88,7 @@ def em(
     doors.check("fit.em", model, x, weights)
     if max_steps < 0:
         raise ValueError(f"fit.em: max_steps must be 0 or more; got {max_steps}")
-    return _em(model, x, weights, prior, tol, max_steps, chunk_size)
+    return _em(model, x, weights, prior, tol, max_steps, chunk_size, progress)
 
 
 def squarem(
@@ -95,6 +100,7 @@ def squarem(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
 
@@ -102,7 +108,7 @@ def squarem(
     dropped, so the objective never falls, as with `em`.
 
     Args:
-      model, x, weights, prior, tol, chunk_size: as for `em`.
+      model, x, weights, prior, tol, chunk_size, progress: as for `em`.
       max_steps: most steps to take; a step is one E and one M step, a guess that was dropped
         included, so steps cost what those of `em` cost.
     Returns:
@@ -122,7 +128,7 @@ def squarem(
     doors.check("fit.squarem", model, x, weights)
     if max_steps < 0:
         raise ValueError(f"fit.squarem: max_steps must be 0 or more; got {max_steps}")
-    return _em(model, x, weights, prior, tol, max_steps, chunk_size, accelerate=True)
+    return _em(model, x, weights, prior, tol, max_steps, chunk_size, progress, accelerate=True)
 
 
 def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
@@ -183,7 +189,7 @@ def e_step(
     return chunks.sum_rows(model.e_step, x, weights, chunk_size)
 
 
-@functools.partial(jax.jit, static_argnames=("max_steps", "chunk_size", "accelerate"))
+@functools.partial(jax.jit, static_argnames=("max_steps", "chunk_size", "progress", "accelerate"))
 def _em(
     model: Any,
     x: Any,
@@ -192,6 +198,7 @@ def _em(
     tol: float | None,
     max_steps: int,
     chunk_size: int | None,
+    progress: Progress | None = None,
     accelerate: bool = False,
 ) -> Fit:
     def evaluate(model: Any) -> tuple[Any, Array]:
@@ -233,6 +240,8 @@ def _em(
         status = jnp.where(finite | ~plain, status, failed)
         kept, value = _where(better, (s.pending, objective), (s.model, s.objective))
         trace = jnp.where(jnp.arange(max_steps + 1) >= count, value, s.trace)
+        if progress is not None:
+            jax.debug.callback(progress, count, value)
         if not accelerate:
             return _State(kept, new, value, count, status, trace, s.role)
         ripe = (s.role == _PAIRED) & better

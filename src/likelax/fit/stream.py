@@ -26,7 +26,7 @@ def stream(
     prior: Any = None,
     tol: float | None = None,
     max_passes: int = 100,
-    progress: Callable[[int, float], object] | None = None,
+    progress: Callable[[int, float], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
