@@ -1,4 +1,6 @@
 import itertools
+import json
+from pathlib import Path
 
 import chex
 import jax
@@ -9,6 +11,7 @@ from scipy import integrate, stats
 
 from likelax import scoring
 
+FROZEN = json.loads((Path(__file__).parent / "reference" / "scores.json").read_text())
 PROBS = np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.6, 0.1, 0.3]], np.float32)
 LABELS = np.array([1, 1, 2])
 
@@ -128,9 +131,10 @@ def test_ensemble_crps_is_all_pairs(shift):
 def test_energy_score_of_one_dimension_is_the_crps():
     rng = np.random.default_rng(1)
     draws, x = rng.normal(size=(9, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    energy = jax.jit(scoring.energy_score, static_argnames="fair")
     for fair in (True, False):
         np.testing.assert_allclose(
-            scoring.energy_score(draws[..., None], x[..., None], fair=fair),
+            energy(draws[..., None], x[..., None], fair=fair),
             scoring.crps_ensemble(draws, x, fair=fair),
             rtol=1e-5,
             atol=1e-6,
@@ -161,3 +165,68 @@ def test_draws_of_the_wrong_shape_are_named():
         scoring.crps_ensemble(np.zeros((5, 2), np.float32), np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="at least two draws"):
         scoring.crps_ensemble(np.zeros((1, 3), np.float32), np.zeros(3, np.float32))
+
+
+CLOSED = [name for name in FROZEN if name.startswith("crps_") and isinstance(FROZEN[name][0], list)]
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_forms_are_scoringrules(name):
+    rule = jax.jit(getattr(scoring, name))
+    for parameters, x, want in FROZEN[name]:
+        got = rule(*map(jnp.float32, parameters), jnp.array(x))
+        np.testing.assert_allclose(got, want, rtol=5e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_forms_have_finite_gradients_outside_the_support_too(name):
+    rule = getattr(scoring, name)
+    number = len(FROZEN[name][0][0])
+    x = jnp.array([-2.0, 0.0, 0.5, 40.0])
+    grad = jax.jit(jax.grad(lambda *p: rule(*p).sum(), argnums=tuple(range(number + 1))))
+    for got in grad(*map(jnp.float32, FROZEN[name][0][0]), x):
+        assert np.isfinite(got).all()
+
+
+def test_normal_mixture_is_scoringrules():
+    x = jnp.array([-1.5, 0.3, 0.8, 2.0, 7.5])
+    parts = [jnp.broadcast_to(jnp.array(p), (5, 2)) for p in ([0.3, 0.7], [-1.0, 2.0], [0.5, 1.5])]
+    got = jax.jit(scoring.crps_normal_mixture)(*parts, x)
+    np.testing.assert_allclose(got, FROZEN["crps_normal_mixture"], rtol=2e-5)
+    with pytest.raises(ValueError, match="weights, loc and scale must have shape"):
+        scoring.crps_normal_mixture(parts[0][0], parts[1][0], parts[2][0], x)
+
+
+def test_ensembles_and_the_rest_are_scoringrules():
+    state = np.random.RandomState(0)  # as in tests/reference/make_scores.py
+    draws, x = (a.astype(np.float32) for a in (state.standard_normal((12, 5, 3)),
+                                               state.standard_normal((5, 3))))  # fmt: skip
+    for fair, end in ((True, "_fair"), (False, "")):
+        got = scoring.crps_ensemble(draws[..., 0], x[:, 0], fair=fair)
+        np.testing.assert_allclose(got, FROZEN["crps_ensemble" + end], rtol=1e-4, atol=1e-6)
+        got = scoring.energy_score(draws, x, fair=fair)
+        np.testing.assert_allclose(got, FROZEN["energy_score" + end], rtol=1e-4, atol=1e-6)
+    got = scoring.interval_score(0.0, 1.0, jnp.array([-1.5, 0.3, 0.8, 2.0, 7.5]), mass=0.8)
+    np.testing.assert_allclose(got, FROZEN["interval_score"], rtol=1e-5)
+    got = scoring.ranked_probability_score(jnp.array([0.1, 0.2, 0.4, 0.3]), jnp.array(2))
+    assert float(got) == pytest.approx(FROZEN["ranked_probability_score"], rel=1e-5)
+
+
+@pytest.mark.parametrize("size,number", [(2, 3), (33, 600)])  # a network of 64, chunks of 256
+def test_draws_in_any_order_and_number_are_all_pairs(size, number):
+    rng = np.random.default_rng(6)
+    draws = np.round(rng.normal(size=(size, number)), 1).astype(np.float32)  # ties
+    x = rng.normal(size=number).astype(np.float32)
+    rule = jax.jit(jax.value_and_grad(lambda d: scoring.crps_ensemble(d, x).sum()))
+    value, grad = rule(draws)
+    d = draws.astype(float)
+    pairs = np.abs(d[:, None] - d[None]).sum((0, 1)) / (2 * size * (size - 1))
+    assert float(value) == pytest.approx((np.abs(d - x).mean(0) - pairs).sum(), rel=1e-4)
+    # a common shift moves no distance between draws, so ties cost nothing here
+    assert float(grad.sum()) == pytest.approx((np.sign(d - x) / size).sum(), abs=1e-2)
+    away = np.sort(rng.normal(size=size))[:, None].astype(np.float32) * np.ones(number, np.float32)
+    want = np.sign(away - x) / size - (2 * np.arange(size) - size + 1)[:, None] / (
+        size * (size - 1)
+    )
+    np.testing.assert_allclose(rule(away)[1], want, atol=1e-6)
+    assert np.isnan(rule(np.where(draws == draws[0, 0], np.nan, draws))[0])

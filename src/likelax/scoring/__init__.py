@@ -1,0 +1,51 @@
+"""Scoring rules: what a forecast costs once the outcome is known. Lower is better, per observation.
+
+Every rule here is proper (the truth has the lowest expected score) and has finite gradients.
+A probability is never clipped: a forecast that calls the outcome impossible scores inf under
+the log rule.
+"""
+
+from likelax.scoring.classes import (
+    binary_brier_score,
+    binary_log_score,
+    brier_score,
+    log_score,
+    log_score_from_logits,
+    ranked_probability_score,
+)
+from likelax.scoring.closed import (
+    crps_exponential,
+    crps_gamma,
+    crps_laplace,
+    crps_log_normal,
+    crps_logistic,
+    crps_normal,
+    crps_normal_mixture,
+    crps_poisson,
+    crps_uniform,
+    dawid_sebastiani_score,
+    interval_score,
+)
+from likelax.scoring.ensemble import crps_ensemble, energy_score
+
+__all__ = [
+    "binary_brier_score",
+    "binary_log_score",
+    "brier_score",
+    "log_score",
+    "log_score_from_logits",
+    "ranked_probability_score",
+    "crps_exponential",
+    "crps_gamma",
+    "crps_laplace",
+    "crps_log_normal",
+    "crps_logistic",
+    "crps_normal",
+    "crps_normal_mixture",
+    "crps_poisson",
+    "crps_uniform",
+    "dawid_sebastiani_score",
+    "interval_score",
+    "crps_ensemble",
+    "energy_score",
+]

@@ -1,0 +1,144 @@
+"""Scores of class probabilities and of the probability of an event."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.numerics import as_float, safe_log, xlog1py, xlogy
+
+
+def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
+    """Log score of class probabilities: -log probs[label].
+
+    Args:
+      probs: (..., C).
+      labels: (...) integers in [0, C); outside it, NaN.
+    Returns:
+      (...) nats; inf where the outcome was called impossible, with zero gradient.
+
+    Examples:
+      >>> print(log_score(jnp.array([[0.0, 1.0], [0.5, 0.5]]), jnp.array([1, 0])).round(4))
+      [0.     0.6931]
+    """
+    probs, labels = _classes(probs, labels)
+    return -safe_log(_pick(probs, labels)) + 0.0
+
+
+def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """Log score of class logits: logsumexp(logits) - logits[label].
+
+    Args:
+      logits: (..., C), any log scores up to a constant.
+      labels: (...) integers in [0, C); outside it, NaN.
+    Returns:
+      (...) nats.
+
+    Examples:
+      >>> print(log_score_from_logits(jnp.array([[0.0, 1000.0]]), jnp.array([0])))
+      [1000.]
+    """
+    logits, labels = _classes(logits, labels)
+    return -_pick(jax.nn.log_softmax(logits, axis=-1), labels) + 0.0
+
+
+def binary_log_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
+    """Log score of an event's probability: -y log p - (1 - y) log(1 - p).
+
+    Args:
+      probs: (...) probability of the event.
+      outcome: (...) 0 or 1, or a frequency in between.
+    Returns:
+      (...) nats.
+
+    Examples:
+      >>> print(binary_log_score(jnp.array([1.0, 0.5]), jnp.array([1, 0])).round(4))
+      [0.     0.6931]
+    """
+    probs, outcome = _paired(probs, outcome)
+    return -xlogy(outcome, probs) - xlog1py(1 - outcome, -probs) + 0.0
+
+
+def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
+    """Brier score of class probabilities: sum_c (probs[c] - [c = label])^2, in [0, 2].
+
+    Args:
+      probs: (..., C).
+      labels: (...) integers in [0, C); outside it, NaN.
+    Returns:
+      (...). For two classes it is twice `binary_brier_score`.
+    Source: Brier (1950), Monthly Weather Review 78.
+
+    Examples:
+      >>> print(brier_score(jnp.array([[0.25, 0.75]]), jnp.array([1])))
+      [0.125]
+    """
+    probs, labels = _classes(probs, labels)
+    inside = (labels >= 0) & (labels < probs.shape[-1])
+    hot = jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)
+    return jnp.where(inside, jnp.sum((probs - hot) ** 2, axis=-1), jnp.nan)
+
+
+def binary_brier_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
+    """Brier score of an event's probability: (p - y)^2, in [0, 1].
+
+    Examples:
+      >>> print(binary_brier_score(jnp.array([0.75]), jnp.array([1])))
+      [0.0625]
+    """
+    probs, outcome = _paired(probs, outcome)
+    return (probs - outcome) ** 2
+
+
+def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
+    """RPS of ordered classes: sum_c (P(class <= c) - [label <= c])^2.
+
+    Unlike the Brier score it charges less for a near miss. It is the CRPS of the integers.
+
+    Args:
+      probs: (..., C), classes in order.
+      labels: (...) integers in [0, C); outside it, NaN.
+    Returns:
+      (...), in [0, C - 1].
+    Source: Epstein (1969), Journal of Applied Meteorology 8.
+
+    Examples:
+      >>> print(ranked_probability_score(jnp.array([[1.0, 0.0, 0.0]]), jnp.array([2])))
+      [2.]
+    """
+    probs, labels = _classes(probs, labels)
+    inside = (labels >= 0) & (labels < probs.shape[-1])
+    cumulative = jnp.cumsum(probs, axis=-1)[..., :-1]
+    classes = jnp.arange(probs.shape[-1] - 1, dtype=labels.dtype)
+    reached = labels[..., None] <= classes.reshape((1,) * labels.ndim + (-1,))
+    score = jnp.sum((cumulative - reached.astype(probs.dtype)) ** 2, axis=-1)
+    return jnp.where(inside, score, jnp.nan)
+
+
+def _classes(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    (probs,) = as_float(probs)
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
+    if probs.ndim < 1 or labels.shape != probs.shape[:-1]:
+        raise ValueError(
+            f"probs must have shape (..., C) and labels (...), got {probs.shape} and {labels.shape}"
+        )
+    return probs, labels
+
+
+def _pick(values: Array, labels: Array) -> Array:
+    """values[..., label]; NaN for a label that is no class."""
+    inside = (labels >= 0) & (labels < values.shape[-1])
+    at = jnp.where(inside, labels, 0)
+    picked = jnp.take_along_axis(values, at[..., None], axis=-1)[..., 0]
+    return jnp.where(inside, picked, jnp.nan)
+
+
+def _paired(probs: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
+    probs, outcome = as_float(probs, outcome)
+    if probs.shape != outcome.shape:
+        raise ValueError(
+            f"outcome must have the shape of probs, {probs.shape}, got {outcome.shape}"
+        )
+    return probs, outcome
