@@ -61,12 +61,13 @@ def test_a_distribution_has_no_divergence_from_itself(x64, name):
     assert kl_divergence(other, prior) > 0
 
 
-def scikit_learn(x, size, process, num_steps):
+def scikit_learn(x, size, process, num_steps, covariance_type="full"):
     """Their fit after so many steps from k-means."""
     kind = "dirichlet_process" if process else "dirichlet_distribution"
     model = BayesianGaussianMixture(
         n_components=size,
         weight_concentration_prior_type=kind,
+        covariance_type=covariance_type,
         weight_concentration_prior=0.3,
         reg_covar=0.0,
         tol=0.0,
@@ -120,6 +121,27 @@ def test_bayesian_gaussian_mixture_of_scikit_learn(x64, process):
     assert np.all(np.diff(elbos) >= -1e-9)
     # their bound lacks the constants of the prior
     np.testing.assert_allclose(gaps[0], gaps[1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
+def test_diagonal_and_spherical_bayesian_mixtures_in_one_dimension(x64, covariance_type):
+    # in more dimensions they take the digammas of a full Wishart for independent variances too,
+    # which ascends no bound; in one dimension the two are the same
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-3, 1, 60), rng.normal(2, 1.5, 90)])
+    labels = KMeans(3, n_init=1, random_state=np.random.RandomState(0)).fit(x[:, None]).labels_
+    gamma = NormalInverseGamma(x.mean(), 1.0, 0.5, x.var(ddof=1) / 2)
+    gamma = jax.tree.map(lambda a: jnp.full(3, a), gamma)
+    weights = Dirichlet(jnp.full(3, 0.3))
+    prior = MixturePrior(weights, gamma)
+    node = Variational(gamma, Normal(jnp.zeros(3), jnp.ones(3)))
+    start = fit.from_labels(VariationalMixture(weights, node), x, labels, prior=prior)
+    got = fit.em(start, x, prior=prior, tol=0.0, max_steps=10).model
+    peer = scikit_learn(x[:, None], 3, False, 10, covariance_type)
+    q = got.components.posterior
+    np.testing.assert_allclose(q.loc, peer.means_[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(q.beta / q.alpha, peer.covariances_.ravel(), rtol=1e-6)
+    np.testing.assert_allclose(got.weights.mean(), peer.weights_, rtol=1e-6)
 
 
 def test_the_predictive_integrates_the_posterior_out():
