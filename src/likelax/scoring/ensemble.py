@@ -44,48 +44,57 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
     # distances from x are as good as the draws and lose no digits to a large offset
     away = draws - x[None]
     pairs = size * (size - 1) if fair else size * size
-    spread = _pair_sum(away.reshape(size, -1)).reshape(x.shape)
-    return jnp.mean(jnp.abs(away), axis=0) - spread / pairs
+    near, spread = (total.reshape(x.shape) for total in _sums(away.reshape(size, -1)))
+    return near / size - spread / pairs
 
 
 @jax.custom_jvp
-def _pair_sum(draws: Array) -> Array:
-    """sum_i (2 i - (M - 1)) x_(i) of each column of (M, N): half the distances of all pairs."""
-    size = draws.shape[0]
-    rank = _ranks(size, draws.dtype)
+def _sums(away: Array) -> tuple[Array, Array]:
+    """sum_i |x_i| and sum_i (2 i - (M - 1)) x_(i) of each column of (M, N).
 
-    def by_sort(draws: Array) -> Array:
-        return jnp.sum(rank * jnp.sort(draws, axis=0), axis=0)
+    The second is half the sum of the distances of all pairs.
+    """
+    size, number = away.shape
+    rank = _ranks(size, away.dtype)
 
-    def by_network(draws: Array) -> Array:
-        return jnp.sum(rank * _network(draws), axis=0)
+    def of_sorted(x: Array) -> tuple[Array, Array]:
+        return jnp.sum(jnp.abs(x), axis=0), jnp.sum(rank * x, axis=0)
 
-    def in_chunks(draws: Array) -> Array:
-        number = draws.shape[1]
+    def by_sort(away: Array) -> tuple[Array, Array]:
+        return of_sorted(jnp.sort(away, axis=0))
+
+    def by_network(away: Array) -> tuple[Array, Array]:
         if number <= _COLUMNS:
-            return by_network(draws)
+            return of_sorted(_network(away))
         chunks = -(-number // _COLUMNS)
         # the last chunk begins early enough to be whole; what it repeats is dropped
         starts = jnp.minimum(jnp.arange(chunks) * _COLUMNS, number - _COLUMNS)
-        parts = jax.lax.map(
-            lambda s: by_network(jax.lax.dynamic_slice_in_dim(draws, s, _COLUMNS, axis=1)), starts
-        )
+
+        def some(start: Array) -> tuple[Array, Array]:
+            return of_sorted(_network(jax.lax.dynamic_slice_in_dim(away, start, _COLUMNS, axis=1)))
+
         left = number - (chunks - 1) * _COLUMNS
-        return jnp.concatenate([parts[:-1].reshape(-1), parts[-1, -left:]])
+        near, spread = (
+            jnp.concatenate([parts[:-1].reshape(-1), parts[-1, -left:]])
+            for parts in jax.lax.map(some, starts)
+        )
+        return near, spread
 
     if size > _MOST_ROWS:
-        return by_sort(draws)
+        return by_sort(away)
     # XLA sorts by calling a comparison, on a CPU thirty times slower than minima and maxima
-    return jax.lax.platform_dependent(draws, cpu=in_chunks, default=by_sort)
+    return jax.lax.platform_dependent(away, cpu=by_network, default=by_sort)
 
 
-@_pair_sum.defjvp
-def _pair_sum_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (draws,), (moves,) = primals, tangents
-    order = jnp.argsort(draws, axis=0)
-    rank = _ranks(draws.shape[0], draws.dtype)
-    tangent = jnp.sum(rank * jnp.take_along_axis(moves, order, axis=0), axis=0)
-    return _pair_sum(draws), tangent
+@_sums.defjvp
+def _sums_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (away,), (moves,) = primals, tangents
+    order = jnp.argsort(away, axis=0)
+    rank = _ranks(away.shape[0], away.dtype)
+    near = jnp.sum(jnp.sign(away) * moves, axis=0)
+    return _sums(away), (near, jnp.sum(rank * jnp.take_along_axis(moves, order, axis=0), axis=0))
 
 
 def _ranks(size: int, dtype: Any) -> Array:
