@@ -23,6 +23,26 @@ DRAWINGS = {
     "predictive_check": lambda ax: plots.predictive_check(
         ax, 3.0, [("counts", RNG.poisson(3, 50)), ("more", RNG.poisson(5, 50))]
     ),
+    "reliability, band": lambda ax: plots.reliability(
+        ax, [0.2, np.nan, 0.9], [0.3, np.nan, 0.8], [5, 0, 9], band=([0.1, 0, 0.8], [0.3, 1, 1])
+    ),
+    "corp": lambda ax: plots.corp(
+        ax, np.linspace(0, 1, 30), np.linspace(0, 1, 30) ** 2, [0.01, 0.1, 0.2]
+    ),
+    "comparison": lambda ax: plots.comparison(ax, ["a", "b"], [0.0, -9.0], [0.0, 3.0]),
+    "ecdf_difference": lambda ax: plots.ecdf_difference(
+        ax, [0.25, 0.5, 0.75], [0.2, 0.7, 0.8], [0.1, 0.4, 0.6], [0.3, 0.6, 0.9]
+    ),
+    "rank_histogram": lambda ax: plots.rank_histogram(ax, RNG.multinomial(200, np.ones(10) / 10)),
+    "coverage": lambda ax: plots.coverage(ax, [0.5, 0.9], [0.4, 0.8], low=[0.3, 0.7], high=[1, 1]),
+    "predictive_overlay": lambda ax: plots.predictive_overlay(
+        ax, RNG.poisson(3, 90), RNG.poisson(3, (20, 90))
+    ),
+    "predictive_band": lambda ax: plots.predictive_band(
+        ax, TIME, TIME % 5, [(0.9, 0 * TIME, 0 * TIME + 3), (0.5, 0 * TIME + 1, 0 * TIME + 2)]
+    ),
+    "held_out": lambda ax: plots.held_out(ax, -1 / (1 + TIME), -1 / (1 + TIME) - TIME / 40),
+    "density": lambda ax: plots.density(ax, TIME, SHARES[:, :2] / 9, RNG.uniform(0, 11, 60)),
     "verdicts": lambda ax: plots.verdicts(ax, ["claim"], [("model", ["NOT_RUN"])]),
 }
 
@@ -62,3 +82,12 @@ def test_predictive_check_gives_whole_numbers_a_bar_each():
     )
     heights = [bar.get_height() for bar in held[0].patches]
     np.testing.assert_allclose(heights, [0.5, 0.25, 0.0, 0.25])
+
+
+def test_ecdf_difference_marks_what_lies_outside():
+    held = []
+    plots.figure(lambda f: held.append(DRAWINGS["ecdf_difference"](f.subplots())))
+    outside = held[0].collections[-1].get_offsets()
+    np.testing.assert_allclose(outside, [[0.5, 0.2]])
+    with pytest.raises(ValueError, match="mass must be"):
+        plots.figure(lambda f: plots.rank_histogram(f.subplots(), [1, 2], mass=0.5))

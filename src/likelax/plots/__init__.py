@@ -4,25 +4,49 @@ Every chart takes a matplotlib `Axes` first and returns it. `figure` makes one t
 in print, on a light page or a dark one; nothing here opens a window or touches pyplot.
 """
 
-from likelax.plots.judgement import predictive_check, reliability, verdicts
-from likelax.plots.models import ellipse, membership, state_levels, state_shares, steps
+from likelax.plots.forecasts import (
+    coverage,
+    ecdf_difference,
+    predictive_band,
+    predictive_overlay,
+    rank_histogram,
+)
+from likelax.plots.judgement import comparison, corp, predictive_check, reliability, verdicts
+from likelax.plots.models import (
+    density,
+    ellipse,
+    held_out,
+    membership,
+    state_levels,
+    state_shares,
+    steps,
+)
 from likelax.plots.parts import bars, curves, intervals, label_line, legend_above
 from likelax.plots.style import colors, figure, halo, ink, png, soft
 
 __all__ = [
     "bars",
     "colors",
+    "comparison",
+    "corp",
+    "coverage",
     "curves",
+    "density",
+    "ecdf_difference",
     "ellipse",
     "figure",
     "halo",
+    "held_out",
     "ink",
     "intervals",
     "label_line",
     "legend_above",
     "membership",
     "png",
+    "predictive_band",
     "predictive_check",
+    "predictive_overlay",
+    "rank_histogram",
     "reliability",
     "soft",
     "state_levels",

@@ -18,16 +18,26 @@ def reliability(
     *,
     low: ArrayLike | None = None,
     high: ArrayLike | None = None,
+    band: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Axes:
     """Reliability diagram: how often forecasts of each confidence came true.
+
+    A histogram along the lower edge shows how many forecasts a bin holds.
 
     Args:
       confidence, accuracy, count: (B,) of each bin; empty bins are left out.
       low, high: (B,) bounds of an interval for the accuracy, or None.
+      band: (lower, upper), each (B,): where a calibrated model's bins lie, or None. See
+        `calibration.consistency_band`.
     """
     confidence, accuracy, count = (np.asarray(a, float) for a in (confidence, accuracy, count))
     held = count > 0
     x, y, n = confidence[held], accuracy[held], count[held]
+    bars = ax.bar(x, 0.14 * n / n.max(), width=0.035, bottom=-0.05, color=soft(), alpha=0.45)
+    bars.set_label("forecasts")
+    if band is not None:
+        lower, upper = (np.asarray(bound, float)[held] for bound in band)
+        ax.fill_between(x, lower, upper, color=soft(), alpha=0.2, linewidth=0)
     ax.plot([0, 1], [0, 1], color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
     if low is not None and high is not None:
         error = np.stack([y - np.asarray(low)[held], np.asarray(high)[held] - y])
@@ -44,6 +54,52 @@ def reliability(
         xlim=(-0.03, 1.06), ylim=(-0.05, 1.05), xlabel="confidence", ylabel="share that was right"
     )
     ax.set_aspect("equal", adjustable="box")
+    return ax
+
+
+def corp(ax: Axes, knots: ArrayLike, values: ArrayLike, parts: Sequence[float]) -> Axes:
+    """CORP diagram: the isotonic fit of outcomes to confidences, and the score taken apart.
+
+    Args:
+      knots, values: (N,) of `calibration.fit_isotonic`, in order of confidence.
+      parts: miscalibration, discrimination, uncertainty of `calibration.corp`.
+    """
+    x, y = np.asarray(knots, float), np.asarray(values, float)
+    ax.plot([0, 1], [0, 1], color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
+    heights, edges = np.histogram(x, np.linspace(0, 1, 21))
+    ax.bar(edges[:-1] + 0.025, 0.14 * heights / heights.max(), width=0.045, bottom=-0.05,
+           color=soft(), alpha=0.45)  # fmt: skip
+    ax.plot(x, y, color=colors()[0], linewidth=2)
+    names = ("miscalibration", "discrimination", "uncertainty")
+    text = "\n".join(f"{name} {part:.4f}" for name, part in zip(names, parts, strict=True))
+    ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", ha="left", fontsize=9)
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="confidence",
+           ylabel="recalibrated")  # fmt: skip
+    ax.set_aspect("equal", adjustable="box")
+    return ax
+
+
+def comparison(
+    ax: Axes, names: Sequence[str], difference: ArrayLike, error: ArrayLike, *, unit: str = "nats"
+) -> Axes:
+    """Models against the best of them: difference of their scores, with two standard errors.
+
+    Args:
+      names: K models, best first.
+      difference: (K,) score less the best one's, 0 for the best.
+      error: (K,) standard error of the difference.
+    """
+    at = np.arange(len(names), dtype=float)
+    gap, spread = np.asarray(difference, float), 2 * np.asarray(error, float)
+    ax.axvline(0, color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
+    for y, value, half in zip(at, gap, spread, strict=True):
+        hue = colors()[1] if value + half < 0 else colors()[0]
+        ax.errorbar(value, y, xerr=half, fmt="o", markersize=6, elinewidth=2, color=hue)
+    ax.set_yticks(at, names)
+    ax.invert_yaxis()
+    ax.margins(y=0.25)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(f"{unit} below the best, with two standard errors of the difference")
     return ax
 
 

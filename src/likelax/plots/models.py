@@ -28,6 +28,46 @@ def steps(ax: Axes, log_probs: ArrayLike) -> Axes:
     return ax
 
 
+def held_out(ax: Axes, training: ArrayLike, held: ArrayLike) -> Axes:
+    """Log score a row while a fit goes on, of the data it sees and of data it does not.
+
+    Args:
+      training, held: (steps,) nats a row after each step; NaN after the last.
+    """
+    seen, unseen = (np.asarray(a, float) for a in (training, held))
+    ax.plot(np.arange(len(seen)), seen, color=soft(), label="training")
+    ax.plot(np.arange(len(unseen)), unseen, color=colors()[0], label="held out")
+    best = int(np.nanargmax(unseen))
+    ax.plot(best, unseen[best], color=colors()[1], marker="o", markersize=7, linestyle="none",
+            label=f"best, step {best}")  # fmt: skip
+    ax.set(xlabel="step", ylabel="nats a row")
+    legend_above(ax, columns=2)
+    return ax
+
+
+def density(
+    ax: Axes, grid: ArrayLike, parts: ArrayLike, data: ArrayLike | None = None, *, bins: int = 30
+) -> Axes:
+    """Density of a mixture in one dimension, its components beneath it, over a histogram.
+
+    Args:
+      grid: (G,).
+      parts: (G, K) weight times density of each component.
+      data: (N,) or None.
+    """
+    at, each = np.asarray(grid, float), np.asarray(parts, float)
+    if data is not None:
+        ax.hist(np.asarray(data, float), bins=bins, density=True, color=soft(), alpha=0.3,
+                label="data")  # fmt: skip
+    for k in range(each.shape[1]):
+        ax.fill_between(at, each[:, k], color=colors()[k % 5], alpha=0.3, linewidth=0)
+    ax.plot(at, each.sum(axis=1), color=colors()[0], label="mixture")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("density")
+    legend_above(ax, columns=2)
+    return ax
+
+
 def membership(ax: Axes, x: ArrayLike, y: ArrayLike, responsibilities: ArrayLike) -> Axes:
     """Points coloured by the component they belong to; a point between two is a blend.
 

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 from numpy.typing import ArrayLike
 
 from likelax.plots.style import colors, halo, ink
 
 
-def legend_above(ax: Axes, *, columns: int) -> None:
+def legend_above(ax: Axes, *, columns: int) -> Legend:
     """A legend in one row above the axes, where it hides no data."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2)
+    return ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def label_line(ax: Axes, x: float, text: str, *, height: float = 0.95) -> Axes:
