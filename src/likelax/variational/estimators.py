@@ -87,15 +87,17 @@ def score(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Ar
 
     Source: Ranganath, Gerrish and Blei (2014), Black box variational inference.
     """
-    log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    log_p, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    # the part of the gradient that log_q has by itself is of mean zero, and only noise
+    log_w = log_p - jax.lax.stop_gradient(log_q)
     return log_w + _score_term(log_w, log_q)
 
 
 def rloo(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms with the score gradient and the mean of the other draws as baseline.
 
-    Unbiased for discrete and continuous latents. A draw with log joint -inf makes the
-    gradient NaN.
+    Unbiased for discrete and continuous latents, and without noise where the guide is the
+    posterior. A draw with log joint -inf makes the gradient NaN.
 
     Raises:
       ValueError: fewer than 2 draws.
@@ -103,7 +105,8 @@ def rloo(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Arr
     """
     if num_samples < 2:
         raise ValueError(f"rloo wants num_samples of at least 2, got {num_samples}; or use score.")
-    log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    log_p, log_q = _frozen_draws(key, log_joint, guide, num_samples)
+    log_w = log_p - jax.lax.stop_gradient(log_q)
     others = (jnp.sum(log_w) - log_w) / (num_samples - 1)
     return log_w + _score_term(log_w - others, log_q)
 
@@ -203,8 +206,8 @@ class _Dreg(_Particles):
 class _Vimco(_Particles):
     def __call__(self, key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
         shape, size = (num_samples, self.num_particles), self.num_particles
-        log_w, log_q = _frozen_draws(key, log_joint, guide, num_samples * size)
-        log_w, log_q = log_w.reshape(shape), log_q.reshape(shape)
+        log_p, log_q = _frozen_draws(key, log_joint, guide, num_samples * size)
+        log_w, log_q = (log_p - log_q).reshape(shape), log_q.reshape(shape)
         bound = _log_mean(log_w)
         others = (jnp.sum(log_w, axis=1, keepdims=True) - log_w) / (size - 1)
         own = jnp.eye(size, dtype=bool)[None]
@@ -253,11 +256,11 @@ def _log_mean(log_w: Array) -> Array:
 def _frozen_draws(
     key: Array, log_joint: LogJoint, guide: Guide, num_samples: int
 ) -> tuple[Array, Array]:
-    """(log weights, log guide densities) at draws that carry no gradient."""
+    """(log joints, log guide densities) at draws that carry no gradient."""
     log_joint, guide, _ = density(log_joint, guide)
     draws = _stop(guide.sample(key, (num_samples,)))
     log_q = _log_guides(guide, draws, num_samples)
-    return _log_joints(log_joint, draws, num_samples) - log_q, log_q
+    return _log_joints(log_joint, draws, num_samples), log_q
 
 
 def _score_term(signal: Array, log_q: Array) -> Array:
