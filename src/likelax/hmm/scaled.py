@@ -44,7 +44,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, Filter, Posterior, active, first, fixed, last, total
+from likelax.hmm.chain import (
+    Chain,
+    Filter,
+    Posterior,
+    active,
+    first,
+    fixed,
+    last,
+    total,
+)
 from likelax.hmm.logspace import pairwise_step
 from likelax.numerics import safe_log
 
@@ -124,8 +133,12 @@ def _fold(
     )
 
 
-def _total(x: Array, axis: int = 1) -> Array:
-    return _fold(jnp.add, jnp.sum, x, axis)
+def _total(x: Array) -> Array:
+    """(T, ...) sums over the states of (T, K, ...)."""
+    if x.ndim == 2 and x.shape[1] > _FEW:
+        # XLA would fuse a sum into all that reads it, and do it again for every state there
+        return jnp.matmul(x, jnp.ones_like(x[0]), precision="highest")
+    return _fold(jnp.add, jnp.sum, x, 1)
 
 
 def _sweep(
