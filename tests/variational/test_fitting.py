@@ -39,8 +39,13 @@ def test_the_heavy_tailed_guide_is_scipys_t_carried_by_a_matrix():
     np.testing.assert_allclose(jnp.cov(draws.T), covariance * dof / (dof - 2), atol=0.4)
     moved = guide.with_moments(loc, covariance * dof / (dof - 2))
     np.testing.assert_allclose(moved.scale_tril, TRIL, rtol=1e-5, atol=1e-6)
+    normal = variational.full_rank(jnp.zeros(3), scale=2.0)
+    heavy = variational.with_tails(normal, dof=dof)
+    np.testing.assert_allclose(heavy.base.scale_tril, 2 * np.sqrt(0.6) * np.eye(3), rtol=1e-6)
     with pytest.raises(ValueError, match="dof must be above 2"):
-        variational.full_rank_t(jnp.zeros(2), dof=2.0)
+        variational.with_tails(normal, dof=2.0)
+    with pytest.raises(TypeError, match="wants a guide from full_rank, got FullRankT"):
+        variational.with_tails(guide)
 
 
 def test_a_sample_is_its_own_noise_carried_over():
@@ -48,7 +53,7 @@ def test_a_sample_is_its_own_noise_carried_over():
         variational.mean_field(jnp.zeros(2)),
         variational.low_rank(jnp.zeros(2), rank=1),
         variational.full_rank(jnp.zeros(2)),
-        variational.full_rank_t(jnp.zeros(2)),
+        variational.with_tails(variational.full_rank(jnp.zeros(2))),
     ):
         draws = guide.base.sample(jax.random.key(0), (5,))
         again = guide.base.from_noise(guide.base.noise(jax.random.key(0), (5,)))

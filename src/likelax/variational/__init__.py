@@ -28,10 +28,10 @@ from likelax.variational.guides import (
     MeanField,
     Transported,
     full_rank,
-    full_rank_t,
     low_rank,
     mean_field,
     scattered,
+    with_tails,
 )
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.space import Space, space_of
@@ -60,7 +60,6 @@ __all__ = [
     "fit_guide",
     "fit_guides",
     "full_rank",
-    "full_rank_t",
     "importance",
     "iwae",
     "laplace",
@@ -75,4 +74,5 @@ __all__ = [
     "space_of",
     "sticking_the_landing",
     "vimco",
+    "with_tails",
 ]

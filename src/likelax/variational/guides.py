@@ -280,23 +280,29 @@ def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transpo
     return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
 
 
-def full_rank_t(
-    template: Any, sets: Any = None, *, dof: float = 5.0, scale: float = 0.1
-) -> Transported:
-    """A guide like `full_rank` with tails of a Student t, for posteriors with long tails.
+def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
+    """A fitted full-rank guide with the tails of a Student t: same mean, same covariance.
+
+    For importance weights where the posterior has a longer tail than a normal. Fit the normal
+    first: an ELBO under heavy tails meets draws so far off that they overflow.
 
     Args:
-      template, sets, scale: as for `mean_field`.
-      dof: degrees of freedom, above 2; fixed in a fit.
+      guide: from `full_rank`.
+      dof: degrees of freedom, above 2.
+    Raises:
+      TypeError: a guide of another kind.
+      ValueError: dof not above 2.
 
     Examples:
-      >>> full_rank_t({"theta": jnp.zeros(3)}, dof=7.0).base.dof
+      >>> with_tails(full_rank({"theta": jnp.zeros(3)}), dof=7.0).base.dof
       7.0
     """
+    if not isinstance(getattr(guide, "base", None), FullRank):
+        raise TypeError(f"with_tails wants a guide from full_rank, got {type(guide).__name__}.")
     if not dof > 2:
         raise ValueError(f"dof must be above 2, so that the guide has a covariance; got {dof}.")
-    space, loc = space_of(template, sets)
-    return Transported(FullRankT(loc, scale * jnp.eye(space.dim, dtype=loc.dtype), dof), space)
+    tril = guide.base.scale_tril * math.sqrt(1 - 2 / dof)
+    return Transported(FullRankT(guide.base.loc, tril, dof), guide.space)
 
 
 def scattered(

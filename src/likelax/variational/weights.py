@@ -59,7 +59,7 @@ def match_moments(
 
     Args:
       key, log_joint: as for `importance`.
-      guide: `mean_field(...)`, `full_rank(...)` or `full_rank_t(...)`, fitted.
+      guide: from `mean_field`, `full_rank` or `with_tails`, fitted.
       num_samples: S draws a round, many times the number of parameters.
       num_rounds: at least 1.
     Returns:
@@ -81,7 +81,7 @@ def match_moments(
     monte_carlo.check_num_samples(num_rounds)
     if not hasattr(getattr(guide, "base", None), "with_moments"):
         raise TypeError(
-            "match_moments wants a guide from mean_field, full_rank or full_rank_t, got "
+            "match_moments wants a guide from mean_field, full_rank or with_tails, got "
             f"{type(guide).__name__}."
         )
     return _match_moments(key, log_joint, guide, num_samples, num_rounds)
