@@ -80,13 +80,13 @@ class Findings(NamedTuple):
       story: paragraphs, in order: the notebook's example, then the real one.
       checks: every number it stands for.
       drawing: its figure.
-      tables: further tables for the page.
+      tables: further tables, or verdicts, for the page.
     """
 
     story: Sequence[str]
     checks: Sequence[Check]
     drawing: Drawing
-    tables: Sequence[Table] = ()
+    tables: Sequence[Part] = ()
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,6 @@
 """Chapters eleven to thirteen: calibration, posterior prediction, the checklist."""
 
-import itertools
-from typing import Any, NamedTuple
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,127 +8,15 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from likelax import calibration, checklist, datasets, fit, plots, predictive
+from likelax import checklist, datasets, fit, plots, predictive
 from likelax.data import Labelled, Masked
-from likelax.families import Bernoulli, Beta, Poisson
-from likelax.report import Table
-from likelax.tour import fits
+from likelax.families import Bernoulli, Beta, Gamma, Poisson
+from likelax.report import Judgement
+from likelax.tour import calibrated, fits
 from likelax.tour.chapter import Chapter, Check, Drawing, Findings
 
-FLIPPERS = ("flipper_length", "body_mass", "sex")
 FEW = ("bill_length", "sex")
-NUM_BINS = 10
 NUM_DRAWS = 2000
-
-
-class Forecasts(NamedTuple):
-    """How well one classifier's confidence matches what happens, on birds it has not seen."""
-
-    name: str
-    confidence: np.ndarray
-    correct: np.ndarray
-    bins: calibration.Bins
-    error: float
-    low: np.ndarray
-    high: np.ndarray
-
-
-def _forecasts(name: str, features: tuple[str, ...]) -> Forecasts:
-    heldout, species = np.exp(fits.penguin_heldout(features)), fits.birds().species
-
-    @jax.jit
-    def judge(probs: Array) -> Any:
-        confidence, correct = calibration.top_label(probs, species)
-        bins = calibration.bin_statistics(confidence, correct, num_bins=NUM_BINS)
-        low, high = calibration.clopper_pearson(bins)
-        return confidence, correct, bins, calibration.ece(bins), low, high
-
-    confidence, correct, bins, error, low, high = judge(heldout)
-    return Forecasts(
-        name,
-        np.asarray(confidence),
-        np.asarray(correct),
-        bins,
-        float(error),
-        np.asarray(low),
-        np.asarray(high),
-    )
-
-
-def _ece_by_loop(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """The expected calibration error, bin by bin in plain NumPy and float64."""
-    edges, total = np.linspace(0, 1, NUM_BINS + 1).astype(np.float32), 0.0
-    for low, high in itertools.pairwise(edges):
-        inside = (confidence > low) & (confidence <= high)
-        if inside.any():
-            gap = confidence[inside].astype(float).mean() - correct[inside].astype(float).mean()
-            total += inside.mean() * abs(gap)
-    return total
-
-
-def _calibration() -> Findings:
-    @jax.jit
-    def notebook(confidence: Array, outcome: Array) -> tuple[Array, Array, Array]:
-        bins = calibration.bin_statistics(confidence, outcome, edges=np.array([0, 0.5, 0.75, 1]))
-        return bins.accuracy, bins.confidence, calibration.ece(bins)
-
-    accuracy, confidence, error = notebook(
-        np.array([0.3, 0.4, 0.55, 0.65, 0.8, 0.9]), np.array([0, 0, 1, 1, 1, 0])
-    )
-    full, few = _forecasts("all six features", fits.ALL), _forecasts("flipper, mass, sex", FLIPPERS)
-
-    def draw(figure: Figure) -> None:
-        for ax, f in zip(figure.subplots(1, 2), (full, few), strict=True):
-            plots.reliability(
-                ax, f.bins.confidence, f.bins.accuracy, f.bins.weight, low=f.low, high=f.high
-            )
-            ax.set_title(f"{f.name}: ECE {f.error:.3f}")
-
-    shares = [f.correct.mean() for f in (full, few)]
-    return Findings(
-        story=(
-            "Six forecasts in three bins: those made with confidence .35 never came true, those "
-            "with .60 always, those with .85 half of the time. A calibrated forecaster's bins "
-            "agree with the diagonal; these do not.",
-            "For real: the penguin classifier judged on birds it has not seen. With all six "
-            f"features {shares[0]:.0%} are right and nearly every confidence is close to one. "
-            f"With flipper, mass and sex only, {shares[1]:.0%} are right, and the confidence says "
-            "so: it is lower where mistakes are made.",
-        ),
-        checks=(
-            *(
-                Check(
-                    f"bin {b + 1}: accuracy, confidence",
-                    (accuracy[b], confidence[b]),
-                    want,
-                    "notebook",
-                    1e-6,
-                    digits=2,
-                )
-                for b, want in enumerate(((0, 0.35), (1, 0.6), (0.5, 0.85)))
-            ),
-            Check("ECE of the three bins", error, (0.35 + 0.4 + 0.35) / 3, "by hand", 1e-6),
-            *(
-                Check(
-                    f"held-out ECE, {f.name}",
-                    f.error,
-                    _ece_by_loop(f.confidence, f.correct),
-                    "NumPy, float64",
-                    1e-5,
-                )
-                for f in (full, few)
-            ),
-            Check("held-out ECE, all six features", full.error, 0.03, "our own bar", 0.0, "<"),
-        ),
-        drawing=Drawing(
-            draw,
-            "Two reliability diagrams. With all features nearly all birds sit in the top right "
-            "corner. With three features the bins follow the diagonal with some below it.",
-            "Confidence against the share that was right, in ten bins. Numbers are birds, bars "
-            "are exact 95% intervals; a bin below the diagonal is too sure of itself.",
-            (7.6, 3.9),
-        ),
-    )
 
 
 STATISTICS = ("variance / mean", "lag-1 correlation", "largest count")
@@ -143,6 +30,28 @@ def _statistics(x: Array) -> Array:
     variance = jnp.mean(gap**2, axis=-1)
     lag = jnp.mean(gap[..., 1:] * gap[..., :-1], axis=-1) / variance
     return jnp.stack([variance / mean[..., 0], lag, jnp.max(x, axis=-1)], axis=-1)
+
+
+def _leave_one_out(counts: np.ndarray) -> tuple[predictive.Loo, float]:
+    """(PSIS-LOO of one Poisson rate from draws of its posterior, and the exact value).
+
+    The prior is Gamma(1, 1/20). Without year n the posterior is a gamma and its predictive
+    distribution a negative binomial, so leaving out is a formula.
+    """
+    n, total = len(counts), int(counts.sum())
+    shape, rate = 1.0 + total, 0.05 + n
+
+    @jax.jit
+    def by_draws(key: Array, counts: Array) -> predictive.Loo:
+        rates = Gamma(shape, rate).sample(key, (4000,))
+        return predictive.loo(jax.vmap(lambda r: Poisson(r).log_prob(counts))(rates))
+
+    exact = 0.0
+    for x in counts.tolist():
+        a, b = shape - x, rate - 1
+        exact += math.lgamma(a + x) - math.lgamma(a) - math.lgamma(x + 1)
+        exact += a * math.log(b / (b + 1)) - x * math.log(b + 1)
+    return by_draws(jax.random.key(2), counts), exact
 
 
 def _posterior_predictive() -> Findings:
@@ -171,6 +80,7 @@ def _posterior_predictive() -> Findings:
     seen = np.asarray(jax.jit(_statistics)(counts))
     tails = {name: (draws >= seen[None]).mean(axis=0) for name, draws in simulated.items()}
     dispersion = counts.var() / counts.mean()
+    left_out, exact = _leave_one_out(counts)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 3)
@@ -187,6 +97,10 @@ def _posterior_predictive() -> Findings:
             f"For real: {NUM_DRAWS} centuries are simulated from each of two earthquake models and "
             "compared with the one that happened. One Poisson rate never varies as much as the "
             "real counts do and knows no busy decades; three hidden states do.",
+            "How well would one rate predict a year that it has not seen? From draws of a single "
+            f"posterior, without fitting again, the answer for all {len(counts)} years is "
+            f"{float(left_out.value):.1f} nats; leaving each year out in turn, which has a formula "
+            f"here, gives {exact:.1f}.",
         ),
         checks=(
             Check("mean of ten tosses", heads.mean, 90 / 14, "notebook: near 6.43", 0.08, digits=3),
@@ -198,6 +112,8 @@ def _posterior_predictive() -> Findings:
                 0.0,
                 digits=0,
             ),
+            Check("one rate, PSIS-LOO", left_out.value, exact, "negative binomials", 0.3, digits=2),
+            Check("one rate, largest k-hat", left_out.k_hat.max(), 0.7, "can be trusted", 0.0, "<"),
             Check("earthquakes, variance / mean", seen[0], dispersion, "NumPy, float64", 1e-4),
             Check(
                 "one rate: share of centuries as dispersed",
@@ -245,14 +161,6 @@ def _checklist() -> Findings:
     early, late = counts[:80], counts[80:]
     one_rate = fit.mle(Poisson(1.0), early)
     poor = checklist.run(two_key, one_rate, early, late)
-    table = Table(
-        "Six lines, two models",
-        ("Line", "Penguin classifier", "One rate for all earthquakes"),
-        [
-            (f"{a.number}. {a.title}", f"{a.verdict}: {a.reason}", f"{b.verdict}: {b.reason}")
-            for a, b in zip(good.lines, poor.lines, strict=True)
-        ],
-    )
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
@@ -300,10 +208,13 @@ def _checklist() -> Findings:
                 f"{a.title}: {a.verdict} and {b.verdict}"
                 for a, b in zip(good.lines, poor.lines, strict=True)
             ),
-            "The verdicts; the table says why.",
+            "The verdicts; the two lists say why, first of the penguins, then of the one rate.",
             (7.6, 2.9),
         ),
-        tables=(table,),
+        tables=(
+            Judgement("Penguin classifier", good.lines),
+            Judgement("One rate for all earthquakes", poor.lines),
+        ),
     )
 
 
@@ -317,23 +228,7 @@ def _rows(birds: fits.Birds, rows: np.ndarray) -> Labelled:
 
 
 CHAPTERS = (
-    Chapter(
-        "calibration",
-        "Are the probabilities true",
-        """
-import jax.numpy as jnp
-from likelax import calibration
-
-bins = calibration.bin_statistics(
-    jnp.array([0.3, 0.4, 0.55, 0.65, 0.8, 0.9]),
-    jnp.array([0, 0, 1, 1, 1, 0]),
-    edges=[0, 0.5, 0.75, 1],
-)
-bins.accuracy, bins.confidence  # (0, 1, .5) and (.35, .6, .85)
-calibration.ece(bins)  # 0.3667
-""",
-        _calibration,
-    ),
+    calibrated.CHAPTER,
     Chapter(
         "posterior-predictive",
         "What the model expects to see",
