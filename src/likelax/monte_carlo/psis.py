@@ -95,6 +95,8 @@ def smooth_tail(x: Array, *, relative_efficiency: float = 1.0) -> Tail:
     count = jnp.sum(in_tail)
     # exp(x) - exp(cutoff) without the cancellation
     excess = jnp.exp(cutoff) * jnp.expm1(jnp.where(in_tail, values - cutoff, 0))
+    # once for all points of the fit's grid, not once for each
+    excess = jax.lax.optimization_barrier(excess)
     shape, scale = _fit_pareto(excess, in_tail, count)
     rank = jnp.arange(size) - (size - count)
     probs = (rank.astype(x.dtype) + 0.5) / jnp.maximum(count, 1).astype(x.dtype)
