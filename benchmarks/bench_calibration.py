@@ -1,9 +1,9 @@
-"""Calibration, scoring and leave-one-out against peers, on the same data to the same answer.
+"""Calibration against peers, on the same data to the same answer.
 
     python benchmarks/bench_calibration.py           a minute or two
     python benchmarks/bench_calibration.py --quick   small sizes, seconds
 
-relplot and scoringrules take part where they are installed.
+relplot takes part where it is installed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from netcal.metrics import ECE
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 
-from likelax import calibration, predictive, scoring
+from likelax import calibration
 
 NUM_BINS = 15
 
@@ -95,54 +95,19 @@ def bench_isotonic(size: int) -> None:
     timing.compare(f"isotonic, {size} rows", lambda: ours(c, y), peers, check=np.asarray, rtol=1e-3)
 
 
-def bench_crps(members: int, size: int) -> None:
-    """Fair ensemble CRPS."""
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(members, size)).astype(np.float32)
-    x = rng.normal(size=size).astype(np.float32)
-    d, seen = jnp.asarray(draws), jnp.asarray(x)
-    ours = jax.jit(scoring.crps_ensemble)
-    rules = optional("scoringrules")
-    peers = {}
-    if rules is not None:
-        peers["scoringrules"] = lambda: rules.crps_ensemble(
-            x, draws, m_axis=0, estimator="fair", backend="numpy"
-        )
-    name = f"CRPS, {members} members, {size} forecasts"
-    timing.compare(name, lambda: ours(d, seen), peers, check=np.asarray, rtol=1e-3)
-
-
-def bench_loo(num_draws: int, size: int) -> None:
-    """PSIS-LOO of an array of log likelihoods."""
-    import arviz
-
-    rng = np.random.default_rng(0)
-    log_lik = -((rng.normal(size=(num_draws, size)) * 0.3 + rng.normal(size=(1, size))) ** 2) / 2
-    array = jnp.asarray(log_lik, jnp.float32)
-    ours = jax.jit(lambda a: predictive.loo(a).value)
-    data = arviz.from_dict(
-        posterior={"m": np.zeros((1, num_draws))}, log_likelihood={"x": log_lik[None]}
-    )
-    peers = {"arviz": lambda: float(arviz.loo(data, reff=1.0).elpd_loo)}
-    name = f"PSIS-LOO, {num_draws} draws x {size} rows"
-    timing.compare(name, lambda: ours(array), peers, check=float, rtol=1e-4, repeats=3)
-
-
 def main() -> None:
     """Run all rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     quick = parser.parse_args().quick
     warnings.simplefilter("ignore")
-    timing.print_setting("scikit-learn", "netcal", "arviz", "relplot", "scoringrules")
+    timing.print_setting("scikit-learn", "netcal", "relplot")
     million = 20_000 if quick else 1_000_000
     bench_ece(million)
     bench_smooth(10_000)
     bench_smooth(million)
     bench_bootstrap(2_000 if quick else 10_000, 1000)
     bench_isotonic(10_000)
-    bench_crps(100, 1_000 if quick else 20_000)
-    bench_loo(400 if quick else 4000, 100 if quick else 2000)
 
 
 if __name__ == "__main__":

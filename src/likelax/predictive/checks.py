@@ -17,7 +17,8 @@ class Check(NamedTuple):
     Attributes:
       observed: (8,) of the data.
       simulated: (S, 8) of each simulated data set.
-      p_value: (8,) two-sided. Eight are looked at: compare the least with level / 8.
+      p_value: (8,) two-sided, at least 2 / (S + 1). Eight are looked at: compare the least with
+        level / 8, for which S must be at least 16 / level.
     """
 
     observed: Array

@@ -199,15 +199,14 @@ def _loo_point(log_lik: Array, relative_efficiency: float) -> tuple[Array, Array
     Outside the tail a weight times its likelihood is one and the same number, so the tail is
     never put back among the draws.
     """
-    impossible = jnp.any(log_lik == -jnp.inf)
-    finite = jnp.where(impossible, 0, log_lik)
-    ratio = centre(-finite)
+    least = jnp.min(log_lik)
+    impossible = least == -jnp.inf
+    ratio = centre(jnp.where(impossible, 0, -log_lik))
     tail = smooth_tail(ratio, relative_efficiency=relative_efficiency)
     rest, above = _weights(ratio, tail)
     in_tail = tail.values > tail.cutoff
     lifted = jnp.where(in_tail, jnp.exp(jnp.where(in_tail, tail.smoothed - tail.values, 0)), 0)
     outside = (ratio.shape[0] - jnp.sum(in_tail)).astype(ratio.dtype)
-    least = jnp.min(finite)
     over = jnp.log((jnp.sum(lifted) + outside) / (jnp.sum(rest) + jnp.sum(above)))
     inside = logsumexp(log_lik) - math.log(log_lik.shape[0])
     return (
