@@ -25,6 +25,8 @@ from likelax.variational.minibatch import Minibatch
 from likelax.variational.weights import importance
 
 ADAM = optax.adam(0.05)
+# fresh draws by which a race is decided: guides far apart need few
+TRIAL_CHECK = 256
 
 
 class GuideFit(NamedTuple):
@@ -142,7 +144,7 @@ def fit_guides(
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
 
-    def run(key: Array, guides: Any, steps: int) -> GuideFit:
+    def run(key: Array, guides: Any, steps: int, num_check: int) -> GuideFit:
         def one(guide: Any) -> GuideFit:
             return fit_guide(
                 key,
@@ -161,10 +163,10 @@ def fit_guides(
 
     if num_kept is not None:
         key_trial, key = jax.random.split(key)
-        trial = run(key_trial, guides, trial_steps)
+        trial = run(key_trial, guides, trial_steps, min(num_check, TRIAL_CHECK))
         _, ahead = jax.lax.top_k(_worth(trial), num_kept)
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
-    found = run(key, guides, max_steps)
+    found = run(key, guides, max_steps, num_check)
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
 
 
