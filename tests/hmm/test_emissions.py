@@ -48,6 +48,7 @@ def test_switching_autoregression_is_that_of_statsmodels(x64):
     )
 
 
+@pytest.mark.slow
 def test_em_of_a_switching_autoregression_finds_its_regimes(x64):
     y = switching_series(600, seed=1)
     start = lx.HMM(

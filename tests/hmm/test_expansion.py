@@ -52,6 +52,7 @@ def test_durations_are_those_of_all_segmentations(x64):
     np.testing.assert_allclose(by_duration(args[2]), counts / total, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_geometric_durations_are_an_ordinary_chain(x64):
     """Visits of geometric length, cut off where 1e-12 of them is left."""
     rng = np.random.default_rng(1)

@@ -35,7 +35,14 @@ def transitions(kind):
     }[kind]
 
 
-@pytest.mark.parametrize("kind", ["fixed", "stationary", "varying", "driven", "held"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "stationary",
+        "driven",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("fixed", "varying", "held")),
+    ],
+)
 def test_renaming_changes_no_probability(kind):
     start = None if kind == "stationary" else jnp.array([0.2, 0.3, 0.5])
     model = lx.HMM(start, transitions(kind), lx.Poisson(jnp.array([1.0, 4.0, 9.0])))

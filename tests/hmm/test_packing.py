@@ -68,6 +68,7 @@ def test_what_cannot_be_packed_is_refused(sequences):
         hmm.pack(sequences)
 
 
+@pytest.mark.slow
 def test_stepwise_em_over_batches_of_sequences_nears_the_fit_on_all():
     """Stochastic EM: a few passes over packed batches, against batch EM on everything."""
     whole = jax.jit(lambda key: MODEL.sample(key, (48, 50)))(jax.random.key(0))

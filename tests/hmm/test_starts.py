@@ -97,7 +97,10 @@ def test_gradient_flows_through_the_stationary_start(x64):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("num_states", "published"), [(2, -342.3183), (3, -329.4603)])
+@pytest.mark.parametrize(
+    ("num_states", "published"),
+    [pytest.param(2, -342.3183, marks=pytest.mark.slow), (3, -329.4603)],
+)
 def test_stationary_earthquakes_reach_the_published_likelihood(x64, num_states, published):
     """Zucchini & MacDonald (2009), table 3.1: direct maximisation of the stationary likelihood."""
     counts = lx.datasets.earthquakes().counts

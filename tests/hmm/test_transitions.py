@@ -78,6 +78,7 @@ def test_driven_transitions_are_those_of_each_step(x64):
     np.testing.assert_allclose(run(model, lx.Driven(x, inputs))[0], log_prob, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_em_of_driven_transitions_rises_to_where_the_gradient_vanishes(x64):
     """Fisher's identity: a fixed point of EM has gradient zero. Ragged batch, float64."""
     rng = np.random.default_rng(1)
