@@ -59,6 +59,11 @@ def test_scikit_learn_has_the_same_curve():
     np.testing.assert_allclose(bins.confidence[bins.occupied], want_confidence, rtol=1e-5)
 
 
+def test_netcal_has_the_same_error_where_it_is_right():
+    # netcal 1.4, ECE(15), on data(); no confidence lies on an edge, where it differs
+    assert float(ece(bin_statistics(*data()))) == pytest.approx(0.08550833398103716, rel=1e-5)
+
+
 def test_edges_belong_to_the_bin_below_and_zero_and_one_have_a_bin():
     bins = bin_statistics(jnp.array([0.0, 0.5, 0.75, 1.0]), jnp.ones(4), num_bins=4)
     assert bins.weight.tolist() == [1, 1, 1, 1]

@@ -115,11 +115,11 @@ def test_comparison_is_arvizs():
 
 def test_many_rows_are_taken_in_chunks_of_columns():
     rng = np.random.default_rng(2)
-    log_lik = rng.normal(size=(100, 600)).astype(np.float32)  # 600 = 2 * 256 + 88
+    log_lik = rng.normal(size=(100, 150)).astype(np.float32)  # 150 = 2 * 64 + 22
     got = jax.jit(predictive.loo)(log_lik)
-    want = jax.jit(predictive.loo)(log_lik[:, 500:])
-    np.testing.assert_allclose(got.pointwise[500:], want.pointwise, rtol=1e-5)
-    np.testing.assert_allclose(got.k_hat[500:], want.k_hat, atol=1e-4)
+    want = jax.jit(predictive.loo)(log_lik[:, 100:])
+    np.testing.assert_allclose(got.pointwise[100:], want.pointwise, rtol=1e-5)
+    np.testing.assert_allclose(got.k_hat[100:], want.k_hat, atol=1e-4)
 
 
 def test_a_row_that_a_draw_calls_impossible_has_no_density():

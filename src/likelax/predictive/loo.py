@@ -13,7 +13,7 @@ from likelax.monte_carlo.psis import Tail, centre, smooth_tail
 from likelax.numerics import as_float, logsumexp
 from likelax.predictive.score import draws_by_rows, elpd_of
 
-_COLUMNS = 256  # rows of data at a time: S times that many numbers stay near the processor
+_ROWS = 64  # at a time: S times that many numbers stay near the processor
 
 
 class Loo(NamedTuple):
@@ -232,22 +232,19 @@ def _by_columns(
 ) -> tuple[Array, Array, Array]:
     """`point` of every column of (S, N), some columns at a time."""
     number = log_lik.shape[1]
-
-    def each(columns: Array) -> tuple[Array, Array, Array]:
-        # the barrier keeps the draws of one row side by side in memory: twice as fast
-        return jax.vmap(point)(jax.lax.optimization_barrier(columns.T))
-
-    if number <= _COLUMNS:
-        return each(log_lik)
-    chunks = -(-number // _COLUMNS)
+    # the barrier has the draws of a row side by side in memory: three times faster on a CPU
+    rows = jax.lax.optimization_barrier(log_lik.T)
+    if number <= _ROWS:
+        return jax.vmap(point)(rows)
+    chunks = -(-number // _ROWS)
     # the last chunk begins early enough to be whole; what it repeats is dropped
-    starts = jnp.minimum(jnp.arange(chunks) * _COLUMNS, number - _COLUMNS)
+    starts = jnp.minimum(jnp.arange(chunks) * _ROWS, number - _ROWS)
 
     def some(start: Array) -> tuple[Array, Array, Array]:
-        return each(jax.lax.dynamic_slice_in_dim(log_lik, start, _COLUMNS, axis=1))
+        return jax.vmap(point)(jax.lax.dynamic_slice_in_dim(rows, start, _ROWS))
 
     def joined(parts: Array) -> Array:
-        left = number - (chunks - 1) * _COLUMNS
+        left = number - (chunks - 1) * _ROWS
         return jnp.concatenate([parts[:-1].reshape(-1), parts[-1, -left:]])
 
     first, second, third = jax.lax.map(some, starts)
