@@ -49,6 +49,7 @@ def test_keyword_arguments_reach_the_model():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_guides_fitted_in_both_spaces_agree():
     joint = adapter.unconstrained(jax.random.key(0), model, (X,))
     options = {"max_steps": 600, "num_check": 500, "tol": -1.0}
