@@ -83,7 +83,10 @@ def emissions(kind):
         "spherical": (lx.SphericalNormal(loc, ones), vectors),
         "tied": (lx.Tied(lx.MvNormal(loc, eye)), vectors),
         "poisson": (lx.Poisson(pair), counts),
-        "bernoulli vector": (lx.Independent(lx.Bernoulli(jnp.full((2, 2), 0.4))), vectors > 0),
+        "bernoulli vector": (
+            lx.Independent(lx.Bernoulli(jnp.array([[0.3, 0.6], [0.7, 0.5]]))),
+            vectors > 0,
+        ),
         "gamma": (lx.Gamma(pair, ones), np.exp(reals)),
         "student": (lx.StudentT(pair, loc[:, 0], ones), reals),
         "mixture": (mixture, reals),
@@ -116,6 +119,9 @@ def test_em_rises_with_emissions_of_every_kind(kind, x64):
     fit = lx.fit.em(model, x, max_steps=8, tol=0.0)
     assert np.all(np.isfinite(fit.log_probs)) and np.all(np.diff(fit.log_probs) >= 0)
     assert fit.log_prob > fit.log_probs[0] + 1e-3
+    if kind == "tied":
+        first, second = fit.model.emissions.component.scale_tril
+        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.slow

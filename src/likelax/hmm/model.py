@@ -260,7 +260,10 @@ class HMM:
         if self.initial is None and prior.initial is not None:
             raise ValueError("HMM.m_step: a stationary start is no parameter and takes no prior")
         step = jax.vmap(lambda e, s, p: e.m_step(s, p))
-        emissions = step(self.emissions, stats.emissions, prior.emissions)
+        each = stats.emissions
+        if hasattr(self.emissions, "pool"):
+            each = self.emissions.pool(each)
+        emissions = step(self.emissions, each, prior.emissions)
         initial = self.initial
         if initial is not None:
             initial = _rows(stats.initial, prior.initial, initial)
