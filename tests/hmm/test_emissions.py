@@ -85,7 +85,7 @@ def emissions(kind):
         "poisson": (lx.Poisson(pair), counts),
         "bernoulli vector": (
             lx.Independent(lx.Bernoulli(jnp.array([[0.3, 0.6], [0.7, 0.5]]))),
-            vectors > 0,
+            (vectors > 0).astype(int),
         ),
         "gamma": (lx.Gamma(pair, ones), np.exp(reals)),
         "student": (lx.StudentT(pair, loc[:, 0], ones), reals),
