@@ -1,6 +1,7 @@
 """Settings under which every test and every docstring example runs."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -10,6 +11,10 @@ import pytest
 
 # scripts that made the frozen values: they need the peers, and run by hand
 collect_ignore_glob = ["tests/reference/*"]
+# an adapter's examples need the library that it adapts
+collect_ignore = [
+    f"src/likelax/interop/{name}.py" for name in ("numpyro",) if find_spec(name) is None
+]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
