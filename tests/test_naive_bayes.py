@@ -17,9 +17,13 @@ from likelax.datasets import penguins
 from likelax.families import (
     Categorical,
     Dirichlet,
+    Gamma,
+    GammaPoisson,
     MvNormal,
+    Normal,
     NormalInverseGamma,
     NormalInverseWishart,
+    Poisson,
 )
 from likelax.families.statistics import add
 from likelax.mixture import Mixture, MixturePrior
@@ -284,3 +288,29 @@ def test_penguins_with_gaps_and_mixed_columns_beat_the_complete_cases(x64):
             rival.append(peer.predict(flat[rows]) == species[rows])
     # ours names every bird; the rival is asked only for those without a gap
     assert np.concatenate(ours).mean() >= np.concatenate(rival).mean()
+
+
+def test_rows_that_do_not_match_their_labels_are_refused():
+    nb = naive_bayes.bernoulli(2, 3)
+    # more rows than a chunk, so that no chunk may hide the difference
+    with pytest.raises(ValueError, match=r"shape \(600,\); got \(500,\)"):
+        nb.statistics(jnp.ones((600, 3)), jnp.zeros(500, int))
+    with pytest.raises(ValueError, match=r"labels must lie in 0..1, or be -1 for unknown; got 7"):
+        nb.statistics(jnp.ones((6, 3)), jnp.full(6, 7))
+
+
+def test_a_column_without_prior_keeps_its_plug_in_and_has_no_evidence():
+    fields, priors = {"calls": Poisson(1.0), "size": Normal(0.0, 1.0)}, {"calls": Gamma(1.0, 1.0)}
+    nb = naive_bayes.mixed(2, fields, priors)
+    x = {"calls": jnp.array([1, 2, 3, 4]), "size": jnp.array([0.0, 1.0, 2.0, 3.0])}
+    stats = nb.statistics(x, jnp.array([0, 0, 1, 1]))
+    wider = nb.predictive(stats).components.fields
+    np.testing.assert_allclose(wider["size"].loc, nb.fit(stats).components.fields["size"].loc)
+    assert isinstance(wider["calls"], GammaPoisson)
+    with pytest.raises(ValueError, match=r"the fields \['size'\] have no prior"):
+        nb.log_evidence(stats)
+
+
+def test_given_class_probabilities_are_where_em_starts():
+    nb = naive_bayes.gaussian(2, 1, class_prior=[9.0, 1.0])
+    np.testing.assert_allclose(nb.model.weights, [0.9, 0.1], rtol=1e-6)

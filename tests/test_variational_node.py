@@ -6,6 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import BayesianGaussianMixture
 
 from likelax import fit
+from likelax.data import Masked
 from likelax.families import (
     Bernoulli,
     Beta,
@@ -19,6 +20,7 @@ from likelax.families import (
     Poisson,
 )
 from likelax.mixture import MixturePrior
+from likelax.product import Independent
 from likelax.variational_node import (
     StickBreaking,
     Variational,
@@ -162,3 +164,30 @@ def test_what_has_no_closed_form_is_refused():
         kl_divergence(Beta(1.0, 1.0), Gamma(1.0, 1.0))
     with pytest.raises(TypeError, match="no expectation under Normal"):
         expected_log_prob(Normal(0.0, 1.0), Normal(0.0, 1.0), 0.0)
+
+
+def test_what_was_not_seen_adds_nothing_and_what_cannot_be_is_impossible():
+    seen = Masked(jnp.array([0.0, 0.0]), jnp.array([False, True]))
+    node = Variational(NormalInverseGamma(0.0, 2.0, 3.0, 1.0), Normal(0.0, 1.0))
+    assert node.log_prob(seen)[0] == 0
+    np.testing.assert_allclose(node.log_prob(seen)[1], node.log_prob(jnp.zeros(1))[0])
+    for q, likelihood, x in (
+        (Gamma(2.0, 1.0), Poisson(1.0), -1),
+        (Beta(2.0, 1.0), Bernoulli(0.5), 3),
+        (Dirichlet(jnp.ones(3)), Categorical(jnp.ones(3) / 3), 3),
+    ):
+        node = Variational(q, likelihood)
+        assert node.log_prob(jnp.array(x)) == -jnp.inf
+        assert node.log_prob(Masked(jnp.array([x]), jnp.array([False])))[0] == 0
+    wishart = NormalInverseWishart(jnp.zeros(2), 2.0, 3.0, jnp.eye(2))
+    vectors = Variational(wishart, MvNormal(jnp.zeros(2), jnp.eye(2)))
+    with pytest.raises(ValueError, match="missing entries have no closed form"):
+        vectors.log_prob(Masked(jnp.zeros((1, 2)), jnp.ones((1, 2), bool)))
+
+
+def test_the_predictive_of_a_process_is_normalised_also_feature_by_feature():
+    prior = NormalInverseGamma(*(jnp.ones((3, 2)) for _ in range(4)))
+    node = Independent(Variational(prior, Normal(jnp.zeros((3, 2)), jnp.ones((3, 2)))))
+    found = VariationalMixture(StickBreaking.process(1.0, 3), node).predictive()
+    np.testing.assert_allclose(found.weights, [4 / 7, 2 / 7, 1 / 7], rtol=1e-6)
+    assert found.log_prob(jnp.zeros((5, 2))).shape == (5,)

@@ -143,6 +143,11 @@ class Mixture:
         """K."""
         return jnp.shape(self.weights)[-1]
 
+    @property
+    def event_ndim(self) -> int:
+        """Axes of one observation, as of each component."""
+        return getattr(self.components, "event_ndim", 0)
+
     def component_log_prob(self, x: Any) -> Array:
         """log p_k(x) for every component: (..., K), nats."""
         return chunks.map_rows(self._each_log_prob, x, self.rows_in_cache(x))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -64,7 +65,8 @@ class NaiveBayes(NamedTuple):
         Returns:
           Class counts (K,), and the components' statistics with a leading axis K.
         Raises:
-          ValueError: if labels are not integers, or weights are not shaped like them.
+          ValueError: if labels are not integers or name no class, or if data, labels and weights
+            have different leading axes.
         """
         labels = jnp.asarray(labels)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -72,6 +74,7 @@ class NaiveBayes(NamedTuple):
                 f"labels must be integers 0..{self.model.num_components - 1}, or -1 for unknown; "
                 f"got dtype {labels.dtype}"
             )
+        _check_labels(labels, self.model.num_components)
         (dtype_of,) = numerics.as_float(self.model.weights)
         weights = match_weights(weights, labels.shape, dtype_of.dtype)
         num_classes = self.model.num_components
@@ -122,6 +125,18 @@ class NaiveBayes(NamedTuple):
         return Mixture(numerics.normalize(self.class_prior), model.components)
 
 
+def _check_labels(labels: Array, num_classes: int) -> None:
+    """Refuse labels of no class; those that are being traced are let through."""
+    if isinstance(labels, jax.core.Tracer):
+        return
+    wrong = np.asarray((labels < -1) | (labels >= num_classes))
+    if wrong.any():
+        raise ValueError(
+            f"labels must lie in 0..{num_classes - 1}, or be -1 for unknown; "
+            f"got {np.asarray(labels)[wrong][0]}"
+        )
+
+
 def _stack(tree: T, num_classes: int) -> T:
     """K copies along a new leading axis."""
 
@@ -146,7 +161,8 @@ def build(
       num_classes: K.
       component: the model of one class's data.
       prior: its conjugate prior, or None for maximum likelihood.
-      class_prior: (K,) the classes' probabilities, up to a factor; None fits them.
+      class_prior: (K,) the classes' probabilities, up to a factor; None fits them. `fit` and
+        `predictive` keep them; EM over unknown labels only starts from them.
       class_smoothing: counts added to every class, as a Dirichlet prior over the classes'
         weights; None adds none.
 
@@ -157,7 +173,6 @@ def build(
       >>> print(nb.statistics(x, jnp.array([0, 1])).components["calls"].events)
       [0. 4.]
     """
-    weights = jnp.full(num_classes, 1 / num_classes)
     over_classes = None
     if class_smoothing is not None:
         over_classes = Dirichlet(jnp.full(num_classes, 1.0 + class_smoothing))
@@ -165,6 +180,7 @@ def build(
     given = None if class_prior is None else numerics.as_float(jnp.asarray(class_prior))[0]
     if given is not None and given.shape != (num_classes,):
         raise ValueError(f"class_prior: wanted shape ({num_classes},); got {given.shape}")
+    weights = jnp.full(num_classes, 1 / num_classes) if given is None else given / jnp.sum(given)
     model = Mixture(weights, _stack(component, num_classes))
     return NaiveBayes(model, MixturePrior(over_classes, stacked), given)
 

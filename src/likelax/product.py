@@ -68,8 +68,10 @@ class Product:
         return _total(terms)
 
     def predictive(self, prior: "Product") -> "Product":
-        """The product of the fields' predictive distributions."""
-        return Product(self._each(lambda model, p: model.predictive(p), prior.fields))
+        """The product of the fields' predictive distributions; a field without prior stays."""
+        return Product(
+            self._each(lambda model, p: model if p is None else model.predictive(p), prior.fields)
+        )
 
     def parameter(self) -> Any:
         """The fields' parameters, as a product of priors describes them."""
@@ -77,7 +79,8 @@ class Product:
 
     def posterior(self, stats: Any) -> Self:
         """For a product of priors: every field updated by its statistics."""
-        return type(self)(self._each(lambda prior, s: prior.posterior(s), stats))
+        update = self._each(lambda p, s: None if p is None else p.posterior(s), stats)
+        return type(self)(update)
 
     def mean(self) -> Any:
         """For a product of priors: the fields' means."""
@@ -88,7 +91,14 @@ class Product:
         return self._each(lambda prior: prior.mode())
 
     def log_evidence(self, stats: Any) -> Array:
-        """For a product of priors: the sum of the fields' log evidences, nats."""
+        """For a product of priors: the sum of the fields' log evidences, nats.
+
+        Raises:
+          ValueError: where a field has no prior.
+        """
+        without = [name for name in _names(self.fields) if self.fields[name] is None]
+        if without:
+            raise ValueError(f"Product.log_evidence: the fields {without} have no prior")
         return _total(self._each(lambda prior, s: prior.log_evidence(s), stats))
 
     def _split(self, x: Any) -> Any:
@@ -142,6 +152,11 @@ class Independent:
     """
 
     component: Any
+
+    @property
+    def event_ndim(self) -> int:
+        """Axes of one observation: the features', and those of each feature."""
+        return 1 + getattr(self.component, "event_ndim", 0)
 
     @property
     def num_features(self) -> int:

@@ -11,6 +11,8 @@ from jax.scipy.special import betaln, digamma, gammaln, multigammaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.data import Masked
+from likelax.families.base import inside, split_mask, whole
 from likelax.families.beta import Beta
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.gamma import Gamma
@@ -20,6 +22,7 @@ from likelax.families.normal_inverse_wishart import NormalInverseWishart
 from likelax.families.statistics import CategoryCounts
 from likelax.mixture import Mixture, MixtureStats
 from likelax.model import pytree
+from likelax.product import Independent
 
 
 @pytree
@@ -50,9 +53,13 @@ class Variational:
         """E_q[log p(x | theta)], (...), nats: not normalised, never above log E_q[p]."""
         return expected_log_prob(self.posterior, self.likelihood, x)
 
+    def predictive(self) -> Any:
+        """The distribution of one new observation, q integrated out."""
+        return self.posterior.predictive(self.likelihood)
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws from the predictive distribution, q integrated out."""
-        return self.posterior.predictive(self.likelihood).sample(key, shape)
+        """Draws from the predictive distribution."""
+        return self.predictive().sample(key, shape)
 
     def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
         """The likelihood's statistics and the expected log probability, summed with the weights."""
@@ -141,12 +148,21 @@ class VariationalMixture:
         return jnp.sum(each) - kl_divergence(self.weights, prior.weights)
 
     def predictive(self) -> Mixture:
-        """The distribution of one new observation, q integrated out."""
-        each = jax.vmap(lambda c: c.posterior.predictive(c.likelihood))
-        return Mixture(self.weights.mean(), each(self.components))
+        """The distribution of one new observation, q integrated out.
+
+        What a stick-breaking process leaves past K goes to the K components in proportion.
+        """
+        weights = numerics.normalize(self.weights.mean())
+        return Mixture(weights, jax.vmap(_predictive)(self.components))
 
     def _mixture(self) -> Mixture:
         return Mixture(jnp.exp(expected_log(self.weights)), self.components)
+
+
+def _predictive(component: Any) -> Any:
+    if isinstance(component, Independent):
+        return Independent(jax.vmap(_predictive)(component.component))
+    return component.predictive()
 
 
 @pytree
@@ -203,12 +219,19 @@ def expected_log(weights: Any) -> Array:
 
 
 def expected_log_prob(q: Any, likelihood: Any, x: Any) -> Array:
-    """E_q[log p(x | theta)], (...), nats.
+    """E_q[log p(x | theta)], (...), nats; -inf off the support, 0 where x was not seen.
 
     Raises:
       TypeError: for a distribution q that is not one of those `Variational` names.
+      ValueError: for `Masked` vectors, whose entries have no closed form one by one.
     """
     if isinstance(q, NormalInverseWishart):
+        if isinstance(x, Masked):
+            raise ValueError(
+                "Variational: vectors with missing entries have no closed form; use "
+                "Independent(Variational(NormalInverseGamma(...), Normal(...))), or fit.em of a "
+                "mixture of MvNormal with prior=..."
+            )
         loc, kappa, dof, scale = q._floats()
         num_dims = loc.shape[-1]
         tril = jnp.linalg.cholesky(scale / dof)
@@ -216,20 +239,30 @@ def expected_log_prob(q: Any, likelihood: Any, x: Any) -> Array:
         # E log det precision against log det of the plug-in precision dof scale^-1
         gap = jnp.sum(digamma(half)) - num_dims * jnp.log(dof / 2)
         return MvNormal(loc, tril).log_prob(x) + (gap - num_dims / kappa) / 2
+    values, observed = split_mask(x)
+    terms = _expected_log_prob(q, likelihood, values)
+    return terms if observed is None else jnp.where(observed, terms, 0)
+
+
+def _expected_log_prob(q: Any, likelihood: Any, x: Array) -> Array:
     if isinstance(q, NormalInverseGamma):
         loc, kappa, alpha, beta = numerics.as_float(q.loc, q.kappa, q.alpha, q.beta)
         plug = type(likelihood)(loc, jnp.sqrt(beta / alpha)).log_prob(x)
         return plug + (digamma(alpha) - jnp.log(alpha) - 1 / kappa) / 2
     if isinstance(q, Gamma):
         concentration, rate = numerics.as_float(q.concentration, q.rate)
-        x, mean = numerics.as_float(x, concentration / rate)
-        return x * (digamma(concentration) - jnp.log(rate)) - mean - gammaln(x + 1)
+        v, mean = numerics.as_float(jnp.where(x >= 0, x, 0), concentration / rate)
+        terms = v * (digamma(concentration) - jnp.log(rate)) - mean - gammaln(v + 1)
+        return inside((x >= 0) & whole(x), x, terms)
     if isinstance(q, Beta):
         alpha, beta = numerics.as_float(q.alpha, q.beta)
-        x, total = numerics.as_float(x, digamma(alpha + beta))
-        return x * digamma(alpha) + (1 - x) * digamma(beta) - total
+        v, total = numerics.as_float(x, digamma(alpha + beta))
+        terms = v * digamma(alpha) + (1 - v) * digamma(beta) - total
+        return inside((x == 0) | (x == 1), x, terms)
     if isinstance(q, Dirichlet):
-        return expected_log(q)[jnp.asarray(x)]
+        logs = expected_log(q)
+        known = (x >= 0) & (x < logs.shape[-1])
+        return jnp.where(known, logs[jnp.where(known, x, 0)], -jnp.inf)
     raise TypeError(f"Variational: no expectation under {type(q).__name__}")
 
 

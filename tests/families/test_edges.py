@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from likelax import fit
 from likelax.data import Masked
 from likelax.families import (
     Bernoulli,
@@ -30,8 +31,10 @@ from likelax.families import (
     Lomax,
     Multinomial,
     MvBernoulli,
+    MvNormal,
     MvStudentT,
     NegativeBinomial,
+    Normal,
     Pareto,
     Poisson,
     StudentT,
@@ -209,3 +212,15 @@ def test_beta_binomial_of_a_million_is_exact_in_float32():
 def test_large_parameters_do_not_cancel_in_float32(model, x, want):
     model = jax.tree.map(jnp.float32, model)
     assert abs(float(model.log_prob(jnp.float32(x))) - want()) < 2e-3
+
+
+def test_a_row_of_no_weight_may_be_infinite():
+    x, w = jnp.array([1.0, 2.0, jnp.inf]), jnp.array([1.0, 1.0, 0.0])
+    assert fit.mle(Normal(0.0, 1.0), x, weights=w).loc == 1.5
+    assert fit.mle(Poisson(1.0), x, weights=w).rate == 1.5
+    assert fit.mle(MvNormal(jnp.zeros(1), jnp.eye(1)), x[:, None], weights=w).loc == 1.5
+
+
+def test_the_tail_of_a_t_does_not_overflow():
+    # 2 log(1e20) + log pi
+    np.testing.assert_allclose(StudentT(1.0, 0.0, 1.0).log_prob(1e20), -93.24813, rtol=1e-6)

@@ -81,3 +81,12 @@ def test_em_of_a_spherical_normal_with_holes_never_falls():
 def test_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"SphericalNormal: x must have shape \(..., 3\)"):
         SphericalNormal(jnp.zeros(3), jnp.array(1.0)).log_prob(jnp.zeros(2))
+
+
+def test_entries_are_named_from_either_end_and_must_be_there():
+    model = MvNormal(jnp.arange(3.0), jnp.eye(3))
+    np.testing.assert_array_equal(model.condition([-1], jnp.zeros(1)).loc, [0, 1])
+    np.testing.assert_array_equal(model.marginal([-1, 0]).loc, [2, 0])
+    for dims in ([7], 1, [0, -3], []):
+        with pytest.raises(ValueError, match="MvNormal: dims must"):
+            model.marginal(dims)

@@ -6,10 +6,23 @@ from sklearn.mixture import GaussianMixture
 
 from likelax import datasets, fit
 from likelax.data import Labelled
-from likelax.families import Fixed, MvNormal, Normal, SphericalNormal, Tied
+from likelax.families import (
+    Binomial,
+    Delta,
+    Fixed,
+    Gamma,
+    MvNormal,
+    Normal,
+    NormalKnownScale,
+    OneOf,
+    Poisson,
+    SphericalNormal,
+    StudentT,
+    Tied,
+)
 from likelax.fit import Fit, Status
-from likelax.mixture import Mixture
-from likelax.product import Independent
+from likelax.mixture import Mixture, MixturePrior
+from likelax.product import Independent, Product
 
 X = jnp.array([-2.1, -2.0, -1.9, 1.9, 2.0, 2.1])
 
@@ -148,3 +161,32 @@ def test_bad_input_gets_one_clear_sentence():
         fit.sweep(key, start, X, sizes=2.0, num_restarts=1)
     with pytest.raises(ValueError, match="x holds NaN"):
         fit.restarts(key, start, jnp.array([jnp.nan]), num_restarts=1)
+
+
+def test_only_what_a_fit_moves_is_counted():
+    zero_inflated = Mixture(jnp.ones(2) / 2, OneOf.stack(Delta(0.0), Poisson(1.0)))
+    for model, free in (
+        (zero_inflated, 2),
+        (Binomial(0.5, 10.0), 1),
+        (NormalKnownScale(0.0, 1.0), 1),
+        (StudentT(3.0, 0.0, 1.0), 2),
+        (StudentT(3.0, 0.0, 1.0, fixed_dof=False), 3),
+        (Product((Fixed(Normal(0.0, 1.0)), Poisson(1.0))), 1),
+    ):
+        assert fit.num_parameters(model) == free
+
+
+def test_a_zero_inflated_model_takes_a_prior():
+    start = Mixture(jnp.ones(2) / 2, OneOf.stack(Delta(0.0), Poisson(1.0)))
+    prior = MixturePrior(components=(None, Gamma(jnp.full(2, 2.0), jnp.ones(2))))
+    assert fit.em(start, jnp.array([0.0, 0.0, 0.0, 1.0, 4.0, 3.0]), prior=prior).ok
+
+
+def test_a_constant_column_still_has_a_start():
+    x = jnp.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    tril = fit.at_points(jax.random.key(0), x, 2).components.scale_tril[0]
+    np.testing.assert_allclose(tril, [[np.sqrt(2 / 3), 0], [0, 1]], rtol=1e-6)
+    with pytest.raises(ValueError, match="size must be at most max_components, 3; got 5"):
+        fit.at_points(jax.random.key(0), x, 3, 5)
+    with pytest.raises(ValueError, match=r"x must have shape \(N, D\); got \(3,\)"):
+        fit.at_points(jax.random.key(0), x[:, 0], 2)

@@ -107,9 +107,11 @@ class Distribution(abc.ABC):
 
     Attributes:
       event_ndim: number of axes of one observation.
+      held: fields that no fit moves, such as a total count.
     """
 
     event_ndim: ClassVar[int] = 0
+    held: ClassVar[tuple[str, ...]] = ()
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x, nats.
@@ -156,6 +158,9 @@ class Estimable(Distribution, Generic[Stats]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
+        # a row of no weight may hold anything, infinity included
+        kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
+        values = jnp.where(kept, values, jnp.ones((), values.dtype))
         return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
 
     def m_step(self, stats: Stats, prior: Any = None) -> Self:

@@ -1,7 +1,7 @@
 """Counts of successes: binomial, geometric, negative binomial, and their compounds with a beta."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,8 @@ class Binomial(_BinaryFamily):
       [0.25 0.5  0.25]
     """
 
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
+
     probs: Array = constrained(unit_interval)
     total_count: Array
 
@@ -113,6 +115,8 @@ class NegativeBinomial(_BinaryFamily):
       >>> print(jnp.exp(NegativeBinomial(0.5, 1).log_prob(jnp.array([0, 1, 2]))))
       [0.5   0.25  0.125]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
 
     probs: Array = constrained(unit_interval)
     total_count: Array
@@ -220,6 +224,8 @@ class BetaBinomial(Estimable[MeanLogs]):
       [0.2 0.2 0.2 0.2 0.2]
     """
 
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
+
     alpha: Array = constrained(positive)
     beta: Array = constrained(positive)
     total_count: Array
@@ -281,6 +287,8 @@ class BetaNegativeBinomial(Estimable[MeanLogs]):
       >>> print(jnp.exp(BetaNegativeBinomial(1.0, 1.0, 1.0).log_prob(jnp.arange(2))).round(4))
       [0.5    0.1667]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
 
     alpha: Array = constrained(positive)
     beta: Array = constrained(positive)

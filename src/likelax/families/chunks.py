@@ -96,7 +96,8 @@ def sum_rows(
       10.0
     """
     total = weights.shape[0]
-    if size >= total:
+    # arrays of different lengths are for f to refuse
+    if size >= total or num_rows(x) != total:
         return f(x, weights)
 
     def chunk(start: Array) -> tuple[Any, Array]:

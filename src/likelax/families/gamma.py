@@ -1,7 +1,7 @@
 """The gamma distribution: a density on the positive reals, and the conjugate prior of a rate."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +110,8 @@ class GammaKnownShape(Family[EventCounts]):
       1.0 1.0
     """
 
+    held: ClassVar[tuple[str, ...]] = ("concentration",)
+
     rate: Array = constrained(positive)
     concentration: Array = constrained(positive)
 
@@ -169,6 +171,8 @@ class GammaGamma(Estimable[PositiveMoments]):
       >>> print(f"{GammaGamma(2.0, 1.0, 1.0).log_prob(1.0):.4f}")
       -1.3863
     """
+
+    held: ClassVar[tuple[str, ...]] = ("shape",)
 
     concentration: Array = constrained(positive)
     rate: Array = constrained(positive)

@@ -1,7 +1,7 @@
 """A normal with known scale, or with known mean: conjugate pairs of one parameter."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -44,6 +44,8 @@ class NormalKnownScale(Family[LocationStats]):
       >>> print(NormalMean(0.0, 1.0).posterior(stats).loc, model.m_step(stats).loc)
       1.0 1.5
     """
+
+    held: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array
     scale: Array = constrained(positive)
@@ -153,6 +155,8 @@ class NormalKnownLoc(Family[EventCounts]):
       >>> print(model.m_step(stats).scale)
       3.0
     """
+
+    held: ClassVar[tuple[str, ...]] = ("loc",)
 
     scale: Array = constrained(positive)
     loc: Array

@@ -67,6 +67,8 @@ class Multinomial(Family[CategoryCounts]):
       [0.5  0.25]
     """
 
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
+
     event_ndim: ClassVar[int] = 1
 
     probs: Array = constrained(simplex)
@@ -142,6 +144,8 @@ class DirichletMultinomial(Estimable[MeanLogs]):
       >>> print(jnp.exp(model.log_prob(jnp.array([[2, 0], [1, 1], [0, 2]]))).round(4))
       [0.3333 0.3333 0.3333]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("total_count",)
 
     event_ndim: ClassVar[int] = 1
 

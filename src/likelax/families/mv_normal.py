@@ -17,7 +17,7 @@ from likelax.data import Labelled, Masked
 from likelax.families import mv_normal_batch
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments
+from likelax.families.statistics import Moments, vector_moments
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
 
@@ -123,8 +123,12 @@ class MvNormal(Family[Moments]):
         return jnp.broadcast_to(loc, white.shape) + jnp.matmul(white, tril.T, precision="highest")
 
     def marginal(self, dims: ArrayLike) -> Self:
-        """The distribution of the entries `dims` (M,) alone."""
-        at = np.asarray(dims)
+        """The distribution of the entries `dims` (M,) alone.
+
+        Raises:
+          ValueError: for entries that are not there, or named twice.
+        """
+        at = self._entries(dims)
         return self.from_covariance(jnp.asarray(self.loc)[at], self.covariance[np.ix_(at, at)])
 
     def condition(self, dims: ArrayLike, values: ArrayLike) -> Self:
@@ -138,7 +142,7 @@ class MvNormal(Family[Moments]):
         Source: Bishop (2006), Pattern Recognition and Machine Learning, 2.3.1.
         """
         values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
-        at = np.asarray(dims)
+        at = self._entries(dims)
         rest = np.setdiff1d(np.arange(loc.shape[-1]), at)
         tril = jnp.linalg.cholesky(covariance[np.ix_(at, at)])
         half = solve_triangular(tril, covariance[np.ix_(at, rest)], lower=True)
@@ -169,6 +173,19 @@ class MvNormal(Family[Moments]):
         whiten = solve_triangular(tril, jnp.eye(tril.shape[-1], dtype=tril.dtype), lower=True)
         log_norm = -jnp.sum(jnp.log(jnp.diagonal(tril))) - loc.shape[-1] * LOG_2PI / 2
         return loc, whiten, log_norm
+
+    def _entries(self, dims: ArrayLike) -> np.ndarray:
+        """Entries as integers from 0."""
+        num_dims = jnp.shape(self.loc)[-1]
+        at = np.asarray(dims)
+        fine = at.ndim == 1 and at.size > 0 and np.issubdtype(at.dtype, np.integer)
+        if not fine or np.any((at < -num_dims) | (at >= num_dims)):
+            raise ValueError(
+                f"MvNormal: dims must be integers (M,) in 0..{num_dims - 1}; got {dims}"
+            )
+        if np.unique(at % num_dims).size < at.size:
+            raise ValueError(f"MvNormal: dims must differ; got {dims}")
+        return at % num_dims
 
     def _check(self, x: Array) -> None:
         num_dims = jnp.shape(self.loc)[-1]
@@ -217,15 +234,7 @@ class MvNormal(Family[Moments]):
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
         x, weights, loc = numerics.as_float(x, weights, self.loc)
-        x, weights = x.reshape(-1, loc.shape[-1]), weights.reshape(-1)
-        weight = jnp.sum(weights)
-        # about loc first: the mean then keeps its low bits however far the data are from zero
-        shift = jnp.matmul(weights, x - loc[None, :], precision="highest")
-        mean = loc + numerics.divide(shift, weight[None], 0.0)
-        gap = x - mean[None, :]
-        return Moments(
-            weight, mean, jnp.matmul((weights[:, None] * gap).T, gap, precision="highest")
-        )
+        return vector_moments(x.reshape(-1, loc.shape[-1]), weights.reshape(-1), loc)
 
     def _maximum_likelihood(self, stats: Moments) -> Self:
         loc, tril = numerics.as_float(self.loc, self.scale_tril)

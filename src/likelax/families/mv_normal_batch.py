@@ -72,6 +72,8 @@ def e_step(
     frame = _frame(components, log_weights)
 
     def chunk(rows: Array, shares: Array) -> tuple[tuple[Array, Moments], Array]:
+        # a row of no weight may hold anything, infinity included
+        rows = jnp.where(shares[:, None] == 0, frame.center[None, :], rows)
         z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
         amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
         safe = _for_the_whole_batch(jax.lax.stop_gradient(amplified <= TOLERANCE))

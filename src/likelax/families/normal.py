@@ -11,7 +11,7 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family
-from likelax.families.statistics import Moments
+from likelax.families.statistics import Moments, scalar_moments
 from likelax.families.student_t import StudentT
 from likelax.model import pytree
 
@@ -62,11 +62,7 @@ class Normal(Family[Moments]):
         return -(((x - loc) / scale) ** 2) / 2 - jnp.log(scale) - LOG_2PI / 2
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
-        x, weights, loc = numerics.as_float(x, weights, self.loc)
-        weight = jnp.sum(weights)
-        # about loc first: the mean then keeps its low bits however far the data are from zero
-        mean = loc + numerics.divide(jnp.sum(weights * (x - loc)), weight, 0.0)
-        return Moments(weight, mean, jnp.sum(weights * (x - mean) ** 2))
+        return scalar_moments(*numerics.as_float(x, weights, self.loc))
 
     def _maximum_likelihood(self, stats: Moments) -> Self:
         loc, scale = numerics.as_float(self.loc, self.scale)

@@ -84,6 +84,14 @@ class OneOf:
             [o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)]
         )
 
+    def log_prior(self, prior: tuple[Any, ...]) -> Array:
+        """That of the option that counts, nats. prior: one entry an option, None for none."""
+        terms = [
+            jnp.zeros(()) if p is None else o.log_prior(p)
+            for o, p in zip(self.options, prior, strict=True)
+        ]
+        return self._choose(terms)
+
     def _choose(self, values: list[Array]) -> Array:
         chosen = values[0]
         for i, value in enumerate(values[1:], start=1):

@@ -1,7 +1,7 @@
 """Families whose parameter bounds the data: uniform, Pareto, and a point mass."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -278,6 +278,8 @@ class Delta(Estimable[Array]):
       >>> print(Delta(0.0).log_prob(jnp.array([0.0, 1.0])))
       [  0. -inf]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("value",)
 
     value: Array
 

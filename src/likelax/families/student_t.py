@@ -25,11 +25,18 @@ from likelax.model import pytree, static
 LOG_PI = float(np.log(np.pi))
 
 
-def _log_t(dof: Array, square: Array, num_dims: int) -> Array:
-    """Log density of a standard t at squared distance `square`, nats."""
+def _log_t(dof: Array, log_tail: Array, num_dims: int) -> Array:
+    """Log density of a standard t where log(1 + squared distance / dof) = log_tail, nats."""
     half = (dof + num_dims) / 2
     log_norm = log_gamma_ratio(dof / 2, num_dims / 2) - num_dims * (jnp.log(dof) + LOG_PI) / 2
-    return log_norm - half * jnp.log1p(square / dof)
+    return log_norm - half * log_tail
+
+
+def _log1p_square(x: Array) -> Array:
+    """log(1 + x^2), also where the square overflows."""
+    far = jnp.abs(x) > 1e9
+    near = jnp.log1p(jnp.where(far, 0, x) ** 2)
+    return jnp.where(far, 2 * jnp.log(jnp.abs(jnp.where(far, x, 1))), near)
 
 
 @pytree
@@ -95,6 +102,11 @@ class StudentT(Estimable[TailMoments]):
     scale: Array = constrained(positive)
     fixed_dof: bool = static(default=True)
 
+    @property
+    def held(self) -> tuple[str, ...]:  # type: ignore[override]
+        """dof, where it is fixed."""
+        return ("dof",) if self.fixed_dof else ()
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
@@ -102,7 +114,7 @@ class StudentT(Estimable[TailMoments]):
 
     def _log_density(self, x: Array) -> Array:
         x, dof, loc, scale = numerics.as_float(x, self.dof, self.loc, self.scale)
-        return _log_t(dof, ((x - loc) / scale) ** 2, 1) - jnp.log(scale)
+        return _log_t(dof, _log1p_square((x - loc) / scale / jnp.sqrt(dof)), 1) - jnp.log(scale)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, less what no parameter moves, nats."""
@@ -154,6 +166,11 @@ class MvStudentT(Estimable[TailMoments]):
     scale_tril: Array = constrained(scale_tril)
     fixed_dof: bool = static(default=True)
 
+    @property
+    def held(self) -> tuple[str, ...]:  # type: ignore[override]
+        """dof, where it is fixed."""
+        return ("dof",) if self.fixed_dof else ()
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, D)."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
@@ -182,7 +199,7 @@ class MvStudentT(Estimable[TailMoments]):
     def _log_density(self, x: Array) -> Array:
         square, log_det = self._square(x)
         dof, square = numerics.as_float(self.dof, square)
-        return _log_t(dof, square, jnp.shape(self.loc)[-1]) - log_det
+        return _log_t(dof, jnp.log1p(square / dof), jnp.shape(self.loc)[-1]) - log_det
 
     def _statistics(self, x: Array, weights: Array) -> TailMoments:
         x, weights, dof, loc = numerics.as_float(x, weights, self.dof, self.loc)

@@ -117,6 +117,10 @@ class Fixed:
         """Self, whatever the statistics."""
         return self
 
+    def log_prior(self, prior: Any) -> Array:
+        """0: what stands still has no prior density, nats."""
+        return jnp.zeros(())
+
     def expected_log_prob(self, stats: Any) -> Array:
         """The model's."""
         return self.model.expected_log_prob(stats)

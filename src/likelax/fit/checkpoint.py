@@ -38,6 +38,7 @@ def save(path: str | os.PathLike[str], tree: object) -> None:
             np.savez(part, *map(np.asarray, leaves), structure=np.array(str(structure)))
             part.flush()
             os.fsync(part.fileno())
+            os.chmod(part.name, 0o644)
         except BaseException:
             os.unlink(part.name)
             raise

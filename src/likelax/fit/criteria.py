@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import constraints, numerics
+from likelax.families.one_of import OneOf
 from likelax.families.tied import Fixed, Tied
 from likelax.mixture import Mixture
 
@@ -16,7 +17,8 @@ from likelax.mixture import Mixture
 def num_parameters(model: Any) -> Array:
     """Free parameters of a model: simplex K - 1, triangle D (D + 1) / 2, and so on.
 
-    Components of weight zero don't count, nor what `Fixed` holds; what is `Tied` counts once.
+    Components of weight zero don't count, nor what `Fixed` holds or the family holds itself, such
+    as a total count; what is `Tied` counts once, and of `OneOf` the option that counts.
 
     Examples:
       >>> from likelax.families import MvNormal
@@ -27,6 +29,10 @@ def num_parameters(model: Any) -> Array:
     if not isinstance(model, Mixture):
         return jnp.asarray(_size(model))
     used = jnp.sum(jnp.asarray(model.weights) > 0)
+    if isinstance(model.components, OneOf):
+        sizes = [_size(option) // model.num_components for option in model.components.options]
+        of_each = jnp.asarray(sizes)[model.components.which]
+        return used - 1 + jnp.sum(jnp.where(jnp.asarray(model.weights) > 0, of_each, 0))
     each = _size(model.components) // model.num_components
     shared = 0
     if isinstance(model.components, Tied):
@@ -39,14 +45,31 @@ def _size(model: Any, only: str | None = None) -> int:
     if isinstance(model, Fixed):
         return 0
     if only is None:
-        reals = jax.tree.leaves(jax.eval_shape(constraints.unconstrain, model))
-        return sum(leaf.size for leaf in reals if constraints.is_floating(leaf))
+        return _num_reals(model) - _num_held(model)
     total = 0
     if dataclasses.is_dataclass(model):
         for field in dataclasses.fields(model):
             value = getattr(model, field.name)
             total += jnp.size(value) if field.name == only else _size(value, only)
     return total
+
+
+def _num_reals(model: Any) -> int:
+    reals = jax.tree.leaves(jax.eval_shape(constraints.unconstrain, model))
+    return sum(leaf.size for leaf in reals if constraints.is_floating(leaf))
+
+
+def _num_held(node: Any) -> int:
+    """How many of the reals no fit moves."""
+    if isinstance(node, Fixed):
+        return _num_reals(node.model)
+    if isinstance(node, dict | tuple | list):
+        return sum(_num_held(part) for part in (node.values() if isinstance(node, dict) else node))
+    if not dataclasses.is_dataclass(node):
+        return 0
+    parts = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    held = getattr(node, "held", ())
+    return sum(_num_reals(part) if n in held else _num_held(part) for n, part in parts.items())
 
 
 def aic(log_prob: ArrayLike, free: ArrayLike) -> Array:

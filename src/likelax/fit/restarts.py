@@ -95,7 +95,11 @@ def at_points(
         compiled program serves all sizes (`sweep`). None: all K.
       spread: choose the rows by k-means++, far from each other; False: evenly at random.
     Returns:
-      `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond.
+      `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond. Where the covariance of all data
+      is singular, as with a constant column, its diagonal stands in, with a width of one for
+      columns that never vary.
+    Raises:
+      ValueError: where x is not (N, D), or size exceeds max_components.
 
     Examples:
       >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 1.0]])
@@ -103,6 +107,12 @@ def at_points(
       [0.5 0.5 0. ]
     """
     (x,) = numerics.as_float(x)
+    if x.ndim != 2:
+        raise ValueError(f"fit.at_points: x must have shape (N, D); got {x.shape}")
+    if not isinstance(size, jax.core.Tracer | None) and int(size) > max_components:
+        raise ValueError(
+            f"fit.at_points: size must be at most max_components, {max_components}; got {size}"
+        )
     offset = jnp.mean(x, axis=0, keepdims=True)
     points = x - offset
     size = jnp.asarray(max_components if size is None else size)
@@ -112,6 +122,9 @@ def at_points(
         loc = jax.random.choice(key, x, (max_components,), replace=x.shape[0] < max_components)
     covariance = jnp.matmul(points.T, points, precision="highest") / x.shape[0]
     tril = jnp.linalg.cholesky(covariance)
+    widths = jnp.sqrt(jnp.diagonal(covariance))
+    apart = jnp.diag(jnp.where(widths > 0, widths, 1))
+    tril = jnp.where(jnp.all(jnp.isfinite(tril)) & jnp.all(jnp.diagonal(tril) > 0), tril, apart)
     used = jnp.arange(max_components) < size
     weights = jnp.where(used, 1 / size.astype(x.dtype), 0)
     return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
@@ -161,6 +174,12 @@ def from_responsibilities(
         raise ValueError(
             f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
             f"and component; got {shares.shape}"
+        )
+    rows = jax.eval_shape(model.log_prob, x).shape
+    if shares.shape[:-1] != rows:
+        raise ValueError(
+            f"from_responsibilities: x has rows {rows}, so wanted shape "
+            f"{(*rows, model.num_components)}; got {shares.shape}"
         )
     if not isinstance(shares, jax.core.Tracer) and not bool(jnp.all(shares >= 0)):
         raise ValueError("from_responsibilities: they must be probabilities; got a negative or NaN")
