@@ -39,7 +39,7 @@ docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
 	$(BIN)/python docs/build.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli

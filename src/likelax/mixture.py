@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -80,6 +81,45 @@ def allowed_by_labels(labels: Array, num_values: int) -> Array:
     """
     # one_hot of -1 is all zeros
     return jax.nn.one_hot(labels, num_values, dtype=bool) | (labels < 0)[..., None]
+
+
+def clamp(log_scores: Array, labels: ArrayLike) -> Array:
+    """Log scores (..., K) with -inf at the values that labels (...) rule out.
+
+    Raises:
+      ValueError: where labels are not integers, one for each leading entry.
+
+    Examples:
+      >>> print(clamp(jnp.zeros((2, 2)), jnp.array([1, -1])))
+      [[-inf   0.]
+       [  0.   0.]]
+    """
+    labels = jnp.asarray(labels)
+    *wanted, num_values = log_scores.shape
+    if labels.shape != tuple(wanted) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"Labelled: labels must be integers of shape {tuple(wanted)}; "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
+
+
+def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
+    """Refuse labels that name no value; those that are being traced are let through.
+
+    Raises:
+      ValueError: starting with `name`.
+    """
+    if isinstance(labels, jax.core.Tracer):
+        return
+    array = np.asarray(labels)
+    wrong = (array < -1) | (array >= num_values)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{name}: labels must lie in 0..{num_values - 1}, or be -1 for unknown; "
+            f"got {array[at]} at index {at}"
+        )
 
 
 class MixtureStats(NamedTuple):
@@ -346,14 +386,7 @@ class Mixture:
     def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
         if not isinstance(x, Labelled):
             return _joint(numerics.safe_log(self.weights), each(x))
-        joint = _joint(numerics.safe_log(self.weights), each(x.values))
-        labels = jnp.asarray(x.labels)
-        if labels.shape != joint.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                f"Labelled: labels must be integers of shape {joint.shape[:-1]}; "
-                f"got {labels.dtype} of shape {labels.shape}"
-            )
-        return jnp.where(allowed_by_labels(labels, joint.shape[-1]), joint, -jnp.inf)
+        return clamp(_joint(numerics.safe_log(self.weights), each(x.values)), x.labels)
 
 
 def _take(models: Any, index: Array) -> Any:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -23,7 +22,7 @@ from likelax.families.dirichlet import Dirichlet
 from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
-from likelax.mixture import Mixture, MixturePrior, MixtureStats
+from likelax.mixture import Mixture, MixturePrior, MixtureStats, check_labels
 from likelax.model import pytree
 from likelax.product import Independent, Product
 
@@ -74,7 +73,7 @@ class NaiveBayes(NamedTuple):
                 f"labels must be integers 0..{self.model.num_components - 1}, or -1 for unknown; "
                 f"got dtype {labels.dtype}"
             )
-        _check_labels(labels, self.model.num_components)
+        check_labels("naive_bayes", labels, self.model.num_components)
         (dtype_of,) = numerics.as_float(self.model.weights)
         weights = match_weights(weights, labels.shape, dtype_of.dtype)
         num_classes = self.model.num_components
@@ -123,18 +122,6 @@ class NaiveBayes(NamedTuple):
         if self.class_prior is None:
             return model
         return Mixture(numerics.normalize(self.class_prior), model.components)
-
-
-def _check_labels(labels: Array, num_classes: int) -> None:
-    """Refuse labels of no class; those that are being traced are let through."""
-    if isinstance(labels, jax.core.Tracer):
-        return
-    wrong = np.asarray((labels < -1) | (labels >= num_classes))
-    if wrong.any():
-        raise ValueError(
-            f"labels must lie in 0..{num_classes - 1}, or be -1 for unknown; "
-            f"got {np.asarray(labels)[wrong][0]}"
-        )
 
 
 def _stack(tree: T, num_classes: int) -> T:

@@ -218,3 +218,21 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
         (term - total) + acc.total,
     )
     return Compensated(total, acc.error + jnp.where(jnp.isfinite(total), lost, 0))
+
+
+@jax.custom_batching.custom_vmap
+def any_in_batch(flag: Array) -> Array:
+    """The flag itself; under `jax.vmap`, whether any member of the batch has it.
+
+    For a `cond` or a `while_loop` that the members of a batch shall share.
+
+    Examples:
+      >>> print(jax.vmap(any_in_batch)(jnp.array([False, True])))
+      [ True  True]
+    """
+    return flag
+
+
+@any_in_batch.def_vmap
+def _(axis_size: int, in_batched: list[bool], flags: Array) -> tuple[Array, bool]:
+    return any_in_batch(jnp.any(flags, axis=0)), False

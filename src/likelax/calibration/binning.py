@@ -223,9 +223,7 @@ def quantile_edges(
     order = jnp.argsort(confidence)
     cumulative = jnp.cumsum(weights[order])
     levels = jnp.arange(1, num_bins, dtype=confidence.dtype) / num_bins
-    # a level that is met exactly must not slip to the next row by a rounding error
-    slack = 1 - 4 * jnp.finfo(confidence.dtype).eps
-    at = jnp.searchsorted(cumulative, levels * cumulative[-1] * slack, side="left")
+    at = first_reaching(cumulative, levels * cumulative[-1])
     inner = jnp.clip(confidence[order][at], 0, 1)
     ends = jnp.array([0.0, 1.0], confidence.dtype)
     return jnp.concatenate([ends[:1], inner, ends[1:]])
@@ -245,7 +243,7 @@ def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
       [0.]
     """
     (probs,) = as_float(probs)
-    labels = _labels(probs, labels)
+    labels = check_labels("probs", probs, labels)
     correct = jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
     return jnp.max(probs, axis=-1), correct.astype(probs.dtype)
 
@@ -266,20 +264,28 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
       [0.2 0.2]
     """
     (probs,) = as_float(probs)
-    labels = _labels(probs, labels)
+    labels = check_labels("probs", probs, labels)
     outcome = jnp.arange(probs.shape[-1], dtype=labels.dtype)[:, None] == labels[None, :]
     return probs.T, outcome.astype(probs.dtype)
 
 
-def _labels(probs: Array, labels: ArrayLike) -> Array:
+def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
+    """The labels (N,) of `values` (N, C), integers."""
     labels = jnp.asarray(labels)
-    if probs.ndim != 2 or labels.shape != probs.shape[:1]:
-        raise ValueError(
-            f"probs must have shape (N, C) and labels (N,), got {probs.shape} and {labels.shape}"
-        )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(
+            f"{name} must have shape (N, C) and labels (N,), got {values.shape} and {labels.shape}"
+        )
     return labels
+
+
+def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
+    """Index of the first row at which cumulative weights (N,) reach each level; N for none."""
+    # a level that is met exactly must not slip to the next row by a rounding error
+    slack = 1 - 4 * jnp.finfo(cumulative.dtype).eps
+    return jnp.searchsorted(cumulative, levels * slack, side="left")
 
 
 def ece(bins: Bins) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_rows
+from likelax.calibration.binning import check_labels, check_rows, first_reaching
 from likelax.model import pytree
 from likelax.numerics import as_float
 
@@ -140,9 +140,7 @@ class Conformal:
         scores = jnp.where(weights == 0, jnp.inf, scores)
         order = jnp.argsort(scores)
         cumulative = jnp.cumsum(weights[order])
-        # a level that is met exactly must not slip to the next row by a rounding error
-        level = mass * (cumulative[-1] + 1) * (1 - 4 * jnp.finfo(scores.dtype).eps)
-        at = jnp.searchsorted(cumulative, level, side="left")
+        at = first_reaching(cumulative, mass * (cumulative[-1] + 1))
         top = jnp.full(1, jnp.inf, scores.dtype)
         return cls(jnp.concatenate([scores[order], top])[at])
 
@@ -183,13 +181,7 @@ def fit_conformal_sets(
       [[True, True], [True, False]]
     """
     (probs,) = as_float(probs)
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
-    if probs.ndim != 2 or labels.shape != probs.shape[:1]:
-        raise ValueError(
-            f"probs must have shape (N, C) and labels (N,), got {probs.shape} and {labels.shape}"
-        )
+    labels = check_labels("probs", probs, labels)
     chosen = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
     return Conformal.of_scores(1 - chosen, mass=mass, weights=weights)
 

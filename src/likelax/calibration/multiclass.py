@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.calibration.binning import check_labels
 from likelax.model import pytree
 from likelax.numerics import as_float
 
@@ -146,14 +147,9 @@ def _checked(
 ) -> tuple[Array, Array, Array]:
     """(values (N, C), Platt's targets (N, C), weights (N,) that sum to one)."""
     values, weights = as_float(values, 1.0 if weights is None else weights)
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
-    if values.ndim != 2 or values.shape[1] < 2 or labels.shape != values.shape[:1]:
-        raise ValueError(
-            f"{name} must have shape (N, C) with C >= 2 and labels (N,), got {values.shape} and "
-            f"{labels.shape}"
-        )
+    labels = check_labels(name, values, labels)
+    if values.shape[1] < 2:
+        raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
     weights = jnp.broadcast_to(weights, labels.shape)
     size = values.shape[1]
     hot = jax.nn.one_hot(labels, size, dtype=values.dtype)

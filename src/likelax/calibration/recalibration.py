@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_rows
+from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_labels, check_rows
 from likelax.model import pytree
 from likelax.numerics import as_float
 
@@ -60,13 +60,7 @@ def fit_temperature(
       [0.25 0.75]
     """
     logits, weights = as_float(logits, 1.0 if weights is None else weights)
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"logits must have shape (N, C) and labels (N,), got {logits.shape} and {labels.shape}"
-        )
+    labels = check_labels("logits", logits, labels)
     weights = jnp.broadcast_to(weights, labels.shape)
     share = weights / jnp.sum(weights)
     centred = logits - jnp.mean(logits, axis=-1, keepdims=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -29,12 +30,15 @@ def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
     labels = view.labels_of(heldout)
     if labels is None:
         raise ValueError("decision: the held-out data must be Labelled to tell right from wrong")
-    truth = np.asarray(labels)
-    log_probs = np.asarray(view.call(view.posterior, model, heldout.values))
-    known = truth >= 0
-    chosen = np.argmax(log_probs, axis=-1)
-    confidence = np.exp(np.max(log_probs, axis=-1))
-    return confidence[known], (chosen == truth)[known].astype(confidence.dtype)
+    known = np.asarray(labels).reshape(-1) >= 0
+    confidence, correct = map(np.asarray, view.call(_decide, model, heldout.values, labels))
+    return confidence[known], correct[known]
+
+
+def _decide(model: Any, values: Any, labels: Any) -> tuple[Array, Array]:
+    log_probs = jnp.asarray(model.posterior(values))
+    probs = jnp.exp(log_probs.reshape(-1, log_probs.shape[-1]))
+    return calibration.top_label(probs, jnp.reshape(labels, -1))
 
 
 def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:

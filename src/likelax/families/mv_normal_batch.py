@@ -76,28 +76,18 @@ def e_step(
         rows = jnp.where(shares[:, None] == 0, frame.center[None, :], rows)
         z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
         amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
-        safe = _for_the_whole_batch(jax.lax.stop_gradient(amplified <= TOLERANCE))
+        # one branch for all members of a vmapped batch: `cond` stays a branch, not both and a choice
+        unsafe = numerics.any_in_batch(jax.lax.stop_gradient(~(amplified <= TOLERANCE)))
         counts, stats, log_prob = jax.lax.cond(
-            safe,
-            lambda: _certified(frame, z, shares),
+            unsafe,
             lambda: _exact(components, log_weights, rows, shares),
+            lambda: _certified(frame, z, shares),
         )
         return (counts, stats), log_prob
 
     size = chunk_rows(log_weights.shape[0], num_dims)
     total, log_prob = chunks.sum_rows(chunk, x, weights, size)
     return *total, log_prob
-
-
-@jax.custom_batching.custom_vmap
-def _for_the_whole_batch(flag: Array) -> Array:
-    return flag
-
-
-@_for_the_whole_batch.def_vmap
-def _rule(axis_size: int, in_batched: list[bool], flag: Array) -> tuple[Array, bool]:
-    # one branch for all members of a vmapped batch: `cond` stays a branch, not a select of both
-    return _for_the_whole_batch(jnp.all(flag, axis=0) if in_batched[0] else flag), False
 
 
 def _frame(components: Any, log_weights: Array) -> _Frame:

@@ -12,7 +12,7 @@ from jax import Array
 
 from likelax import constraints
 from likelax.fit.result import Fit, Status
-from likelax.numerics import as_float
+from likelax.numerics import any_in_batch, as_float
 
 # XLA compiles a short loop over small arrays into native code, and a long one step by step: on a
 # CPU that is the difference between 1 and 4 microseconds. Blocks also bound the memory of noise.
@@ -138,7 +138,9 @@ def run(
     )
     trace = jnp.full(num_windows * window + 1, jnp.nan, dtype)
     _, _, lane, trace = jax.lax.while_loop(
-        lambda state: _in_any_lane(_active(state[2], max_steps)),
+        # were the condition each lane's own, all that the loop carries would differ between lanes,
+        # and noise that they share would be drawn once for each of them
+        lambda state: any_in_batch(_active(state[2], max_steps)),
         one_window,
         (jnp.zeros((), int), key, lane, trace),
     )
@@ -178,21 +180,6 @@ def _look_at_noise(before: _Lane, after: _Ascent, values: Array, tol: float) -> 
 
 def _active(lane: _Lane, max_steps: int) -> Array:
     return lane.ascent.finite & ~lane.stalled & (lane.ascent.step < max_steps)
-
-
-@jax.custom_batching.custom_vmap
-def _in_any_lane(flag: Array) -> Array:
-    """The flag itself; under vmap, whether any of the batch has it.
-
-    A loop whose condition differs between lanes would make all it carries differ, and so draw
-    noise that the lanes share once for each of them.
-    """
-    return flag
-
-
-@_in_any_lane.def_vmap
-def _(axis_size: int, in_batched: list[bool], flags: Array) -> tuple[Array, bool]:
-    return _in_any_lane(jnp.any(flags, axis=0)), False
 
 
 def _block_length(window: int, noise: Any) -> int:

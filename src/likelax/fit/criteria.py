@@ -27,31 +27,30 @@ def num_parameters(model: Any) -> Array:
       19
     """
     if not isinstance(model, Mixture):
-        return jnp.asarray(_size(model))
+        return jnp.asarray(_num_free(model))
     used = jnp.sum(jnp.asarray(model.weights) > 0)
     if isinstance(model.components, OneOf):
-        sizes = [_size(option) // model.num_components for option in model.components.options]
+        sizes = [_num_free(option) // model.num_components for option in model.components.options]
         of_each = jnp.asarray(sizes)[model.components.which]
         return used - 1 + jnp.sum(jnp.where(jnp.asarray(model.weights) > 0, of_each, 0))
-    each = _size(model.components) // model.num_components
+    each = _num_free(model.components) // model.num_components
     shared = 0
     if isinstance(model.components, Tied):
-        own = _size(model.components, only="loc") // model.num_components
+        own = _num_locs(model.components) // model.num_components
         each, shared = own, each - own
     return used - 1 + used * each + shared
 
 
-def _size(model: Any, only: str | None = None) -> int:
-    if isinstance(model, Fixed):
+def _num_free(model: Any) -> int:
+    return _num_reals(model) - _num_held(model)
+
+
+def _num_locs(node: Any) -> int:
+    """How many numbers stand in fields called loc: what components that are tied don't share."""
+    if isinstance(node, Fixed) or not dataclasses.is_dataclass(node):
         return 0
-    if only is None:
-        return _num_reals(model) - _num_held(model)
-    total = 0
-    if dataclasses.is_dataclass(model):
-        for field in dataclasses.fields(model):
-            value = getattr(model, field.name)
-            total += jnp.size(value) if field.name == only else _size(value, only)
-    return total
+    parts = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    return sum(jnp.size(part) if n == "loc" else _num_locs(part) for n, part in parts.items())
 
 
 def _num_reals(model: Any) -> int:

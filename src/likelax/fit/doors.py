@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from likelax.data import Driven, Labelled, Masked, Sequences
+from likelax.mixture import check_labels
 
 
 def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
@@ -25,13 +26,7 @@ def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
     if labels is not None and _concrete(labels):
         if limit is None:
             raise ValueError(f"{name}: {type(model).__name__} has no latent variable to label")
-        array = np.asarray(labels)
-        wrong = (array < -1) | (array >= limit)
-        if wrong.any():
-            raise ValueError(
-                f"{name}: labels must lie in 0..{limit - 1}, or be -1 for unknown; "
-                f"got {array[wrong][0]} at index {_first(wrong)}"
-            )
+        check_labels(name, labels, limit)
     if weights is not None and _concrete(weights):
         array = np.asarray(weights)
         wrong = ~(array >= 0) | np.isinf(array)

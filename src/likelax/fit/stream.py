@@ -13,7 +13,7 @@ from jax import Array
 from likelax.families.statistics import add, scale
 from likelax.fit import doors
 from likelax.fit.checkpoint import load, save
-from likelax.fit.em import default_tolerance
+from likelax.fit.em import Progress, default_tolerance
 from likelax.fit.result import Fit, Status
 
 Batches = Callable[[], Iterable[Any]]
@@ -26,7 +26,7 @@ def stream(
     prior: Any = None,
     tol: float | None = None,
     max_passes: int = 100,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.

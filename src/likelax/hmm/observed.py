@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.data import Driven, Labelled, Sequences
-from likelax.mixture import allowed_by_labels
+from likelax.mixture import clamp
 
 
 class Observed(NamedTuple):
@@ -49,7 +49,7 @@ def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
         raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
-    num_states, steps = log_lik.shape[-1], log_lik.shape[:-1]
+    steps = log_lik.shape[:-1]
     for name, given, wanted in (
         ("Sequences: lengths", lengths, steps[:-1]),
         ("Sequences: starts", starts, steps),
@@ -58,13 +58,7 @@ def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
         if given is not None and jnp.shape(given) != wanted:
             raise ValueError(f"{name} must have shape {wanted}; got {jnp.shape(given)}")
     if labels is not None:
-        labels = jnp.asarray(labels)
-        if labels.shape != steps or not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                f"Labelled: labels must be integers of shape {steps}; "
-                f"got {labels.dtype} of shape {labels.shape}"
-            )
-        log_lik = jnp.where(allowed_by_labels(labels, num_states), log_lik, -jnp.inf)
+        log_lik = clamp(log_lik, labels)
     return Observed(x, log_lik, lengths, starts, inputs)
 
 

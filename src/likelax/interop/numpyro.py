@@ -4,7 +4,8 @@ NumPyro's distributions need no adapter: they answer `sample` and `log_prob`, an
 and components as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -108,18 +109,12 @@ def constrained(
     return log_joint
 
 
-class _lenient:
+@contextlib.contextmanager
+def _lenient() -> Iterator[None]:
     """NumPyro relies on implicit promotion and uses a key twice, which the caller may forbid."""
-
-    def __enter__(self) -> None:
-        self._settings = (
-            jax.numpy_dtype_promotion("standard"),
-            jax.numpy_rank_promotion("allow"),
-            jax.debug_key_reuse(False),
-        )
-        for setting in self._settings:
-            setting.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for setting in reversed(self._settings):
-            setting.__exit__(*error)
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.debug_key_reuse(False),
+    ):
+        yield

@@ -1,6 +1,5 @@
 """Leave-one-out density and its relatives, from draws of one fit: PSIS-LOO, WAIC, LOO-PIT."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.families import chunks
 from likelax.monte_carlo.psis import Tail, centre, smooth_tail
-from likelax.numerics import as_float, logsumexp
-from likelax.predictive.score import draws_by_rows, elpd_of
+from likelax.numerics import as_float
+from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
 
 _ROWS = 64  # at a time: S times that many numbers stay near the processor
 
@@ -85,10 +85,10 @@ def loo_of(
       (9,)
     """
 
-    def point(row: Any) -> tuple[Array, Array, Array]:
-        return _loo_point(jax.vmap(lambda draw: log_prob(draw, row))(draws), relative_efficiency)
+    def point(log_lik: Array) -> tuple[Array, Array, Array]:
+        return _loo_point(log_lik, relative_efficiency)
 
-    return _gather(*jax.lax.map(point, x, batch_size=chunk_size))
+    return _gather(*map_observations(point, log_prob, draws, x, chunk_size))
 
 
 def waic(log_lik: ArrayLike) -> Loo:
@@ -129,11 +129,7 @@ def waic_of(
       >>> bool(0 < result.num_parameters < 1)
       True
     """
-
-    def point(row: Any) -> tuple[Array, Array, Array]:
-        return _waic_point(jax.vmap(lambda draw: log_prob(draw, row))(draws))
-
-    return _gather(*jax.lax.map(point, x, batch_size=chunk_size))
+    return _gather(*map_observations(_waic_point, log_prob, draws, x, chunk_size))
 
 
 def loo_pit(
@@ -208,10 +204,9 @@ def _loo_point(log_lik: Array, relative_efficiency: float) -> tuple[Array, Array
     lifted = jnp.where(in_tail, jnp.exp(jnp.where(in_tail, tail.smoothed - tail.values, 0)), 0)
     outside = (ratio.shape[0] - jnp.sum(in_tail)).astype(ratio.dtype)
     over = jnp.log((jnp.sum(lifted) + outside) / (jnp.sum(rest) + jnp.sum(above)))
-    inside = logsumexp(log_lik) - math.log(log_lik.shape[0])
     return (
         jnp.where(impossible, -jnp.inf, least + over),
-        inside,
+        log_mean(log_lik),
         jnp.where(impossible, jnp.inf, tail.k_hat),
     )
 
@@ -219,7 +214,7 @@ def _loo_point(log_lik: Array, relative_efficiency: float) -> tuple[Array, Array
 def _waic_point(log_lik: Array) -> tuple[Array, Array, Array]:
     """(WAIC density, in-sample density, NaN) of one observation from (S,)."""
     impossible = jnp.any(log_lik == -jnp.inf)
-    inside = logsumexp(log_lik) - math.log(log_lik.shape[0])
+    inside = log_mean(log_lik)
     away = jnp.where(impossible, 0, log_lik)
     away = away - jnp.mean(away)
     cost = jnp.sum(away**2) / (log_lik.shape[0] - 1)
@@ -231,24 +226,9 @@ def _by_columns(
     point: Callable[[Array], tuple[Array, Array, Array]], log_lik: Array
 ) -> tuple[Array, Array, Array]:
     """`point` of every column of (S, N), some columns at a time."""
-    number = log_lik.shape[1]
     # the barrier has the draws of a row side by side in memory: three times faster on a CPU
     rows = jax.lax.optimization_barrier(log_lik.T)
-    if number <= _ROWS:
-        return jax.vmap(point)(rows)
-    chunks = -(-number // _ROWS)
-    # the last chunk begins early enough to be whole; what it repeats is dropped
-    starts = jnp.minimum(jnp.arange(chunks) * _ROWS, number - _ROWS)
-
-    def some(start: Array) -> tuple[Array, Array, Array]:
-        return jax.vmap(point)(jax.lax.dynamic_slice_in_dim(rows, start, _ROWS))
-
-    def joined(parts: Array) -> Array:
-        left = number - (chunks - 1) * _ROWS
-        return jnp.concatenate([parts[:-1].reshape(-1), parts[-1, -left:]])
-
-    first, second, third = jax.lax.map(some, starts)
-    return joined(first), joined(second), joined(third)
+    return chunks.map_rows(jax.vmap(point), rows, _ROWS)
 
 
 def _gather(pointwise: Array, inside: Array, k_hat: Array) -> Loo:

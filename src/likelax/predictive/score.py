@@ -53,8 +53,7 @@ def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
       [0.3, 0.5]
     """
     log_lik = draws_by_rows(log_lik)
-    pointwise = logsumexp(log_lik, axis=0) - math.log(log_lik.shape[0])
-    return elpd_of(pointwise, block_size=block_size)
+    return elpd_of(log_mean(log_lik), block_size=block_size)
 
 
 def log_predictive_density_of(
@@ -84,12 +83,28 @@ def log_predictive_density_of(
       >>> [round(float(jnp.exp(value)), 4) for value in result.pointwise]
       [0.3, 0.7]
     """
+    pointwise = map_observations(log_mean, log_prob, draws, x, chunk_size)
+    return elpd_of(pointwise, block_size=block_size)
 
-    def point(row: Any) -> Array:
-        values = jax.vmap(lambda draw: log_prob(draw, row))(draws)
-        return logsumexp(values) - math.log(values.shape[0])
 
-    return elpd_of(jax.lax.map(point, x, batch_size=chunk_size), block_size=block_size)
+def log_mean(log_lik: Array) -> Array:
+    """Log of the mean over the draws: (S, ...) gives (...), nats."""
+    return logsumexp(log_lik, axis=0) - math.log(log_lik.shape[0])
+
+
+def map_observations(
+    point: Callable[[Array], Any],
+    log_prob: Callable[[Any, Any], Array],
+    draws: Any,
+    x: Any,
+    chunk_size: int,
+) -> Any:
+    """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time."""
+
+    def of_row(row: Any) -> Any:
+        return point(jax.vmap(lambda draw: log_prob(draw, row))(draws))
+
+    return jax.lax.map(of_row, x, batch_size=chunk_size)
 
 
 def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.families import chunks
 from likelax.numerics import as_float
 
 _COLUMNS = 256  # sorted at a time: they stay near the processor
@@ -54,7 +55,7 @@ def _sums(away: Array) -> tuple[Array, Array]:
 
     The second is half the sum of the distances of all pairs.
     """
-    size, number = away.shape
+    size = away.shape[0]
     rank = _ranks(size, away.dtype)
 
     def of_sorted(x: Array) -> tuple[Array, Array]:
@@ -64,21 +65,8 @@ def _sums(away: Array) -> tuple[Array, Array]:
         return of_sorted(jnp.sort(away, axis=0))
 
     def by_network(away: Array) -> tuple[Array, Array]:
-        if number <= _COLUMNS:
-            return of_sorted(_network(away))
-        chunks = -(-number // _COLUMNS)
-        # the last chunk begins early enough to be whole; what it repeats is dropped
-        starts = jnp.minimum(jnp.arange(chunks) * _COLUMNS, number - _COLUMNS)
-
-        def some(start: Array) -> tuple[Array, Array]:
-            return of_sorted(_network(jax.lax.dynamic_slice_in_dim(away, start, _COLUMNS, axis=1)))
-
-        left = number - (chunks - 1) * _COLUMNS
-        near, spread = (
-            jnp.concatenate([parts[:-1].reshape(-1), parts[-1, -left:]])
-            for parts in jax.lax.map(some, starts)
-        )
-        return near, spread
+        rows = away.T
+        return chunks.map_rows(lambda some: of_sorted(_network(some.T)), rows, _COLUMNS)
 
     if size > _MOST_ROWS:
         return by_sort(away)
