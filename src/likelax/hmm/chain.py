@@ -1,7 +1,10 @@
 """The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -9,11 +12,17 @@ from jax.typing import ArrayLike
 from likelax.numerics import Compensated, add_compensated, as_float
 
 
-class Chain(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("log_initial", "log_transition", "log_lik", "starts", "length"),
+    meta_fields=("num_blocks",),
+)
+@dataclasses.dataclass(frozen=True)
+class Chain:
     """The potentials of one or more concatenated sequences, checked and with padding blanked.
 
     The scaled recursions also take a batch of chains as lanes: a last axis of N, or of 1 where
-    all chains share it, on every array.
+    all chains share it, on every array. And they take a long chain in blocks (`blocks.cut`).
 
     Attributes:
       log_initial: (K,) nats.
@@ -21,6 +30,9 @@ class Chain(NamedTuple):
       log_lik: (T, K) nats; 0 at padding.
       starts: (T,) booleans, True at step 0 and wherever a sequence begins; None: only step 0.
       length: scalar integer, the number of steps that count; None: T.
+      num_blocks: B. Above 1, T above is the length of a block, and every array has one more axis
+        after those named here and before the lanes: B long, or 1 where all blocks share it. Step
+        t of block b is step b T + t of the chain.
     """
 
     log_initial: Array
@@ -28,6 +40,7 @@ class Chain(NamedTuple):
     log_lik: Array
     starts: Array | None
     length: Array | None
+    num_blocks: int = 1
 
 
 def chain(
@@ -79,15 +92,18 @@ def chain(
 
 def active(c: Chain) -> Array:
     """(T,) booleans: the steps that count."""
-    num_steps, num_lanes = c.log_lik.shape[0], c.log_lik.ndim - 2
-    if c.length is None:
-        return jnp.ones((num_steps, *(1,) * num_lanes), bool)
-    return _steps(c) < c.length[None]
+    steps = _steps(c)
+    return jnp.ones_like(steps, bool) if c.length is None else steps < c.length[None]
 
 
 def _steps(c: Chain) -> Array:
+    """(T,) integers: 0, 1, 2, ..."""
     num_steps, num_lanes = c.log_lik.shape[0], c.log_lik.ndim - 2
-    return jnp.arange(num_steps, dtype=jnp.int32).reshape(num_steps, *(1,) * num_lanes)
+    steps = jnp.arange(num_steps, dtype=jnp.int32).reshape(num_steps, *(1,) * num_lanes)
+    if c.num_blocks == 1:
+        return steps
+    lanes = (1,) * (num_lanes - 1)
+    return steps + num_steps * jnp.arange(c.num_blocks, dtype=jnp.int32).reshape(1, -1, *lanes)
 
 
 def first(c: Chain) -> Array:
@@ -97,8 +113,21 @@ def first(c: Chain) -> Array:
 
 def last(c: Chain) -> Array:
     """(T,) booleans: the steps after which nothing of the same sequence comes; padding is last."""
-    follows = active(c)[1:] & ~first(c)[1:]
-    return jnp.concatenate([~follows, jnp.ones((1, *follows.shape[1:]), bool)])
+    return ~later(c, active(c) & ~first(c))
+
+
+def later(c: Chain, x: Array, by: int = 1) -> Array:
+    """(T, ...) x of the next step, or of the one before where by is -1; it comes round at the ends."""
+    x = jnp.roll(x, -by, axis=0)
+    if c.num_blocks == 1:
+        return x
+    edge = -1 if by > 0 else 0
+    return x.at[edge].set(jnp.roll(x[edge], -by, axis=block_axis(c, x) - 1))
+
+
+def block_axis(c: Chain, x: Array) -> int:
+    """The axis of x (T, ...) that counts the blocks."""
+    return x.ndim - (c.log_lik.ndim - 2)
 
 
 def stacked(c: Chain) -> Array | None:
@@ -159,4 +188,7 @@ class Posterior(NamedTuple):
 
 def total(c: Chain, increment: Array) -> Array:
     """Sum of the increments (T,) of the steps that count."""
-    return compensated_sum(blank(c, increment, value=0)[0])
+    (increment,) = blank(c, increment, value=0)
+    if c.num_blocks > 1:
+        increment = increment.reshape(-1, *increment.shape[2:])
+    return compensated_sum(increment)

@@ -44,6 +44,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from likelax.hmm import blocks
 from likelax.hmm.chain import (
     Chain,
     Filter,
@@ -52,6 +53,7 @@ from likelax.hmm.chain import (
     first,
     fixed,
     last,
+    later,
     total,
 )
 from likelax.hmm.logspace import pairwise_step
@@ -126,7 +128,7 @@ def _fold(
     join: Callable[[Array, Array], Array], reduce: Callable[..., Array], x: Array, axis: int
 ) -> Array:
     """Reduce over the states; XLA does not vectorise over so short an axis, so do it by slices."""
-    if x.shape[axis] > _FEW:
+    if x.shape[axis] > (_FEW if x.ndim == 2 else _FEW_LANES):
         return reduce(x, axis=axis)
     return functools.reduce(
         join, [lax.index_in_dim(x, k, axis, keepdims=False) for k in range(x.shape[axis])]
@@ -142,30 +144,86 @@ def _total(x: Array) -> Array:
 
 
 def _sweep(
-    reverse: bool, keep: bool, start: Array, transition: Array, lik: Array, cut: Array | None
+    c: Chain, reverse: bool, keep: bool, start: Array, q: Potentials, cut: Array | None
 ) -> Sweep | Array:
+    """Messages and scales of a pass over the whole chain, or the scales alone unless `keep`."""
+    move = q.transition
+    if reverse:
+        move = jnp.swapaxes(move, *((0, 1) if fixed(c) else (1, 2)))
+    pass_over = functools.partial(_pass, reverse, keep)
+    if c.num_blocks == 1:
+        out, _ = pass_over(start, start, move, q.lik, cut)
+    else:
+        out = _sweep_blocks(c, reverse, pass_over, start, move, q.lik, cut)
+    return Sweep(out, _total(out * q.lik)) if keep else out
+
+
+def _sweep_blocks(
+    c: Chain,
+    reverse: bool,
+    pass_over: Callable[..., tuple[Array, Array]],
+    start: Array,
+    move: Array,
+    lik: Array,
+    cut: Array | None,
+) -> Array:
+    edge = -1 if reverse else 0
+    lanes = (1,) * (start.ndim - 2)
+    fresh = jnp.arange(c.num_blocks).reshape(1, -1, *lanes) == (edge % c.num_blocks)
+    fresh = fresh if cut is None else fresh | cut[edge][None]
+    close = 32 * float(jnp.finfo(lik.dtype).eps)
+
+    def run(begin: Array) -> tuple[Array, Array]:
+        out, handed = pass_over(begin, start, move, lik, cut)
+        return out, jnp.where(fresh, start, jnp.roll(handed, -1 if reverse else 1, axis=1))
+
+    def one_by_one() -> Array:
+        whole = (None if x is None else blocks.join(c, x) for x in (lik, cut))
+        out, _ = pass_over(start[:, 0], start[:, 0], move[:, :, 0], *whole)
+        return blocks.split(out, c.num_blocks, out.ndim - start.ndim + 2)
+
+    def same(handed: Array, begun: Array) -> Array:
+        return jnp.all(jnp.abs(handed - begun) <= close * handed)
+
+    return blocks.agree(run, jnp.where(fresh, start, 1), same, one_by_one)
+
+
+def _pass(
+    reverse: bool,
+    keep: bool,
+    begin: Array,
+    start: Array,
+    transition: Array,
+    lik: Array,
+    cut: Array | None,
+) -> tuple[Array, Array]:
     """Scan p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]).
 
     Division by s[t-1] is put off until after the product, which does not wait for it.
 
     Args:
       reverse: begin at the last step: t-1 above is then t+1.
-      keep: return the messages with the scales; else the scales alone.
-      start: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of a batch, the
-        same in all arguments; a fixed transition may have them of size 1.
+      keep: return the messages; else the scales.
+      begin: (K, ...) the first p. The dots are the axes of a batch, the same in all arguments; a
+        fixed transition may have them of size 1.
+      start: (K, ...) p[t] wherever cut[t].
       transition: (K, K, ...), or (T-1, K, K, ...) whose entry t carries step t to step t+1, or
         back where in reverse.
       lik: (T, K, ...).
       cut: (T, ...) booleans or None.
+    Returns:
+      (p (T, K, ...) or s (T, ...), in the order of time; p of the step after the last one, for
+      a fixed transition, without regard to cuts).
     """
     tiny = jnp.finfo(lik.dtype).tiny
     still = transition.ndim == start.ndim + 1
 
+    def advance(joint: Array, scale: Array, move: Array) -> Array:
+        return _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
+
     def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
         lik, cut, move = xs
-        joint, scale = carry
-        into = _vector_matrix(joint, transition if still else move)
-        into = into * (1 / jnp.maximum(scale, tiny))[None]
+        into = advance(*carry, transition if still else move)
         into = into if cut is None else jnp.where(cut[None], start, into)
         joint = into * lik
         scale = jnp.sum(joint, axis=0)
@@ -173,32 +231,36 @@ def _sweep(
         return (joint, scale), into if keep else scale
 
     one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
-    joint = start * lik[one]
+    joint = begin * lik[one]
     scale = jnp.sum(joint, axis=0)
     xs = (lik[rest], None if cut is None else cut[rest], None if still else transition)
-    _, each = lax.scan(step, (joint, scale), xs, reverse=reverse)
-    begin = start if keep else scale
-    parts = (each, begin[None]) if reverse else (begin[None], each)
-    out = jnp.concatenate(parts)
-    return Sweep(out, _total(out * lik)) if keep else out
+    final, each = lax.scan(step, (joint, scale), xs, reverse=reverse)
+    head = begin if keep else scale
+    out = jnp.concatenate((each, head[None]) if reverse else (head[None], each))
+    return out, advance(*final, transition) if still else start
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
-    if vector.ndim == 1 and vector.size > _FEW:
-        return jnp.matmul(vector, matrix, precision="highest")
-    return jnp.sum(vector[:, None] * matrix, axis=0)
+    """(K, ...) sum_i vector[i] matrix[i], in the form that XLA runs fastest on a CPU."""
+    size, *lanes = vector.shape
+    if not lanes and size <= _FEW:
+        return jnp.sum(vector[:, None] * matrix, axis=0)
+    if size > _FEW and set(matrix.shape[2:]) <= {1}:
+        matrix = matrix.reshape(size, size)
+        return jnp.tensordot(matrix, vector, ((0,), (0,)), precision="highest")
+    return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
 
 
-_FEW = 8
+_FEW, _FEW_LANES = 8, 16
 
 
 def as_lanes(c: Chain) -> bool:
     """Whether a batch of chains like this one is better taken as lanes than mapped over."""
-    return c.log_initial.size <= _FEW
+    return c.log_initial.size <= _FEW_LANES
 
 
 def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:
-    return _sweep(False, keep, q.initial, q.transition, q.lik, c.starts)
+    return _sweep(c, False, keep, q.initial, q, c.starts)
 
 
 def _backward(c: Chain, q: Potentials) -> Any:
@@ -207,13 +269,13 @@ def _backward(c: Chain, q: Potentials) -> Any:
     b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward recursion read from the
     right.
     """
-    transition = jnp.swapaxes(q.transition, *((0, 1) if fixed(c) else (1, 2)))
     ends = None if c.starts is None and c.length is None else last(c)
-    return _sweep(True, True, jnp.ones_like(q.initial), transition, q.lik, ends)
+    return _sweep(c, True, True, jnp.ones_like(q.initial), q, ends)
 
 
 def careful(evidence: Evidence | None, c: Chain) -> Array:
     """The certificate of the module's docstring: is everything drawn from the evidence exact?"""
+    c = blocks.cut(c)
     q = potentials(c)
     can = c.log_lik > -jnp.inf
     ahead, behind, norm = Evidence(_forward(c, q)) if evidence is None else evidence
@@ -236,16 +298,16 @@ def _steps_kept(
     kept = jnp.all(~possible | (run.message * q.lik >= root), axis=1)
     kept &= jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
     # of the step before; the first step of a pass is fresh, whatever comes round to it here
-    kept = jnp.roll(kept, ahead, axis=0) | jnp.all(run.message >= floor(c), axis=1)
+    kept = later(c, kept, -ahead) | jnp.all(run.message >= floor(c), axis=1)
     return scaled & (run.scale < jnp.inf) & (fresh | kept)
 
 
 def _unit(c: Chain, q: Potentials) -> Array:
     """(T,) logs that messages are divided by on the way to each step, nats."""
-    shape = c.log_lik.shape[0] - 1, *q.log_initial.shape
-    moved = jnp.broadcast_to(q.log_transition, shape)
-    moved = jnp.concatenate([q.log_initial[None], moved])
-    return moved if c.starts is None else jnp.where(c.starts, q.log_initial[None], moved)
+    moved = q.log_transition[None]
+    if not fixed(c):
+        moved = jnp.concatenate([jnp.zeros_like(moved[0, :1]), moved[0]])
+    return jnp.where(first(c), q.log_initial[None], moved)
 
 
 def _increment(c: Chain, q: Potentials, scale: Array) -> Array:
@@ -256,9 +318,7 @@ def _increment(c: Chain, q: Potentials, scale: Array) -> Array:
 def _log_message(c: Chain, q: Potentials, message: Array) -> Array:
     """(T, K) log of the forward messages; a start may be too rare for linear space."""
     start = c.log_initial - q.log_initial[None]
-    if c.starts is None:
-        return safe_log(message).at[0].set(start)
-    return jnp.where(c.starts[:, None], start[None], safe_log(message))
+    return jnp.where(first(c)[:, None], start[None], safe_log(message))
 
 
 def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
@@ -267,6 +327,7 @@ def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
 
 def log_prob(c: Chain) -> tuple[Array, Array, None]:
     """Log partition; whether its certificate is plain; no evidence, since nothing is kept."""
+    c = blocks.cut(c)
     q = potentials(c)
     scale = _forward(c, q, keep=False)
     plain = _mixes(c, q) & jnp.all(scale < jnp.inf)
@@ -275,6 +336,7 @@ def log_prob(c: Chain) -> tuple[Array, Array, None]:
 
 def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
     """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
+    num_steps, c = c.log_lik.shape[0], blocks.cut(c)
     q = potentials(c)
     ahead = _forward(c, q)
     predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
@@ -282,7 +344,8 @@ def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
     plain = _mixes(c, q) & jnp.all(ahead.scale < jnp.inf)
-    return Filter(predicted, log_filtered, increment), plain, Evidence(ahead)
+    parts = (blocks.join(c, x)[:num_steps] for x in (predicted, log_filtered, increment))
+    return Filter(*parts), plain, Evidence(ahead)
 
 
 class Meeting(NamedTuple):
@@ -311,21 +374,17 @@ def _reciprocal(x: Array) -> Array:
 
 def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
     """Posterior marginals, summed transition counts and log partition, and so on."""
+    num_steps, c = c.log_lik.shape[0], blocks.cut(c)
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
-    after, before = meeting.after[1:], meeting.before[:-1]
-    if c.starts is not None or c.length is not None:
-        after = jnp.where(last(c)[:-1, None], 0, after)
-    if fixed(c):
-        counts = q.transition * _sum_of_products(before, after)
-    else:
-        counts = jnp.sum(before[:, :, None] * q.transition * after[:, None], axis=0)
+    counts = _transition_counts(c, q, meeting)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
         marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
         marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
+    marginals = blocks.join(c, marginals)[:num_steps]
     return (
         Posterior(marginals, counts, total(c, _increment(c, q, ahead.scale))),
         plain,
@@ -333,32 +392,54 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
     )
 
 
+def _transition_counts(c: Chain, q: Potentials, meeting: Meeting) -> Array:
+    """(K, K) expected moves."""
+    before, after = meeting
+    if c.starts is not None or c.length is not None or c.num_blocks > 1:
+        before = jnp.where(last(c)[:, None], 0, before)
+    if not fixed(c):
+        return jnp.sum(before[:-1, :, None] * q.transition * after[1:, None], axis=0)
+    counts = _sum_of_products(before[:-1], after[1:])
+    if c.num_blocks == 1:
+        return q.transition * counts
+    counts = counts + before[-1][:, None] * jnp.roll(after[0], -1, axis=1)[None]
+    return q.transition[:, :, 0] * jnp.sum(counts, axis=2)
+
+
 def _sum_of_products(left: Array, right: Array) -> Array:
-    """left.T @ right, summed in blocks so that 1e6 steps in float32 do not swamp the last ones."""
-    num_steps, *shape = left.shape
+    """(K, K, ...) left.T @ right: 1e6 steps in float32 do not swamp the last ones."""
+    num_steps, num_states, *lanes = left.shape
+    if lanes:
+        # blocks are short, and one accumulator beats every product that XLA has
+        zero = jnp.zeros((num_states, num_states, *lanes), left.dtype)
+        return lax.scan(lambda acc, x: (acc + x[0][:, None] * x[1][None], None), zero, (left, right))[0]
     block = 1024
-    if left.ndim == 2 and num_steps <= 4 * block:
+    if num_steps <= 4 * block:
         return jnp.matmul(left.T, right, precision="highest")
-    size = min(block, max(num_steps, 1))  # a series of one step has no moves
-    pad = ((0, -num_steps % size), *((0, 0) for _ in shape))
-    left, right = (jnp.pad(a, pad).reshape(-1, size, *shape) for a in (left, right))
-    if len(shape) == 1:
-        return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
-    return jnp.sum(jnp.sum(left[:, :, :, None] * right[:, :, None], axis=1), axis=0)
+    pad = ((0, -num_steps % block), (0, 0))
+    left, right = (jnp.pad(a, pad).reshape(-1, block, num_states) for a in (left, right))
+    return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
 
 
 def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
     """(T-1, K, K) log posterior of consecutive states, and so on."""
+    whole, c = c, blocks.cut(c)
     q = potentials(c)
     ahead, behind = _forward(c, q), _backward(c, q)
     norm = _total(ahead.message * q.lik * behind.message)
     plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
-    before = _log_predicted(c, q, ahead) + c.log_lik
-    after = c.log_lik + safe_log(behind.message)
+    before = blocks.join(c, _log_predicted(c, q, ahead) + c.log_lik)
+    after = blocks.join(c, c.log_lik + safe_log(behind.message))
+    num_moves = whole.log_lik.shape[0] - 1
     moves = None if fixed(c) else 0
     step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
     return (
-        step(before[:-1], c.log_transition, after[1:], last(c)[:-1]),
+        step(
+            before[:num_moves],
+            whole.log_transition,
+            after[1 : num_moves + 1],
+            last(whole)[:num_moves],
+        ),
         plain,
         Evidence(ahead, behind, norm),
     )
