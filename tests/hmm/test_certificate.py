@@ -45,6 +45,7 @@ def scaled_and_certified(potentials, known):
     c = chain.chain(*potentials, known["length"], known["starts"])
     out, plain, evidence = scaled.filtered(c)
     post, _, both = scaled.posterior(c, in_logs=True)
+    out, post = scaled.in_time(out, c), scaled.in_time(post, c)
     ok, both_ok = scaled.careful(evidence, c), scaled.careful(both, c)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     forward = (filtered, predicted, chain.total(c, out.increment))

@@ -14,6 +14,7 @@ def exact_and_scaled(*potentials, length, starts):
     """The posterior in the log domain, in linear space, and whether the latter is certified."""
     c = chain.chain(*potentials, length, starts)
     fast, _, evidence = scaled.posterior(c, in_logs=True)
+    fast = scaled.in_time(fast, c)
     pairs, _, _ = scaled.pairwise(c)
     exact = logspace.posterior(c, in_logs=True)
     blank = chain.blank(c, exact.marginals, fast.marginals)

@@ -24,7 +24,8 @@ from likelax.hmm.chain import Chain, block_axis, fixed
 _LONG, _FEW = 8192, 16
 # lanes that keep a processor busy; steps whose plain sum keeps its digits
 _WIDTH, _LONGEST = 128, 8192
-_ROUNDS = 5
+# rounds of guessing, the first of which takes a share of the steps
+_ROUNDS, _WARM = 5, 8
 
 
 def cut(c: Chain) -> Chain:
@@ -69,31 +70,63 @@ def join(c: Chain, x: Array) -> Array:
     return x.reshape(-1, *x.shape[2:])
 
 
-def agree(
-    run: Callable[[Array], tuple[Any, Array]],
-    guess: Array,
+def beginnings(
+    c: Chain,
+    enter: Callable[[Array, Any], Any],
+    leave: Callable[[Any], Array],
+    start: Array,
+    xs: Any,
     same: Callable[[Array, Array], Array],
-    one_by_one: Callable[[], Any],
-) -> Any:
-    """What the blocks make of their beginnings once they agree on them.
+    reverse: bool = False,
+) -> Array:
+    """(..., B, *lanes) the message that each block of the chain begins from.
 
     Args:
-      run: beginnings of the blocks -> (answer, beginnings as the blocks before hand them over).
-      guess: the beginnings to try first.
-      same: (beginnings handed over, beginnings used) -> whether they are equal.
-      one_by_one: the answer without blocks, for where they do not come to agree.
+      c: a chain in blocks.
+      enter: (message to a step, what stands there) -> the state of that step.
+      leave: state of a step -> message to the next one. Both take arrays with an axis for the
+        blocks and without.
+      start: (..., B, *lanes) the message that the chain begins from, and what every block tries
+        first.
+      xs: what stands at the steps, arrays (T, ...) in blocks.
+      same: (messages handed over, messages begun from) -> whether they are equal.
+      reverse: the chain begins at its last step.
     """
+    num_steps = c.log_lik.shape[0]
+    axis = start.ndim - c.log_lik.ndim + 2
+    edge = c.num_blocks - 1 if reverse else 0
 
-    def again(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        rounds, guess, _, _ = carry
-        answer, handed = run(guess)
-        return rounds + 1, handed, same(handed, guess), answer
+    def at(t: Array) -> Any:
+        t = num_steps - 1 - t if reverse else t
+        return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t, keepdims=False), xs)
 
-    def going(carry: tuple[Any, ...]) -> Array:
-        rounds, _, agreed, _ = carry
+    def again(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        rounds, begun, _ = carry
+        # at first only the last steps: most chains forget within them
+        skip = jnp.where(rounds == 0, num_steps - 1 - num_steps // _WARM, 0)
+        state = enter(begun, at(skip))
+        state = lax.fori_loop(skip + 1, num_steps, lambda t, s: enter(leave(s), at(t)), state)
+        message = jnp.roll(leave(state), -1 if reverse else 1, axis)
+        first = lax.slice_in_dim(start, edge, edge + 1, axis=axis)
+        handed = lax.dynamic_update_slice_in_dim(message, first, edge, axis)
+        return rounds + 1, handed, same(handed, begun) & (rounds > 0)
+
+    def going(carry: tuple[Array, ...]) -> Array:
+        rounds, _, agreed = carry
         return ~agreed & (rounds < _ROUNDS)
 
-    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(run, guess)[0])
-    begin = (jnp.zeros((), jnp.int32), guess, jnp.zeros((), bool), blank)
-    _, _, agreed, answer = lax.while_loop(going, again, begin)
-    return lax.cond(agreed, lambda: answer, one_by_one)
+    def one_by_one() -> Array:
+        def block(message: Array, xs: Any) -> tuple[Array, Array]:
+            one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
+            state = enter(message, jax.tree.map(lambda x: x[one], xs))
+            rest = jax.tree.map(lambda x: x[rest], xs)
+            state, _ = lax.scan(lambda s, x: (enter(leave(s), x), None), state, rest, reverse=reverse)
+            return leave(state), message
+
+        each = jax.tree.map(lambda x: jnp.moveaxis(x, block_axis(c, x), 0), xs)
+        begin = lax.index_in_dim(start, edge, axis, keepdims=False)
+        return jnp.moveaxis(lax.scan(block, begin, each, reverse=reverse)[1], 0, axis)
+
+    begin = (jnp.zeros((), jnp.int32), start, jnp.zeros((), bool))
+    _, begun, agreed = lax.while_loop(going, again, begin)
+    return lax.cond(agreed, lambda: begun, one_by_one)

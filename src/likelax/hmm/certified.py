@@ -16,10 +16,15 @@ def _never(*_: Any) -> bool:
     return False
 
 
+def _as_it_is(draft: Any, *_: Any) -> Any:
+    return draft
+
+
 def certified(
     fast: Callable[..., tuple[Any, Array, Any]],
     careful: Callable[..., Array],
     exact: Callable[..., Any],
+    finish: Callable[..., Any] = _as_it_is,
     as_lanes: Callable[..., bool] = _never,
 ) -> Callable[..., Any]:
     """A function that answers `fast` where that is certified, and `exact` elsewhere.
@@ -29,9 +34,11 @@ def certified(
     it for all rows.
 
     Args:
-      fast: arguments -> (answer, a sufficient certificate that costs nothing, evidence).
+      fast: arguments -> (draft, a sufficient certificate that costs nothing, evidence).
       careful: evidence, arguments -> the full certificate; asked where the first one fails.
-      exact: arguments -> an answer of the same structure, shapes and dtypes.
+      exact: arguments -> an answer of the structure, shapes and dtypes that `finish` gives.
+      finish: draft, arguments -> the answer; run only where it is certified, and apart from `fast`,
+        so that XLA does not work the draft out in the order of the answer.
       as_lanes: arguments of one row -> whether `fast` and `careful` take a batch at once, as a
         last axis on every array, of size 1 where the rows share it.
     """
@@ -46,6 +53,7 @@ def certified(
             lambda *leaves: fast(*unflatten(leaves)),
             lambda evidence, *leaves: careful(evidence, *unflatten(leaves)),
             lambda *leaves: exact(*unflatten(leaves)),
+            lambda draft, *leaves: finish(draft, *unflatten(leaves)),
             lambda *leaves: as_lanes(*unflatten(leaves)),
         )
 
@@ -60,12 +68,13 @@ def _certified(
     fast: Callable[..., Any],
     careful: Callable[..., Array],
     exact: Callable[..., Any],
+    finish: Callable[..., Any],
     as_lanes: Callable[..., bool] = _never,
 ) -> Callable[..., Any]:
     def choose(*args: Array) -> Any:
-        answer, plain, evidence = fast(*args)
+        draft, plain, evidence = fast(*args)
         ok = lax.cond(plain, lambda *_: jnp.array(True), careful, evidence, *args)
-        return lax.cond(ok, lambda *_: answer, exact, *args)
+        return lax.cond(ok, finish, lambda _, *args: exact(*args), draft, *args)
 
     run = custom_vmap(choose)
 
@@ -88,24 +97,28 @@ def _certified(
                 return [jnp.moveaxis(a, 0, -1) if b else a[..., None] for a, b in pairs]
 
             def fast_lanes(*args: Array) -> tuple[Any, Array, Any]:
-                answers, plain, evidence = fast(*lanes(*args))
-                return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), answers), plain, evidence
+                return fast(*lanes(*args))
 
             def careful_lanes(evidence: Any, *args: Array) -> Array:
                 return careful(evidence, *lanes(*args))
 
-            out = _certified(fast_lanes, careful_lanes, exact_batch)(*args)
+            def finish_lanes(draft: Any, *args: Array) -> Any:
+                rows = finish(draft, *lanes(*args))
+                return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), rows)
+
+            out = _certified(fast_lanes, careful_lanes, exact_batch, finish_lanes)(*args)
             return out, jax.tree.map(lambda _: True, out)
 
         def fast_batch(*args: Array) -> tuple[Any, Array, Any]:
-            answers, plain, evidence = jax.vmap(fast, in_axes, axis_size=axis_size)(*args)
-            return answers, jnp.all(plain), evidence
+            drafts, plain, evidence = jax.vmap(fast, in_axes, axis_size=axis_size)(*args)
+            return drafts, jnp.all(plain), evidence
 
         def careful_batch(evidence: Any, *args: Array) -> Array:
             rows = jax.vmap(careful, (0, *in_axes), axis_size=axis_size)
             return jnp.all(rows(evidence, *args))
 
-        out = _certified(fast_batch, careful_batch, exact_batch)(*args)
+        finish_batch = jax.vmap(finish, (0, *in_axes), axis_size=axis_size)
+        out = _certified(fast_batch, careful_batch, exact_batch, finish_batch)(*args)
         return out, jax.tree.map(lambda _: True, out)
 
     return run
@@ -129,7 +142,7 @@ def _answer(
     fast: Callable[[Any], Any], exact: Callable[[Any], Any], lanes: bool = True
 ) -> Callable[[Any], Any]:
     as_lanes = scaled.as_lanes if lanes else _never
-    return _differentiable(certified(fast, scaled.careful, exact, as_lanes), exact)
+    return _differentiable(certified(fast, scaled.careful, exact, scaled.in_time, as_lanes), exact)
 
 
 log_prob = _answer(scaled.log_prob, logspace.log_prob)

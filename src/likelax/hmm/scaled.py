@@ -146,98 +146,63 @@ def _total(x: Array) -> Array:
 def _sweep(
     c: Chain, reverse: bool, keep: bool, start: Array, q: Potentials, cut: Array | None
 ) -> Sweep | Array:
-    """Messages and scales of a pass over the whole chain, or the scales alone unless `keep`."""
-    move = q.transition
-    if reverse:
-        move = jnp.swapaxes(move, *((0, 1) if fixed(c) else (1, 2)))
-    pass_over = functools.partial(_pass, reverse, keep)
-    if c.num_blocks == 1:
-        out, _ = pass_over(start, start, move, q.lik, cut)
-    else:
-        out = _sweep_blocks(c, reverse, pass_over, start, move, q.lik, cut)
-    return Sweep(out, _total(out * q.lik)) if keep else out
-
-
-def _sweep_blocks(
-    c: Chain,
-    reverse: bool,
-    pass_over: Callable[..., tuple[Array, Array]],
-    start: Array,
-    move: Array,
-    lik: Array,
-    cut: Array | None,
-) -> Array:
-    edge = -1 if reverse else 0
-    lanes = (1,) * (start.ndim - 2)
-    fresh = jnp.arange(c.num_blocks).reshape(1, -1, *lanes) == (edge % c.num_blocks)
-    fresh = fresh if cut is None else fresh | cut[edge][None]
-    close = 32 * float(jnp.finfo(lik.dtype).eps)
-
-    def run(begin: Array) -> tuple[Array, Array]:
-        out, handed = pass_over(begin, start, move, lik, cut)
-        return out, jnp.where(fresh, start, jnp.roll(handed, -1 if reverse else 1, axis=1))
-
-    def one_by_one() -> Array:
-        whole = (None if x is None else blocks.join(c, x) for x in (lik, cut))
-        out, _ = pass_over(start[:, 0], start[:, 0], move[:, :, 0], *whole)
-        return blocks.split(out, c.num_blocks, out.ndim - start.ndim + 2)
-
-    def same(handed: Array, begun: Array) -> Array:
-        return jnp.all(jnp.abs(handed - begun) <= close * handed)
-
-    return blocks.agree(run, jnp.where(fresh, start, 1), same, one_by_one)
-
-
-def _pass(
-    reverse: bool,
-    keep: bool,
-    begin: Array,
-    start: Array,
-    transition: Array,
-    lik: Array,
-    cut: Array | None,
-) -> tuple[Array, Array]:
     """Scan p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]).
 
     Division by s[t-1] is put off until after the product, which does not wait for it.
 
     Args:
-      reverse: begin at the last step: t-1 above is then t+1.
-      keep: return the messages; else the scales.
-      begin: (K, ...) the first p. The dots are the axes of a batch, the same in all arguments; a
-        fixed transition may have them of size 1.
-      start: (K, ...) p[t] wherever cut[t].
-      transition: (K, K, ...), or (T-1, K, K, ...) whose entry t carries step t to step t+1, or
-        back where in reverse.
-      lik: (T, K, ...).
+      c: the chain.
+      reverse: begin at the last step and move back: t-1 above is then t+1.
+      keep: return the messages with the scales; else the scales alone.
+      start: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of blocks and
+        lanes, the same in all arguments; a fixed transition may have them of size 1.
+      q: the chain's potentials.
       cut: (T, ...) booleans or None.
-    Returns:
-      (p (T, K, ...) or s (T, ...), in the order of time; p of the step after the last one, for
-      a fixed transition, without regard to cuts).
     """
-    tiny = jnp.finfo(lik.dtype).tiny
-    still = transition.ndim == start.ndim + 1
+    transition, still = q.transition, fixed(c)
+    if reverse:
+        transition = jnp.swapaxes(transition, *((0, 1) if still else (1, 2)))
+    tiny = jnp.finfo(q.lik.dtype).tiny
 
-    def advance(joint: Array, scale: Array, move: Array) -> Array:
+    def enter(message: Array, xs: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        lik, cut = xs
+        joint = fresh(message, cut) * lik
+        return joint, jnp.sum(joint, axis=0)
+
+    def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
+        joint, scale = state
+        if move is None:
+            move = transition if joint.ndim == start.ndim else transition[:, :, 0]
         return _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
 
-    def step(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
-        lik, cut, move = xs
-        into = advance(*carry, transition if still else move)
-        into = into if cut is None else jnp.where(cut[None], start, into)
-        joint = into * lik
-        scale = jnp.sum(joint, axis=0)
-        # one output: with two XLA computes the product twice
-        return (joint, scale), into if keep else scale
+    def fresh(message: Array, cut: Array | None) -> Array:
+        if cut is None:
+            return message
+        return jnp.where(cut[None], start if message.ndim == start.ndim else start[:, 0], message)
 
+    def step(state: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
+        here, move = xs
+        message = fresh(leave(state, move), here[1])
+        state = enter(message, (here[0], None))
+        # one output: with two XLA computes the product twice
+        return state, message if keep else state[1]
+
+    every = q.lik, cut
     one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
-    joint = begin * lik[one]
-    scale = jnp.sum(joint, axis=0)
-    xs = (lik[rest], None if cut is None else cut[rest], None if still else transition)
-    final, each = lax.scan(step, (joint, scale), xs, reverse=reverse)
-    head = begin if keep else scale
+    begin = start
+    if c.num_blocks > 1:
+        begin = blocks.beginnings(c, enter, leave, start, every, _close, reverse)
+        begin = fresh(begin, None if cut is None else cut[one])
+    state = enter(begin, (q.lik[one], None))
+    xs = jax.tree.map(lambda x: x[rest], every), None if still else transition
+    _, each = lax.scan(step, state, xs, reverse=reverse)
+    head = begin if keep else state[1]
     out = jnp.concatenate((each, head[None]) if reverse else (head[None], each))
-    return out, advance(*final, transition) if still else start
+    return Sweep(out, _total(out * q.lik)) if keep else out
+
+
+def _close(handed: Array, begun: Array) -> Array:
+    return jnp.all(jnp.abs(handed - begun) <= 32 * jnp.finfo(handed.dtype).eps * handed)
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
@@ -271,6 +236,20 @@ def _backward(c: Chain, q: Potentials) -> Any:
     """
     ends = None if c.starts is None and c.length is None else last(c)
     return _sweep(c, True, True, jnp.ones_like(q.initial), q, ends)
+
+
+def in_time(draft: Any, c: Chain) -> Any:
+    """What `filtered` and the like give, in the order of time where the chain was cut into blocks."""
+    cut = blocks.cut(c)
+
+    def order(x: Array) -> Array:
+        return blocks.join(cut, x)[: c.log_lik.shape[0]]
+
+    if isinstance(draft, Filter):
+        return Filter(*map(order, draft))
+    if isinstance(draft, Posterior):
+        return draft._replace(marginals=order(draft.marginals))
+    return draft
 
 
 def careful(evidence: Evidence | None, c: Chain) -> Array:
@@ -336,7 +315,7 @@ def log_prob(c: Chain) -> tuple[Array, Array, None]:
 
 def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
     """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
-    num_steps, c = c.log_lik.shape[0], blocks.cut(c)
+    c = blocks.cut(c)
     q = potentials(c)
     ahead = _forward(c, q)
     predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
@@ -344,8 +323,7 @@ def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
     plain = _mixes(c, q) & jnp.all(ahead.scale < jnp.inf)
-    parts = (blocks.join(c, x)[:num_steps] for x in (predicted, log_filtered, increment))
-    return Filter(*parts), plain, Evidence(ahead)
+    return Filter(predicted, log_filtered, increment), plain, Evidence(ahead)
 
 
 class Meeting(NamedTuple):
@@ -374,7 +352,7 @@ def _reciprocal(x: Array) -> Array:
 
 def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
     """Posterior marginals, summed transition counts and log partition, and so on."""
-    num_steps, c = c.log_lik.shape[0], blocks.cut(c)
+    c = blocks.cut(c)
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
     counts = _transition_counts(c, q, meeting)
@@ -384,7 +362,6 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
         marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
-    marginals = blocks.join(c, marginals)[:num_steps]
     return (
         Posterior(marginals, counts, total(c, _increment(c, q, ahead.scale))),
         plain,
