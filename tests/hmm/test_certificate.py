@@ -1,5 +1,8 @@
 """The certificate of the scaled recursion: a hunt for chains that it should not let through."""
 
+import functools
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import certified, chain, inference, logspace, scaled
+from likelax.hmm import blocks, certified, chain, inference, logspace, scaled
 from reference.chains import chains
 
 INF = np.inf
@@ -40,9 +43,14 @@ def log_potentials(shape, values):
     return hnp.arrays(np.float32, shape, elements=entries)
 
 
-@jax.jit
-def scaled_and_certified(potentials, known):
+@functools.partial(jax.jit, static_argnums=2)
+def scaled_and_certified(potentials, known, num_blocks=1):
     c = chain.chain(*potentials, known["length"], known["starts"])
+    with mock.patch.object(blocks, "cut", lambda c: blocks.cut_into(c, num_blocks)):
+        return _scaled_and_certified(c)
+
+
+def _scaled_and_certified(c):
     out, plain, evidence = scaled.filtered(c)
     post, _, both = scaled.posterior(c, in_logs=True)
     out, post = scaled.in_time(out, c), scaled.in_time(post, c)
@@ -68,6 +76,7 @@ def assert_same(got, want, size):
         np.testing.assert_allclose(g, w, rtol=1e-4, atol=2e-6 * (1 + size))
 
 
+@pytest.mark.parametrize("num_blocks", [1, 2])
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     initial=log_potentials(STATES, EDGES),
@@ -79,10 +88,11 @@ def assert_same(got, want, size):
     length=st.integers(0, STEPS),
     starts=hnp.arrays(bool, STEPS, elements=st.booleans()),
 )
-def test_certified_answers_are_exact(initial, transition, log_lik, length, starts):
+def test_certified_answers_are_exact(num_blocks, initial, transition, log_lik, length, starts):
     potentials = (initial, transition, log_lik)
     known = {"length": np.int32(length), "starts": starts & (starts.sum() < STEPS // 2)}
-    forward, post, plain_or_ok, ok, both_ok = scaled_and_certified(potentials, known)
+    num_blocks = num_blocks if transition.ndim == 2 else 1
+    forward, post, plain_or_ok, ok, both_ok = scaled_and_certified(potentials, known, num_blocks)
     assert bool(plain_or_ok) == bool(ok), "the quick certificate must imply the careful one"
     if not ok:
         return

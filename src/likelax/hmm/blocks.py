@@ -72,6 +72,7 @@ def join(c: Chain, x: Array) -> Array:
 
 def beginnings(
     c: Chain,
+    arrive: Callable[[Array, Any], Array],
     enter: Callable[[Array, Any], Any],
     leave: Callable[[Any], Array],
     start: Array,
@@ -83,8 +84,7 @@ def beginnings(
 
     Args:
       c: a chain in blocks.
-      enter: (message to a step, what stands there) -> the state of that step.
-      leave: state of a step -> message to the next one. Both take arrays with an axis for the
+      arrive, enter, leave: the recursion, as `chain.recur` has it, for arrays with an axis for the
         blocks and without.
       start: (..., B, *lanes) the message that the chain begins from, and what every block tries
         first.
@@ -100,27 +100,32 @@ def beginnings(
         t = num_steps - 1 - t if reverse else t
         return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t, keepdims=False), xs)
 
-    def again(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(state: Any, here: Any) -> Any:
+        return enter(arrive(leave(state), here), here)
+
+    def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rounds, begun, _ = carry
         # at first only the last steps: most chains forget within them
         skip = jnp.where(rounds == 0, num_steps - 1 - num_steps // _WARM, 0)
-        state = enter(begun, at(skip))
-        state = lax.fori_loop(skip + 1, num_steps, lambda t, s: enter(leave(s), at(t)), state)
+        here = at(skip)
+        state = enter(arrive(begun, here), here)
+        state = lax.fori_loop(skip + 1, num_steps, lambda t, s: step(s, at(t)), state)
         message = jnp.roll(leave(state), -1 if reverse else 1, axis)
         first = lax.slice_in_dim(start, edge, edge + 1, axis=axis)
         handed = lax.dynamic_update_slice_in_dim(message, first, edge, axis)
         return rounds + 1, handed, same(handed, begun) & (rounds > 0)
 
-    def going(carry: tuple[Array, ...]) -> Array:
+    def going(carry: tuple[Array, Array, Array]) -> Array:
         rounds, _, agreed = carry
         return ~agreed & (rounds < _ROUNDS)
 
     def one_by_one() -> Array:
         def block(message: Array, xs: Any) -> tuple[Array, Array]:
             one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
+            message = arrive(message, jax.tree.map(lambda x: x[one], xs))
             state = enter(message, jax.tree.map(lambda x: x[one], xs))
             rest = jax.tree.map(lambda x: x[rest], xs)
-            state, _ = lax.scan(lambda s, x: (enter(leave(s), x), None), state, rest, reverse=reverse)
+            state, _ = lax.scan(lambda s, x: (step(s, x), None), state, rest, reverse=reverse)
             return leave(state), message
 
         each = jax.tree.map(lambda x: jnp.moveaxis(x, block_axis(c, x), 0), xs)

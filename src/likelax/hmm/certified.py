@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
+from likelax.hmm import best_path as best
 from likelax.hmm import logspace, scaled
 
 
@@ -86,25 +87,17 @@ def _certified(
             return out, jax.tree.map(lambda _: False, out)
         in_axes = tuple(0 if batched else None for batched in in_batched)
         exact_batch = jax.vmap(exact, in_axes, axis_size=axis_size)
-        row = [
-            jax.ShapeDtypeStruct(a.shape[1:] if b else a.shape, a.dtype)
-            for a, b in zip(args, in_batched, strict=True)
-        ]
-        if as_lanes(*row):
-
-            def lanes(*args: Array) -> list[Array]:
-                pairs = zip(args, in_batched, strict=True)
-                return [jnp.moveaxis(a, 0, -1) if b else a[..., None] for a, b in pairs]
+        if as_lanes(*_one_row(args, in_batched)):
+            lanes = functools.partial(_lanes, in_batched)
 
             def fast_lanes(*args: Array) -> tuple[Any, Array, Any]:
-                return fast(*lanes(*args))
+                return fast(*lanes(args))
 
             def careful_lanes(evidence: Any, *args: Array) -> Array:
-                return careful(evidence, *lanes(*args))
+                return careful(evidence, *lanes(args))
 
             def finish_lanes(draft: Any, *args: Array) -> Any:
-                rows = finish(draft, *lanes(*args))
-                return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), rows)
+                return _rows(finish(draft, *lanes(args)))
 
             out = _certified(fast_lanes, careful_lanes, exact_batch, finish_lanes)(*args)
             return out, jax.tree.map(lambda _: True, out)
@@ -122,6 +115,50 @@ def _certified(
         return out, jax.tree.map(lambda _: True, out)
 
     return run
+
+
+def _one_row(args: Any, in_batched: list[bool]) -> list[Any]:
+    return [
+        jax.ShapeDtypeStruct(a.shape[1:] if b else a.shape, a.dtype)
+        for a, b in zip(args, in_batched, strict=True)
+    ]
+
+
+def _lanes(in_batched: list[bool], args: Any) -> list[Array]:
+    pairs = zip(args, in_batched, strict=True)
+    return [jnp.moveaxis(a, 0, -1) if b else a[..., None] for a, b in pairs]
+
+
+def _rows(lanes: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), lanes)
+
+
+def in_lanes(run: Callable[[Any], Any], as_lanes: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """run, which takes a batch as lanes under `jax.vmap` where `as_lanes` of one row says so."""
+
+    @functools.cache
+    def on_leaves(treedef: Any) -> Callable[..., Any]:
+        def whole(*leaves: Array) -> Any:
+            return run(jax.tree.unflatten(treedef, leaves))
+
+        mapped = custom_vmap(whole)
+
+        @mapped.def_vmap
+        def run_batch(axis_size: int, in_batched: list[bool], *leaves: Array) -> tuple[Any, Any]:
+            if as_lanes(jax.tree.unflatten(treedef, _one_row(leaves, in_batched))):
+                out = _rows(whole(*_lanes(in_batched, leaves)))
+            else:
+                in_axes = tuple(0 if batched else None for batched in in_batched)
+                out = jax.vmap(whole, in_axes, axis_size=axis_size)(*leaves)
+            return out, jax.tree.map(lambda _: True, out)
+
+        return mapped
+
+    def apply(tree: Any) -> Any:
+        leaves, treedef = jax.tree.flatten(tree)
+        return on_leaves(treedef)(*leaves)
+
+    return apply
 
 
 def _differentiable(run: Callable[[Any], Any], exact: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -145,6 +182,7 @@ def _answer(
     return _differentiable(certified(fast, scaled.careful, exact, scaled.in_time, as_lanes), exact)
 
 
+best_path = _differentiable(in_lanes(best.best_path, scaled.as_lanes), best.in_order)
 log_prob = _answer(scaled.log_prob, logspace.log_prob)
 filtered = _answer(scaled.filtered, logspace.forward)
 pairwise = _answer(scaled.pairwise, logspace.pairwise, lanes=False)

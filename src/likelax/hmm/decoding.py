@@ -4,15 +4,13 @@ Arguments are those of `likelax.hmm.inference`. A path holds -1 at padding, and 
 no path can produce.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, blank, chain, first, last, stacked, total
+from likelax.hmm.chain import Chain, blank, chain, first, total
 from likelax.hmm.inference import log_partition
 
 
@@ -52,56 +50,8 @@ def viterbi(
       [1 0 0] 0.01344
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    path, gain = dispatch.best_path(c, parallel, _best_path)
-    return blank(c, path, value=-1)[0], total(c, gain)
-
-
-def _best_path(c: Chain) -> tuple[Array, Array]:
-    scores, gain = _best_scores(c)
-    return _backtrack(c, scores), gain
-
-
-def _best_scores(c: Chain) -> tuple[Array, Array]:
-    """(T, K) score of the best path into each state, peak 0; (T,) what the peak rose by."""
-
-    def update(scores: Array, log_lik: Array) -> tuple[Array, tuple[Array, Array]]:
-        scores = scores + log_lik
-        peak = jnp.max(scores)
-        scores = scores - jnp.where(peak == -jnp.inf, 0, peak)
-        return scores, (scores, peak)
-
-    def step(scores: Array, xs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
-        log_lik, start, transition = xs
-        transition = c.log_transition if transition is None else transition
-        into = jnp.max(scores[:, None] + transition, axis=0)
-        if start is not None:
-            into = jnp.where(start, c.log_initial, into)
-        return update(into, log_lik)
-
-    scores, (head, gain) = update(c.log_initial, c.log_lik[0])
-    starts = None if c.starts is None else c.starts[1:]
-    _, (tail, gains) = lax.scan(step, scores, (c.log_lik[1:], starts, stacked(c)))
-    return jnp.append(head[None], tail, axis=0), jnp.append(gain, gains)
-
-
-def _backtrack(c: Chain, scores: Array) -> Array:
-    """Follow the best predecessors back; only those on the path are ever looked for."""
-
-    def choose(scores: Array) -> Array:
-        best = jnp.argmax(scores).astype(jnp.int32)
-        return jnp.where(jnp.max(scores) == -jnp.inf, -1, best)
-
-    def step(state: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        scores, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        ahead = jnp.where(end, 0, transition[:, jnp.maximum(state, 0)])
-        state = jnp.where((state < 0) & ~end, -1, choose(scores + ahead))
-        return state, state
-
-    state = choose(scores[-1])
-    xs = (scores[:-1], last(c)[:-1], stacked(c))
-    _, path = lax.scan(step, state, xs, reverse=True)
-    return jnp.append(path, state)
+    path, score = dispatch.best_path(c, parallel)
+    return blank(c, path, value=-1)[0], score
 
 
 def path_log_prob(

@@ -7,7 +7,7 @@ import jax
 from jax import Array, lax
 
 from likelax.hmm import associative, certified
-from likelax.hmm.chain import Chain, Filter, Posterior
+from likelax.hmm.chain import Chain, Filter, Posterior, total
 
 # shorter chains are done before the rounds of a prefix product pay, and more states make each
 # round cost more than the steps it saves
@@ -50,13 +50,11 @@ def posterior(c: Chain, parallel: bool | None, in_logs: bool) -> Posterior:
     return _choose(c, parallel, sequential, lambda c: associative.posterior(c, in_logs))
 
 
-def best_path(
-    c: Chain, parallel: bool | None, sequential: Callable[[Chain], tuple[Array, Array]]
-) -> tuple[Array, Array]:
-    """(path (T,), what its score rose by (T,))."""
+def best_path(c: Chain, parallel: bool | None) -> tuple[Array, Array]:
+    """(path (T,), its score)."""
 
     def prefix(c: Chain) -> tuple[Array, Array]:
         scores, gain = associative.best_scores(c)
-        return associative.backtrack(c, scores), gain
+        return associative.backtrack(c, scores), total(c, gain)
 
-    return _choose(c, parallel, sequential, prefix)
+    return _choose(c, parallel, certified.best_path, prefix)

@@ -37,7 +37,6 @@ So chains that mix are certified by a look at K K numbers, and others by a look 
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +53,8 @@ from likelax.hmm.chain import (
     fixed,
     last,
     later,
+    over_states,
+    recur,
     total,
 )
 from likelax.hmm.logspace import pairwise_step
@@ -103,7 +104,7 @@ def potentials(c: Chain) -> Potentials:
     initial, log_initial = split(c.log_initial, top(c.log_initial, (0,)), (0,))
     square = (0, 1) if fixed(c) else (1, 2)
     transition, log_transition = split(c.log_transition, top(c.log_transition, square), square)
-    lik, log_lik = split(c.log_lik, _fold(jnp.maximum, jnp.max, c.log_lik, 1), (1,))
+    lik, log_lik = split(c.log_lik, over_states(jnp.maximum, jnp.max, c.log_lik), (1,))
     lanes = jnp.broadcast_shapes(
         *(a.shape[a.ndim - log_initial.ndim :] for a in jax.tree.leaves(c))
     )
@@ -124,23 +125,12 @@ def _mixes(c: Chain, q: Potentials) -> Array:
     return jnp.all(q.transition >= least) & jnp.all(q.initial >= least)
 
 
-def _fold(
-    join: Callable[[Array, Array], Array], reduce: Callable[..., Array], x: Array, axis: int
-) -> Array:
-    """Reduce over the states; XLA does not vectorise over so short an axis, so do it by slices."""
-    if x.shape[axis] > (_FEW if x.ndim == 2 else _FEW_LANES):
-        return reduce(x, axis=axis)
-    return functools.reduce(
-        join, [lax.index_in_dim(x, k, axis, keepdims=False) for k in range(x.shape[axis])]
-    )
-
-
 def _total(x: Array) -> Array:
     """(T, ...) sums over the states of (T, K, ...)."""
     if x.ndim == 2 and x.shape[1] > _FEW:
         # XLA would fuse a sum into all that reads it, and do it again for every state there
         return jnp.matmul(x, jnp.ones_like(x[0]), precision="highest")
-    return _fold(jnp.add, jnp.sum, x, 1)
+    return over_states(jnp.add, jnp.sum, x)
 
 
 def _sweep(
@@ -164,9 +154,14 @@ def _sweep(
         transition = jnp.swapaxes(transition, *((0, 1) if still else (1, 2)))
     tiny = jnp.finfo(q.lik.dtype).tiny
 
-    def enter(message: Array, xs: tuple[Array, Array | None]) -> tuple[Array, Array]:
-        lik, cut = xs
-        joint = fresh(message, cut) * lik
+    def arrive(message: Array, here: tuple[Array, Array | None]) -> Array:
+        _, cut = here
+        if cut is None:
+            return message
+        return jnp.where(cut[None], start if message.ndim == start.ndim else start[:, 0], message)
+
+    def enter(message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        joint = message * here[0]
         return joint, jnp.sum(joint, axis=0)
 
     def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
@@ -175,29 +170,13 @@ def _sweep(
             move = transition if joint.ndim == start.ndim else transition[:, :, 0]
         return _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
 
-    def fresh(message: Array, cut: Array | None) -> Array:
-        if cut is None:
-            return message
-        return jnp.where(cut[None], start if message.ndim == start.ndim else start[:, 0], message)
-
-    def step(state: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
-        here, move = xs
-        message = fresh(leave(state, move), here[1])
-        state = enter(message, (here[0], None))
-        # one output: with two XLA computes the product twice
-        return state, message if keep else state[1]
-
-    every = q.lik, cut
-    one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
     begin = start
     if c.num_blocks > 1:
-        begin = blocks.beginnings(c, enter, leave, start, every, _close, reverse)
-        begin = fresh(begin, None if cut is None else cut[one])
-    state = enter(begin, (q.lik[one], None))
-    xs = jax.tree.map(lambda x: x[rest], every), None if still else transition
-    _, each = lax.scan(step, state, xs, reverse=reverse)
-    head = begin if keep else state[1]
-    out = jnp.concatenate((each, head[None]) if reverse else (head[None], each))
+        begin = blocks.beginnings(c, arrive, enter, leave, start, (q.lik, cut), _close, reverse)
+    # one output: with two XLA computes the product twice
+    emit = (lambda message, state: message) if keep else (lambda message, state: state[1])
+    moves = None if still else transition
+    out = recur(arrive, enter, leave, emit, begin, (q.lik, cut), moves, reverse)
     return Sweep(out, _total(out * q.lik)) if keep else out
 
 
@@ -389,7 +368,9 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     if lanes:
         # blocks are short, and one accumulator beats every product that XLA has
         zero = jnp.zeros((num_states, num_states, *lanes), left.dtype)
-        return lax.scan(lambda acc, x: (acc + x[0][:, None] * x[1][None], None), zero, (left, right))[0]
+        return lax.scan(
+            lambda acc, x: (acc + x[0][:, None] * x[1][None], None), zero, (left, right)
+        )[0]
     block = 1024
     if num_steps <= 4 * block:
         return jnp.matmul(left.T, right, precision="highest")

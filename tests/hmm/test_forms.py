@@ -1,0 +1,136 @@
+"""Prefix products and blocks against step by step: zeros, far gaps, masks, starts, padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax.hmm import blocks, chain, decoding, dispatch, inference
+from reference import enumeration
+from reference.chains import assert_close, chains, run
+
+
+def kernels(parallel):
+    def answer(*potentials, **known):
+        known = {**known, "parallel": parallel}
+        path, score = decoding.viterbi(*potentials, **known)
+        return (
+            inference.filter(*potentials, **known),
+            inference.smoother(*potentials, **known),
+            inference.pairwise(*potentials, **known),
+            jax.value_and_grad(inference.log_partition, (0, 1, 2))(*potentials, **known),
+            score,
+        ), path
+
+    return answer
+
+
+def in_blocks(c):
+    """Two blocks, and with odd lengths a padded one, whatever the length."""
+    return blocks.cut_into(c, 2) if chain.fixed(c) else c
+
+
+@pytest.mark.parametrize(
+    ("form", "varying"),
+    [
+        ("prefix", False),
+        pytest.param("prefix", True, marks=pytest.mark.slow),
+        ("blocks", False),
+        pytest.param("blocks that never agree", False, marks=pytest.mark.slow),
+    ],
+)
+def test_every_form_is_the_chain_step_by_step(x64, monkeypatch, form, varying):
+    each, stacked = chains(5, 3, varying=varying)
+    want, _ = run(kernels(False), stacked)
+    if form != "prefix":
+        monkeypatch.setattr(blocks, "cut", in_blocks)
+    if form == "blocks that never agree":
+        monkeypatch.setattr(blocks, "_ROUNDS", 1)
+    got, paths = run(kernels(form == "prefix"), stacked)
+    paths = np.asarray(paths)
+    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        # gaps of 1e4 nats: what is left after they cancel has eleven digits
+        assert_close(g, w, rtol=1e-9, atol=1e-9)
+    for n, (potentials, known) in enumerate(each):
+        score, winners = enumeration.best(enumeration.enumerate_paths(*potentials, **known))
+        length = int(known["length"])
+        assert np.all(paths[n, length:] == -1)
+        if np.isfinite(score):
+            assert np.any(np.all(winners == paths[n, :length], axis=1))
+
+
+@pytest.mark.parametrize("stay", [pytest.param(0.0, marks=pytest.mark.slow), 0.999, 1.0])
+def test_a_long_chain_in_blocks_has_the_digits_of_float64(stay):
+    """Blocks that forget at once, late, and never; in float64 the same chain step by step."""
+    rng = np.random.default_rng(0)
+    num_steps = blocks._LONG + 1
+    moves = stay * np.eye(3) + (1 - stay) * rng.dirichlet(np.ones(3), 3)
+    with np.errstate(divide="ignore"):
+        logs = np.log([0.5, 0.3, 0.2]), np.log(moves), rng.normal(size=(num_steps, 3))
+    narrow = tuple(a.astype(np.float32) for a in logs)
+    c = chain.chain(*narrow, None, None)
+    assert blocks.cut(c).num_blocks > 1
+
+    def kernel(*potentials):
+        path, score = decoding.viterbi(*potentials)
+        return inference.smoother(*potentials), score, path
+
+    post, score, path = jax.jit(kernel)(*narrow)
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "cut", lambda c: c)
+        wide = tuple(a.astype(np.float64) for a in narrow)
+        want, best, _ = jax.device_get(jax.jit(lambda *a: kernel(*a))(*wide))
+        reached = jax.device_get(decoding.path_log_prob(jnp.asarray(path), *wide)[0])
+    np.testing.assert_allclose(post.log_prob, want.log_prob, rtol=3e-7, atol=1e-3)
+    np.testing.assert_allclose(post.log_marginals, want.log_marginals, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(post.transition_counts, want.transition_counts, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose([score, reached], best, rtol=1e-6)
+
+
+def test_a_batch_of_paths_is_a_loop_over_them(monkeypatch):
+    """As lanes where states are few, mapped where they are many; blocks or not, one transition or many."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(blocks, "_LONG", 100)
+    for num_steps, num_states in ((50, 3), (200, 3), (50, 20)):
+        initial = np.log(np.full(num_states, 1 / num_states, np.float32))
+        moves = np.log(rng.dirichlet(np.ones(num_states), (4, num_states))).astype(np.float32)
+        log_lik = rng.normal(size=(4, num_steps, num_states)).astype(np.float32)
+        single = jax.jit(lambda *a: decoding.viterbi(*a))
+        for move, axis in ((moves, 0), (moves[0], None)):
+            paths, scores = jax.jit(jax.vmap(decoding.viterbi, (None, axis, 0)))(
+                initial, move, log_lik
+            )
+            for n in range(4):
+                path, score = single(initial, moves[n] if axis == 0 else moves[0], log_lik[n])
+                np.testing.assert_array_equal(paths[n], path)
+                np.testing.assert_allclose(scores[n], score, rtol=1e-5)
+
+
+def test_the_slope_of_the_best_score_is_the_best_path():
+    rng = np.random.default_rng(0)
+    args = np.log([0.5, 0.5]), np.log([[0.9, 0.1], [0.2, 0.8]]), rng.normal(size=(7, 2))
+    args = [a.astype(np.float32) for a in args]
+    (_, path), slopes = jax.jit(
+        jax.value_and_grad(lambda *a: decoding.viterbi(*a)[::-1], (0, 1, 2), has_aux=True)
+    )(*args)
+    np.testing.assert_array_equal(slopes[2], np.eye(2)[path])
+    np.testing.assert_array_equal(slopes[0], np.eye(2)[path[0]])
+    used = np.zeros((2, 2))
+    np.add.at(used, (path[:-1], path[1:]), 1)
+    np.testing.assert_array_equal(slopes[1], used)
+
+
+def test_long_chains_choose_by_the_platform_they_are_compiled_for(monkeypatch):
+    """With an accelerator about, a program compiled for the CPU is still the sequential one."""
+    rng = np.random.default_rng(0)
+    num_steps = dispatch._LONG
+    args = np.log([0.5, 0.5]), np.log([[0.9, 0.1], [0.2, 0.8]]), rng.normal(size=(num_steps, 2))
+    args = [a.astype(np.float32) for a in args]
+    want = jax.jit(inference.log_partition)(*args)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    traced = jax.jit(lambda *a: inference.log_partition(*a)).trace(*args)
+    assert "platform_index" in str(traced.jaxpr)
+    compiled = traced.lower().compile()
+    np.testing.assert_array_equal(compiled(*args), want)
+    short = jax.make_jaxpr(inference.log_partition)(*args[:2], args[2][:100])
+    assert "platform_index" not in str(short)
