@@ -111,6 +111,9 @@ class Distribution(abc.ABC):
     """
 
     event_ndim: ClassVar[int] = 0
+    # whether the statistics of every value that x may hold are finite: then a weight of zero removes
+    # a row by itself, and components that share x share all that is made of it
+    _any_value_is_finite: ClassVar[bool] = False
     held: ClassVar[tuple[str, ...]] = ()
 
     def log_prob(self, x: Any) -> Array:
@@ -158,9 +161,10 @@ class Estimable(Distribution, Generic[Stats]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
-        # a row of no weight may hold anything, infinity included
-        kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
-        values = jnp.where(kept, values, jnp.ones((), values.dtype))
+        if not self._any_value_is_finite:
+            # a row of no weight may hold anything, infinity included
+            kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
+            values = jnp.where(kept, values, jnp.ones((), values.dtype))
         return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
 
     def m_step(self, stats: Stats, prior: Any = None) -> Self:

@@ -29,6 +29,7 @@ class Categorical(Family[CategoryCounts]):
       [0.2 0.8 0. ]
     """
 
+    _any_value_is_finite = True
     probs: Array = constrained(simplex)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -56,6 +57,9 @@ class Categorical(Family[CategoryCounts]):
             )
         known = (x >= 0) & (x < num_values)
         log_probs = numerics.safe_log(self.probs)
+        if x.size > _MANY * num_values:
+            # a table made in a loop of its own: else XLA takes the logarithm anew at every look
+            log_probs = jax.lax.map(numerics.safe_log, jnp.asarray(self.probs))
         return jnp.where(known, log_probs[jnp.where(known, x, 0)], -jnp.inf)
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
@@ -69,3 +73,6 @@ class Categorical(Family[CategoryCounts]):
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)
+
+
+_MANY = 64

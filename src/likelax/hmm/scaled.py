@@ -187,11 +187,12 @@ def _close(handed: Array, begun: Array) -> Array:
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
     """(K, ...) sum_i vector[i] matrix[i], in the form that XLA runs fastest on a CPU."""
     size, *lanes = vector.shape
-    if not lanes and size <= _FEW:
+    if not lanes:
+        if size > _FEW:
+            return jnp.matmul(vector, matrix, precision="highest")
         return jnp.sum(vector[:, None] * matrix, axis=0)
-    if size > _FEW and set(matrix.shape[2:]) <= {1}:
-        matrix = matrix.reshape(size, size)
-        return jnp.tensordot(matrix, vector, ((0,), (0,)), precision="highest")
+    if size > _FEW and set(matrix.shape[2:]) == {1}:
+        return jnp.tensordot(matrix.reshape(size, size).T, vector, 1, precision="highest")
     return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
 
 
