@@ -6,10 +6,6 @@ BIN := $(VENV)/bin
 READY = $(VENV)/.ready-
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Tests compile many small programs and run each briefly: XLA need not optimise them. No compilation
-# cache: with jax 0.10 a program read from it has now and then been another one.
-TEST_ENV = XLA_FLAGS="$${XLA_FLAGS:---xla_backend_optimization_level=0}" JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
-
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help tour test test-all bench check docs clean
@@ -21,10 +17,10 @@ tour: $(READY)tour ## Walk through thirteen chapters on real data; figures and a
 	$(BIN)/python -m likelax tour
 
 test: $(READY)tests ## Run the tests (seconds each; the slow ones are left out)
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-all: $(READY)tests ## Run all tests, the slow ones too
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
 
 bench: $(READY)bench ## Run the benchmarks against their peers
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

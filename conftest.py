@@ -1,6 +1,8 @@
 """Settings under which every test and every docstring example runs."""
 
+import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -8,6 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+# Tests compile many small programs and run each briefly: XLA need not optimise them, and takes two
+# thirds of the time with its older emitters, which jaxlib 0.11 dropped. No compilation cache: with
+# jax 0.10 a program read from it has now and then been another one.
+_FLAGS = ["--xla_backend_optimization_level=0"]
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # scripts that made the frozen values: they need the peers, and run by hand
 collect_ignore_glob = ["tests/reference/*"]

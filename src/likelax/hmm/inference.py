@@ -17,7 +17,8 @@ posteriors of the others as they are.
 rounds, and None, the default, goes step by step on a CPU, and elsewhere unless the chain is long
 (2048 steps or more) with few states (16 at most). All give the same answers.
 
-Step by step, the fast scaled recursion is used where it is certified as exact, and the log-domain
+Step by step, a chain of 8192 steps or more with at most 16 states and a fixed transition runs in
+blocks side by side (`likelax.hmm.blocks`), and the fast scaled recursion is used where it is certified as exact, and the log-domain
 one elsewhere (`likelax.hmm.scaled` has the proof). Under `jax.vmap` the certificate is that of the
 batch: one sequence that needs the log domain sends the whole batch there, right but slower.
 """

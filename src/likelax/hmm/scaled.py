@@ -34,6 +34,10 @@ least m = sqrt(floor), about 6e-8 in float32, all of this holds whatever the dat
 probability is a mean of transitions, p[t, j] >= m; some state that x_t allows has likelihood 1, so
 s[t] >= m, unless no state allows it; b[t, j] >= m for the same reasons, so n[t] >= m m = floor.
 So chains that mix are certified by a look at K K numbers, and others by a look at every step.
+
+**In blocks** (`blocks.cut`) the message that a block begins from is that of the block before it to a
+relative 32 eps in every state, zeros being the same zeros. By induction over B blocks that adds 32 B
+eps to the relative error of p[t, j], fewer than the T K eps of the steps.
 """
 
 import functools
