@@ -145,6 +145,9 @@ def in_lanes(run: Callable[[Any], Any], as_lanes: Callable[[Any], bool]) -> Call
 
         @mapped.def_vmap
         def run_batch(axis_size: int, in_batched: list[bool], *leaves: Array) -> tuple[Any, Any]:
+            if not any(in_batched):
+                out = whole(*leaves)
+                return out, jax.tree.map(lambda _: False, out)
             if as_lanes(jax.tree.unflatten(treedef, _one_row(leaves, in_batched))):
                 out = _rows(whole(*_lanes(in_batched, leaves)))
             else:
