@@ -25,13 +25,14 @@ def table(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return draws[kind](), labels.astype(np.int32)
 
 
-def run(kind: str, ours, peer, of_data=lambda x: x) -> None:
+def run(kind: str, ours, peer, of_data=lambda x: x, name: str | None = None) -> None:
     x, labels = table(kind)
     data = jax.block_until_ready(jax.tree.map(jnp.asarray, of_data(x)))
     device_labels = jnp.asarray(labels)
     fit_and_ask = jax.jit(lambda a, b: ours(a, b).posterior(a))
     compare(
-        f"{kind} naive Bayes: fit and log posteriors, N={NUM_ROWS} D={NUM_FEATURES} K={NUM_CLASSES}",
+        f"{name or kind} naive Bayes: fit and log posteriors, N={NUM_ROWS} D={NUM_FEATURES} "
+        f"K={NUM_CLASSES}",
         lambda: fit_and_ask(data, device_labels),
         {"scikit-learn": lambda: peer().fit(x, labels).predict_log_proba(x)},
         check=lambda answer: np.asarray(answer[:1000]),
@@ -48,7 +49,12 @@ def main() -> None:
     reals = naive_bayes.gaussian(NUM_CLASSES, NUM_FEATURES)
     run("bernoulli", lambda x, y: coins.fit(coins.statistics(x, y)), sk.BernoulliNB)
     run("multinomial", lambda x, y: words.fit(words.statistics(x, y)), sk.MultinomialNB)
-    run("multinomial", lambda x, y: naive_bayes.complement(words.statistics(x, y)), sk.ComplementNB)
+    run(
+        "multinomial",
+        lambda x, y: naive_bayes.complement(words.statistics(x, y)),
+        sk.ComplementNB,
+        name="complement",
+    )
     run(
         "categorical",
         lambda x, y: codes.fit(codes.statistics(x, y)),
