@@ -76,7 +76,7 @@ def assert_same(got, want, size):
         np.testing.assert_allclose(g, w, rtol=1e-4, atol=2e-6 * (1 + size))
 
 
-@pytest.mark.parametrize("num_blocks", [1, 2])
+@pytest.mark.parametrize("num_blocks", [1, 3])
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     initial=log_potentials(STATES, EDGES),

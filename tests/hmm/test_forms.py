@@ -26,8 +26,8 @@ def kernels(parallel):
 
 
 def in_blocks(c):
-    """Two blocks, and with odd lengths a padded one, whatever the length."""
-    return blocks.cut_into(c, 2) if chain.fixed(c) else c
+    """Three blocks whatever the length, the last of which is padded."""
+    return blocks.cut_into(c, 3) if chain.fixed(c) else c
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_lanes_stop_apart_and_equal_fits_alone():
     assert len(set(together.num_steps.tolist())) > 2
     assert together.status.tolist() == [int(f.status) for f in apart]
     np.testing.assert_allclose(together.model, [f.model for f in apart], rtol=1e-4)
-    np.testing.assert_allclose(together.log_probs, [f.log_probs for f in apart], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        together.log_probs, [f.log_probs for f in apart], rtol=1e-3, atol=1e-6
+    )
 
 
 class Counted:
