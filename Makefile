@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY = $(VENV)/.ready-
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help tour test test-all bench check docs clean

@@ -14,6 +14,7 @@ from likelax import numerics
 from likelax.data import Masked
 from likelax.families.base import inside, split_mask, whole
 from likelax.families.beta import Beta
+from likelax.families.categorical import look_up
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.gamma import Gamma
 from likelax.families.mv_normal import MvNormal
@@ -260,9 +261,7 @@ def _expected_log_prob(q: Any, likelihood: Any, x: Array) -> Array:
         terms = v * digamma(alpha) + (1 - v) * digamma(beta) - total
         return inside((x == 0) | (x == 1), x, terms)
     if isinstance(q, Dirichlet):
-        logs = expected_log(q)
-        known = (x >= 0) & (x < logs.shape[-1])
-        return jnp.where(known, logs[jnp.where(known, x, 0)], -jnp.inf)
+        return look_up(expected_log(q), x)
     raise TypeError(f"Variational: no expectation under {type(q).__name__}")
 
 

@@ -55,12 +55,12 @@ class Categorical(Family[CategoryCounts]):
                 f"Categorical: x must be integer codes 0..{num_values - 1}; got dtype {x.dtype}. "
                 "Convert with x.astype(int), and wrap codes that were not seen in Masked."
             )
-        known = (x >= 0) & (x < num_values)
-        log_probs = numerics.safe_log(self.probs)
         if x.size > _MANY * num_values:
             # a table made in a loop of its own: else XLA takes the logarithm anew at every look
             log_probs = jax.lax.map(numerics.safe_log, jnp.asarray(self.probs))
-        return jnp.where(known, log_probs[jnp.where(known, x, 0)], -jnp.inf)
+        else:
+            log_probs = numerics.safe_log(self.probs)
+        return look_up(log_probs, x)
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         one_hot = jax.nn.one_hot(x.reshape(-1), jnp.shape(self.probs)[-1], dtype=weights.dtype)
@@ -76,3 +76,9 @@ class Categorical(Family[CategoryCounts]):
 
 
 _MANY = 64
+
+
+def look_up(log_probs: Array, x: Array) -> Array:
+    """log_probs[x], and -inf where x is no code from 0 to C-1."""
+    known = (x >= 0) & (x < log_probs.shape[-1])
+    return jnp.where(known, log_probs[jnp.where(known, x, 0)], -jnp.inf)

@@ -29,12 +29,6 @@ def in_order(c: Chain) -> tuple[Array, Array]:
     return path, score
 
 
-def _move(c: Chain, state: Array) -> Array:
-    """The fixed transition, for states with an axis for the blocks or without."""
-    without = c.num_blocks > 1 and state.ndim < c.log_initial.ndim
-    return c.log_transition[:, :, 0] if without else c.log_transition
-
-
 def _scores(c: Chain) -> Array:
     """(T, K) score of the best path into each state; that of the step before had its peak at 0."""
 
@@ -42,8 +36,7 @@ def _scores(c: Chain) -> Array:
         _, start = here
         if start is None:
             return message
-        begin = c.log_initial if message.ndim == c.log_initial.ndim else c.log_initial[:, 0]
-        return jnp.where(start[None], begin, message)
+        return jnp.where(start[None], c.log_initial, message)
 
     def enter(message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
         scores = message + here[0]
@@ -51,7 +44,7 @@ def _scores(c: Chain) -> Array:
 
     def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
         scores, peak = state
-        into = _best_into(scores, _move(c, scores) if move is None else move)
+        into = _best_into(scores, c.log_transition if move is None else move)
         return into - jnp.where(peak == -jnp.inf, 0, peak)[None]
 
     every = (c.log_lik, c.starts)

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, block_axis, fixed
+from likelax.hmm.chain import FEW_LANES, Chain, block_axis, fixed
 
-# shorter chains are done before the blocks have met; more states fill a vector by themselves
-_LONG, _FEW = 8192, 16
+# shorter chains are done before the blocks have met
+_LONG = 8192
 # lanes that keep a processor busy; steps whose plain sum keeps its digits
 _WIDTH, _LONGEST = 128, 8192
 # rounds of guessing, the first of which takes a share of the steps
@@ -31,7 +31,7 @@ _ROUNDS, _WARM = 5, 8
 def cut(c: Chain) -> Chain:
     """The chain in blocks where that is faster, else as it is."""
     num_steps, num_states, *lanes = c.log_lik.shape
-    if num_steps < _LONG or num_states > _FEW or not fixed(c):
+    if num_steps < _LONG or num_states > FEW_LANES or not fixed(c):
         return c
     num_lanes = lanes[0] if lanes else 1
     return cut_into(c, max(_WIDTH // num_lanes, num_steps // _LONGEST))
@@ -84,8 +84,7 @@ def beginnings(
 
     Args:
       c: a chain in blocks.
-      arrive, enter, leave: the recursion, as `chain.recur` has it, for arrays with an axis for the
-        blocks and without.
+      arrive, enter, leave: the recursion, as `chain.recur` has it, for all blocks or for one.
       start: (..., B, *lanes) the message that the chain begins from, and what every block tries
         first.
       xs: what stands at the steps, arrays (T, ...) in blocks.
@@ -95,6 +94,7 @@ def beginnings(
     num_steps = c.log_lik.shape[0]
     axis = start.ndim - c.log_lik.ndim + 2
     edge = c.num_blocks - 1 if reverse else 0
+    first = lax.slice_in_dim(start, edge, edge + 1, axis=axis)
 
     def at(t: Array) -> Any:
         t = num_steps - 1 - t if reverse else t
@@ -111,7 +111,6 @@ def beginnings(
         state = enter(arrive(begun, here), here)
         state = lax.fori_loop(skip + 1, num_steps, lambda t, s: step(s, at(t)), state)
         message = jnp.roll(leave(state), -1 if reverse else 1, axis)
-        first = lax.slice_in_dim(start, edge, edge + 1, axis=axis)
         handed = lax.dynamic_update_slice_in_dim(message, first, edge, axis)
         return rounds + 1, handed, same(handed, begun) & (rounds > 0)
 
@@ -128,9 +127,12 @@ def beginnings(
             state, _ = lax.scan(lambda s, x: (step(s, x), None), state, rest, reverse=reverse)
             return leave(state), message
 
-        each = jax.tree.map(lambda x: jnp.moveaxis(x, block_axis(c, x), 0), xs)
-        begin = lax.index_in_dim(start, edge, axis, keepdims=False)
-        return jnp.moveaxis(lax.scan(block, begin, each, reverse=reverse)[1], 0, axis)
+        def apart(x: Array) -> Array:
+            along = block_axis(c, x)
+            return jnp.expand_dims(jnp.moveaxis(x, along, 0), along + 1)
+
+        _, begun = lax.scan(block, first, jax.tree.map(apart, xs), reverse=reverse)
+        return jnp.moveaxis(jnp.squeeze(begun, axis + 1), 0, axis)
 
     begin = (jnp.zeros((), jnp.int32), start, jnp.zeros((), bool))
     _, begun, agreed = lax.while_loop(going, again, begin)

@@ -44,19 +44,26 @@ def certified(
         last axis on every array, of size 1 where the rows share it.
     """
 
-    @functools.cache
-    def on_leaves(treedef: Any) -> Callable[..., Any]:
-        # custom_vmap cannot be differentiated where an argument holds None, so it sees leaves only
-        def unflatten(leaves: Any) -> Any:
-            return jax.tree.unflatten(treedef, leaves)
-
-        return _certified(
+    return _on_leaves(
+        lambda unflatten: _certified(
             lambda *leaves: fast(*unflatten(leaves)),
             lambda evidence, *leaves: careful(evidence, *unflatten(leaves)),
             lambda *leaves: exact(*unflatten(leaves)),
             lambda draft, *leaves: finish(draft, *unflatten(leaves)),
             lambda *leaves: as_lanes(*unflatten(leaves)),
         )
+    )
+
+
+def _on_leaves(build: Callable[[Callable[[Any], Any]], Callable[..., Any]]) -> Callable[..., Any]:
+    """A function of trees from `build`, which makes one of their leaves, given how to unflatten.
+
+    custom_vmap cannot be differentiated where an argument holds None, so it sees leaves only.
+    """
+
+    @functools.cache
+    def on_leaves(treedef: Any) -> Callable[..., Any]:
+        return build(functools.partial(jax.tree.unflatten, treedef))
 
     def run(*args: Any) -> Any:
         leaves, treedef = jax.tree.flatten(args)
@@ -133,13 +140,12 @@ def _rows(lanes: Any) -> Any:
     return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), lanes)
 
 
-def in_lanes(run: Callable[[Any], Any], as_lanes: Callable[[Any], bool]) -> Callable[[Any], Any]:
+def in_lanes(run: Callable[..., Any], as_lanes: Callable[..., bool]) -> Callable[..., Any]:
     """run, which takes a batch as lanes under `jax.vmap` where `as_lanes` of one row says so."""
 
-    @functools.cache
-    def on_leaves(treedef: Any) -> Callable[..., Any]:
+    def build(unflatten: Callable[[Any], Any]) -> Callable[..., Any]:
         def whole(*leaves: Array) -> Any:
-            return run(jax.tree.unflatten(treedef, leaves))
+            return run(*unflatten(leaves))
 
         mapped = custom_vmap(whole)
 
@@ -148,7 +154,7 @@ def in_lanes(run: Callable[[Any], Any], as_lanes: Callable[[Any], bool]) -> Call
             if not any(in_batched):
                 out = whole(*leaves)
                 return out, jax.tree.map(lambda _: False, out)
-            if as_lanes(jax.tree.unflatten(treedef, _one_row(leaves, in_batched))):
+            if as_lanes(*unflatten(_one_row(leaves, in_batched))):
                 out = _rows(whole(*_lanes(in_batched, leaves)))
             else:
                 in_axes = tuple(0 if batched else None for batched in in_batched)
@@ -157,11 +163,7 @@ def in_lanes(run: Callable[[Any], Any], as_lanes: Callable[[Any], bool]) -> Call
 
         return mapped
 
-    def apply(tree: Any) -> Any:
-        leaves, treedef = jax.tree.flatten(tree)
-        return on_leaves(treedef)(*leaves)
-
-    return apply
+    return _on_leaves(build)
 
 
 def _differentiable(run: Callable[[Any], Any], exact: Callable[[Any], Any]) -> Callable[[Any], Any]:

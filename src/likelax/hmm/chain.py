@@ -12,6 +12,9 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import Compensated, add_compensated, as_float
 
+# states that do not fill a vector by themselves: of one chain, and of many as lanes
+FEW, FEW_LANES = 8, 16
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -205,7 +208,7 @@ def over_states(
     It does not vectorise over an axis of few states, so these are taken one by one.
     """
     num_states = x.shape[1]
-    if num_states > (8 if x.ndim == 2 else 16):
+    if num_states > (FEW if x.ndim == 2 else FEW_LANES):
         return reduce(x, axis=1)
     return functools.reduce(join, [x[:, k] for k in range(num_states)])
 

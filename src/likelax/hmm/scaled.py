@@ -49,6 +49,8 @@ from jax import Array, lax
 
 from likelax.hmm import blocks
 from likelax.hmm.chain import (
+    FEW,
+    FEW_LANES,
     Chain,
     Filter,
     Posterior,
@@ -131,7 +133,7 @@ def _mixes(c: Chain, q: Potentials) -> Array:
 
 def _total(x: Array) -> Array:
     """(T, ...) sums over the states of (T, K, ...)."""
-    if x.ndim == 2 and x.shape[1] > _FEW:
+    if x.ndim == 2 and x.shape[1] > FEW:
         # XLA would fuse a sum into all that reads it, and do it again for every state there
         return jnp.matmul(x, jnp.ones_like(x[0]), precision="highest")
     return over_states(jnp.add, jnp.sum, x)
@@ -157,12 +159,13 @@ def _sweep(
     if reverse:
         transition = jnp.swapaxes(transition, *((0, 1) if still else (1, 2)))
     tiny = jnp.finfo(q.lik.dtype).tiny
+    fresh = start if c.num_blocks == 1 else start[:, :1]  # the same for all blocks
 
     def arrive(message: Array, here: tuple[Array, Array | None]) -> Array:
         _, cut = here
         if cut is None:
             return message
-        return jnp.where(cut[None], start if message.ndim == start.ndim else start[:, 0], message)
+        return jnp.where(cut[None], fresh, message)
 
     def enter(message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
         joint = message * here[0]
@@ -170,9 +173,8 @@ def _sweep(
 
     def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
         joint, scale = state
-        if move is None:
-            move = transition if joint.ndim == start.ndim else transition[:, :, 0]
-        return _vector_matrix(joint, move) * (1 / jnp.maximum(scale, tiny))[None]
+        into = _vector_matrix(joint, transition if move is None else move)
+        return into * (1 / jnp.maximum(scale, tiny))[None]
 
     begin = start
     if c.num_blocks > 1:
@@ -192,20 +194,17 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
     """(K, ...) sum_i vector[i] matrix[i], in the form that XLA runs fastest on a CPU."""
     size, *lanes = vector.shape
     if not lanes:
-        if size > _FEW:
+        if size > FEW:
             return jnp.matmul(vector, matrix, precision="highest")
         return jnp.sum(vector[:, None] * matrix, axis=0)
-    if size > _FEW and set(matrix.shape[2:]) == {1}:
+    if size > FEW and set(matrix.shape[2:]) == {1}:
         return jnp.tensordot(matrix.reshape(size, size).T, vector, 1, precision="highest")
     return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
 
 
-_FEW, _FEW_LANES = 8, 16
-
-
 def as_lanes(c: Chain) -> bool:
     """Whether a batch of chains like this one is better taken as lanes than mapped over."""
-    return c.log_initial.size <= _FEW_LANES
+    return c.log_initial.size <= FEW_LANES
 
 
 def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:
