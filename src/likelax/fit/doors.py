@@ -9,15 +9,18 @@ from jax import Array
 
 from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.mixture import check_labels
+from likelax.model import check_registration
 
 
 def check(name: str, model: Any, x: Any, weights: Any = None) -> None:
     """Refuse data and weights with wrong values; what is being traced is let through.
 
     Raises:
+      TypeError: a class that JAX can confuse with another one (`model.check_registration`).
       ValueError: empty data, a NaN that nobody declared missing, a negative or NaN weight, or a
         label that the model has no component for.
     """
+    check_registration(name, model)
     _check_values(name, x, "x")
     if hasattr(model, "check_values"):
         model.check_values(name)

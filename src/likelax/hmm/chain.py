@@ -1,6 +1,5 @@
 """The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,18 +9,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from likelax.model import pytree, static
 from likelax.numerics import Compensated, add_compensated, as_float
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("log_initial", "log_transition", "log_lik", "starts", "length"),
-    meta_fields=("num_blocks",),
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class Chain:
     """The potentials of one or more concatenated sequences, checked and with padding blanked.
 
@@ -44,7 +39,7 @@ class Chain:
     log_lik: Array
     starts: Array | None
     length: Array | None
-    num_blocks: int = 1
+    num_blocks: int = static(default=1)
 
 
 def chain(
