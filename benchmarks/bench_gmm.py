@@ -206,7 +206,7 @@ def acceleration() -> None:
             began = time.perf_counter()
             found = jax.block_until_ready(method(start, x, tol=1e-11, max_steps=5000))
             spent = 1e3 * (time.perf_counter() - began)
-            total, steps = float(found.log_prob), int(found.num_steps)
+            total, steps = float(found.objective), int(found.num_steps)
             print(f"  {name:<10} {steps:6d} steps   {spent:10.1f} ms   log likelihood {total:.6f}")
 
 

@@ -29,7 +29,7 @@ def run(kind: str, ours, peer, of_data=lambda x: x, name: str | None = None) -> 
     x, labels = table(kind)
     data = jax.block_until_ready(jax.tree.map(jnp.asarray, of_data(x)))
     device_labels = jnp.asarray(labels)
-    fit_and_ask = jax.jit(lambda a, b: ours(a, b).posterior(a))
+    fit_and_ask = jax.jit(lambda a, b: ours(a, b).log_responsibilities(a))
     compare(
         f"{name or kind} naive Bayes: fit and log posteriors, N={NUM_ROWS} D={NUM_FEATURES} "
         f"K={NUM_CLASSES}",

@@ -27,9 +27,9 @@ def draw_geyser(figure: Figure) -> None:
     every = [start]
     for _ in range(15):
         every.append(step(every[-1]))
-    found = fit.em(start, x).raise_if_failed()
+    found = fit.em(start, x).raise_unless_converged()
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    plots.membership(left, x[:, 0], x[:, 1], jnp.exp(found.model.posterior(x)))
+    plots.membership(left, x[:, 0], x[:, 1], found.model.responsibilities(x))
     path = np.stack([model.components.loc for model in every])
     for k in range(2):
         components = found.model.components
@@ -37,7 +37,7 @@ def draw_geyser(figure: Figure) -> None:
         left.plot(*path[:, k].T, color=plots.ink(), marker="o", markersize=3, linewidth=1)
     left.set_xlabel("eruption, minutes")
     left.set_ylabel("wait to the next, minutes")
-    plots.steps(right, found.log_probs[: int(found.num_steps) + 1])
+    plots.steps(right, found.objectives[: int(found.num_steps) + 1])
 
 
 def draw_penguins(figure: Figure) -> None:
@@ -49,15 +49,15 @@ def draw_penguins(figure: Figure) -> None:
     found = fit.restarts(
         jax.random.key(0), lambda key: fit.at_points(key, x, 3), x, num_restarts=16
     )
-    model = found.raise_if_failed().model
+    model = found.raise_unless_converged().model
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    plots.membership(left, x[:, 0], x[:, 1], jnp.exp(model.posterior(x)))
+    plots.membership(left, x[:, 0], x[:, 1], model.responsibilities(x))
     shown = model.marginal([0, 1]).components
     for k in range(3):
         plots.ellipse(left, shown.loc[k], shown.scale_tril[k], index=k)
     left.set_xlabel("flipper, mm")
     left.set_ylabel("bill, mm")
-    species, assigned = table.species[seen], np.asarray(model.assign(x))
+    species, assigned = table.species[seen], np.asarray(model.predict(x))
     counts = np.array([np.bincount(assigned[species == s], minlength=3) for s in range(3)])
     before = np.zeros(3)
     for k in range(3):

@@ -158,7 +158,7 @@ def draw(figure: Figure) -> None:
         found = variational.fit_guide(
             jax.random.key(0), schools, start, optimizer=optimizer, max_steps=6000, tol=-1.0
         )
-        trace = np.asarray(found.fit.log_probs[:-1]).reshape(-1, 100).mean(1)
+        trace = np.asarray(found.fit.objectives[:-1]).reshape(-1, 100).mean(1)
         left.plot(100 * np.arange(1, 61), trace, color=plots.colors()[i], label=name)
         rows.append((name, *offs(jax.random.key(1), found.guide, False)))
         rows.append((f"{name}, weighted", *offs(jax.random.key(1), found.guide, True)))

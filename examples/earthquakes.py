@@ -51,12 +51,11 @@ def main() -> None:
     found: dict[float, lx.HMM] = {}
     for stationary, num_states in itertools.product((False, True), (1, 2, 3, 4)):
         fitted = fit_states(counts, num_states, stationary)
-        free = lx.fit.num_parameters(fitted.model)
-        bic = lx.fit.bic(fitted.log_prob, free, len(counts))
+        aic, bic = lx.fit.aic(fitted.model, counts), lx.fit.bic(fitted.model, counts)
         rates = "  ".join(f"{rate:.1f}" for rate in by_rate(fitted.model).emissions.rate)
         print(
             f"{'stationary' if stationary else 'free':10s}  {num_states:6d}  "
-            f"{fitted.log_prob:14.4f}  {lx.fit.aic(fitted.log_prob, free):7.2f}  {bic:7.2f}  {rates}"
+            f"{fitted.objective:14.4f}  {aic:7.2f}  {bic:7.2f}  {rates}"
         )
         found[float(bic)] = by_rate(fitted.model)
 

@@ -42,8 +42,8 @@ def main() -> None:
     alone = lx.fit.em(lx.Mixture(jnp.full(2, 0.5), gauss), both)
     print("model                     log likelihood      BIC")
     for name, fit in (("mixture", alone), ("Gaussian HMM", one), ("GMM-HMM", two)):
-        bic = lx.fit.bic(fit.log_prob, lx.fit.num_parameters(fit.model), len(both))
-        print(f"{name:25s} {fit.log_prob:14.2f}  {bic:7.1f}")
+        bic = lx.fit.bic(fit.model, both)
+        print(f"{name:25s} {fit.objective:14.2f}  {bic:7.1f}")
 
     order = jnp.argsort(one.model.emissions.loc[:, 0])
     model = lx.hmm.relabel(one.model, order)
@@ -61,7 +61,7 @@ def main() -> None:
     start = lx.HMM(jnp.full(2, 0.5), jnp.array([[0.1, 0.9], [0.5, 0.5]]), each)
     fit = lx.fit.em(start, mixed)
     print(
-        f"\nmixed emissions: log likelihood {fit.log_prob:.2f}, status {lx.fit.Status(int(fit.status)).name}"
+        f"\nmixed emissions: log likelihood {fit.objective:.2f}, status {lx.fit.Status(int(fit.status)).name}"
     )
     chance = jnp.exp(fit.model.forecast(mixed, 1))[0]
     ahead = lx.Mixture(chance, fit.model.emissions)

@@ -21,8 +21,13 @@ def log_prob(model: Any, x: Any) -> Any:
 
 
 @jax.jit
-def posterior(model: Any, x: Any) -> Any:
-    return model.posterior(x)
+def log_responsibilities(model: Any, x: Any) -> Any:
+    return model.log_responsibilities(x)
+
+
+@jax.jit
+def smoother(model: Any, x: Any) -> Any:
+    return model.smoother(x)
 
 
 @jax.jit
@@ -78,12 +83,12 @@ def statistics_add(case: Case) -> None:
     both, _ = _e_step(model, x, None)
     half = NUM_ROWS // 2
     parts = [_e_step(model, _rows(x, s), None)[0] for s in (slice(None, half), slice(half, None))]
-    chex.assert_trees_all_close(lx.add(*parts), both, **EXACT)
+    chex.assert_trees_all_close(lx.statistics.add(*parts), both, **EXACT)
 
 
 def statistics_scale(case: Case) -> None:
     model, x = case.model(), case.data()
-    scaled = lx.scale(_e_step(model, x, np.ones(NUM_ROWS))[0], 2.5)
+    scaled = lx.statistics.scale(_e_step(model, x, np.ones(NUM_ROWS))[0], 2.5)
     chex.assert_trees_all_close(scaled, _e_step(model, x, np.full(NUM_ROWS, 2.5))[0], **EXACT)
 
 
@@ -114,7 +119,7 @@ def unseen_rows_do_not_count(case: Case) -> None:
     chex.assert_trees_all_close(got[~seen], jnp.zeros(2), **EXACT)
     chex.assert_trees_all_close(got[seen], log_prob(model, x)[seen], **EXACT)
     assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(_gradient(model, masked)))
-    if not hasattr(model, "posterior") or isinstance(model, lx.Product | lx.Independent):
+    if not isinstance(model, lx.Mixture | lx.HMM):
         stats = _e_step(model, masked, np.ones(NUM_ROWS))[0]
         chex.assert_trees_all_close(stats, _e_step(model, x, seen.astype(float))[0], **EXACT)
 

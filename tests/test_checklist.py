@@ -67,11 +67,11 @@ class Faulty:
 
     def component_log_prob(self, x):
         mixture = self.mixture
-        return mixture.component_log_prob(x) + self.confused * mixture.posterior(x)
+        return mixture.component_log_prob(x) + self.confused * mixture.log_responsibilities(x)
 
     def posterior(self, x):
         again = (self.doubled * jnp.log(self.weights)).reshape(1, -1)
-        return jax.nn.log_softmax(self.mixture.posterior(x) + again, axis=-1) + self.off
+        return jax.nn.log_softmax(self.mixture.log_responsibilities(x) + again, axis=-1) + self.off
 
     def e_step(self, x, weights=None):
         return self.mixture.e_step(x, weights)
@@ -97,7 +97,7 @@ def test_a_right_model_passes(data):
     train, heldout = data
     result = run(TRUTH, train.values, heldout.values)
     assert [str(v) for v in result.verdicts] == ["PASS"] * 5 + ["NOT_RUN"]
-    assert result.ok
+    assert result.usable
     text = str(result)
     assert "4. PASS" in text and "one component" in text
 
@@ -195,7 +195,7 @@ def test_mixed_and_missing_data_go_through_all_lines():
     )
     train, heldout = (jax.tree.map(lambda v, i=i: v[i], both) for i in range(2))
     result = run(truth, train, heldout, checklist.top_label)
-    assert result.ok
+    assert result.usable
     assert Verdict.NOT_RUN not in result.verdicts
     assert "importance sampling" in result.lines[0].reason
 

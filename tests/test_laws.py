@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import likelax as lx
-from laws import LAWS, log_prob, posterior
+from laws import LAWS, log_prob, log_responsibilities, smoother
 from nodes import CASES, SPARSE
 
 BY_NAME = {case.name: case for case in CASES}
@@ -38,7 +38,9 @@ def test_permuted_mixture_is_the_same_model(x64):
     model, x = case.model(), case.data()
     turned = jax.tree.map(lambda a: a[jnp.array([1, 0])], model)
     chex.assert_trees_all_close(log_prob(turned, x), log_prob(model, x), rtol=1e-12)
-    chex.assert_trees_all_close(posterior(turned, x), posterior(model, x)[:, ::-1], rtol=1e-12)
+    chex.assert_trees_all_close(
+        log_responsibilities(turned, x), log_responsibilities(model, x)[:, ::-1], rtol=1e-12
+    )
 
 
 def test_permuted_hmm_is_the_same_model(x64):
@@ -51,14 +53,14 @@ def test_permuted_hmm_is_the_same_model(x64):
         jax.tree.map(lambda a: a[order], model.emissions),
     )
     chex.assert_trees_all_close(log_prob(turned, x), log_prob(model, x), rtol=1e-12)
-    got, want = (jnp.exp(posterior(m, x).log_marginals) for m in (turned, model))
+    got, want = (jnp.exp(smoother(m, x).log_marginals) for m in (turned, model))
     chex.assert_trees_all_close(got, want[..., order], rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(jnp.sum(got, -1), 1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["normal_mixture", "mixed_mixture"])
 def test_responsibilities_sum_to_one(x64, name):
-    log_r = posterior(BY_NAME[name].model(), BY_NAME[name].data())
+    log_r = log_responsibilities(BY_NAME[name].model(), BY_NAME[name].data())
     np.testing.assert_allclose(jnp.sum(jnp.exp(log_r), -1), 1, rtol=1e-12)
 
 
@@ -85,4 +87,4 @@ def test_structural_zeros_survive_em(x64):
     fit = lx.fit.em(case.model(), case.data(), max_steps=20)
     zero = np.array(SPARSE) == 0
     assert np.all(np.asarray(fit.model.transition)[zero] == 0)
-    assert np.all(np.isfinite(fit.log_probs)) and np.all(np.diff(fit.log_probs) >= 0)
+    assert np.all(np.isfinite(fit.objectives)) and np.all(np.diff(fit.objectives) >= 0)

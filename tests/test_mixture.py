@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from likelax import mixture
+from likelax import data, mixture
 from likelax.data import Labelled, Masked
 from likelax.families import Bernoulli, Dirichlet, MvNormal, Normal, Poisson, Uniform
 from likelax.mixture import Mixture, MixturePrior
@@ -49,7 +49,7 @@ def test_an_impossible_row_belongs_to_no_component():
 def test_rows_are_assigned_and_their_doubt_measured():
     model = Mixture(jnp.array([0.5, 0.5]), Uniform(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0])))
     x = jnp.array([0.5, 1.5, 2.5, 9.0])
-    np.testing.assert_array_equal(model.assign(x), [0, 0, 1, -1])
+    np.testing.assert_array_equal(model.predict(x), [0, 0, 1, -1])
     close(model.entropy(x), [0.0, np.log(2), 0.0, 0.0])
 
 
@@ -78,7 +78,7 @@ def test_the_kernel_names_the_shapes_it_refuses(shapes):
 
 def test_labels_allow_themselves_and_unknown_allows_all():
     want = [[False, True, False], [True, True, True]]
-    close(mixture.allowed_by_labels(jnp.array([1, -1]), 3), want)
+    close(data.allowed_by_labels(jnp.array([1, -1]), 3), want)
 
 
 # The numbers of the notebook
@@ -89,7 +89,7 @@ def test_the_notebooks_responsibilities_and_means():
     x = jnp.array([-2.0, -1.0, 0.2, 2.2, 2.8])
     model = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.2, 2.0]), jnp.array([0.9, 0.9])))
     want = [[1, 0], [0.996, 0.004], [0.688, 0.312], [0.001, 0.999], [0, 1]]
-    close(jnp.exp(model.posterior(x)), want, atol=5.1e-4)  # three printed decimals
+    close(model.responsibilities(x), want, atol=5.1e-4)  # three printed decimals
     stats, _ = model.e_step(x)
     close(model.m_step(stats).components.loc, [-1.064, 2.184], atol=5.1e-4)
 
@@ -104,7 +104,7 @@ def test_one_step_of_em_by_hand(x64):
     shares, log_density = reference.e_step(x, *start)
     model = gaussian(*start)
     close(jax.jit(model.log_prob)(x), log_density, rtol=1e-10)
-    close(jnp.exp(jax.jit(model.posterior)(x)), shares, rtol=1e-9, atol=1e-12)
+    close(jax.jit(model.responsibilities)(x), shares, rtol=1e-9, atol=1e-12)
     stats, log_prob = e_step(model, x, row_weights)
     close(log_prob, row_weights @ log_density, rtol=1e-10)
     weights, means, covariances = reference.m_step(x, shares * row_weights[:, None])

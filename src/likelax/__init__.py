@@ -15,6 +15,7 @@ from likelax import (
     numerics,
     predictive,
     scoring,
+    statistics,
     variational,
 )
 from likelax.data import Driven, Labelled, Masked, Sequences
@@ -29,7 +30,6 @@ from likelax.families import (
     Dirichlet,
     DirichletMultinomial,
     Exponential,
-    Fixed,
     Gamma,
     GammaGamma,
     GammaKnownShape,
@@ -37,8 +37,10 @@ from likelax.families import (
     Geometric,
     InverseGamma,
     Laplace,
+    LinearRegression,
     LogNormal,
     Lomax,
+    MatrixNormalInverseWishart,
     Multinomial,
     MvBernoulli,
     MvNormal,
@@ -50,36 +52,41 @@ from likelax.families import (
     NormalKnownLoc,
     NormalKnownScale,
     NormalMean,
-    OneOf,
     Pareto,
     ParetoUniform,
     Poisson,
     SphericalNormal,
     StudentT,
-    Tied,
     Uniform,
     UniformFromZero,
     VonMises,
     Weibull,
 )
-from likelax.families.statistics import add, scale
 from likelax.hmm.model import HMM, HMMPrior
 from likelax.mixture import Mixture, MixturePrior
+from likelax.model import Density, Model, pytree
+from likelax.one_of import OneOf
 from likelax.product import Independent, Product
+from likelax.variational_node import StickBreaking, Variational, VariationalMixture
+from likelax.wrappers import Fixed, Tied
 
 __all__ = [
     "HMM",
     "HMMPrior",
+    "Density",
     "Driven",
     "Independent",
     "Labelled",
     "Masked",
     "Mixture",
+    "Model",
     "MixturePrior",
     "Product",
     "Sequences",
-    "add",
-    "scale",
+    "StickBreaking",
+    "Variational",
+    "VariationalMixture",
+    "pytree",
     "Bernoulli",
     "Beta",
     "BetaBinomial",
@@ -98,8 +105,10 @@ __all__ = [
     "Geometric",
     "InverseGamma",
     "Laplace",
+    "LinearRegression",
     "LogNormal",
     "Lomax",
+    "MatrixNormalInverseWishart",
     "Multinomial",
     "MvBernoulli",
     "MvNormal",
@@ -136,5 +145,6 @@ __all__ = [
     "numerics",
     "predictive",
     "scoring",
+    "statistics",
     "variational",
 ]

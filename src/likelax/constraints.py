@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -27,12 +28,15 @@ class Constraint(NamedTuple):
       unconstrain: its inverse. Points on the boundary go to -inf or inf and come back; their
         gradients are zero, so a structural zero stays a zero under gradient steps.
       log_det: reals (..., *free) -> (...), log |det d constrain / d reals|, nats.
+      contains: a NumPy array (..., *event) -> booleans (...), True for points of the set, its
+        boundary included. What is refused by the eager validation of `fit.*`.
     """
 
     name: str
     constrain: Callable[[Array], Array]
     unconstrain: Callable[[Array], Array]
     log_det: Callable[[Array], Array]
+    contains: Callable[[np.ndarray], np.ndarray] = lambda x: ~np.isnan(x)
 
 
 def constrained(constraint: Constraint, **kwargs: Any) -> Any:
@@ -47,6 +51,11 @@ def constrained(constraint: Constraint, **kwargs: Any) -> Any:
       0.0
     """
     return dataclasses.field(metadata={"constraint": constraint}, **kwargs)
+
+
+def inherited(**kwargs: Any) -> Any:
+    """A dataclass field of a wrapper: an array in it has the constraint of the wrapper's own field."""
+    return dataclasses.field(metadata={"inherits": True}, **kwargs)
 
 
 def unconstrain(model: Any) -> Any:
@@ -103,32 +112,69 @@ def declared(model: Any) -> Any:
 
 
 def _map(f: Callable[[Constraint, Array], Any], tree: Any, *, every: bool = False) -> Any:
-    def on_leaf(constraint: Constraint, leaf: Any) -> Any:
-        if not every and not is_floating(leaf):
-            return leaf
-        return f(constraint, as_float(leaf)[0])
-
-    def on_node(node: Any) -> Any:
-        if not _is_record(node):
-            return on_leaf(real, node)
-        changes = {}
-        for field in dataclasses.fields(node):
-            value = getattr(node, field.name)
-            if field.metadata.get("static", False) or value is None:
-                continue
-            constraint = field.metadata.get("constraint")
-            if constraint is None or _is_record(value):
-                # a model in the place of an array declares its own fields
-                changes[field.name] = _map(f, value, every=every)
-            else:
-                changes[field.name] = jax.tree.map(lambda v, c=constraint: on_leaf(c, v), value)
-        return dataclasses.replace(node, **changes)
-
-    return jax.tree.map(on_node, tree, is_leaf=_is_record)
+    leaves, structure = jax.tree.flatten(tree)
+    changed = [
+        f(constraint_of(chain), as_float(leaf)[0]) if every or is_floating(leaf) else leaf
+        for leaf, chain in zip(leaves, field_chains(tree), strict=True)
+    ]
+    return jax.tree.unflatten(structure, changed)
 
 
-def _is_record(node: Any) -> bool:
-    return dataclasses.is_dataclass(node) and not isinstance(node, type)
+class Step(NamedTuple):
+    """One dataclass on the way from the root of a pytree to a leaf.
+
+    Attributes:
+      node: the instance.
+      field: the field that the way goes through.
+      index: the key of the dict, tuple or list in that field, or None.
+    """
+
+    node: Any
+    field: dataclasses.Field[Any]
+    index: Any = None
+
+
+FieldChain = list[Step]
+
+
+def field_chains(tree: Any) -> list[FieldChain]:
+    """For each leaf of a pytree the dataclasses on the way to it.
+
+    The way ends at a node that does not name its children.
+
+    Examples:
+      >>> from likelax.families import Normal
+      >>> chain = field_chains({"a": Normal(0.0, 1.0)})[1]
+      >>> [(type(step.node).__name__, step.field.name) for step in chain]
+      [('Normal', 'scale')]
+    """
+    return [_chain(tree, path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _chain(node: Any, path: tuple[Any, ...]) -> FieldChain:
+    chain: FieldChain = []
+    for key in path:
+        if isinstance(key, jax.tree_util.GetAttrKey):
+            if dataclasses.is_dataclass(node):
+                fields = {field.name: field for field in dataclasses.fields(node)}
+                chain.append(Step(node, fields[key.name]))
+            node = getattr(node, key.name)
+        elif isinstance(key, jax.tree_util.DictKey | jax.tree_util.SequenceKey):
+            index = key.key if isinstance(key, jax.tree_util.DictKey) else key.idx
+            if chain and chain[-1].index is None:
+                chain[-1] = chain[-1]._replace(index=index)
+            node = node[index]
+        else:
+            break
+    return chain
+
+
+def constraint_of(chain: FieldChain) -> Constraint:
+    """The constraint that a leaf's field declares; `real` where there is none."""
+    for _, field, _ in reversed(chain):
+        if not field.metadata.get("inherits", False):
+            return field.metadata.get("constraint", real)
+    return real
 
 
 def is_floating(leaf: ArrayLike) -> bool:
@@ -141,10 +187,10 @@ def is_floating(leaf: ArrayLike) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 
 
-real = Constraint("real", lambda y: y, lambda x: x, jnp.zeros_like)
+real = Constraint("real", lambda y: y, lambda x: x, jnp.zeros_like, np.isfinite)
 """The reals themselves."""
 
-positive = Constraint("positive", jnp.exp, safe_log, lambda y: y)
+positive = Constraint("positive", jnp.exp, safe_log, lambda y: y, lambda x: x >= 0)
 """(0, inf), by exp. Zero goes to -inf and stays zero."""
 
 
@@ -160,7 +206,11 @@ def _log_sigmoid(y: Array) -> Array:
 
 
 unit_interval = Constraint(
-    "unit_interval", jax.nn.sigmoid, _logit, lambda y: _log_sigmoid(y) + _log_sigmoid(-y)
+    "unit_interval",
+    jax.nn.sigmoid,
+    _logit,
+    lambda y: _log_sigmoid(y) + _log_sigmoid(-y),
+    lambda x: (x >= 0) & (x <= 1),
 )
 """(0, 1), by the logistic function."""
 
@@ -183,6 +233,7 @@ def interval(low: float, high: float) -> Constraint:
         lambda y: low + width * jax.nn.sigmoid(y),
         lambda x: safe_log(x - low) - safe_log(high - x),
         lambda y: math.log(width) + _log_sigmoid(y) + _log_sigmoid(-y),
+        lambda x: (x >= low) & (x <= high),
     )
 
 
@@ -194,7 +245,11 @@ def greater_than(low: float) -> Constraint:
       3.0
     """
     return Constraint(
-        f"greater_than({low})", lambda y: low + jnp.exp(y), lambda x: safe_log(x - low), lambda y: y
+        f"greater_than({low})",
+        lambda y: low + jnp.exp(y),
+        lambda x: safe_log(x - low),
+        lambda y: y,
+        lambda x: x >= low,
     )
 
 
@@ -236,7 +291,14 @@ def _simplex_log_det(y: Array) -> Array:
     return jnp.sum(found + takes + leaves, axis=-1)
 
 
-simplex = Constraint("simplex", _simplex_constrain, _simplex_unconstrain, _simplex_log_det)
+def _in_simplex(p: np.ndarray) -> np.ndarray:
+    # a sum of K float32 probabilities, written down with four digits
+    return np.all(p >= 0, axis=-1) & (np.abs(p.sum(axis=-1) - 1) <= 1e-3)
+
+
+simplex = Constraint(
+    "simplex", _simplex_constrain, _simplex_unconstrain, _simplex_log_det, _in_simplex
+)
 """Rows of K probabilities that sum to one, from K - 1 reals by stick-breaking."""
 
 
@@ -249,7 +311,11 @@ def _ordered_unconstrain(x: Array) -> Array:
 
 
 ordered = Constraint(
-    "ordered", _ordered_constrain, _ordered_unconstrain, lambda y: jnp.sum(y[..., 1:], axis=-1)
+    "ordered",
+    _ordered_constrain,
+    _ordered_unconstrain,
+    lambda y: jnp.sum(y[..., 1:], axis=-1),
+    lambda x: np.all(np.diff(x, axis=-1) >= 0, axis=-1),
 )
 """Vectors that increase along the last axis."""
 
@@ -287,7 +353,14 @@ def _tril_log_det(y: Array) -> Array:
     return jnp.sum(y[..., _diagonal(_size(y.shape[-1]))], axis=-1)
 
 
-scale_tril = Constraint("scale_tril", _tril_constrain, _tril_unconstrain, _tril_log_det)
+def _is_scale_tril(tril: np.ndarray) -> np.ndarray:
+    lower = np.all(np.triu(tril, 1) == 0, axis=(-2, -1)) & np.all(np.isfinite(tril), axis=(-2, -1))
+    return lower & np.all(np.diagonal(tril, axis1=-2, axis2=-1) > 0, axis=-1)
+
+
+scale_tril = Constraint(
+    "scale_tril", _tril_constrain, _tril_unconstrain, _tril_log_det, _is_scale_tril
+)
 """Lower triangular matrices with a positive diagonal, from D (D + 1) / 2 reals by rows."""
 
 
@@ -303,10 +376,19 @@ def _definite_log_det(y: Array) -> Array:
     return size * math.log(2.0) + jnp.sum(y[..., _diagonal(size)] * powers, axis=-1)
 
 
+def _is_definite(matrix: np.ndarray) -> np.ndarray:
+    finite = np.all(np.isfinite(matrix), axis=(-2, -1))
+    matrix = np.where(finite[..., None, None], matrix, np.eye(matrix.shape[-1]))
+    size = np.max(np.abs(matrix), axis=(-2, -1), keepdims=True)
+    symmetric = np.all(np.abs(matrix - np.swapaxes(matrix, -1, -2)) <= 1e-5 * size, axis=(-2, -1))
+    return finite & symmetric & np.all(np.linalg.eigvalsh(matrix) > 0, axis=-1)
+
+
 positive_definite = Constraint(
     "positive_definite",
     _definite_constrain,
     lambda matrix: _tril_unconstrain(jnp.linalg.cholesky(matrix)),
     _definite_log_det,
+    _is_definite,
 )
 """Symmetric positive definite matrices, by their Cholesky factor."""

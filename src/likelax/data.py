@@ -1,15 +1,22 @@
-"""What is known about data beyond its values travels with it: `Masked`, `Labelled`, `Sequences`.
+"""Data with what is known about them: `Masked`, `Labelled`, `Sequences`, `Driven`.
 
-Wrappers nest, so one `e_step` serves all cases.
+The wrappers nest in any order, except that `Masked` is always innermost. A node takes what belongs
+to it and passes the rest on: a node with a latent variable takes the outermost layer of `Labelled`,
+an `HMM` also takes `Sequences` and `Driven`, and a leaf takes `Masked`. So data with two layers of
+labels, `Labelled(Labelled(y, components), states)`, label both levels of an HMM of mixtures.
 """
 
-from typing import Any, Self
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
-from likelax.model import pytree
+from likelax._pytree import pytree
 
 
 @pytree
@@ -84,3 +91,222 @@ class Driven:
 
     values: Any
     inputs: Array
+
+
+class Series(NamedTuple):
+    """What an `HMM` knows of its sequences; None where nothing was said.
+
+    Attributes:
+      lengths: (...,) integers.
+      starts: (..., T) booleans.
+      inputs: (..., T, D).
+    """
+
+    lengths: Array | None = None
+    starts: Array | None = None
+    inputs: Array | None = None
+
+
+def take_labels(x: Any) -> tuple[Any, Array | None]:
+    """The data without their outermost layer of labels, and that layer; None if there is none.
+
+    Examples:
+      >>> rest, labels = take_labels(Sequences(Labelled(jnp.zeros(2), jnp.array([0, 1])), 2))
+      >>> type(rest).__name__, labels.tolist()
+      ('Sequences', [0, 1])
+    """
+    if isinstance(x, Labelled):
+        return x.values, x.labels
+    if isinstance(x, Sequences | Driven):
+        values, labels = take_labels(x.values)
+        return (x if labels is None else dataclasses.replace(x, values=values)), labels
+    return x, None
+
+
+def take_series(x: Any) -> tuple[Any, Series]:
+    """The data without `Sequences` and `Driven`, and what those said. Labels stay where they are.
+
+    Raises:
+      ValueError: for `Sequences` inside `Sequences`, or `Driven` inside `Driven`.
+    """
+    if isinstance(x, Labelled):
+        values, series = take_series(x.values)
+        return Labelled(values, x.labels), series
+    if isinstance(x, Sequences):
+        values, series = take_series(x.values)
+        if series.lengths is not None or series.starts is not None:
+            raise ValueError("Sequences: wanted one layer; got Sequences inside Sequences")
+        return values, series._replace(lengths=x.lengths, starts=x.starts)
+    if isinstance(x, Driven):
+        values, series = take_series(x.values)
+        if series.inputs is not None:
+            raise ValueError("Driven: wanted one layer; got Driven inside Driven")
+        return values, series._replace(inputs=x.inputs)
+    return x, Series()
+
+
+def unlabelled(x: Any) -> Any:
+    """The data without any labels, `Sequences`, `Driven` and `Masked` kept."""
+    while True:
+        x, labels = take_labels(x)
+        if labels is None:
+            return x
+
+
+def allowed_by_labels(labels: Array, num_values: int) -> Array:
+    """(..., K) True where a label allows value k; -1 (unknown) allows all.
+
+    Examples:
+      >>> print(allowed_by_labels(jnp.array([1, -1]), 2))
+      [[False  True]
+       [ True  True]]
+    """
+    # one_hot of -1 is all zeros
+    return jax.nn.one_hot(labels, num_values, dtype=bool) | (labels < 0)[..., None]
+
+
+def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
+    """Log scores (..., K) with -inf at the values that labels (...) rule out; None rules out none.
+
+    Raises:
+      ValueError: where labels are not integers, one for each leading entry.
+
+    Examples:
+      >>> print(rule_out(jnp.zeros((2, 2)), jnp.array([1, -1])))
+      [[-inf   0.]
+       [  0.   0.]]
+    """
+    if labels is None:
+        return log_scores
+    labels = jnp.asarray(labels)
+    *wanted, num_values = log_scores.shape
+    if labels.shape != tuple(wanted) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"Labelled: labels must be integers of shape {tuple(wanted)}; "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
+
+
+def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
+    """Raise if labels name no value. Traced labels are not looked at.
+
+    Raises:
+      ValueError: starting with `name`.
+    """
+    if not is_concrete(labels):
+        return
+    array = np.asarray(labels)
+    wrong = (array < -1) | (array >= num_values)
+    if wrong.any():
+        at = first_index(wrong)
+        raise ValueError(
+            f"{name}: labels must lie in 0..{num_values - 1}, or be -1 for unknown; "
+            f"got {array[at]} at index {at}"
+        )
+
+
+def check_data(name: str, x: Any) -> None:
+    """Raise if data are empty, hold a NaN that was not declared missing, or lengths are off.
+
+    Traced arrays are looked at for their shapes only.
+
+    Args:
+      name: the function that was called, for the message.
+      x: data, plain or wrapped.
+    Raises:
+      ValueError: naming the part of x and what was wrong.
+    """
+    series = take_series(unlabelled(x))[1]
+    values, observed = _split(name, take_series(unlabelled(x))[0])
+    for path, leaf, seen in _entries("x", values, observed):
+        if isinstance(leaf, Masked | Labelled | Sequences | Driven):
+            check_data(name, leaf)
+            continue
+        if jnp.size(leaf) == 0:
+            raise ValueError(
+                f"{name}: {path} is empty, shape {jnp.shape(leaf)}; at least one row is needed"
+            )
+        padding = _padding(name, leaf, series.lengths)
+        if not (is_concrete(leaf) and is_concrete(seen) and is_concrete(padding)):
+            continue
+        array = np.asarray(leaf)
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        wrong = np.isnan(array)
+        if seen is not None:
+            wrong &= np.asarray(seen)
+        if padding is not None:
+            wrong &= ~np.asarray(padding)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: {path} holds NaN, first at index {first_index(wrong)}; "
+                "declare missing entries with Masked.from_nan(x), or remove them"
+            )
+
+
+def _split(name: str, x: Any) -> tuple[Any, Any]:
+    """(values, observed) of data without series; observed is None where all were seen."""
+    if not isinstance(x, Masked):
+        return x, None
+    values, observed = jax.tree.leaves(x.values), jax.tree.leaves(x.observed)
+    got, wanted = ([jnp.shape(a) for a in leaves] for leaves in (observed, values))
+    if got != wanted:
+        raise ValueError(
+            f"{name}: x is Masked, whose observed must have the shape of values, "
+            f"{', '.join(map(str, wanted))}; got {', '.join(map(str, got))}"
+        )
+    return x.values, x.observed
+
+
+def _entries(path: str, values: Any, observed: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(path, array, its mask or None) of every field of the data."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            seen = None if observed is None else observed[key]
+            yield from _entries(f"{path}[{key!r}]", value, seen)
+    elif isinstance(values, tuple | list) and not _is_rows(values):
+        for i, value in enumerate(values):
+            seen = None if observed is None else observed[i]
+            yield from _entries(f"{path}[{i}]", value, seen)
+    else:
+        yield path, values, observed
+
+
+def _is_rows(values: Any) -> bool:
+    """Whether a list holds numbers or rows of numbers rather than one array for each field."""
+    if not isinstance(values, list):
+        return False
+    return all(_is_rows(v) if isinstance(v, list) else isinstance(v, int | float) for v in values)
+
+
+def _padding(name: str, leaf: Any, lengths: Any) -> Any:
+    """True where an array (..., T, *event) is padding; None without lengths.
+
+    Raises:
+      ValueError: for lengths out of range.
+    """
+    if lengths is None or jnp.ndim(leaf) <= jnp.ndim(lengths):
+        return None
+    num_steps = jnp.shape(leaf)[jnp.ndim(lengths)]
+    if not is_concrete(lengths):
+        return lengths
+    lengths = np.asarray(lengths)
+    wrong = (lengths < 0) | (lengths > num_steps)
+    if wrong.any():
+        at = first_index(wrong)
+        raise ValueError(
+            f"{name}: lengths must lie in 0..{num_steps}; got {lengths[at]} at index {at}"
+        )
+    padded = np.arange(num_steps) >= lengths[..., None]
+    return padded.reshape(padded.shape + (1,) * (jnp.ndim(leaf) - padded.ndim))
+
+
+def is_concrete(a: Any) -> bool:
+    """Whether the values of an array can be looked at: it is not being traced."""
+    return not isinstance(a, jax.core.Tracer)
+
+
+def first_index(wrong: np.ndarray) -> tuple[int, ...]:
+    """Where a boolean array is True first."""
+    return tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -2,21 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled
-from likelax.families import chunks
-from likelax.families.base import Prior, log_kernel, match_weights
-from likelax.families.statistics import CategoryCounts
-from likelax.model import pytree
+from likelax.data import Labelled, check_labels, rule_out, take_labels
+from likelax.families.base import Prior, match_weights
+from likelax.model import Model, check_part, pytree
+from likelax.numerics import chunks
+from likelax.statistics import CategoryCounts
 
 
 def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
@@ -71,57 +70,6 @@ def _joint(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
     return log_lik + jnp.broadcast_to(log_weights, log_lik.shape)
 
 
-def allowed_by_labels(labels: Array, num_values: int) -> Array:
-    """(..., K) True where a label allows value k; -1 (unknown) allows all.
-
-    Examples:
-      >>> print(allowed_by_labels(jnp.array([1, -1]), 2))
-      [[False  True]
-       [ True  True]]
-    """
-    # one_hot of -1 is all zeros
-    return jax.nn.one_hot(labels, num_values, dtype=bool) | (labels < 0)[..., None]
-
-
-def clamp(log_scores: Array, labels: ArrayLike) -> Array:
-    """Log scores (..., K) with -inf at the values that labels (...) rule out.
-
-    Raises:
-      ValueError: where labels are not integers, one for each leading entry.
-
-    Examples:
-      >>> print(clamp(jnp.zeros((2, 2)), jnp.array([1, -1])))
-      [[-inf   0.]
-       [  0.   0.]]
-    """
-    labels = jnp.asarray(labels)
-    *wanted, num_values = log_scores.shape
-    if labels.shape != tuple(wanted) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"Labelled: labels must be integers of shape {tuple(wanted)}; "
-            f"got {labels.dtype} of shape {labels.shape}"
-        )
-    return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
-
-
-def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
-    """Refuse labels that name no value; those that are being traced are let through.
-
-    Raises:
-      ValueError: starting with `name`.
-    """
-    if isinstance(labels, jax.core.Tracer):
-        return
-    array = np.asarray(labels)
-    wrong = (array < -1) | (array >= num_values)
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{name}: labels must lie in 0..{num_values - 1}, or be -1 for unknown; "
-            f"got {array[at]} at index {at}"
-        )
-
-
 class MixtureStats(NamedTuple):
     """Expected complete-data statistics.
 
@@ -155,7 +103,7 @@ class MixturePrior:
 
 
 @pytree
-class Mixture:
+class Mixture(Model):
     """p(x) = sum_k weights[k] p_k(x): K components of any node.
 
     With `Labelled` data the components are classes: one `e_step` and one `m_step` fit a
@@ -170,13 +118,18 @@ class Mixture:
     Examples:
       >>> from likelax.families import Normal
       >>> model = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-2.0, 2.0]), jnp.ones(2)))
-      >>> print(jnp.exp(model.posterior(jnp.array([-2.0, 0.0]))))
+      >>> print(model.responsibilities(jnp.array([-2.0, 0.0])))
       [[0.9997 0.0003]
        [0.5    0.5   ]]
     """
 
+    stacks: ClassVar[tuple[str, ...]] = ("components",)
+
     weights: Array = constrained(simplex)
     components: Any
+
+    def __post_init__(self) -> None:
+        check_part("Mixture", "components", self.components)
 
     @property
     def num_components(self) -> int:
@@ -186,30 +139,31 @@ class Mixture:
     @property
     def event_ndim(self) -> int:
         """Axes of one observation, as of each component."""
-        return getattr(self.components, "event_ndim", 0)
+        return self.components.event_ndim
 
     def component_log_prob(self, x: Any) -> Array:
         """log p_k(x) for every component: (..., K), nats."""
-        return chunks.map_rows(self._each_log_prob, x, self.rows_in_cache(x))
+        return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
     def log_prob(self, x: Any) -> Array:
         """log p(x), or log p(x, labels) for `Labelled` x: (...), nats."""
 
         def total(rows: Any) -> Array:
-            return numerics.logsumexp(self._joint(rows, self._each_log_prob), axis=-1)
+            return numerics.logsumexp(self._joint(rows, self.components.stacked_log_prob), axis=-1)
 
         return chunks.map_rows(total, x, self.rows_in_cache(x))
 
-    def posterior(self, x: Any) -> Array:
-        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf.
-
-        Components that offer `log_kernel` are asked for it in place of `log_prob`.
-        """
+    def log_responsibilities(self, x: Any) -> Array:
+        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
 
         def normalized(rows: Any) -> Array:
-            return numerics.log_normalize(self._joint(rows, self._each_log_kernel))[0]
+            return numerics.log_normalize(self._joint(rows, self.components.stacked_log_kernel))[0]
 
         return chunks.map_rows(normalized, x, self.rows_in_cache(x))
+
+    def responsibilities(self, x: Any) -> Array:
+        """p(component = k | x): (..., K). A row that nothing can produce is all 0."""
+        return jnp.exp(self.log_responsibilities(x))
 
     def complete_statistics(self, x: Any, shares: Array) -> MixtureStats:
         """What data contribute whose components are known, wholly or in shares.
@@ -218,17 +172,16 @@ class Mixture:
           x: data with leading axes (...).
           shares: (..., K) non-negative: the weight of each row in each component.
         """
-        each = jax.vmap(lambda c, share: c.e_step(x, share)[0], in_axes=(0, -1))
         counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
-        return MixtureStats(labels, each(self.components, shares))
+        return MixtureStats(labels, self.components.stacked_e_step(x, shares))
 
-    def assign(self, x: Any) -> Array:
+    def predict(self, x: Any) -> Array:
         """The most probable component of each row: integers (...).
 
         -1 for a row that no component can produce, as for a label that is unknown.
         """
-        log_resp = self.posterior(x)
+        log_resp = self.log_responsibilities(x)
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
@@ -237,7 +190,7 @@ class Mixture:
 
         A row that no component can produce has entropy 0.
         """
-        log_resp = self.posterior(x)
+        log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
     def rows_in_cache(self, x: Any) -> int:
@@ -247,8 +200,8 @@ class Mixture:
             return max(rows, 1)
         spread = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(x))
         size = chunks.rows_in_cache(spread * self.num_components)
-        values = x.values if isinstance(x, Labelled) else x
-        if size >= rows or not jax.eval_shape(self._each_log_prob, values).shape[:-1]:
+        values, _ = take_labels(x)
+        if size >= rows or not jax.eval_shape(self.components.stacked_log_prob, values).shape[:-1]:
             return rows
         return size
 
@@ -271,15 +224,18 @@ class Mixture:
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
-        A row that no component can produce counts for no component. A component that offers
-        `mixture_e_step`, the E step of K of it at once, is asked for that on plain arrays.
+        A row that no component can produce counts for no component.
         """
-        if hasattr(self.components, "mixture_e_step"):
-            batched = self.components.mixture_e_step(numerics.safe_log(self.weights), x, weights)
-            if batched is not None:
-                counts, stats, log_prob = batched
-                labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
-                return MixtureStats(labels, stats), log_prob
+        values, labels = take_labels(x)
+        log_weights = numerics.safe_log(self.weights)
+        fused = None
+        if labels is None:
+            fused = self.components.mixture_e_step(log_weights, values, weights)
+        if fused is not None:
+            counts, stats, log_prob = fused
+            return MixtureStats(
+                CategoryCounts(counts, jnp.zeros((), counts.dtype)), stats
+            ), log_prob
         size = self.rows_in_cache(x)
         if size >= chunks.num_rows(x):
             return self._e_step(x, weights)
@@ -290,8 +246,7 @@ class Mixture:
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
 
-        A component that received nothing keeps its parameters and gets weight zero. Components
-        with a method `pool` share statistics through it first, such as `Tied` ones.
+        A component that received nothing keeps its parameters and gets weight zero.
         """
         prior = MixturePrior() if prior is None else prior
         counts = stats.weights.counts
@@ -300,11 +255,8 @@ class Mixture:
             weights = numerics.divide(counts, total, self.weights)
         else:
             weights = prior.weights.posterior(stats.weights).mode()
-        each = stats.components
-        if hasattr(self.components, "pool"):
-            each = self.components.pool(each)
-        step = jax.vmap(lambda c, s, p: c.m_step(s, p))
-        return type(self)(weights, step(self.components, each, prior.components))
+        components = self.components.stacked_m_step(stats.components, prior.components)
+        return type(self)(weights, components)
 
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
@@ -312,9 +264,10 @@ class Mixture:
         labels = jnp.sum(numerics.xlogy(stats.weights.counts, self.weights))
         return labels + jnp.sum(each(self.components, stats.components))
 
-    def log_prior(self, prior: MixturePrior) -> Array:
-        """Log density of all parameters under the prior, nats."""
-        total: Any = 0.0
+    def log_prior(self, prior: MixturePrior | None) -> Array:
+        """Log density of all parameters under the prior, nats; 0 without one."""
+        total: Any = jnp.zeros(())
+        prior = MixturePrior() if prior is None else prior
         if prior.weights is not None:
             total = total + prior.weights.log_prob(self.weights)
         if prior.components is not None:
@@ -351,13 +304,19 @@ class Mixture:
           >>> print(given.weights, given.mean())
           [0. 1.] [1.]
         """
-        weights = jnp.exp(self.marginal(dims).posterior(jnp.asarray(values)))
+        weights = jnp.exp(self.marginal(dims).log_responsibilities(jnp.asarray(values)))
         return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
 
-    def mean(self) -> Array:
-        """sum_k weights[k] loc_k, for components with a `loc`: (*event)."""
-        weights, loc = numerics.as_float(self.weights, self.components.loc)
-        return jnp.tensordot(weights, loc, axes=1, precision="highest")
+    def mean(self) -> Any:
+        """sum_k weights[k] mean_k: (*event), or a dict or tuple of such for products."""
+        return self._average(jax.vmap(lambda c: c.mean())(self.components))
+
+    def variance(self) -> Any:
+        """Mean of the components' variances plus variance of their means: (*event)."""
+        means = jax.vmap(lambda c: c.mean())(self.components)
+        spread = jax.tree.map(lambda m, total: (m - total[None]) ** 2, means, self._average(means))
+        within = jax.vmap(lambda c: c.variance())(self.components)
+        return self._average(jax.tree.map(jnp.add, within, spread))
 
     def predictive(self, prior: MixturePrior) -> "Mixture":
         """A mixture of the components' predictive distributions, under independent priors.
@@ -371,22 +330,42 @@ class Mixture:
         return Mixture(weights, each(self.components, prior.components))
 
     def _e_step(self, x: Any, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
-        log_resp, log_total = numerics.log_normalize(self._joint(x, self._each_log_prob))
+        log_resp, log_total = numerics.log_normalize(
+            self._joint(x, self.components.stacked_log_prob)
+        )
         weights = match_weights(weights, log_total.shape, log_total.dtype)
         shares = jnp.exp(log_resp) * weights[..., None]
-        values = x.values if isinstance(x, Labelled) else x
+        values, _ = take_labels(x)
         return self.complete_statistics(values, shares), numerics.weighted_sum(weights, log_total)
 
-    def _each_log_prob(self, x: Any) -> Array:
-        return jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(self.components)
+    def pool(self, stats: MixtureStats) -> MixtureStats:
+        """Statistics of S mixtures whose k-th components share their spread, for every k."""
+        share = jax.vmap(lambda c, s: c.pool(s), in_axes=1, out_axes=1)
+        return MixtureStats(stats.weights, share(self.components, stats.components))
 
-    def _each_log_kernel(self, x: Any) -> Array:
-        return jax.vmap(lambda c: log_kernel(c, x), out_axes=-1)(self.components)
+    def used(self, field: str, index: Any = None) -> Array | None:
+        """(K,) True for components of positive weight."""
+        return jnp.asarray(self.weights) > 0 if field == "components" else None
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels in x name no component, or if those left do not fit the components."""
+        values, labels = take_labels(x)
+        if labels is not None:
+            check_labels(name, labels, self.num_components)
+        self.components.check_labels(name, values)
+
+    def _average(self, values: Any) -> Any:
+        """sum_k weights[k] values[k] of a tree of arrays (K, *event)."""
+
+        def average(leaf: Array) -> Array:
+            weights, leaf = numerics.as_float(self.weights, leaf)
+            return jnp.tensordot(weights, leaf, axes=1, precision="highest")
+
+        return jax.tree.map(average, values)
 
     def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
-        if not isinstance(x, Labelled):
-            return _joint(numerics.safe_log(self.weights), each(x))
-        return clamp(_joint(numerics.safe_log(self.weights), each(x.values)), x.labels)
+        values, labels = take_labels(x)
+        return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
 
 
 def _take(models: Any, index: Array) -> Any:

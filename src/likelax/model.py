@@ -1,174 +1,250 @@
-"""The grammar: what a model answers, and the decorator that makes it a pytree."""
+"""The contract: what every model answers, with a default for whatever has one.
 
-import dataclasses
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeVar, dataclass_transform, runtime_checkable
+`Density` answers `log_prob` and `sample`; `Model` can also be fitted by EM. Nodes such as `Mixture`
+and `HMM` call these methods and nothing else, so a model that derives from `Model` works in every
+node, in every wrapper and in every fit.
+"""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import jax
+import jax.numpy as jnp
 from jax import Array
-from jax.tree_util import GetAttrKey
+from jax.typing import ArrayLike
 
-from likelax.constraints import constrained
+from likelax._pytree import check_registration, pytree, static
+from likelax.data import take_labels
 
-T = TypeVar("T")
-
-
-def static(**kwargs: Any) -> Any:
-    """A dataclass field that is part of the type (a size, a name), not a parameter."""
-    return dataclasses.field(metadata={"static": True}, **kwargs)
+__all__ = ["Density", "Model", "check_registration", "pytree", "static"]
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, constrained, dataclasses.field))
-def pytree(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass and a JAX pytree: fields are leaves, `static` ones are not.
+class Density(abc.ABC):
+    """A distribution with a log density: what a component must answer at least.
 
-    Use this decorator for a model of your own, not `jax.tree_util.register_dataclass`: on jax 0.10
-    to 0.12 the tree definitions of two classes registered by the latter compare equal, and
-    `jax.jit` may answer a call with the program compiled for the other class.
+    An instance describes ONE distribution. K of them are the same pytree with a leading axis K on
+    every leaf; the `stacked_*` methods are called on such a stack, the others through `jax.vmap`.
 
-    Nothing is checked or converted on construction, since `jax.vmap` and `jax.grad` rebuild
-    models from tracers; kernels check shapes when they are traced.
-
-    Examples:
-      >>> @pytree
-      ... class Point:
-      ...     x: Array
-      ...     y: Array
-      >>> jax.tree.map(lambda leaf: leaf + 1, Point(1, 2))
-      Point(x=2, y=3)
+    Attributes:
+      held: names of the fields that no fit changes, such as a total count.
+      spread: names of the fields that components share when they are wrapped in `Tied`.
+      stacks: names of the fields that hold K models, one for each value of a latent variable.
+      repeats: names of the fields that hold one model for each entry of an event axis.
+      ties: whether components share their `spread`, as in `Tied`.
     """
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    flatten, unflatten = _compile_flattening(cls)
-    keys = tuple(GetAttrKey(name) for name in _fields(cls)[0])
 
-    def flatten_with_keys(node: T) -> tuple[Any, Any]:
-        children, statics = flatten(node)
-        return tuple(zip(keys, children, strict=True)), statics
+    _event_ndim: ClassVar[int] = 0
+    held: ClassVar[tuple[str, ...]] = ()
+    spread: ClassVar[tuple[str, ...]] = ()
+    stacks: ClassVar[tuple[str, ...]] = ()
+    repeats: ClassVar[tuple[str, ...]] = ()
+    ties: ClassVar[bool] = False
 
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls
+    @property
+    def event_ndim(self) -> int:
+        """Number of axes of one observation."""
+        return self._event_ndim
 
-
-def _compile_flattening(cls: type[T]) -> tuple[Callable[[T], Any], Callable[[Any, Any], T]]:
-    """The functions that take an instance apart into (leaves, statics) and put it together.
-
-    They run at each call of a jitted function, once a node. As source made for the class, like
-    `__init__` of a dataclass, they take half the time of loops over the fields; and `unflatten`
-    does not call `__init__`, which a frozen dataclass makes slow.
-    """
-    leaves, statics = _fields(cls)
-
-    def read(names: Sequence[str]) -> str:
-        return f"({''.join(f'node.{name}, ' for name in names)})"
-
-    def write(names: Sequence[str], values: str) -> str:
-        return f"[{', '.join(f'fields[{name!r}]' for name in names)}] = {values}"
-
-    source = f"""
-def flatten(node):
-    return {read(leaves)}, {read(statics)}
-
-def unflatten(statics, leaves):
-    node = new(cls)
-    fields = node.__dict__
-    {write(leaves, "leaves")}
-    {write(statics, "statics")}
-    return node
-"""
-    namespace: dict[str, Any] = {"cls": cls, "new": object.__new__}
-    exec(source, namespace)
-    return namespace["flatten"], namespace["unflatten"]
-
-
-def _fields(cls: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a dataclass's fields that are leaves, and of its static ones."""
-    fields = dataclasses.fields(cls)
-    statics = tuple(f.name for f in fields if f.metadata.get("static", False))
-    return tuple(f.name for f in fields if f.name not in statics), statics
-
-
-def check_registration(name: str, model: Any) -> None:
-    """Raise if JAX can confuse the class of any part of the model with another class.
-
-    Args:
-      name: the function that was called, for the message.
-      model: any pytree.
-    Raises:
-      TypeError: for a dataclass registered by `jax.tree_util.register_dataclass` on a version of
-        jax that does not tell such classes apart (see `pytree`).
-    """
-    if _is_ambiguous(model):
-        kind = type(model).__name__
-        raise TypeError(
-            f"{name}: {kind} was registered by jax.tree_util.register_dataclass, and jax "
-            f"{jax.__version__} may mistake it for another class with the same number of fields; "
-            "decorate it with likelax.model.pytree instead"
-        )
-    for part in jax.tree.leaves(model, is_leaf=lambda node: node is not model):
-        if part is not model:
-            check_registration(name, part)
-
-
-def _is_ambiguous(node: Any) -> bool:
-    """Whether the tree definition of a dataclass equals that of another class with its fields."""
-    if not dataclasses.is_dataclass(node) or isinstance(node, type):
-        return False
-    leaves, statics = _fields(node)
-    values = {name: getattr(node, name) for name in (*leaves, *statics)}
-    twin = _twin(leaves, statics)(**values)
-    wanted: Any = jax.tree.structure(twin)
-    return bool(jax.tree.structure(node) == wanted)
-
-
-@functools.cache
-def _twin(leaves: tuple[str, ...], statics: tuple[str, ...]) -> Any:
-    """A class with these fields, registered by JAX's own decorator."""
-    fields = [(name, Any) for name in leaves]
-    fixed = [(name, Any, static()) for name in statics]
-    return jax.tree_util.register_dataclass(dataclasses.make_dataclass("Twin", [*fields, *fixed]))
-
-
-@runtime_checkable
-class Density(Protocol):
-    """Anything with a log density: the least that a component must answer."""
-
+    @abc.abstractmethod
     def log_prob(self, x: Any) -> Array:
         """Log density in nats: x of shape (..., *event) gives (...)."""
-        ...
 
-
-@runtime_checkable
-class Model(Density, Protocol):
-    """The four verbs. A model describes ONE distribution; K of them are the same pytree with
-    a leading axis K on every leaf, mapped with `jax.vmap`.
-
-    x is an array of shape (..., *event), or the same wrapped in `Masked`, `Labelled` or
-    `Sequences`, or a dict or tuple of such for a product.
-    """
-
+    @abc.abstractmethod
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Independent draws of shape (*shape, *event)."""
-        ...
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+    def log_kernel(self, x: Any) -> Array:
+        """log p(x) up to a term without parameters, (...), nats: enough for a posterior over models.
+
+        Override it where the rest is expensive, such as the coefficient of a multinomial.
+        """
+        return self.log_prob(x)
+
+    def mean(self) -> Any:
+        """Expected value of one observation, (*event).
+
+        Raises:
+          TypeError: for a model whose mean has no closed form here.
+        """
+        raise TypeError(
+            f"{type(self).__name__}.mean: no closed form; average over .sample(key, (S,))"
+        )
+
+    def variance(self) -> Any:
+        """Variance of each entry of one observation, (*event).
+
+        Raises:
+          TypeError: for a model whose variance has no closed form here.
+        """
+        raise TypeError(
+            f"{type(self).__name__}.variance: no closed form; take it from .sample(key, (S,))"
+        )
+
+    def num_observations(self, x: Any) -> Array:
+        """How many observations each entry of `log_prob(x)` stands for, (...): one, or T steps."""
+        return jnp.ones_like(self.log_prob(x))
+
+    def marginal(self, dims: Any) -> Any:
+        """The distribution of the event entries `dims` alone.
+
+        Raises:
+          TypeError: for a model whose marginals have no closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}.marginal: no closed form")
+
+    def condition(self, dims: Any, values: ArrayLike) -> Any:
+        """The distribution of the other event entries, given that the entries `dims` are `values`.
+
+        Raises:
+          TypeError: for a model whose conditionals have no closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}.condition: no closed form")
+
+    def stacked_log_prob(self, x: Any) -> Array:
+        """log p_k(x) of K models, stacked in self: (..., K), nats."""
+        return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
+
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """`log_kernel` of K models, stacked in self: (..., K), nats."""
+        if type(self).log_kernel is Density.log_kernel:
+            return self.stacked_log_prob(x)
+        return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
+
+    def used(self, field: str, index: Any = None) -> Array | None:
+        """Which of the models in a field have a probability above zero; None: all of them.
+
+        Args:
+          field: name of a field; for one of `stacks` the result has the axis K.
+          index: the entry of a dict, tuple or list in that field, or None.
+        Returns:
+          Booleans with the leading axes of self, and those that the field adds.
+        """
+        return None
+
+    def check_shapes(self, name: str) -> None:
+        """Raise if parts of this model do not fit each other.
+
+        Args:
+          name: the function that was called, for the message.
+        """
+        return
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels in x do not fit the latent variables of this model.
+
+        Traced labels are not looked at.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: a label out of range, or labels for a model without latent variables.
+        """
+        if take_labels(x)[1] is not None:
+            raise ValueError(
+                f"{name}: {type(self).__name__} has no latent variable to label; leave Labelled out"
+            )
+
+
+class Model(Density):
+    """A density with additive sufficient statistics: one that EM can fit."""
+
+    @abc.abstractmethod
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """(statistics, log_prob), both summed over the leading axes of x with the weights.
 
         Statistics of two data sets under one model add with `statistics.add` to those of
         both together. log_prob is a scalar: sum_n weights[n] log p(x[n]).
         """
-        ...
 
+    @abc.abstractmethod
     def m_step(self, stats: Any, prior: Any = None) -> Self:
-        """The model of the same type that maximises the expected log joint of the statistics
-        (plus the log prior). Where the statistics are empty the parameters stay as they are.
+        """The model that maximises the expected log joint of the statistics.
+
+        That is `expected_log_prob(stats)`, plus `log_prior(prior)` where there is a prior.
+        Without statistics and prior the parameters stay as they are.
         """
-        ...
+
+    @abc.abstractmethod
+    def expected_log_prob(self, stats: Any) -> Array:
+        """Expected complete-data log probability as a function of the statistics, nats."""
+
+    def log_prior(self, prior: Any) -> Array:
+        """Log density of the parameters under a prior, nats; 0 without one.
+
+        Raises:
+          ValueError: for a prior, if this model has no conjugate one.
+        """
+        if prior is None:
+            return jnp.zeros(())
+        raise ValueError(
+            f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
+        )
+
+    def predictive(self, prior: Any) -> Any:
+        """The distribution of one new observation with the parameters integrated out.
+
+        Raises:
+          TypeError: for a model without a closed form.
+        """
+        raise TypeError(f"{type(self).__name__}.predictive: no closed form")
+
+    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+        """Statistics of K models, stacked in self, with a leading axis K.
+
+        Args:
+          x: data with leading axes (...).
+          shares: (..., K) non-negative: the weight of each observation in each model.
+        """
+        each = jax.vmap(lambda model, share: model.e_step(x, share)[0], in_axes=(0, -1))
+        return each(self, shares)
+
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of K models, stacked in self; `Tied` ones share statistics here.
+
+        Args:
+          stats: statistics with a leading axis K.
+          prior: the model's prior with a leading axis K on every leaf, or None.
+        """
+        return jax.vmap(lambda model, s, p: model.m_step(s, p))(self, stats, prior)
+
+    def mixture_e_step(
+        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
+    ) -> tuple[Array, Any, Array] | None:
+        """A fused E step of the mixture of K models, stacked in self, or None for none.
+
+        Override it only if the joint form is faster than `stacked_log_prob` and `stacked_e_step`.
+
+        Args:
+          log_weights: (K,) nats.
+          x: data with leading axes (...), without labels.
+          weights: (...), or None for ones.
+        Returns:
+          (counts (K,), statistics with leading axis K, weighted log probability in nats), or None.
+        """
+        return None
+
+    def pool(self, stats: Any) -> Any:
+        """Statistics of K models, stacked in self, with the spread shared: what `Tied` calls.
+
+        Args:
+          stats: statistics with a leading axis K.
+        Raises:
+          TypeError: for a model without a spread that components can share.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
 
-class Latent(Model, Protocol):
-    """A model with latent variables also answers for them."""
+def check_part(name: str, field: str, value: Any) -> None:
+    """Raise unless a field holds a model of this library.
 
-    def posterior(self, x: Any) -> Any:
-        """The posterior over the latent variables given x; its fields are defined by formula."""
-        ...
+    Raises:
+      TypeError: naming the field and how to adapt a distribution from elsewhere.
+    """
+    if not isinstance(value, Density):
+        kind = f"{type(value).__module__}.{type(value).__name__}"
+        raise TypeError(
+            f"{name}: {field} must be a likelax model; got {kind}. Wrap a distribution of another "
+            "library by its adapter in likelax.interop, or derive a class from likelax.Model"
+        )

@@ -13,8 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Masked
-from likelax.families import chunks
+from likelax.data import Labelled, Masked, check_labels
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -22,8 +21,9 @@ from likelax.families.dirichlet import Dirichlet
 from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
-from likelax.mixture import Mixture, MixturePrior, MixtureStats, check_labels
+from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import pytree
+from likelax.numerics import chunks
 from likelax.product import Independent, Product
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class NaiveBayes(NamedTuple):
       >>> nb = bernoulli(num_classes=2, num_features=1)
       >>> x, labels = jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1])
       >>> model = nb.fit(nb.statistics(x, labels))
-      >>> print(jnp.exp(model.posterior(jnp.array([[1]]))).round(4))
+      >>> print(model.responsibilities(jnp.array([[1]])).round(4))
       [[0.8182 0.1818]]
     """
 

@@ -1,19 +1,19 @@
 """Products of independent fields: mixed-type data, and one model repeated over an axis."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax.data import Masked
-from likelax.families.base import log_kernel
-from likelax.model import pytree
+from likelax.model import Model, check_part, pytree
 
 
 @pytree
-class Product:
+class Product(Model):
     """Independent fields of any types: log p(x) = sum_f log p_f(x[f])
 
     The features of a naive Bayes classifier, or data of mixed type. A product of priors is the
@@ -32,13 +32,22 @@ class Product:
 
     fields: Any
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.fields, dict | tuple | list):
+            raise TypeError(
+                f"Product: fields must be a dict or tuple of models; got {type(self.fields).__name__}"
+            )
+        for name in _names(self.fields):
+            if self.fields[name] is not None:  # of a product of priors: a field without prior
+                check_part("Product", f"fields[{name!r}]", self.fields[name])
+
     def log_prob(self, x: Any) -> Array:
         """Sum of the fields' log probabilities, (...), nats; a field that was not seen adds 0."""
         return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
 
     def log_kernel(self, x: Any) -> Array:
         """Sum of the fields' log kernels, (...), nats."""
-        return _total(self._each(log_kernel, self._split(x)))
+        return _total(self._each(lambda model, value: model.log_kernel(value), self._split(x)))
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """A draw of every field, of its shape (*shape, *event)."""
@@ -46,7 +55,7 @@ class Product:
         keys = _like(self.fields, list(jax.random.split(key, len(names))))
         return self._each(lambda model, k: model.sample(k, shape), keys)
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """(statistics field by field, weighted log probability)."""
         results = self._each(lambda model, value: model.e_step(value, weights), self._split(x))
         stats = _like(self.fields, [results[name][0] for name in _names(self.fields)])
@@ -58,12 +67,41 @@ class Product:
             return type(self)(self._each(lambda model, s: model.m_step(s), stats))
         return type(self)(self._each(lambda model, s, p: model.m_step(s, p), stats, prior.fields))
 
+    def stacked_log_prob(self, x: Any) -> Array:
+        """Sum of the fields' log probabilities under each of K products: (..., K), nats."""
+        return _total(self._each(lambda model, v: model.stacked_log_prob(v), self._split(x)))
+
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """Sum of the fields' log kernels under each of K products: (..., K), nats."""
+        return _total(self._each(lambda model, v: model.stacked_log_kernel(v), self._split(x)))
+
+    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+        """Statistics of K products field by field, with a leading axis K."""
+        return self._each(lambda model, v: model.stacked_e_step(v, shares), self._split(x))
+
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of K products, field by field."""
+        priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
+        return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p), stats, priors))
+
+    def pool(self, stats: Any) -> Any:
+        """Statistics of K products, each field pooled over them."""
+        return self._each(lambda model, s: model.pool(s), stats)
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels of a field do not fit that field."""
+        super().check_labels(name, x)
+        values = x.values if isinstance(x, Masked) else x
+        self._each(lambda model, v: model.check_labels(name, v), self._aligned(values, "x"))
+
     def expected_log_prob(self, stats: Any) -> Array:
         """Sum of the fields' expected log probabilities, nats."""
         return _total(self._each(lambda model, s: model.expected_log_prob(s), stats))
 
-    def log_prior(self, prior: "Product") -> Array:
-        """Log density of all parameters under a product of priors, nats."""
+    def log_prior(self, prior: "Product | None") -> Array:
+        """Log density of all parameters under a product of priors, nats; 0 without one."""
+        if prior is None:
+            return jnp.zeros(())
         terms = self._each(lambda m, p: 0.0 if p is None else m.log_prior(p), prior.fields)
         return _total(terms)
 
@@ -83,8 +121,12 @@ class Product:
         return type(self)(update)
 
     def mean(self) -> Any:
-        """For a product of priors: the fields' means."""
-        return self._each(lambda prior: prior.mean())
+        """The fields' means; None where a product of priors has no prior."""
+        return self._each(lambda model: None if model is None else model.mean())
+
+    def variance(self) -> Any:
+        """The fields' variances; None where a product of priors has no prior."""
+        return self._each(lambda model: None if model is None else model.variance())
 
     def mode(self) -> Any:
         """For a product of priors: the fields' modes."""
@@ -138,7 +180,7 @@ def _total(terms: Any) -> Any:
 
 
 @pytree
-class Independent:
+class Independent(Model):
     """One model repeated over the last axes: log p(x) = sum_d log p_d(x[..., d])
 
     Attributes:
@@ -151,12 +193,17 @@ class Independent:
       -1.3863
     """
 
+    repeats: ClassVar[tuple[str, ...]] = ("component",)
+
     component: Any
+
+    def __post_init__(self) -> None:
+        check_part("Independent", "component", self.component)
 
     @property
     def event_ndim(self) -> int:
         """Axes of one observation: the features', and those of each feature."""
-        return 1 + getattr(self.component, "event_ndim", 0)
+        return 1 + self.component.event_ndim
 
     @property
     def num_features(self) -> int:
@@ -175,7 +222,7 @@ class Independent:
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """(statistics with a leading axis D, weighted log probability)."""
         step = jax.vmap(lambda model, value: model.e_step(value, weights))
         stats, log_prob = step(self.component, self._features(x))
@@ -188,19 +235,30 @@ class Independent:
         step = jax.vmap(lambda model, s, p: model.m_step(s, p))
         return type(self)(step(self.component, stats, prior.component))
 
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of K models with D features each, feature by feature."""
+        step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
+        return type(self)(step(self.component, stats, None if prior is None else prior.component))
+
+    def pool(self, stats: Any) -> Any:
+        """Statistics of K models with D features each, each feature pooled over the K."""
+        return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
+
     def expected_log_prob(self, stats: Any) -> Array:
         """Sum of the features' expected log probabilities, nats."""
         return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
 
-    def log_prior(self, prior: "Independent") -> Array:
-        """Log density of all parameters under an `Independent` of a prior, nats."""
+    def log_prior(self, prior: "Independent | None") -> Array:
+        """Log density of all parameters under an `Independent` of a prior, nats; 0 without one."""
+        if prior is None:
+            return jnp.zeros(())
         each = jax.vmap(lambda model, p: model.log_prior(p))
         return jnp.sum(each(self.component, prior.component))
 
-    def predictive(self, prior: "Independent") -> "Independent":
+    def predictive(self, prior: "Independent | None") -> "Independent":
         """The features' predictive distributions."""
         each = jax.vmap(lambda model, p: model.predictive(p))
-        return Independent(each(self.component, prior.component))
+        return Independent(each(self.component, None if prior is None else prior.component))
 
     def parameter(self) -> Any:
         """The features' parameters, with a leading axis D."""
@@ -211,8 +269,12 @@ class Independent:
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
     def mean(self) -> Any:
-        """For a prior: the features' means."""
-        return jax.vmap(lambda prior: prior.mean())(self.component)
+        """The features' means, (D, *event)."""
+        return jax.vmap(lambda model: model.mean())(self.component)
+
+    def variance(self) -> Any:
+        """The features' variances, (D, *event)."""
+        return jax.vmap(lambda model: model.variance())(self.component)
 
     def mode(self) -> Any:
         """For a prior: the features' modes."""
@@ -224,7 +286,7 @@ class Independent:
 
     def _features(self, x: Any) -> Any:
         """x with the feature axis first."""
-        ndim = getattr(self.component, "event_ndim", 0)
+        ndim = self.component.event_ndim
 
         def first(value: Any) -> Array:
             value = jnp.asarray(value)

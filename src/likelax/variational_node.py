@@ -7,27 +7,18 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import betaln, digamma, gammaln, multigammaln
+from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Masked
-from likelax.families.base import inside, split_mask, whole
-from likelax.families.beta import Beta
-from likelax.families.categorical import look_up
-from likelax.families.dirichlet import Dirichlet
-from likelax.families.gamma import Gamma
-from likelax.families.mv_normal import MvNormal
-from likelax.families.normal_inverse_gamma import NormalInverseGamma
-from likelax.families.normal_inverse_wishart import NormalInverseWishart
-from likelax.families.statistics import CategoryCounts
+from likelax.families.beta import kl_beta
 from likelax.mixture import Mixture, MixtureStats
-from likelax.model import pytree
-from likelax.product import Independent
+from likelax.model import Model, pytree
+from likelax.statistics import CategoryCounts
 
 
 @pytree
-class Variational:
+class Variational(Model):
     """A component whose parameter has the distribution `posterior` instead of a value.
 
     log_prob(x) = E_q[log p(x | theta)], and m_step(stats, prior) = prior.posterior(stats). EM over
@@ -41,7 +32,7 @@ class Variational:
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.
 
     Examples:
-      >>> from likelax.families import Bernoulli
+      >>> from likelax.families import Bernoulli, Beta
       >>> node = Variational(Beta(1.0, 1.0), Bernoulli(0.5))
       >>> print(node.log_prob(jnp.array([0, 1])))  # E log p under a uniform p
       [-1. -1.]
@@ -52,17 +43,17 @@ class Variational:
 
     def log_prob(self, x: Any) -> Array:
         """E_q[log p(x | theta)], (...), nats: not normalised, never above log E_q[p]."""
-        return expected_log_prob(self.posterior, self.likelihood, x)
+        return self.posterior.expected_log_density(self.likelihood, x)
 
-    def predictive(self) -> Any:
-        """The distribution of one new observation, q integrated out."""
+    def predictive(self, prior: Any = None) -> Any:
+        """The distribution of one new observation, q integrated out; prior is not used."""
         return self.posterior.predictive(self.likelihood)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws from the predictive distribution."""
         return self.predictive().sample(key, shape)
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """The likelihood's statistics and the expected log probability, summed with the weights."""
         stats, _ = self.likelihood.e_step(x, weights)
         log_prob = self.log_prob(x)
@@ -79,13 +70,17 @@ class Variational:
             raise ValueError("Variational: m_step needs a prior; pass prior=... to fit.em")
         return type(self)(prior.posterior(stats), self.likelihood)
 
+    def expected_log_prob(self, stats: Any) -> Array:
+        """E_q[log p(data | theta)] from the statistics of the data, nats."""
+        return self.posterior.expected_log_likelihood(stats)
+
     def log_prior(self, prior: Any) -> Array:
         """-KL(q || prior), nats: what `fit.em` adds to the objective, which so is the ELBO."""
-        return -kl_divergence(self.posterior, prior)
+        return -self.posterior.kl_divergence(prior)
 
 
 @pytree
-class VariationalMixture:
+class VariationalMixture(Model):
     """A mixture with distributions over weights and components: `Mixture`'s E step at
     exp(E_q[log weights]) and E_q[log p].
 
@@ -109,9 +104,9 @@ class VariationalMixture:
         """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
         return self._mixture().log_prob(x)
 
-    def posterior(self, x: Any) -> Array:
+    def log_responsibilities(self, x: Any) -> Array:
         """log q(component = k | x), (..., K), nats."""
-        return self._mixture().posterior(x)
+        return self._mixture().log_responsibilities(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws from the predictive mixture."""
@@ -120,9 +115,9 @@ class VariationalMixture:
     def components_log_joint(self, x: Any) -> Array:
         """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
         log_lik = self._mixture().component_log_prob(x)
-        return log_lik + jnp.broadcast_to(expected_log(self.weights), log_lik.shape)
+        return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[MixtureStats, Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._mixture().e_step(x, weights)
 
@@ -143,27 +138,25 @@ class VariationalMixture:
         components = step(self.components, stats.components, prior.components)
         return type(self)(prior.weights.posterior(stats.weights), components)
 
+    def expected_log_prob(self, stats: MixtureStats) -> Array:
+        """Expected complete-data log probability as a function of the statistics, nats."""
+        return self._mixture().expected_log_prob(stats)
+
     def log_prior(self, prior: Any) -> Array:
         """-KL(q || prior) of weights and components, nats."""
         each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
-        return jnp.sum(each) - kl_divergence(self.weights, prior.weights)
+        return jnp.sum(each) - self.weights.kl_divergence(prior.weights)
 
-    def predictive(self) -> Mixture:
-        """The distribution of one new observation, q integrated out.
+    def predictive(self, prior: Any = None) -> Mixture:
+        """The distribution of one new observation, q integrated out; prior is not used.
 
         What a stick-breaking process leaves past K goes to the K components in proportion.
         """
         weights = numerics.normalize(self.weights.mean())
-        return Mixture(weights, jax.vmap(_predictive)(self.components))
+        return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
     def _mixture(self) -> Mixture:
-        return Mixture(jnp.exp(expected_log(self.weights)), self.components)
-
-
-def _predictive(component: Any) -> Any:
-    if isinstance(component, Independent):
-        return Independent(jax.vmap(_predictive)(component.component))
-    return component.predictive()
+        return Mixture(jnp.exp(self.weights.expected_log()), self.components)
 
 
 @pytree
@@ -196,133 +189,19 @@ class StickBreaking:
         later = jnp.flip(jnp.cumsum(jnp.flip(stats.counts))) - stats.counts
         return type(self)(self.alpha + stats.counts, self.beta + later)
 
+    def expected_log(self) -> Array:
+        """E[log weights], (K,), nats."""
+        a, b = numerics.as_float(self.alpha, self.beta)
+        total = digamma(a + b)
+        left = jnp.cumsum(digamma(b) - total)
+        return digamma(a) - total + jnp.concatenate([jnp.zeros_like(left[:1]), left[:-1]])
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        return jnp.sum(kl_beta(self.alpha, self.beta, other.alpha, other.beta))
+
     def mean(self) -> Array:
         """(K,) expected weights; they sum to less than one, the rest lies past K."""
         v = self.alpha / (self.alpha + self.beta)
         left = jnp.cumprod(1 - v)
         return v * jnp.concatenate([jnp.ones_like(left[:1]), left[:-1]])
-
-
-def expected_log(weights: Any) -> Array:
-    """E_q[log weights], (K,), nats, of a `Dirichlet` or `StickBreaking`.
-
-    Examples:
-      >>> print(expected_log(Dirichlet(jnp.ones(2))))
-      [-1. -1.]
-    """
-    if isinstance(weights, StickBreaking):
-        a, b = weights.alpha, weights.beta
-        total = digamma(a + b)
-        left = jnp.cumsum(digamma(b) - total)
-        return digamma(a) - total + jnp.concatenate([jnp.zeros_like(left[:1]), left[:-1]])
-    (concentration,) = numerics.as_float(weights.concentration)
-    return digamma(concentration) - digamma(jnp.sum(concentration))
-
-
-def expected_log_prob(q: Any, likelihood: Any, x: Any) -> Array:
-    """E_q[log p(x | theta)], (...), nats; -inf off the support, 0 where x was not seen.
-
-    Raises:
-      TypeError: for a distribution q that is not one of those `Variational` names.
-      ValueError: for `Masked` vectors, whose entries have no closed form one by one.
-    """
-    if isinstance(q, NormalInverseWishart):
-        if isinstance(x, Masked):
-            raise ValueError(
-                "Variational: vectors with missing entries have no closed form; use "
-                "Independent(Variational(NormalInverseGamma(...), Normal(...))), or fit.em of a "
-                "mixture of MvNormal with prior=..."
-            )
-        loc, kappa, dof, scale = q._floats()
-        num_dims = loc.shape[-1]
-        tril = jnp.linalg.cholesky(scale / dof)
-        half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
-        # E log det precision against log det of the plug-in precision dof scale^-1
-        gap = jnp.sum(digamma(half)) - num_dims * jnp.log(dof / 2)
-        return MvNormal(loc, tril).log_prob(x) + (gap - num_dims / kappa) / 2
-    values, observed = split_mask(x)
-    terms = _expected_log_prob(q, likelihood, values)
-    return terms if observed is None else jnp.where(observed, terms, 0)
-
-
-def _expected_log_prob(q: Any, likelihood: Any, x: Array) -> Array:
-    if isinstance(q, NormalInverseGamma):
-        loc, kappa, alpha, beta = numerics.as_float(q.loc, q.kappa, q.alpha, q.beta)
-        plug = type(likelihood)(loc, jnp.sqrt(beta / alpha)).log_prob(x)
-        return plug + (digamma(alpha) - jnp.log(alpha) - 1 / kappa) / 2
-    if isinstance(q, Gamma):
-        concentration, rate = numerics.as_float(q.concentration, q.rate)
-        v, mean = numerics.as_float(jnp.where(x >= 0, x, 0), concentration / rate)
-        terms = v * (digamma(concentration) - jnp.log(rate)) - mean - gammaln(v + 1)
-        return inside((x >= 0) & whole(x), x, terms)
-    if isinstance(q, Beta):
-        alpha, beta = numerics.as_float(q.alpha, q.beta)
-        v, total = numerics.as_float(x, digamma(alpha + beta))
-        terms = v * digamma(alpha) + (1 - v) * digamma(beta) - total
-        return inside((x == 0) | (x == 1), x, terms)
-    if isinstance(q, Dirichlet):
-        return look_up(expected_log(q), x)
-    raise TypeError(f"Variational: no expectation under {type(q).__name__}")
-
-
-def kl_divergence(q: Any, p: Any) -> Array:
-    """KL(q || p) of two conjugate distributions of one type, nats.
-
-    Raises:
-      TypeError: for types that differ or have no closed form here.
-    """
-    if type(q) is not type(p):
-        raise TypeError(f"kl_divergence: got {type(q).__name__} and {type(p).__name__}")
-    if isinstance(q, NormalInverseWishart):
-        loc, kappa, dof, scale = q._floats()
-        loc0, kappa0, dof0, scale0 = p._floats()
-        num_dims = loc.shape[-1]
-        tril, tril0 = jnp.linalg.cholesky(scale), jnp.linalg.cholesky(scale0)
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
-        log_det0 = 2 * jnp.sum(jnp.log(jnp.diagonal(tril0)))
-        solve = jax.scipy.linalg.solve_triangular
-        gap = solve(tril, loc - loc0, lower=True)
-        trace = jnp.sum(solve(tril, tril0, lower=True) ** 2)
-        ratio = kappa0 / kappa
-        normal = (num_dims * (ratio - 1 - jnp.log(ratio)) + kappa0 * dof * jnp.sum(gap**2)) / 2
-        half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
-        wishart = (
-            dof0 / 2 * (log_det - log_det0)
-            + multigammaln(dof0 / 2, num_dims)
-            - multigammaln(dof / 2, num_dims)
-            + (dof - dof0) / 2 * jnp.sum(digamma(half))
-            + dof * (trace - num_dims) / 2
-        )
-        return normal + wishart
-    if isinstance(q, NormalInverseGamma):
-        loc, kappa, alpha, beta = numerics.as_float(q.loc, q.kappa, q.alpha, q.beta)
-        loc0, kappa0, alpha0, beta0 = numerics.as_float(p.loc, p.kappa, p.alpha, p.beta)
-        ratio = kappa0 / kappa
-        normal = (ratio - 1 - jnp.log(ratio) + kappa0 * (loc - loc0) ** 2 * alpha / beta) / 2
-        return normal + _kl_gamma(alpha, beta, alpha0, beta0)
-    if isinstance(q, Gamma):
-        return _kl_gamma(*numerics.as_float(q.concentration, q.rate, p.concentration, p.rate))
-    if isinstance(q, Beta | StickBreaking):
-        alpha, beta, alpha0, beta0 = numerics.as_float(q.alpha, q.beta, p.alpha, p.beta)
-        total = digamma(alpha + beta)
-        return jnp.sum(
-            betaln(alpha0, beta0)
-            - betaln(alpha, beta)
-            + (alpha - alpha0) * (digamma(alpha) - total)
-            + (beta - beta0) * (digamma(beta) - total)
-        )
-    if isinstance(q, Dirichlet):
-        a, a0 = numerics.as_float(q.concentration, p.concentration)
-        norm = gammaln(jnp.sum(a)) - gammaln(jnp.sum(a0)) - jnp.sum(gammaln(a) - gammaln(a0))
-        return norm + jnp.sum((a - a0) * expected_log(q))
-    raise TypeError(f"kl_divergence: no closed form for {type(q).__name__}")
-
-
-def _kl_gamma(a: Array, b: Array, a0: Array, b0: Array) -> Array:
-    return (
-        (a - a0) * digamma(a)
-        - gammaln(a)
-        + gammaln(a0)
-        + a0 * (jnp.log(b) - jnp.log(b0))
-        + a * (b0 - b) / b
-    )

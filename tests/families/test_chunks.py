@@ -7,7 +7,7 @@ import pytest
 
 import likelax as lx
 from likelax import naive_bayes
-from likelax.families import chunks
+from likelax.numerics import chunks
 
 RNG = np.random.default_rng(0)
 LEVELS = RNG.normal(size=(23, 2))
@@ -32,7 +32,12 @@ def data(kind):
 
 
 def answers(model, x):
-    return model.log_prob(x), model.posterior(x), model.e_step(x), model.e_step(x, WEIGHTS)
+    return (
+        model.log_prob(x),
+        model.log_responsibilities(x),
+        model.e_step(x),
+        model.e_step(x, WEIGHTS),
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "masked", "labelled"])

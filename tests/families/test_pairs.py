@@ -35,7 +35,7 @@ from likelax.families import (
     Poisson,
     UniformFromZero,
 )
-from likelax.families.statistics import add
+from likelax.statistics import add
 
 RNG = np.random.default_rng(0)
 

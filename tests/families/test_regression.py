@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from likelax.families import LinearRegression, MatrixNormalInverseWishart
-from likelax.families.statistics import add
+from likelax.statistics import add
 
 RNG = np.random.default_rng(0)
 INPUTS = np.concatenate([np.ones((12, 1)), RNG.normal(size=(12, 2))], 1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax.families import special
+from likelax.numerics import special
 
 POINTS = np.array([1e-3, 0.3, 1.0, 2.5, 9.9, 10.1, 55.0, 1e3])
 

@@ -41,7 +41,7 @@ def test_switching_autoregression_is_that_of_statsmodels(x64):
         ),
     )
     x = hmm.lagged(y[:, None], 1)
-    log_prob, post = jax.jit(lambda m, x: (m.log_prob(x), m.posterior(x)))(model, x)
+    log_prob, post = jax.jit(lambda m, x: (m.log_prob(x), m.smoother(x)))(model, x)
     np.testing.assert_allclose(log_prob, want.llf, rtol=1e-9)
     np.testing.assert_allclose(
         np.exp(post.log_marginals), want.smoothed_marginal_probabilities, atol=1e-8
@@ -57,7 +57,7 @@ def test_em_of_a_switching_autoregression_finds_its_regimes(x64):
         LinearRegression(jnp.array([[[1.0], [0.0]], [[-1.0], [0.0]]]), jnp.ones((2, 1, 1))),
     )
     fit = lx.fit.em(start, hmm.lagged(y[:, None], 1), max_steps=200)
-    assert fit.ok and np.all(np.diff(fit.log_probs) >= 0)
+    assert fit.usable and np.all(np.diff(fit.objectives) >= 0)
     # five standard errors of a regression on some 400 and 200 steps
     np.testing.assert_allclose(fit.model.emissions.weights[0, :, 0], [0.5, 0.7], atol=0.15)
     np.testing.assert_allclose(fit.model.emissions.weights[1, :, 0], [-1.0, -0.3], atol=0.5)
@@ -117,8 +117,8 @@ def test_em_rises_with_emissions_of_every_kind(kind, x64):
     each, x = emissions(kind)
     model = lx.HMM(jnp.array([0.5, 0.5]), jnp.asarray(MOVES), each)
     fit = lx.fit.em(model, x, max_steps=8, tol=0.0)
-    assert np.all(np.isfinite(fit.log_probs)) and np.all(np.diff(fit.log_probs) >= 0)
-    assert fit.log_prob > fit.log_probs[0] + 1e-3
+    assert np.all(np.isfinite(fit.objectives)) and np.all(np.diff(fit.objectives) >= 0)
+    assert fit.objective > fit.objectives[0] + 1e-3
     if kind == "tied":
         first, second = fit.model.emissions.component.scale_tril
         np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12)

@@ -53,7 +53,7 @@ def test_earthquakes_reach_the_published_likelihood(x64, counts, num_states, pub
         counts,
         num_restarts=8,
     )
-    assert abs(fit.log_prob - published) < 1e-3
+    assert abs(fit.objective - published) < 1e-3
     assert fit.status == lx.fit.Status.CONVERGED
     one_rate = lx.fit.mle(lx.Poisson(1.0), counts)
     np.testing.assert_allclose(jnp.sum(one_rate.log_prob(counts)), -391.9189, atol=1e-4)
@@ -70,10 +70,10 @@ def test_padding_never_counts():
     parts, alone = [first, second], [one, two]
     chex.assert_trees_all_close(log_prob(model, padded), jnp.stack(alone), rtol=1e-6)
     stats, total = e_step(model, padded)
-    chex.assert_trees_all_close(stats, lx.add(*parts), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(stats, lx.statistics.add(*parts), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(total, sum(alone), rtol=1e-6)
-    assert lx.fit.em(model, padded, max_steps=3).ok
-    post = jax.jit(lambda m, x: m.posterior(x))(model, padded)
+    assert lx.fit.em(model, padded, max_steps=3).usable
+    post = jax.jit(lambda m, x: m.smoother(x))(model, padded)
     assert jnp.all(post.log_marginals[1, 2:] == -jnp.inf)
     np.testing.assert_allclose(jnp.exp(post.log_marginals[1, :2]).sum(-1), 1, rtol=1e-5)
 
@@ -82,7 +82,7 @@ def test_starts_cut_the_chain():
     x = jnp.array([0, 1, 2, 0, 0])
     joined = lx.Sequences(x, starts=jnp.array([True, False, False, True, False]))
     whole = e_step(CLINIC, joined)
-    parts = lx.add(e_step(CLINIC, x[:3]), e_step(CLINIC, x[3:]))
+    parts = lx.statistics.add(e_step(CLINIC, x[:3]), e_step(CLINIC, x[3:]))
     chex.assert_trees_all_close(whole, parts, rtol=1e-5, atol=1e-6)
 
 
@@ -126,8 +126,8 @@ def test_structural_zeros_stay_under_em_in_float32():
     )
     x = jnp.array([[0, 0, 1, 1, 2], [0, 1, 1, 2, 2], [0, 0, 0, 1, 2]])
     fit = lx.fit.em(sparse, x, max_steps=50)
-    assert fit.ok and fit.log_prob.dtype == jnp.float32
-    assert np.all(np.diff(fit.log_probs) >= 0) and fit.log_probs[-1] > fit.log_probs[0]
+    assert fit.usable and fit.objective.dtype == jnp.float32
+    assert np.all(np.diff(fit.objectives) >= 0) and fit.objectives[-1] > fit.objectives[0]
     for before, after in zip(jax.tree.leaves(sparse), jax.tree.leaves(fit.model), strict=True):
         assert np.all(np.asarray(after)[np.asarray(before) == 0] == 0)
 
@@ -196,7 +196,7 @@ def test_samples_and_paths_are_drawn_under_vmap():
 def test_predictive_is_the_mixture_of_emissions_ahead():
     """Against the ratio of the probabilities of the data with and without the next value."""
     x = jnp.array([0, 1, 2])
-    ahead = CLINIC.predictive(x, 2)
+    ahead = CLINIC.forecast_observations(x, 2)
     got = jax.vmap(lambda m: jnp.exp(m.log_prob(jnp.arange(3))))(ahead)
     run = jax.jit(lambda x, seen: CLINIC.log_prob(lx.Masked(x, seen)))
     seen = jnp.array([True, True, True, False, False])
@@ -207,7 +207,7 @@ def test_predictive_is_the_mixture_of_emissions_ahead():
             ratio = jnp.exp(run(longer, seen.at[3 + h].set(True)) - base)
             np.testing.assert_allclose(got[h, value], ratio, rtol=1e-5)
     with pytest.raises(ValueError, match="one sequence"):
-        CLINIC.predictive(x[None], 2)
+        CLINIC.forecast_observations(x[None], 2)
 
 
 def test_kmeans_starts_a_gaussian_chain():
@@ -240,7 +240,7 @@ def test_one_state_one_step_and_nothing_seen(num_states, num_steps):
     )
     hidden = lx.Masked(jnp.zeros(num_steps, int), jnp.zeros(num_steps, bool))
     run = jax.jit(
-        lambda m, x: (m.log_prob(x), m.posterior(x), m.viterbi(x), m.m_step(m.e_step(x)[0]))
+        lambda m, x: (m.log_prob(x), m.smoother(x), m.viterbi(x), m.m_step(m.e_step(x)[0]))
     )
     log_prob, post, (path, score), stepped = run(model, hidden)
     np.testing.assert_allclose(log_prob, 0, atol=1e-6)

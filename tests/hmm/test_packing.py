@@ -36,7 +36,7 @@ def test_a_thousand_ragged_sequences_cost_at_most_a_third_more_than_their_length
 def test_packed_sequences_have_the_statistics_of_separate_ones():
     sequences = ragged(9, 1, 12)
     packed = hmm.pack(sequences, 2)
-    verbs = jax.jit(lambda x: (MODEL.e_step(x), MODEL.posterior(x).log_marginals))
+    verbs = jax.jit(lambda x: (MODEL.e_step(x), MODEL.smoother(x).log_marginals))
     (stats, log_prob), marginals = verbs(packed.data)
     longest = packed.lengths.max()
     padded = np.stack([np.pad(s, (0, longest - len(s))) for s in sequences])
@@ -77,5 +77,5 @@ def test_stepwise_em_over_batches_of_sequences_nears_the_fit_on_all():
     want = lx.fit.em(start, whole, max_steps=30)
     for model, _ in lx.fit.stepwise(start, batches * 4, power=0.6):  # noqa: B007
         pass
-    assert abs(jax.jit(lambda m: m.log_prob(whole).sum())(model) - want.log_prob) < 5.0
-    assert want.log_prob - want.log_probs[0] > 100
+    assert abs(jax.jit(lambda m: m.log_prob(whole).sum())(model) - want.objective) < 5.0
+    assert want.objective - want.objectives[0] > 100

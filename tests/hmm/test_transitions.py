@@ -70,7 +70,7 @@ def test_driven_transitions_are_those_of_each_step(x64):
     every = enumeration.enumerate_paths(
         np.log([0.5, 0.5]), log_moves, np.asarray(model.emission_log_prob(x))
     )
-    run = jax.jit(lambda m, x: (m.log_prob(x), m.posterior(x).log_marginals))
+    run = jax.jit(lambda m, x: (m.log_prob(x), m.smoother(x).log_marginals))
     log_prob, marginals = run(model, lx.Driven(x, inputs))
     np.testing.assert_allclose(log_prob, enumeration.log_prob(every), rtol=1e-12)
     np.testing.assert_allclose(marginals, enumeration.log_marginals(every), rtol=1e-10, atol=1e-12)
@@ -88,8 +88,8 @@ def test_em_of_driven_transitions_rises_to_where_the_gradient_vanishes(x64):
     x = states(jax.random.split(jax.random.key(0), 4), inputs)
     data = lx.Driven(lx.Sequences(x, lengths=jnp.array([80, 50, 60, 80])), inputs)
     fit = lx.fit.em(driven(3), data, max_steps=400, tol=1e-13)
-    assert np.all(np.diff(fit.log_probs) >= 0)
-    assert fit.log_prob > fit.log_probs[0] + 1
+    assert np.all(np.diff(fit.objectives) >= 0)
+    assert fit.objective > fit.objectives[0] + 1
     slope = jax.jit(jax.grad(lambda m: m.log_prob(data).sum()))(fit.model)
     # in units of nats over a change of one in a log odds
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(slope.transition)) < 1e-2

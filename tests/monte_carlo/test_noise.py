@@ -16,7 +16,7 @@ from likelax.monte_carlo import (
     stratified,
     uniform,
 )
-from likelax.monte_carlo.sobol import _directions
+from likelax.monte_carlo._sobol import _directions
 
 NOISES = [uniform, antithetic, stratified, latin_hypercube, sobol]
 

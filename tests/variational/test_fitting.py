@@ -113,7 +113,7 @@ def test_lanes_stop_apart_and_equal_fits_alone():
     assert together.status.tolist() == [int(f.status) for f in apart]
     np.testing.assert_allclose(together.model, [f.model for f in apart], rtol=1e-4)
     np.testing.assert_allclose(
-        together.log_probs, [f.log_probs for f in apart], rtol=1e-3, atol=1e-6
+        together.objectives, [f.objectives for f in apart], rtol=1e-3, atol=1e-6
     )
 
 
@@ -135,7 +135,7 @@ def test_drawn_noise_is_used_whatever_the_window(window):
     assert (fitted.status, fitted.num_steps) == (Status.MAX_STEPS, 303)
     np.testing.assert_allclose(fitted.model, 3.0, atol=0.3)
     # no two steps saw the same noise
-    assert len(np.unique(fitted.log_probs[:303])) > 290
+    assert len(np.unique(fitted.objectives[:303])) > 290
 
 
 ROWS = jnp.linspace(-1.0, 2.0, 50)
@@ -171,7 +171,7 @@ def test_the_result_says_how_far_it_is_from_rest():
 
     early = run(100)
     assert early.relative_change > 0.05
-    values = np.asarray(early.fit.log_probs[:-1])
+    values = np.asarray(early.fit.objectives[:-1])
     last, before = values[50:].mean(), values[:50].mean()
     np.testing.assert_allclose(early.relative_change, (last - before) / abs(last), rtol=1e-4)
     assert jnp.isnan(run(50).relative_change)

@@ -64,7 +64,7 @@ def test_full_rank_finds_a_normal_posterior():
     np.testing.assert_allclose(covariance, jnp.linalg.inv(PRECISION), atol=0.03)
     np.testing.assert_allclose(found.elbo.value, LOG_EVIDENCE, atol=0.01)
     assert found.elbo.standard_error < 0.01
-    assert found.fit.ok and found.k_hat < 0.5
+    assert found.fit.usable and found.k_hat < 0.5
 
 
 def test_mean_field_falls_short_by_the_kl_and_weights_make_it_up():

@@ -36,7 +36,7 @@ def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
 
 
 def _decide(model: Any, values: Any, labels: Any) -> tuple[Array, Array]:
-    log_probs = jnp.asarray(model.posterior(values))
+    log_probs = jnp.asarray(model.log_responsibilities(values))
     probs = jnp.exp(log_probs.reshape(-1, log_probs.shape[-1]))
     return calibration.top_label(probs, jnp.reshape(labels, -1))
 

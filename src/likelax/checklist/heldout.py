@@ -10,7 +10,7 @@ from jax import Array
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Masked
-from likelax.fit.em import em
+from likelax.fit._em import em
 from likelax.mixture import Mixture
 from likelax.predictive import Elpd, elpd_of
 

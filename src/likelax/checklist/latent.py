@@ -53,11 +53,14 @@ def _take_apart(model: Any, rows: Any) -> Parts:
         direct = jax.vmap(lambda e: e.log_prob(rows), out_axes=-1)(model.emissions)[:, 0]
         return Parts(
             safe_log(model.initial), model.emission_log_prob(rows)[:, 0],
-            model.posterior(rows).log_marginals[:, 0], direct,
+            model.smoother(rows).log_marginals[:, 0], direct,
         )  # fmt: skip
     direct = jax.vmap(lambda c: c.log_prob(rows), out_axes=-1)(model.components)
     return Parts(
-        safe_log(model.weights), model.component_log_prob(rows), model.posterior(rows), direct
+        safe_log(model.weights),
+        model.component_log_prob(rows),
+        model.log_responsibilities(rows),
+        direct,
     )
 
 
@@ -213,7 +216,7 @@ def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
         direct = jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(model.components)
         log_prior = jnp.broadcast_to(safe_log(model.weights), direct.shape)
         want, total = log_normalize(direct + log_prior)
-        resp = jnp.exp(model.posterior(x))
+        resp = model.responsibilities(x)
         rows = (-1, resp.shape[-1])
         return (
             resp.reshape(rows),
@@ -232,7 +235,7 @@ def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
     inside = jnp.arange(steps)[None, :] < size[:, None]
     smooth = jax.vmap(_smooth, in_axes=(None, None, 0, 0, 0))
     want, total = smooth(safe_log(model.initial), safe_log(model.transition), direct, inside, cut)
-    smoothed = model.posterior(x)
+    smoothed = model.smoother(x)
     gamma = jnp.where(inside[..., None], jnp.exp(smoothed.log_marginals.reshape(want.shape)), 0)
     ends = jnp.arange(steps)[None, :] == (size - 1)[:, None]
     ends = ends.at[:, :-1].set(ends[:, :-1] | cut[:, 1:])

@@ -39,7 +39,7 @@ def log_prob(model: Any, x: Any) -> Array:
 
 def posterior(model: Any, x: Any) -> Any:
     """Of the latent variables, given x."""
-    return model.posterior(x)
+    return model.log_responsibilities(x)
 
 
 def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:

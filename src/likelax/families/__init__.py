@@ -22,13 +22,11 @@ from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.normal_inverse_wishart import NormalInverseWishart
-from likelax.families.one_of import OneOf
 from likelax.families.poisson import Poisson
 from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
 from likelax.families.regression import LinearRegression, MatrixNormalInverseWishart
 from likelax.families.spherical_normal import SphericalNormal
 from likelax.families.student_t import MvStudentT, StudentT
-from likelax.families.tied import Fixed, Tied
 
 __all__ = [
     "Bernoulli",
@@ -41,7 +39,6 @@ __all__ = [
     "Dirichlet",
     "DirichletMultinomial",
     "Exponential",
-    "Fixed",
     "Gamma",
     "GammaGamma",
     "GammaKnownShape",
@@ -64,13 +61,11 @@ __all__ = [
     "NormalKnownLoc",
     "NormalKnownScale",
     "NormalMean",
-    "OneOf",
     "Pareto",
     "ParetoUniform",
     "Poisson",
     "SphericalNormal",
     "StudentT",
-    "Tied",
     "Uniform",
     "UniformFromZero",
     "VonMises",

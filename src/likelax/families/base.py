@@ -4,12 +4,14 @@ import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Masked
+from likelax.data import Driven, Labelled, Masked, Sequences
+from likelax.model import Density, Model
 
 Stats = TypeVar("Stats")
 
@@ -19,6 +21,11 @@ def split_mask(x: Any) -> tuple[Array, Array | None]:
 
     Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
     """
+    if isinstance(x, Labelled | Sequences | Driven):
+        raise ValueError(
+            f"a leaf family takes arrays or Masked arrays; got {type(x).__name__}, which belongs to "
+            "a Mixture or an HMM"
+        )
     if not isinstance(x, Masked):
         return jnp.asarray(x), None
     values, observed = jnp.asarray(x.values), jnp.asarray(x.observed)
@@ -62,16 +69,7 @@ def whole(x: Array) -> Array:
     return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
 
 
-def log_kernel(model: Any, x: Any) -> Array:
-    """log p(x) up to a term that no parameter touches, nats: enough for a posterior over models.
-
-    A model may offer it as a method where the rest costs much, such as a multinomial's
-    coefficient; of any other it is `log_prob`.
-    """
-    return model.log_kernel(x) if hasattr(model, "log_kernel") else model.log_prob(x)
-
-
-class Prior(abc.ABC):
+class Prior(Density):
     """A conjugate prior: a density over the parameter of a likelihood, closed under data."""
 
     @abc.abstractmethod
@@ -101,20 +99,54 @@ class Prior(abc.ABC):
     def log_evidence(self, stats: Any) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
+    def expected_log_likelihood(self, stats: Any) -> Array:
+        """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
-class Distribution(abc.ABC):
-    """A leaf that answers for likelihoods and draws.
+        Raises:
+          TypeError: for a prior without a closed form here.
+        """
+        raise TypeError(
+            f"{type(self).__name__}: the expected log likelihood has no closed form here"
+        )
 
-    Attributes:
-      event_ndim: number of axes of one observation.
-      held: fields that no fit moves, such as a total count.
-    """
+    def expected_log_density(self, likelihood: "Estimable[Any]", x: Any) -> Array:
+        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
 
-    event_ndim: ClassVar[int] = 0
+        Args:
+          likelihood: a model of the family; only its statistics are used.
+          x: (..., *event), or `Masked` of it.
+        Raises:
+          TypeError: for a prior without a closed form here.
+        """
+        rows = jax.eval_shape(likelihood.log_prob, x).shape
+        flat = jax.tree.map(lambda a: jnp.reshape(a, (-1, *jnp.shape(a)[len(rows) :])), x)
+
+        def one(row: Any) -> Array:
+            return self.expected_log_likelihood(likelihood.e_step(row)[0])
+
+        return jax.vmap(one)(flat).reshape(rows)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other) of two distributions of one type, nats.
+
+        Raises:
+          TypeError: for another type, or a prior without a closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}: the divergence has no closed form here")
+
+    def _same_type(self, other: Any) -> None:
+        if type(other) is not type(self):
+            raise TypeError(
+                f"kl_divergence: wanted two {type(self).__name__}; got {type(other).__name__}"
+            )
+
+
+class Distribution(Density):
+    """A leaf family: a density with a closed form, and missing entries."""
+
     # whether the statistics of every value that x may hold are finite: then a weight of zero removes
     # a row by itself, and components that share x share all that is made of it
     _any_value_is_finite: ClassVar[bool] = False
-    held: ClassVar[tuple[str, ...]] = ()
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x, nats.
@@ -144,8 +176,8 @@ class Distribution(abc.ABC):
     def _log_density(self, x: Array) -> Array: ...
 
 
-class Estimable(Distribution, Generic[Stats]):
-    """A leaf with additive statistics: it answers the four verbs."""
+class Estimable(Distribution, Model, Generic[Stats]):
+    """A leaf family with additive statistics, which EM can fit."""
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
         """Statistics of x and its log probability, summed with the weights.
@@ -202,9 +234,9 @@ class Family(Estimable[Stats]):
             return self._maximum_likelihood(stats)
         return self._with_parameter(prior.posterior(stats).mode())
 
-    def log_prior(self, prior: Prior) -> Array:
-        """Log density of the parameter under a conjugate prior, nats."""
-        return prior.log_prob(self.parameter())
+    def log_prior(self, prior: Prior | None) -> Array:
+        """Log density of the parameter under a conjugate prior, nats; 0 without one."""
+        return jnp.zeros(()) if prior is None else prior.log_prob(self.parameter())
 
     @abc.abstractmethod
     def parameter(self) -> Any:

@@ -10,8 +10,8 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, inside
-from likelax.families.statistics import BinaryCounts
 from likelax.model import pytree
+from likelax.statistics import BinaryCounts
 
 
 @pytree

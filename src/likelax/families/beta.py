@@ -6,15 +6,17 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import betaln, digamma
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Prior, inside
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.simplex import fit_simplex, log_powers, mean_logs
-from likelax.families.special import log_beta, log_binomial_term, log_zero_power
-from likelax.families.statistics import BinaryCounts, MeanLogs
 from likelax.model import pytree
+from likelax.numerics.special import log_beta, log_binomial_term, log_zero_power
+from likelax.statistics import BinaryCounts, MeanLogs
 
 
 @pytree
@@ -54,6 +56,21 @@ class Beta(Estimable[MeanLogs], Prior):
     def posterior(self, stats: BinaryCounts) -> Self:
         """Beta(alpha + successes, beta + failures)."""
         return type(self)(self.alpha + stats.successes, self.beta + stats.failures)
+
+    def expected_log_likelihood(self, stats: BinaryCounts) -> Array:
+        """successes E[log v] + failures E[log(1 - v)] + log_base, nats."""
+        alpha, beta = numerics.as_float(self.alpha, self.beta)
+        total = digamma(alpha + beta)
+        return (
+            stats.successes * (digamma(alpha) - total)
+            + stats.failures * (digamma(beta) - total)
+            + stats.log_base
+        )
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        return kl_beta(self.alpha, self.beta, other.alpha, other.beta)
 
     def mean(self) -> Array:
         """alpha / (alpha + beta)."""
@@ -101,3 +118,20 @@ class Beta(Estimable[MeanLogs], Prior):
 
     def _maximum_likelihood(self, stats: MeanLogs) -> Self:
         return fit_simplex(self, stats, ("alpha", "beta"))
+
+
+def kl_beta(alpha: ArrayLike, beta: ArrayLike, alpha0: ArrayLike, beta0: ArrayLike) -> Array:
+    """KL(Beta(alpha, beta) || Beta(alpha0, beta0)), nats; broadcasts.
+
+    Examples:
+      >>> print(kl_beta(2.0, 1.0, 1.0, 1.0).round(4))
+      0.1931
+    """
+    alpha, beta, alpha0, beta0 = numerics.as_float(alpha, beta, alpha0, beta0)
+    total = digamma(alpha + beta)
+    return (
+        betaln(alpha0, beta0)
+        - betaln(alpha, beta)
+        + (alpha - alpha0) * (digamma(alpha) - total)
+        + (beta - beta0) * (digamma(beta) - total)
+    )

@@ -12,13 +12,13 @@ from likelax.constraints import constrained, positive, unit_interval
 from likelax.families.base import Estimable, Family, inside, whole
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
-from likelax.families.special import (
+from likelax.model import pytree
+from likelax.numerics.special import (
     factorial_excess,
     log_beta,
     log_binomial_term,
 )
-from likelax.families.statistics import BinaryCounts, MeanLogs
-from likelax.model import pytree
+from likelax.statistics import BinaryCounts, MeanLogs
 
 
 class _BinaryFamily(Family[BinaryCounts]):

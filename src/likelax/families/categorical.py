@@ -10,8 +10,8 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.families.base import Family
-from likelax.families.statistics import CategoryCounts
 from likelax.model import pytree
+from likelax.statistics import CategoryCounts
 
 
 @pytree

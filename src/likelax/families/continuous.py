@@ -1,7 +1,7 @@
 """Continuous families without a conjugate prior here: log-normal, Laplace, Weibull, von Mises."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ from jax.scipy.special import i0e
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families import newton
 from likelax.families.base import Estimable, inside
 from likelax.families.normal import Normal
-from likelax.families.special import log_zero_power
-from likelax.families.statistics import Moments
 from likelax.model import pytree
+from likelax.numerics import newton
+from likelax.numerics.special import log_zero_power
+from likelax.statistics import Moments, pool_scatter
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -36,6 +36,8 @@ class LogNormal(Estimable[Moments]):
       -0.9189
     """
 
+    spread: ClassVar[tuple[str, ...]] = ("scale",)
+
     loc: Array
     scale: Array = constrained(positive)
 
@@ -45,6 +47,10 @@ class LogNormal(Estimable[Moments]):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         return jnp.exp(self._normal().sample(key, shape))
+
+    def pool(self, stats: Moments) -> Moments:
+        """Moments of K models, each with its share of the total scatter."""
+        return pool_scatter(stats)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """Log likelihood as a function of the moments of log x, nats."""

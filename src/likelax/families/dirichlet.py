@@ -6,16 +6,16 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Prior, check_event
-from likelax.families.categorical import Categorical
+from likelax.families.base import Estimable, Prior, check_event, split_mask
+from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import fit_simplex, log_powers, mean_logs
-from likelax.families.special import deviance, factorial_excess, log_beta_many, log_zero_power
-from likelax.families.statistics import CategoryCounts, MeanLogs
 from likelax.model import pytree
+from likelax.numerics.special import deviance, factorial_excess, log_beta_many, log_zero_power
+from likelax.statistics import CategoryCounts, MeanLogs
 
 
 @pytree
@@ -38,7 +38,7 @@ class Dirichlet(Estimable[MeanLogs], Prior):
       [0.6 0.2 0.2]
     """
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
 
     concentration: Array = constrained(positive)
 
@@ -56,6 +56,35 @@ class Dirichlet(Estimable[MeanLogs], Prior):
     def posterior(self, stats: CategoryCounts) -> Self:
         """Dirichlet(concentration + counts)."""
         return type(self)(self.concentration + stats.counts)
+
+    def expected_log(self) -> Array:
+        """E[log v[c]], (C,), nats.
+
+        Examples:
+          >>> print(Dirichlet(jnp.ones(2)).expected_log())
+          [-1. -1.]
+        """
+        (concentration,) = numerics.as_float(self.concentration)
+        return digamma(concentration) - digamma(jnp.sum(concentration))
+
+    def expected_log_likelihood(self, stats: CategoryCounts) -> Array:
+        """sum_c counts[c] E[log v[c]] + log_base, nats."""
+        return jnp.sum(stats.counts * self.expected_log()) + stats.log_base
+
+    def expected_log_density(self, likelihood: Estimable[Any], x: Any) -> Array:
+        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x was not seen."""
+        if not isinstance(likelihood, Categorical):
+            return super().expected_log_density(likelihood, x)
+        values, observed = split_mask(x)
+        terms = look_up(self.expected_log(), values)
+        return terms if observed is None else jnp.where(observed, terms, 0)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        a, a0 = numerics.as_float(self.concentration, other.concentration)
+        norm = gammaln(jnp.sum(a)) - gammaln(jnp.sum(a0)) - jnp.sum(gammaln(a) - gammaln(a0))
+        return norm + jnp.sum((a - a0) * self.expected_log())
 
     def mean(self) -> Array:
         """concentration / sum(concentration)."""

@@ -11,8 +11,8 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Family, inside
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
-from likelax.families.statistics import EventCounts, PositiveMoments
 from likelax.model import pytree
+from likelax.statistics import EventCounts, PositiveMoments
 
 
 @pytree

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -15,13 +15,14 @@ from likelax.families.compound import (
     expected_log_gamma,
     fit_gamma,
     gamma_evidence,
+    kl_gamma,
     latent_gamma,
     log_gamma_density,
 )
 from likelax.families.poisson import Poisson
-from likelax.families.special import log_gamma_ratio, log_zero_power
-from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
 from likelax.model import pytree
+from likelax.numerics.special import log_gamma_ratio, log_zero_power
+from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 
 @pytree
@@ -59,6 +60,17 @@ class Gamma(Estimable[PositiveMoments], Prior):
     def posterior(self, stats: EventCounts) -> Self:
         """Gamma(concentration + events, rate + exposure)."""
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
+
+    def expected_log_likelihood(self, stats: EventCounts) -> Array:
+        """events E[log v] - exposure E[v] + log_base, nats."""
+        concentration, rate = numerics.as_float(self.concentration, self.rate)
+        log_mean = digamma(concentration) - jnp.log(rate)
+        return stats.events * log_mean - stats.exposure * concentration / rate + stats.log_base
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        return kl_gamma(self.concentration, self.rate, other.concentration, other.rate)
 
     def mean(self) -> Array:
         """concentration / rate."""

@@ -11,9 +11,9 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, inside, whole
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
-from likelax.families.special import log_binomial_term
-from likelax.families.statistics import PositiveMoments
 from likelax.model import pytree
+from likelax.numerics.special import log_binomial_term
+from likelax.statistics import PositiveMoments
 
 
 @pytree

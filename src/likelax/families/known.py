@@ -10,9 +10,9 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, Prior
 from likelax.families.normal import LOG_2PI, Normal
-from likelax.families.statistics import EventCounts, Moments, scalar_moments
 from likelax.families.student_t import StudentT
 from likelax.model import pytree
+from likelax.statistics import EventCounts, Moments, scalar_moments
 
 
 @pytree

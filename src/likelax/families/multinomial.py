@@ -12,13 +12,13 @@ from likelax.constraints import constrained, positive, simplex
 from likelax.families.base import Estimable, Family, check_event, whole
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import latent_simplex
-from likelax.families.special import (
+from likelax.model import pytree
+from likelax.numerics.special import (
     factorial_excess,
     log_multinomial_coefficient,
     log_multinomial_term,
 )
-from likelax.families.statistics import CategoryCounts, MeanLogs
-from likelax.model import pytree
+from likelax.statistics import CategoryCounts, MeanLogs
 
 
 def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
@@ -69,7 +69,7 @@ class Multinomial(Family[CategoryCounts]):
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
 
     probs: Array = constrained(simplex)
     total_count: Array | None = None
@@ -147,7 +147,7 @@ class DirichletMultinomial(Estimable[MeanLogs]):
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
 
     concentration: Array = constrained(positive)
     total_count: Array | None = None

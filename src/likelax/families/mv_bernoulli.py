@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, check_event, match_weights, split_mask
-from likelax.families.statistics import BinaryCounts
 from likelax.model import pytree
+from likelax.statistics import BinaryCounts
 
 
 @pytree
@@ -34,7 +34,7 @@ class MvBernoulli(Family[BinaryCounts]):
       [0.5 0. ]
     """
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
 
     probs: Array = constrained(unit_interval)
 

@@ -13,13 +13,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
-from likelax.data import Labelled, Masked
+from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.families import mv_normal_batch
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments, vector_moments
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
+from likelax.statistics import Moments, pool_scatter, vector_moments
 
 # below so many rows times components the plain verbs compile in half the time and run as fast
 FEW_TERMS = 2048
@@ -47,7 +47,9 @@ class MvNormal(Family[Moments]):
       -1.8379 -0.9189
     """
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
+
+    spread: ClassVar[tuple[str, ...]] = ("scale_tril",)
 
     loc: Array
     scale_tril: Array = constrained(scale_tril)
@@ -93,34 +95,64 @@ class MvNormal(Family[Moments]):
     def mixture_e_step(
         self, log_weights: Array, x: Any, weights: ArrayLike | None = None
     ) -> tuple[Array, Moments, Array] | None:
-        """The E step of a mixture whose K components are stacked in self, all K at once.
+        """The E step of a mixture whose K components are stacked in self, as one product.
 
-        Args:
-          log_weights: (K,) nats.
-          x: (..., D).
-          weights: (...), or None for ones.
-        Returns:
-          (counts (K,), moments with leading axis K, weighted log probability in nats), or None
-          where it does not pay or x is wrapped: then the general way is taken.
+        None for few rows, for which the plain form compiles faster, and for wrapped x.
         """
-        if isinstance(x, Masked | Labelled) or jnp.ndim(self.scale_tril) != 3:
+        rows = self._rows(x)
+        if rows is None:
             return None
         x, log_weights, _ = numerics.as_float(x, log_weights, self.loc)
-        num_dims = jnp.shape(self.loc)[-1]
-        if x.ndim < 2 or x.shape[-1] != num_dims:
-            return None
-        if math.prod(x.shape[:-1]) * log_weights.shape[0] < FEW_TERMS:
-            return None
         weights = match_weights(weights, x.shape[:-1], x.dtype)
-        return mv_normal_batch.e_step(
-            self, log_weights, x.reshape(-1, num_dims), weights.reshape(-1)
+        return mv_normal_batch.e_step(self, log_weights, x.reshape(rows), weights.reshape(-1))
+
+    def stacked_log_prob(self, x: Any) -> Array:
+        """log p_k(x) of K models, stacked in self, as one product where that is faster."""
+        rows = self._rows(x)
+        if rows is None:
+            return super().stacked_log_prob(x)
+        x, _ = numerics.as_float(x, self.loc)
+        log_prob = mv_normal_batch.log_prob(self, x.reshape(rows))
+        return log_prob.reshape(*x.shape[:-1], log_prob.shape[-1])
+
+    def stacked_e_step(self, x: Any, shares: Array) -> Moments:
+        """Moments of K models, stacked in self, as one product where that is faster."""
+        rows = self._rows(x)
+        if rows is None or jnp.shape(shares)[:-1] != jnp.shape(x)[:-1]:
+            return super().stacked_e_step(x, shares)
+        x, shares, _ = numerics.as_float(x, shares, self.loc)
+        return mv_normal_batch.statistics(
+            self, x.reshape(rows), shares.reshape(rows[0], shares.shape[-1])
         )
+
+    def pool(self, stats: Moments) -> Moments:
+        """Moments of K models, each with its share of the total scatter."""
+        return pool_scatter(stats)
+
+    def _rows(self, x: Any) -> tuple[int, int] | None:
+        """(N, D) of plain data of many rows for K models, stacked in self; else None."""
+        if isinstance(x, Masked | Labelled | Sequences | Driven) or jnp.ndim(self.scale_tril) != 3:
+            return None
+        num_components, num_dims = jnp.shape(self.loc)
+        shape = jnp.shape(x)
+        if len(shape) < 2 or shape[-1] != num_dims:
+            return None
+        num_rows = math.prod(shape[:-1])
+        return (num_rows, num_dims) if num_rows * num_components >= FEW_TERMS else None
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, D)."""
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
         white = jax.random.normal(key, (*shape, loc.shape[-1]), loc.dtype)
         return jnp.broadcast_to(loc, white.shape) + jnp.matmul(white, tril.T, precision="highest")
+
+    def mean(self) -> Array:
+        """loc."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """The diagonal of the covariance, (D,)."""
+        return jnp.diagonal(self.covariance)
 
     def marginal(self, dims: ArrayLike) -> Self:
         """The distribution of the entries `dims` (M,) alone.

@@ -17,9 +17,9 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from likelax import numerics
-from likelax.families import chunks
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments
+from likelax.numerics import chunks
+from likelax.statistics import Moments
 
 # Bound in nats on what rounding may do to a log density before the exact form is taken. A bound:
 # against float64 the largest of 4000 errors is a tenth of it, their mean a thousandth.
@@ -74,10 +74,7 @@ def e_step(
     def chunk(rows: Array, shares: Array) -> tuple[tuple[Array, Moments], Array]:
         # a row of no weight may hold anything, infinity included
         rows = jnp.where(shares[:, None] == 0, frame.center[None, :], rows)
-        z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
-        amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
-        # one branch for all members of a vmapped batch: `cond` stays a branch, not both and a choice
-        unsafe = numerics.any_in_batch(jax.lax.stop_gradient(~(amplified <= TOLERANCE)))
+        z, unsafe = _whitened(frame, rows)
         counts, stats, log_prob = jax.lax.cond(
             unsafe,
             lambda: _exact(components, log_weights, rows, shares),
@@ -88,6 +85,77 @@ def e_step(
     size = chunk_rows(log_weights.shape[0], num_dims)
     total, log_prob = chunks.sum_rows(chunk, x, weights, size)
     return *total, log_prob
+
+
+def log_prob(components: Any, x: Array) -> Array:
+    """log p_k(x) of K multivariate normals, in chunks of rows.
+
+    Args:
+      components: `MvNormal` with a leading axis K on loc and scale_tril.
+      x: (N, D), at least one row.
+    Returns:
+      (N, K) nats.
+    """
+    num_components, num_dims = jnp.shape(components.loc)
+    frame = _frame(components, _even(num_components, x.dtype))
+    log_norm = frame.log_norm + math.log(num_components)
+
+    def chunk(rows: Array) -> Array:
+        z, unsafe = _whitened(frame, rows)
+        return jax.lax.cond(
+            unsafe,
+            lambda: jax.vmap(lambda c: c.log_prob(rows), out_axes=-1)(components),
+            lambda: (log_norm[:, None] - _quadratic(frame, z)[0] / 2).T,
+        )
+
+    return chunks.map_rows(chunk, x, chunk_rows(num_components, num_dims))
+
+
+def statistics(components: Any, x: Array, shares: Array) -> Moments:
+    """Moments of K multivariate normals from shares of rows, in chunks of rows.
+
+    Args:
+      components: `MvNormal` with a leading axis K on loc and scale_tril.
+      x: (N, D), at least one row.
+      shares: (N, K) non-negative.
+    Returns:
+      `Moments` with leading axis K.
+    """
+    num_components, num_dims = jnp.shape(components.loc)
+    frame = _frame(components, _even(num_components, x.dtype))
+
+    def chunk(rows: Array, shares: Array) -> tuple[Moments, Array]:
+        unused = jnp.all(shares == 0, axis=1)
+        rows = jnp.where(unused[:, None], frame.center[None, :], rows)
+        z, unsafe = _whitened(frame, rows)
+        each = jax.vmap(lambda c, share: c._statistics(rows, share), in_axes=(0, -1))
+        stats = jax.lax.cond(
+            unsafe,
+            lambda: each(components, shares),
+            lambda: _moments(frame, shares.T, _quadratic(frame, z)[1]),
+        )
+        return stats, jnp.zeros((), z.dtype)
+
+    return chunks.sum_rows(chunk, x, shares, chunk_rows(num_components, num_dims))[0]
+
+
+def _even(num_components: int, dtype: Any) -> Array:
+    return jnp.full(num_components, -math.log(num_components), dtype)
+
+
+def _whitened(frame: _Frame, rows: Array) -> tuple[Array, Array]:
+    """(z (D, n), whether the form in raw moments would lose digits)."""
+    z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
+    amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
+    # one branch for all members of a vmapped batch: `cond` stays a branch, not both and a choice
+    return z, numerics.any_in_batch(jax.lax.stop_gradient(~(amplified <= TOLERANCE)))
+
+
+def _quadratic(frame: _Frame, z: Array) -> tuple[Array, Any]:
+    """Squared distances (K, n) and the map from shares (K, n) to (first, second moments)."""
+    num_components, num_dims = frame.mean.shape
+    form = _by_features if num_components >= num_dims else _by_blocks
+    return form(frame, z)
 
 
 def _frame(components: Any, log_weights: Array) -> _Frame:
@@ -125,22 +193,26 @@ def _frame(components: Any, log_weights: Array) -> _Frame:
 
 def _certified(frame: _Frame, z: Array, weights: Array) -> tuple[Array, Moments, Array]:
     """One chunk z (D, n), through raw second moments about the common centre."""
-    num_components, num_dims = frame.mean.shape
-    quadratic = _by_features if num_components >= num_dims else _by_blocks
-    square, second = quadratic(frame, z)
+    square, second = _quadratic(frame, z)
     joint = frame.log_norm[:, None] - square / 2
     peak = jnp.max(joint, axis=0)
     share = jnp.exp(joint - peak[None, :])
     total = jnp.sum(share, axis=0)
     share = share * (weights / total)[None, :]
     log_prob = jnp.sum(weights * (peak + jnp.log(total)))
+    stats = _moments(frame, share, second)
+    return stats.weight, stats, log_prob
+
+
+def _moments(frame: _Frame, share: Array, second: Any) -> Moments:
+    """Moments in the coordinates of x, from shares (K, n) of the rows z."""
     counts = jnp.sum(share, axis=1)
     mean, scatter = second(share)
     mean = numerics.divide(mean, counts[:, None], frame.mean)
     scatter = scatter - counts[:, None, None] * mean[:, :, None] * mean[:, None, :]
     back = _matmul(_matmul(frame.root, scatter), frame.root.T)
     mean = frame.center[None, :] + _matmul(mean, frame.root.T)
-    return counts, Moments(counts, mean, back), log_prob
+    return Moments(counts, mean, back)
 
 
 def _by_features(frame: _Frame, z: Array) -> tuple[Array, Any]:

@@ -1,7 +1,7 @@
 """The normal distribution on the reals."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family
-from likelax.families.statistics import Moments, scalar_moments
 from likelax.families.student_t import StudentT
 from likelax.model import pytree
+from likelax.statistics import Moments, pool_scatter, scalar_moments
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -33,6 +33,8 @@ class Normal(Family[Moments]):
       -0.9189
     """
 
+    spread: ClassVar[tuple[str, ...]] = ("scale",)
+
     loc: Array
     scale: Array = constrained(positive)
 
@@ -40,6 +42,10 @@ class Normal(Family[Moments]):
         """Draws of shape `shape`."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return loc + scale * jax.random.normal(key, tuple(shape), loc.dtype)
+
+    def pool(self, stats: Moments) -> Moments:
+        """Moments of K models, each with its share of the total scatter."""
+        return pool_scatter(stats)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(scatter about loc) / (2 scale^2) - weight (log scale + log(2 pi) / 2), nats."""

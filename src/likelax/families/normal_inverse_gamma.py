@@ -6,14 +6,15 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Prior
+from likelax.families.compound import kl_gamma
 from likelax.families.normal import LOG_2PI, Normal
-from likelax.families.statistics import Moments
 from likelax.model import pytree
+from likelax.statistics import Moments
 
 
 @pytree
@@ -74,6 +75,21 @@ class NormalInverseGamma(Prior):
         # the prior is itself a data set: kappa observations at loc with scatter 2 beta
         merged = Moments(kappa, loc, 2 * beta) + stats
         return type(self)(merged.mean, merged.weight, alpha + stats.weight / 2, merged.scatter / 2)
+
+    def expected_log_likelihood(self, stats: Moments) -> Array:
+        """That of the normal at E[1 / variance], less what the spread of both parameters costs, nats."""
+        loc, kappa, alpha, beta = self._floats()
+        plugged_in = Normal(loc, jnp.sqrt(beta / alpha)).expected_log_prob(stats)
+        return plugged_in + stats.weight * (digamma(alpha) - jnp.log(alpha) - 1 / kappa) / 2
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        loc, kappa, alpha, beta = self._floats()
+        loc0, kappa0, alpha0, beta0 = other._floats()
+        ratio = kappa0 / kappa
+        normal = (ratio - 1 - jnp.log(ratio) + kappa0 * (loc - loc0) ** 2 * alpha / beta) / 2
+        return normal + kl_gamma(alpha, beta, alpha0, beta0)
 
     def mean(self) -> tuple[Array, Array]:
         """(loc, beta / (alpha - 1)); the variance has no mean (inf) where alpha <= 1."""

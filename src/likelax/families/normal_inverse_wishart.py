@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import multigammaln
+from jax.scipy.special import digamma, multigammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite
+from likelax.data import Masked
 from likelax.families.base import Prior
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments
 from likelax.model import pytree
+from likelax.statistics import Moments
 
 
 def _log_det(positive: Array) -> Array:
@@ -94,6 +95,58 @@ class NormalInverseWishart(Prior):
         # the prior is itself a data set: kappa observations at loc with this scatter
         merged = Moments(kappa, loc, scale) + stats
         return type(self)(merged.mean, merged.weight, dof + stats.weight, merged.scatter)
+
+    def expected_log_likelihood(self, stats: Moments) -> Array:
+        """That of the normal at E[covariance^-1], less what the spread of both costs, nats."""
+        plugged_in, excess = self._plug_in()
+        return plugged_in.expected_log_prob(stats) + stats.weight * excess
+
+    def expected_log_density(self, likelihood: Any, x: Any) -> Array:
+        """E[log p(x | mean, covariance)], (...), nats.
+
+        Raises:
+          ValueError: for `Masked` vectors, whose entries have no closed form one by one.
+        """
+        if isinstance(x, Masked):
+            raise ValueError(
+                "Variational: vectors with missing entries have no closed form; use "
+                "Independent(Variational(NormalInverseGamma(...), Normal(...))), or fit.em of a "
+                "mixture of MvNormal with prior=..."
+            )
+        plugged_in, excess = self._plug_in()
+        return plugged_in.log_prob(x) + excess
+
+    def _plug_in(self) -> tuple[MvNormal, Array]:
+        """The normal at E[covariance^-1], and what the expected log density of a row has beside it."""
+        loc, kappa, dof, scale = self._floats()
+        num_dims = loc.shape[-1]
+        half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
+        # E log det precision against log det of the plug-in precision dof scale^-1
+        gap = jnp.sum(digamma(half)) - num_dims * jnp.log(dof / 2)
+        return MvNormal(loc, jnp.linalg.cholesky(scale / dof)), (gap - num_dims / kappa) / 2
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        loc, kappa, dof, scale = self._floats()
+        loc0, kappa0, dof0, scale0 = other._floats()
+        num_dims = loc.shape[-1]
+        tril, tril0 = jnp.linalg.cholesky(scale), jnp.linalg.cholesky(scale0)
+        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
+        log_det0 = 2 * jnp.sum(jnp.log(jnp.diagonal(tril0)))
+        gap = solve_triangular(tril, loc - loc0, lower=True)
+        trace = jnp.sum(solve_triangular(tril, tril0, lower=True) ** 2)
+        ratio = kappa0 / kappa
+        normal = (num_dims * (ratio - 1 - jnp.log(ratio)) + kappa0 * dof * jnp.sum(gap**2)) / 2
+        half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
+        wishart = (
+            dof0 / 2 * (log_det - log_det0)
+            + multigammaln(dof0 / 2, num_dims)
+            - multigammaln(dof / 2, num_dims)
+            + (dof - dof0) / 2 * jnp.sum(digamma(half))
+            + dof * (trace - num_dims) / 2
+        )
+        return normal + wishart
 
     def mean(self) -> tuple[Array, Array]:
         """(loc, scale / (dof - D - 1)); the covariance has no mean (inf) where dof <= D + 1."""

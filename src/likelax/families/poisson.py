@@ -12,9 +12,9 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, inside, whole
 from likelax.families.gamma_poisson import GammaPoisson
-from likelax.families.special import deviance, factorial_excess
-from likelax.families.statistics import EventCounts
 from likelax.model import pytree
+from likelax.numerics.special import deviance, factorial_excess
+from likelax.statistics import EventCounts
 
 
 @pytree

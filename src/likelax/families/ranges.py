@@ -10,8 +10,8 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Distribution, Estimable, Family, Prior, inside
-from likelax.families.statistics import Extremes
 from likelax.model import pytree
+from likelax.statistics import Extremes
 
 
 def _extremes(x: Array, weights: Array) -> Extremes:

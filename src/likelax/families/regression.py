@@ -15,9 +15,9 @@ from likelax.families.base import Prior, match_weights
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.families.normal_inverse_wishart import NormalInverseWishart
-from likelax.families.statistics import Moments, vector_moments
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
+from likelax.statistics import Moments, vector_moments
 
 
 @pytree

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
-from likelax.families import newton
-from likelax.families.special import log_zero_power
-from likelax.families.statistics import MeanLogs
+from likelax.numerics import newton
+from likelax.numerics.special import log_zero_power
+from likelax.statistics import MeanLogs
 
 T = TypeVar("T")
 

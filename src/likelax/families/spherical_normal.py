@@ -12,8 +12,8 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
-from likelax.families.statistics import Moments
 from likelax.model import pytree
+from likelax.statistics import Moments, pool_scatter
 
 
 @pytree
@@ -33,7 +33,9 @@ class SphericalNormal(Family[Moments]):
       -1.8379
     """
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
+
+    spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array
     scale: Array = constrained(positive)
@@ -69,6 +71,10 @@ class SphericalNormal(Family[Moments]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         white = jax.random.normal(key, (*shape, loc.shape[-1]), loc.dtype)
         return jnp.broadcast_to(loc, white.shape) + scale * white
+
+    def pool(self, stats: Moments) -> Moments:
+        """Moments of K models, each with its share of the total scatter."""
+        return pool_scatter(stats)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(total scatter about loc) / (2 scale^2) - weight D (log scale + log(2 pi) / 2), nats."""

@@ -11,16 +11,16 @@ from jax.scipy.linalg import solve_triangular
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.families import newton
 from likelax.families.base import Estimable, check_event
-from likelax.families.special import (
+from likelax.model import pytree, static
+from likelax.numerics import newton
+from likelax.numerics.special import (
     deviance,
     factorial_excess,
     log_gamma_ratio,
     log_minus_digamma,
 )
-from likelax.families.statistics import Moments, scalar_moments, vector_moments
-from likelax.model import pytree, static
+from likelax.statistics import Moments, scalar_moments, vector_moments
 
 LOG_PI = float(np.log(np.pi))
 
@@ -159,7 +159,7 @@ class MvStudentT(Estimable[TailMoments]):
       -1.8379
     """
 
-    event_ndim: ClassVar[int] = 1
+    _event_ndim: ClassVar[int] = 1
 
     dof: Array = constrained(positive)
     loc: Array

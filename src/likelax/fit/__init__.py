@@ -1,12 +1,9 @@
 """Fits: on the device from first step to last, returning a `Fit` in which failure is data."""
 
-from likelax.fit.checkpoint import load, save
-from likelax.fit.criteria import aic, bic, icl, num_parameters
-from likelax.fit.em import em, mle, squarem
-from likelax.fit.gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
-from likelax.fit.implicit import implicit
-from likelax.fit.lbfgs import maximize_lbfgs
-from likelax.fit.restarts import (
+from likelax.fit._em import em, mle, squarem
+from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
+from likelax.fit._implicit import implicit
+from likelax.fit._restarts import (
     at_points,
     from_labels,
     from_responsibilities,
@@ -14,8 +11,12 @@ from likelax.fit.restarts import (
     restarts,
     sweep,
 )
+from likelax.fit._stream import stepwise, stream
+from likelax.fit.checkpoint import load, save
+from likelax.fit.criteria import aic, bic, icl
+from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, FitError, Status, best
-from likelax.fit.stream import stepwise, stream
+from likelax.parameters import num_parameters
 
 __all__ = [
     "Fit",

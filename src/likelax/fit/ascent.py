@@ -1,18 +1,16 @@
 """The loop beneath the gradient fits: windows of blocks of steps, all on the device."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
-from likelax import constraints
 from likelax.fit.result import Fit, Status
 from likelax.numerics import any_in_batch, as_float
+from likelax.parameters import to_vector
 
 # XLA compiles a short loop over small arrays into native code, and a long one step by step: on a
 # CPU that is the difference between 1 and 4 microseconds. Blocks also bound the memory of noise.
@@ -58,7 +56,7 @@ def run(
     """
     if max_steps < 1 or window < 1:
         raise ValueError(f"max_steps and window must be at least 1, got {max_steps} and {window}.")
-    moving, rebuild = to_reals(start)
+    moving, rebuild = to_vector(start)
     noisy = key is not None
 
     def loss(reals: Array, noise: Any) -> Array:
@@ -189,23 +187,3 @@ def _block_length(window: int, noise: Any) -> int:
     longest = max(d for d in range(1, most + 1) if window % d == 0)
     # a window without good divisors runs as one block
     return window if longest < most / 8 and window * size <= NOISE_AT_ONCE else longest
-
-
-def to_reals(start: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """The floating leaves in unconstrained space as one vector, and the way back to the model."""
-    leaves, treedef = jax.tree.flatten(constraints.unconstrain(start))
-    moves = [constraints.is_floating(leaf) for leaf in leaves]
-    if not any(moves):
-        raise ValueError("the start has no floating-point parameter to fit.")
-    moving = [leaf for m, leaf in zip(moves, leaves, strict=True) if m]
-    ends = np.cumsum([leaf.size for leaf in moving]).tolist()
-
-    def rebuild(reals: Array) -> Any:
-        pieces = iter(jnp.split(reals, ends[:-1]))
-        back = [
-            next(pieces).reshape(leaf.shape).astype(leaf.dtype) if m else leaf
-            for m, leaf in zip(moves, leaves, strict=True)
-        ]
-        return constraints.constrain(jax.tree.unflatten(treedef, back))
-
-    return jnp.concatenate([leaf.reshape(-1) for leaf in as_float(*moving)]), rebuild

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from likelax.fit.ascent import to_reals
 from likelax.fit.result import Fit, Status
 from likelax.numerics import as_float
+from likelax.parameters import to_vector
 
 
 class _State(NamedTuple):
@@ -42,7 +42,7 @@ def maximize_lbfgs(
         tol * (1 + |objective|); None: four roundings of the float type.
       memory: gradient pairs that stand for the curvature.
     Returns:
-      A `Fit`; `log_probs` and the statuses are as for `fit.maximize`.
+      A `Fit`; `objectives` and the statuses are as for `fit.maximize`.
     Raises:
       ValueError: max_steps or memory below 1, or an objective that is not scalar.
     Source: Nocedal and Wright (2006), Numerical Optimization, 7.2.
@@ -61,7 +61,7 @@ def maximize_lbfgs(
 def _run(
     objective: Callable[[Any], Array], start: Any, max_steps: int, tol: float | None, memory: int
 ) -> Fit:
-    moving, rebuild = to_reals(start)
+    moving, rebuild = to_vector(start)
     optimizer = optax.lbfgs(memory_size=memory)
 
     def loss(reals: Array) -> Array:

@@ -47,29 +47,34 @@ class Fit:
 
     Attributes:
       model: the fitted model, always the best one seen with a finite objective.
-      log_probs: (max_steps + 1,) objective in nats before the first step and after each one;
+      objectives: (max_steps + 1,) objective in nats before the first step and after each one;
         entries past `num_steps` repeat the last.
       num_steps: scalar integer, steps taken.
       status: scalar integer, a `Status`.
     """
 
     model: Any
-    log_probs: Array
+    objectives: Array
     num_steps: Array
     status: Array
 
     @property
-    def log_prob(self) -> Array:
-        """The objective of `model`, nats."""
-        return self.log_probs[..., -1]
+    def objective(self) -> Array:
+        """What the fit maximised, at `model`, nats: log p(x), plus the log prior where there is one."""
+        return self.objectives[..., -1]
 
     @property
-    def ok(self) -> Array:
-        """True where the fit converged or ran out of steps: the model can be used."""
+    def converged(self) -> Array:
+        """True where the status is CONVERGED."""
+        return self.status == Status.CONVERGED
+
+    @property
+    def usable(self) -> Array:
+        """True where the fit converged or ran out of steps; False where it failed."""
         return (self.status == Status.CONVERGED) | (self.status == Status.MAX_STEPS)
 
-    def raise_if_failed(self) -> "Fit":
-        """Return self, or raise where any fit did not converge.
+    def raise_unless_converged(self) -> "Fit":
+        """Return self, or raise where any status is not CONVERGED.
 
         Raises:
           FitError: naming the status, the step and what to do about it.
@@ -98,12 +103,12 @@ def best(fits: Fit) -> Fit:
     higher than any honest fit.
 
     Examples:
-      >>> log_probs, zeros = jnp.array([[-3.0], [-2.0]]), jnp.zeros(2, int)
-      >>> fits = Fit(jnp.array([1.0, 2.0]), log_probs, zeros, zeros)
+      >>> objectives, zeros = jnp.array([[-3.0], [-2.0]]), jnp.zeros(2, int)
+      >>> fits = Fit(jnp.array([1.0, 2.0]), objectives, zeros, zeros)
       >>> print(best(fits).model)
       2.0
     """
-    score = jnp.where(jnp.isfinite(fits.log_prob), fits.log_prob, -jnp.inf)
-    usable = fits.ok & jnp.isfinite(fits.log_prob)
+    score = jnp.where(jnp.isfinite(fits.objective), fits.objective, -jnp.inf)
+    usable = fits.usable & jnp.isfinite(fits.objective)
     score = jnp.where(usable | ~jnp.any(usable), score, -jnp.inf)
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(score)], fits)

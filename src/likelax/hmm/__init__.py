@@ -1,5 +1,7 @@
 """Hidden Markov models: array kernels on log potentials, and the node that calls them."""
 
+from likelax.hmm._lagged import lagged
+from likelax.hmm._stationary import stationary
 from likelax.hmm.decoding import path_log_prob, viterbi
 from likelax.hmm.expansion import Expanded, explicit_duration, factorial
 from likelax.hmm.inference import (
@@ -12,12 +14,10 @@ from likelax.hmm.inference import (
     pairwise,
     smoother,
 )
-from likelax.hmm.lagged import lagged
 from likelax.hmm.matching import match_states, relabel
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
-from likelax.hmm.stationary import stationary
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 
 __all__ = [

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.model import pytree, static
+from likelax._pytree import pytree, static
 from likelax.numerics import Compensated, add_compensated, as_float
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes

@@ -1,7 +1,7 @@
 """The hidden Markov model as a node: emissions of any kind over the kernels of this package."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,15 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled
+from likelax.data import Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, match_weights
-from likelax.families.statistics import CategoryCounts
-from likelax.families.tied import Fixed
-from likelax.hmm import decoding, inference, stationary
-from likelax.hmm.checks import check_rows
+from likelax.hmm import _stationary, decoding, inference
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import Mixture
-from likelax.model import pytree
+from likelax.model import Model, check_part, pytree
+from likelax.statistics import CategoryCounts
+from likelax.wrappers import Fixed
 
 
 class HMMStats(NamedTuple):
@@ -55,7 +54,7 @@ class HMMPrior:
 
 
 @pytree
-class HMM:
+class HMM(Model):
     """p(x, z) = initial[z_0] prod_t transition[z_t, z_t+1] prod_t p(x_t | z_t)
 
     An observation is a whole sequence (T, *event): `log_prob` of (..., T, *event) is (...).
@@ -68,7 +67,7 @@ class HMM:
       transition: (K, K), rows sum to one, zeros are exact and stay zero under `m_step`; or
         (T-1, K, K), whose entry t carries step t to t+1; or a `SoftmaxTransition`.
       emissions: one model with a leading axis K on every leaf.
-        What is wrapped in `Fixed` no fit moves, initial and transition included.
+        Fits do not change what is wrapped in `Fixed`; initial and transition can be wrapped too.
 
     Source: Rabiner (1989), Proc. IEEE 77(2), 257-286.
 
@@ -86,9 +85,19 @@ class HMM:
       [1 0 0] 0.01344
     """
 
+    stacks: ClassVar[tuple[str, ...]] = ("emissions",)
+
     initial: Any = constrained(simplex)
     transition: Any = constrained(simplex)
     emissions: Any
+
+    def __post_init__(self) -> None:
+        check_part("HMM", "emissions", self.emissions)
+
+    @property
+    def event_ndim(self) -> int:
+        """Axes of one observation: those of a step, and the one of time."""
+        return 1 + self.emissions.event_ndim
 
     @property
     def num_states(self) -> int:
@@ -105,27 +114,34 @@ class HMM:
         """
         if self.initial is None:
             self._need_fixed_transition("initial_probs")
-            return stationary.stationary(_value(self.transition))
+            return _stationary.stationary(_value(self.transition))
         return _value(self.initial)
 
-    def check_values(self, name: str) -> None:
-        """Refuse parameters that are no probabilities; what is being traced is let through.
+    def check_shapes(self, name: str) -> None:
+        """Raise if the emissions have another number of states than initial and transition.
 
         Raises:
-          ValueError: starting with `name`, for a negative entry, a row that does not sum to one,
-            or emissions of another number of states.
+          ValueError: starting with `name`.
         """
-        check_rows(name, self)
+        batch = () if self.initial is None else jnp.shape(_value(self.initial))[:-1]
+        sizes = {jnp.shape(leaf)[: len(batch) + 1] for leaf in jax.tree.leaves(self.emissions)}
+        wanted = (*batch, self.num_states)
+        if self.initial is not None and sizes - {wanted}:
+            got = sorted(sizes - {wanted})[0]
+            raise ValueError(
+                f"{name}: wanted emissions of K = {self.num_states} states, leading axes {wanted}; "
+                f"got {got}"
+            )
 
     def emission_log_prob(self, values: Any) -> Array:
         """log p(x_t | z_t = k) for every state: (..., T, K), nats."""
-        return jax.vmap(lambda e: e.log_prob(values), out_axes=-1)(self.emissions)
+        return self.emissions.stacked_log_prob(values)
 
     def log_prob(self, x: Any) -> Array:
         """log p(x), all paths summed out, or log p(x, labels) for `Labelled` x: (...), nats."""
         return self._map(inference.log_partition, self._observe(x))
 
-    def posterior(self, x: Any) -> inference.Smoothed:
+    def smoother(self, x: Any) -> inference.Smoothed:
         """States given all data, and expected counts; fields have the leading axes of x."""
         return self._map(inference.smoother, self._observe(x))
 
@@ -155,7 +171,7 @@ class HMM:
             final,
         )
 
-    def predictive(self, x: Any, num_steps: int) -> Mixture:
+    def forecast_observations(self, x: Any, num_steps: int) -> Mixture:
         """The distribution of each of the next num_steps observations of one sequence.
 
         Returns:
@@ -167,14 +183,14 @@ class HMM:
         weights = jnp.exp(self.forecast(x, num_steps))
         if weights.ndim != 2:
             raise ValueError(
-                "HMM.predictive: x must be one sequence (T, *event); use jax.vmap for a batch"
+                "HMM.forecast_observations: x must be one sequence (T, *event); use jax.vmap for a batch"
             )
         repeat = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (num_steps, *jnp.shape(leaf))), self.emissions
         )
         return Mixture(weights, repeat)
 
-    def sample(self, key: Array, shape: Sequence[int], inputs: ArrayLike | None = None) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = (), inputs: ArrayLike | None = None) -> Any:
         """Sequences of shape (*shape, *event), whose last axis of `shape` is time."""
         return self.sample_labelled(key, shape, inputs).values
 
@@ -231,7 +247,6 @@ class HMM:
         post = self._map(inference.expected_states, seen)
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
         shares = post.marginals * weights[..., None, None]
-        each = jax.vmap(lambda e, share: e.e_step(seen.values, share)[0], in_axes=(0, -1))
         none = jnp.zeros((), weights.dtype)
 
         def total(counts: Array) -> CategoryCounts:
@@ -244,7 +259,8 @@ class HMM:
         )
         if isinstance(self.transition, SoftmaxTransition):
             moves = self._driven_counts(seen, weights)
-        stats = HMMStats(total(post.initial_counts), moves, each(self.emissions, shares))
+        emissions = self.emissions.stacked_e_step(seen.values, shares)
+        stats = HMMStats(total(post.initial_counts), moves, emissions)
         return stats, numerics.weighted_sum(weights, post.log_prob)
 
     def m_step(self, stats: HMMStats, prior: HMMPrior | None = None) -> Self:
@@ -259,11 +275,7 @@ class HMM:
         prior = HMMPrior() if prior is None else prior
         if self.initial is None and prior.initial is not None:
             raise ValueError("HMM.m_step: a stationary start is no parameter and takes no prior")
-        step = jax.vmap(lambda e, s, p: e.m_step(s, p))
-        each = stats.emissions
-        if hasattr(self.emissions, "pool"):
-            each = self.emissions.pool(each)
-        emissions = step(self.emissions, each, prior.emissions)
+        emissions = self.emissions.stacked_m_step(stats.emissions, prior.emissions)
         initial = self.initial
         if initial is not None:
             initial = _rows(stats.initial, prior.initial, initial)
@@ -277,7 +289,7 @@ class HMM:
             if prior.transition is not None:
                 after: Any = prior.transition.posterior(stats.transition)
                 counts = jnp.maximum(after.concentration - 1, 0)
-            moves = stationary.m_step(counts, stats.initial.counts, self.transition)
+            moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
 
     def expected_log_prob(self, stats: HMMStats) -> Array:
@@ -294,9 +306,10 @@ class HMM:
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
-    def log_prior(self, prior: HMMPrior) -> Array:
-        """Log density of all parameters under the prior, nats."""
-        total: Any = 0.0
+    def log_prior(self, prior: HMMPrior | None) -> Array:
+        """Log density of all parameters under the prior, nats; 0 without one."""
+        total: Any = jnp.zeros(())
+        prior = HMMPrior() if prior is None else prior
         if prior.initial is not None:
             total = total + prior.initial.log_prob(self.initial_probs())
         if prior.transition is not None:
@@ -306,6 +319,43 @@ class HMM:
             each = jax.vmap(lambda e, p: e.log_prior(p))
             total = total + jnp.sum(each(self.emissions, prior.emissions))
         return total
+
+    def num_observations(self, x: Any) -> Array:
+        """The number of steps that count, (...)."""
+        seen = self._observe(x)
+        steps = final_step(seen) + 1
+        if seen.lengths is not None:
+            steps = jnp.asarray(seen.lengths)
+        return steps.astype(seen.log_lik.dtype)
+
+    def used(self, field: str, index: Any = None) -> Array | None:
+        """Which states can be reached: (K,) for the emissions, one a row for the transition."""
+        if field not in ("emissions", "transition") or isinstance(
+            self.transition, SoftmaxTransition
+        ):
+            return None
+        moves = jnp.asarray(_value(self.transition))
+        steps = (
+            moves > 0 if self.initial is None or moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
+        )
+        if self.initial is None:
+            reached = jnp.ones(steps.shape[:-1], bool)
+        else:
+            reached = jnp.asarray(_value(self.initial)) > 0
+            if steps.ndim < reached.ndim + 1:
+                steps = jnp.broadcast_to(steps, (*reached.shape, reached.shape[-1]))
+            for _ in range(self.num_states):
+                reached = reached | jnp.any(reached[..., :, None] & steps, axis=-2)
+        if field == "emissions":
+            return reached
+        return jnp.broadcast_to(reached, moves.shape[:-1])
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels in x name no state, or if those left do not fit the emissions."""
+        values, labels = take_labels(x)
+        if labels is not None:
+            check_labels(name, labels, self.num_states)
+        self.emissions.check_labels(name, take_series(values)[0])
 
     def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import Driven, Labelled, Sequences
-from likelax.mixture import clamp
+from likelax.data import rule_out, take_labels, take_series
 
 
 class Observed(NamedTuple):
@@ -36,14 +35,9 @@ def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
     Raises:
       ValueError: for a single observation, or lengths, starts, labels or inputs of a wrong shape.
     """
-    labels = lengths = starts = inputs = None
-    while isinstance(x, Labelled | Sequences | Driven):
-        if isinstance(x, Labelled):
-            x, labels = x.values, x.labels
-        elif isinstance(x, Driven):
-            x, inputs = x.values, jnp.asarray(x.inputs)
-        else:
-            x, lengths, starts = x.values, x.lengths, x.starts
+    x, labels = take_labels(x)
+    x, (lengths, starts, inputs) = take_series(x)
+    inputs = None if inputs is None else jnp.asarray(inputs)
     if lengths is not None:
         x = _blank_padding(x, jnp.asarray(lengths).astype(int))
     log_lik = emission_log_prob(x)
@@ -57,9 +51,7 @@ def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
     ):
         if given is not None and jnp.shape(given) != wanted:
             raise ValueError(f"{name} must have shape {wanted}; got {jnp.shape(given)}")
-    if labels is not None:
-        log_lik = clamp(log_lik, labels)
-    return Observed(x, log_lik, lengths, starts, inputs)
+    return Observed(x, rule_out(log_lik, labels), lengths, starts, inputs)
 
 
 def final_step(seen: Observed) -> Array:

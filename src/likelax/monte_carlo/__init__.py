@@ -1,5 +1,7 @@
 """Expectations from draws, always with their standard error."""
 
+from likelax.monte_carlo._psis import Psis, centre, psis
+from likelax.monte_carlo._sobol import sobol
 from likelax.monte_carlo.control import control_variates
 from likelax.monte_carlo.draws import chain_mean, ess_bulk, ess_tail, quantile, rhat
 from likelax.monte_carlo.estimate import (
@@ -23,8 +25,6 @@ from likelax.monte_carlo.noise import (
     stratified,
     uniform,
 )
-from likelax.monte_carlo.psis import Psis, centre, psis
-from likelax.monte_carlo.sobol import sobol
 
 __all__ = [
     "Estimate",

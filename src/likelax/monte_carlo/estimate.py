@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.monte_carlo.psis import centre
+from likelax.monte_carlo._psis import centre
 from likelax.numerics import Compensated, as_float, log_normalize
 
 Sampler = Callable[[Array, Sequence[int]], Any]

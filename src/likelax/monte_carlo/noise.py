@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax.monte_carlo._sobol import sobol
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
-from likelax.monte_carlo.sobol import sobol
 
 Noise = Callable[[Array, int, int], Array]
 """(key, num_points, dim) -> (num_points, dim) in (0, 1); each point alone is uniform."""

@@ -1,7 +1,8 @@
 """Posterior prediction: simulate, score on new data, and compare with what was seen."""
 
+from likelax.predictive._loo import Loo, loo, loo_of, loo_pit, waic, waic_of
+from likelax.predictive._statistics import STATISTICS, correlation, statistics
 from likelax.predictive.checks import Check, check, p_value, pit
-from likelax.predictive.loo import Loo, loo, loo_of, loo_pit, waic, waic_of
 from likelax.predictive.ranks import (
     Envelope,
     calibration_ranks,
@@ -26,7 +27,6 @@ from likelax.predictive.simulation import (
     simulate,
     summarise,
 )
-from likelax.predictive.statistics import STATISTICS, correlation, statistics
 
 __all__ = [
     "STATISTICS",

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, log_normalize
-from likelax.predictive.statistics import statistics
+from likelax.predictive._statistics import statistics
 
 
 class Check(NamedTuple):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.families import chunks
-from likelax.numerics import as_float
+from likelax.numerics import as_float, chunks
 
 _COLUMNS = 256  # sorted at a time: they stay near the processor
 _MOST_ROWS = 2048  # beyond it the sorting network is long to compile

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from likelax import datasets, fit, numerics, plots
 from likelax.data import Masked
 from likelax.families import Bernoulli, Beta
-from likelax.families.statistics import add
+from likelax.statistics import add
 from likelax.tour.chapter import Chapter, Check, Drawing, Findings
 
 COIN = np.array([1, 1, 1, 1, 1, 0, 0])

@@ -107,7 +107,7 @@ def penguin_heldout(names: tuple[str, ...] = ALL) -> np.ndarray:
         model, prior = naive_bayes(names)
         data = Labelled(features, species)
         fitted = jax.vmap(lambda w: model.m_step(model.e_step(data, w)[0], prior))(weights)
-        return jax.vmap(lambda m: m.posterior(features))(fitted)
+        return jax.vmap(lambda m: m.log_responsibilities(features))(fitted)
 
     posteriors = np.asarray(run(features, species, weights))
     return posteriors[fold, np.arange(len(fold))]
@@ -127,7 +127,7 @@ def geyser() -> fit.Fit:
         jnp.array([0.5, 0.5]),
         MvNormal(jnp.array([[3.0, 68.0], [3.5, 74.0]]), jnp.stack([tril, tril])),
     )
-    return fit.em(start, geyser_data(), tol=1e-8).raise_if_failed()
+    return fit.em(start, geyser_data(), tol=1e-8).raise_unless_converged()
 
 
 def earthquake_data() -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from likelax import datasets, fit, monte_carlo, plots, variational
 from likelax.families import Normal
-from likelax.fit.gradient import maximize_noisy
+from likelax.fit._gradient import maximize_noisy
 from likelax.product import Independent
 from likelax.tour import fits
 from likelax.tour.chapter import Chapter, Check, Drawing, Findings

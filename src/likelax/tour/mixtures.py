@@ -22,7 +22,7 @@ def _naive_bayes() -> Findings:
         words = Product(
             {"offer": Bernoulli(jnp.array([0.7, 0.1])), "urgent": Bernoulli(jnp.array([0.5, 0.2]))}
         )
-        return jnp.exp(Mixture(jnp.array([0.4, 0.6]), words).posterior(mail))
+        return jnp.exp(Mixture(jnp.array([0.4, 0.6]), words).log_responsibilities(mail))
 
     spam = notebook({"offer": jnp.array(1), "urgent": jnp.array(1)})
 
@@ -115,7 +115,7 @@ def _notebook_mixture() -> Mixture:
 
 
 def _responsibilities() -> Findings:
-    rows = jax.jit(lambda x: jnp.exp(_notebook_mixture().posterior(x)))(POINTS)
+    rows = jax.jit(lambda x: jnp.exp(_notebook_mixture().log_responsibilities(x)))(POINTS)
     wanted = ((1, 0), (0.996, 0.004), (0.688, 0.312), (0.001, 0.999), (0, 1))
 
     x = fits.geyser_data()
@@ -128,7 +128,7 @@ def _responsibilities() -> Findings:
             for d in range(2)
         )
         model = Mixture(jnp.array(weights), Product(fields))
-        return jnp.exp(model.posterior((x[:, 0], x[:, 1])))
+        return model.responsibilities((x[:, 0], x[:, 1]))
 
     ours = np.asarray(rough(x))
     z = (x[:, None, :].astype(float) - loc[None]) / scale
@@ -185,8 +185,8 @@ def _em() -> Findings:
     fitted = fits.geyser()
     model, x = fitted.model, fits.geyser_data()
     covariances = [np.array(t) @ np.array(t).T for t in np.asarray(model.components.scale_tril)]
-    gains = np.diff(np.asarray(fitted.log_probs))
-    shares = np.asarray(jnp.exp(model.posterior(x)))
+    gains = np.diff(np.asarray(fitted.objectives))
+    shares = np.asarray(model.responsibilities(x))
     loc, tril = np.asarray(model.components.loc), np.asarray(model.components.scale_tril)
 
     def draw(figure: Figure) -> None:
@@ -196,7 +196,7 @@ def _em() -> Findings:
             plots.ellipse(left, loc[k], tril[k], index=k)
         left.set(xlabel="eruption, minutes", ylabel="wait for the next, minutes")
         left.set_title("Two kinds of eruption")
-        plots.steps(right, np.asarray(fitted.log_probs)[: int(fitted.num_steps) + 1])
+        plots.steps(right, np.asarray(fitted.objectives)[: int(fitted.num_steps) + 1])
         right.set_title("EM only rises")
         right.set(xlabel="EM step")
 
@@ -211,7 +211,7 @@ def _em() -> Findings:
             Check("means after one step", means, (-1.064, 2.184), "notebook", 5.1e-4, digits=3),
             Check(
                 "log likelihood, Old Faithful",
-                fitted.log_prob,
+                fitted.objective,
                 -1130.26396,
                 "scikit-learn, float64",
                 2e-3,
@@ -268,7 +268,7 @@ words = Product({
     "urgent": Bernoulli(jnp.array([0.5, 0.2])),
 })
 mail = Mixture(jnp.array([0.4, 0.6]), words)
-jnp.exp(mail.posterior({"offer": 1, "urgent": 1}))  # [0.921053 0.078947]
+mail.responsibilities({"offer": 1, "urgent": 1})  # [0.921053 0.078947]
 """,
         _naive_bayes,
     ),
@@ -281,7 +281,7 @@ from likelax import Mixture, Normal
 
 curves = Normal(jnp.array([-1.0, 2.0]), jnp.array([0.8, 0.9]))
 model = Mixture(jnp.array([0.45, 0.55]), curves)
-jnp.exp(model.posterior(jnp.array([-2.0, -1.0, 0.2, 2.0, 3.0])))
+model.responsibilities(jnp.array([-2.0, -1.0, 0.2, 2.0, 3.0]))
 """,
         _responsibilities,
     ),
@@ -296,7 +296,7 @@ data = datasets.faithful()
 x = jnp.stack([data.eruption, data.waiting], axis=1)
 spread = jnp.diag(jnp.array([0.5, 6.0]))
 guess = MvNormal(jnp.array([[2.0, 55.0], [4.0, 80.0]]), jnp.stack([spread, spread]))
-fitted = fit.em(Mixture(jnp.array([0.5, 0.5]), guess), x).raise_if_failed()
+fitted = fit.em(Mixture(jnp.array([0.5, 0.5]), guess), x).raise_unless_converged()
 fitted.model.weights  # [0.356 0.644]
 """,
         _em,

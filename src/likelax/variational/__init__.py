@@ -1,12 +1,12 @@
 """Evidence lower bounds with their standard errors, guides and fits. Higher is better."""
 
+from likelax.variational._elbo import ExactElbo, elbo, exact_elbo
 from likelax.variational.deterministic import (
     FixedDrawFit,
     LaplaceFit,
     fit_fixed_draws,
     laplace,
 )
-from likelax.variational.elbo import ExactElbo, elbo, exact_elbo
 from likelax.variational.estimators import (
     Estimator,
     Guide,

@@ -10,7 +10,7 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit
-from likelax.variational.elbo import elbo
+from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported
 from likelax.variational.space import Space, space_of
@@ -159,7 +159,7 @@ def _fixed_draws(
 
 
 def _rest(fit: Fit) -> tuple[Array, Array, Array]:
-    return fit.log_probs, fit.num_steps, fit.status
+    return fit.objectives, fit.num_steps, fit.status
 
 
 def _inverse_root(precision: Array) -> Array:

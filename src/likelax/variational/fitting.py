@@ -10,10 +10,10 @@ import optax
 from jax import Array
 
 from likelax import monte_carlo
-from likelax.fit.gradient import maximize_noisy
+from likelax.fit._gradient import maximize_noisy
 from likelax.fit.result import Fit
 from likelax.model import pytree
-from likelax.variational.elbo import elbo
+from likelax.variational._elbo import elbo
 from likelax.variational.estimators import (
     Estimator,
     LogJoint,
@@ -172,7 +172,7 @@ def fit_guides(
 
 def _worth(found: GuideFit) -> Array:
     """The fresh ELBO, lowest for what failed."""
-    usable = found.fit.ok & jnp.isfinite(found.elbo.value)
+    usable = found.fit.usable & jnp.isfinite(found.elbo.value)
     return jnp.where(usable, found.elbo.value, -jnp.inf)
 
 
@@ -239,7 +239,7 @@ def _check(
 
 
 def _relative_change(fitted: Fit, window: int) -> Array:
-    values = fitted.log_probs[:-1]
+    values = fitted.objectives[:-1]
     window = min(window, values.shape[0])
     step = jnp.arange(values.shape[0])
 

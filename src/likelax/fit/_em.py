@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.families import chunks
 from likelax.families.base import match_weights
 from likelax.fit import doors
 from likelax.fit.acceleration import extrapolate
 from likelax.fit.result import Fit, Status
+from likelax.numerics import chunks
 
 
 class _State(NamedTuple):

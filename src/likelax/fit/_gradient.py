@@ -56,7 +56,7 @@ def gradient(
         tol * (1 + |objective|).
       window: steps between two looks at the stopping rule, at least 1.
     Returns:
-      A `Fit` with the best model that was seen. `log_probs[t]` is the objective before step t
+      A `Fit` with the best model that was seen. `objectives[t]` is the objective before step t
       for t < num_steps; from num_steps on it is the objective of `model`. Where the objective
       or its gradient is not finite the status is NON_FINITE at the start and COLLAPSED later,
       and the model is the best before that.
@@ -128,7 +128,7 @@ def maximize_noisy(
     Returns:
       A `Fit` whose model is the average, in unconstrained space, of the iterates of the
       window with the highest mean objective: less noisy than any iterate, and not the lucky
-      one. Its `log_prob` is that mean; `log_probs` before num_steps are the noisy values.
+      one. Its `objective` is that mean; `objectives` before num_steps are the noisy values.
     Source: Polyak and Juditsky (1992); Dhaka et al. (2020), Robust, accurate stochastic
       optimization for variational inference.
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.families.statistics import add, scale
 from likelax.fit import doors
+from likelax.fit._em import Progress, default_tolerance
 from likelax.fit.checkpoint import load, save
-from likelax.fit.em import Progress, default_tolerance
 from likelax.fit.result import Fit, Status
+from likelax.statistics import add, scale
 
 Batches = Callable[[], Iterable[Any]]
 

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrain, unconstrain
-from likelax.families.special import factorial_excess
+from likelax.numerics.special import factorial_excess
 
 _RUNNING = -1
 CONVERGED, MAX_STEPS, NON_FINITE = 0, 1, 3

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
-from likelax.families.statistics import add
+from likelax.statistics import add
 
 # Numbers that the work on one chunk may spread out: a megabyte or two in float32.
 CACHE = 400_000

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.families import chunks
-from likelax.monte_carlo.psis import Tail, centre, smooth_tail
-from likelax.numerics import as_float
+from likelax.monte_carlo._psis import Tail, centre, smooth_tail
+from likelax.numerics import as_float, chunks
 from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
 
 _ROWS = 64  # at a time: S times that many numbers stay near the processor

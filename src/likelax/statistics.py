@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
-from likelax.families import special
-from likelax.model import pytree
+from likelax._pytree import pytree
+from likelax.numerics import special
 
 S = TypeVar("S")
 
@@ -239,6 +239,27 @@ class Extremes:
     def scaled(self, factor: Array | float) -> "Extremes":
         """The statistics of the same data with every weight multiplied by `factor`."""
         return Extremes(self.weight * factor, self.low, self.high)
+
+
+def pool_scatter(stats: Moments) -> Moments:
+    """Give each of K components its share of the total scatter, in proportion to its weight.
+
+    Args:
+      stats: `Moments` with a leading axis K.
+    Returns:
+      The same with scatter[k] = weight[k] * sum_j scatter[j] / sum_j weight[j].
+
+    Examples:
+      >>> two = Moments(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.array([0.0, 8.0]))
+      >>> print(pool_scatter(two).scatter)
+      [2. 6.]
+    """
+    weight = stats.weight.reshape(
+        stats.weight.shape + (1,) * (stats.scatter.ndim - stats.weight.ndim)
+    )
+    total = jnp.sum(weight, axis=0, keepdims=True)
+    mean = numerics.divide(jnp.sum(stats.scatter, axis=0, keepdims=True), total, 0.0)
+    return Moments(stats.weight, stats.mean, weight * mean)
 
 
 def _merges(node: Any) -> bool:

@@ -6,13 +6,14 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax.families.base import match_weights
-from likelax.model import pytree
+from likelax.model import Model, check_part, pytree
 
 
 @pytree
-class OneOf:
+class OneOf(Model):
     """One of several models of the same kind of x: p(x) = p of options[which].
 
     K of them in a `Mixture` are K unlike components. Zero inflation is such a mixture: a point
@@ -33,6 +34,15 @@ class OneOf:
 
     which: Array
     options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        for i, option in enumerate(self.options):
+            check_part("OneOf", f"options[{i}]", option)
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of axes of one observation, the same for all options."""
+        return self.options[0].event_ndim
 
     @classmethod
     def stack(cls, *options: Any) -> Self:
@@ -57,7 +67,7 @@ class OneOf:
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 
-    def e_step(self, x: Any, weights: Array | None = None) -> tuple[tuple[Any, ...], Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[tuple[Any, ...], Array]:
         """(statistics of every option, empty for those that do not count; log probability)."""
         shape = jax.eval_shape(self.options[0].log_prob, x)
         weights = match_weights(weights, shape.shape, shape.dtype)
@@ -78,14 +88,45 @@ class OneOf:
             )
         return type(self)(self.which, tuple(moved))
 
+    def stacked_m_step(self, stats: tuple[Any, ...], prior: Any = None) -> Self:
+        """M step of K models; only the option that counts in each of them changes."""
+        priors = (None,) * len(self.options) if prior is None else prior
+        moved = []
+        for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
+            new = option.stacked_m_step(s, p)
+            choose = jax.vmap(lambda which, a, b, i=i: jnp.where(which == i, a, b))
+            moved.append(
+                jax.tree.map(lambda a, b, choose=choose: choose(self.which, a, b), new, option)
+            )
+        return type(self)(self.which, tuple(moved))
+
+    def used(self, field: str, index: Any = None) -> Array | None:
+        """Whether an option is the one that counts."""
+        return jnp.asarray(self.which) == index if field == "options" else None
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels in x do not fit every option."""
+        for option in self.options:
+            option.check_labels(name, x)
+
+    def mean(self) -> Array:
+        """That of the option that counts."""
+        return self._choose([option.mean() for option in self.options])
+
+    def variance(self) -> Array:
+        """That of the option that counts."""
+        return self._choose([option.variance() for option in self.options])
+
     def expected_log_prob(self, stats: tuple[Any, ...]) -> Array:
         """That of the option that counts, nats."""
         return self._choose(
             [o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)]
         )
 
-    def log_prior(self, prior: tuple[Any, ...]) -> Array:
+    def log_prior(self, prior: tuple[Any, ...] | None) -> Array:
         """That of the option that counts, nats. prior: one entry an option, None for none."""
+        if prior is None:
+            return jnp.zeros(())
         terms = [
             jnp.zeros(()) if p is None else o.log_prior(p)
             for o, p in zip(self.options, prior, strict=True)

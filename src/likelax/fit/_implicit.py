@@ -8,7 +8,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from likelax import constraints
-from likelax.fit.em import em
+from likelax.fit._em import em
 
 
 def implicit(

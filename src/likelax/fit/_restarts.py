@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.data import Labelled, Sequences
 from likelax.families import MvNormal
 from likelax.fit import doors
-from likelax.fit.em import em, mle
+from likelax.fit._em import em, mle
 from likelax.fit.result import Fit, best
 from likelax.mixture import Mixture
 
@@ -155,7 +155,7 @@ def from_responsibilities(
       model: gives the structure; a component that no row belongs to keeps its parameters.
       x: data with leading axes (...), plain or `Masked`.
       responsibilities: (..., K) non-negative probabilities, such as those of another model:
-        `jnp.exp(other.posterior(x))`.
+        `other.responsibilities(x)`.
       prior: the model's conjugate prior, or None.
     Returns:
       The model after one M step.
@@ -275,7 +275,7 @@ def sweep(
       >>> x = x.astype(np.float32)
       >>> start = lambda key, size: at_points(key, x, 3, size)
       >>> fits = sweep(jax.random.key(0), start, x, sizes=[1, 2], num_restarts=2, max_steps=20)
-      >>> print(jnp.argmax(fits.log_prob))
+      >>> print(jnp.argmax(fits.objective))
       1
     """
     if num_restarts < 1:

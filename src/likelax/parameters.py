@@ -1,0 +1,232 @@
+"""Which numbers of a model are free parameters: what fits may change, and what counts."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from likelax import constraints
+from likelax.constraints import Constraint, FieldChain
+from likelax.data import first_index, is_concrete
+from likelax.model import Density
+from likelax.numerics import as_float
+
+
+class Role(NamedTuple):
+    """What one leaf of a model is to a fit.
+
+    Attributes:
+      constraint: the set that its values lie in.
+      moves: whether a fit may change it: a floating-point array that is not held.
+      tied: the axis over which components share its values, or None.
+      depth: number of leading axes that count models rather than parameters.
+    """
+
+    constraint: Constraint
+    moves: bool
+    tied: int | None
+    depth: int
+
+
+def roles(model: Any) -> list[Role]:
+    """The role of each leaf, in the order of `jax.tree.leaves`.
+
+    Args:
+      model: any pytree; what `Density` declares (`held`, `spread`, `stacks`, `repeats`, `ties`) is
+        read from the nodes that derive from it.
+
+    Examples:
+      >>> from likelax import Fixed, Mixture, Normal, Tied
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Tied(Normal(jnp.zeros(2), jnp.ones(2))))
+      >>> [(role.constraint.name, role.moves, role.tied) for role in roles(model)]
+      [('simplex', True, None), ('real', True, None), ('positive', True, 0)]
+      >>> [role.moves for role in roles(Fixed(Normal(0.0, 1.0)))]
+      [False, False]
+    """
+    leaves = jax.tree.leaves(model)
+    return [
+        _role(leaf, chain)
+        for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True)
+    ]
+
+
+def _role(leaf: Any, chain: FieldChain) -> Role:
+    depth, stack, shared_over, tied, held = 0, None, None, None, False
+    for node, field, _ in chain:
+        if not isinstance(node, Density):
+            continue
+        held |= field.name in node.held
+        if node.ties:
+            shared_over = stack
+        if field.name in node.spread:
+            tied = shared_over
+        if field.name in node.stacks:
+            stack = depth
+        depth += field.name in node.stacks or field.name in node.repeats
+    moves = constraints.is_floating(leaf) and not held
+    return Role(constraints.constraint_of(chain), moves, tied, depth)
+
+
+def num_parameters(model: Any) -> Array:
+    """Number of free parameters of a model.
+
+    K probabilities count K - 1, a triangle D (D + 1) / 2. Not counted are values that no fit
+    changes (`Fixed`, total counts), zeros among probabilities, which EM never changes, and components
+    or states of probability zero. What is `Tied` counts once; of `OneOf` the option that counts.
+
+    Args:
+      model: one model, not a stack; under `jax.vmap` each of a batch.
+    Returns:
+      Integer scalar.
+
+    Examples:
+      >>> from likelax import Mixture, MvNormal
+      >>> two = MvNormal(jnp.zeros((2, 3)), jnp.stack([jnp.eye(3)] * 2))
+      >>> print(num_parameters(Mixture(jnp.array([0.5, 0.5]), two)))
+      19
+    """
+    leaves = jax.tree.leaves(model)
+    total = jnp.zeros((), int)
+    for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True):
+        role = _role(leaf, chain)
+        if role.moves:
+            total = total + _count(jnp.asarray(leaf), role, _used(chain))
+    return total
+
+
+def _used(chain: FieldChain) -> Array:
+    """Which copies of a leaf count: booleans over its axes of models."""
+    used = jnp.ones((), bool)
+    for node, field, index in chain:
+        if not isinstance(node, Density):
+            continue
+        mine = node.used(field.name, index)
+        if mine is not None:
+            used = used.reshape(used.shape + (1,) * (mine.ndim - used.ndim)) & mine
+        elif field.name in node.repeats:
+            used = used[..., None]
+    return used
+
+
+def _count(leaf: Array, role: Role, used: Array) -> Array:
+    """Free numbers of one leaf, in the copies that are used."""
+    if role.constraint.name == "simplex":
+        each = jnp.maximum(jnp.sum(leaf > 0, axis=-1) - 1, 0)
+    else:
+        like = jax.eval_shape(role.constraint.unconstrain, leaf).shape
+        kept = leaf.shape[: role.depth]
+        each = jnp.full(kept, int(np.prod(like[role.depth :], dtype=int)))
+    used = jnp.broadcast_to(used.reshape(used.shape + (1,) * (each.ndim - used.ndim)), each.shape)
+    if role.tied is not None:
+        each = jax.lax.index_in_dim(each, 0, axis=role.tied, keepdims=False)
+        used = jnp.any(used, axis=role.tied)
+    return jnp.sum(jnp.where(used, each, 0))
+
+
+def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """The free parameters in unconstrained space as one vector, and the way back to a model.
+
+    Leaves that are held or not floating point are no part of the vector; `rebuild` returns them
+    as they are, bit for bit. Values that tied components share are in the vector once: those of
+    the first component.
+
+    Args:
+      model: a model, or any pytree of parameters.
+    Returns:
+      (vector (P,), rebuild: vector -> model).
+    Raises:
+      ValueError: if there is no free parameter.
+
+    Examples:
+      >>> from likelax import Fixed, Mixture, Normal
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Fixed(Normal(jnp.zeros(2), jnp.ones(2))))
+      >>> vector, rebuild = to_vector(model)
+      >>> print(vector, rebuild(vector).weights)
+      [0.] [0.5 0.5]
+    """
+    leaves, structure = jax.tree.flatten(model)
+    each = roles(model)
+    if not any(role.moves for role in each):
+        raise ValueError("the start has no floating-point parameter that a fit may change")
+    free = [
+        role.constraint.unconstrain(_first(as_float(leaf)[0], role.tied))
+        for leaf, role in zip(leaves, each, strict=True)
+        if role.moves
+    ]
+    ends = np.cumsum([a.size for a in free])[:-1].tolist()
+
+    def rebuild(vector: Array) -> Any:
+        pieces = iter(zip(jnp.split(vector, ends), free, strict=True))
+        return jax.tree.unflatten(
+            structure,
+            [_put_back(leaf, role, pieces) for leaf, role in zip(leaves, each, strict=True)],
+        )
+
+    return jnp.concatenate([a.reshape(-1) for a in as_float(*free)]), rebuild
+
+
+def _first(leaf: Array, tied: int | None) -> Array:
+    return leaf if tied is None else jax.lax.slice_in_dim(leaf, 0, 1, axis=tied)
+
+
+def _put_back(leaf: Any, role: Role, pieces: Any) -> Any:
+    if not role.moves:
+        return leaf
+    piece, like = next(pieces)
+    value = role.constraint.constrain(piece.reshape(like.shape).astype(like.dtype))
+    return value if role.tied is None else jnp.broadcast_to(value, jnp.shape(leaf))
+
+
+def check_parameters(name: str, model: Any) -> None:
+    """Raise if a parameter lies outside its set, anywhere in a model. Traced ones are let through.
+
+    Args:
+      name: the function that was called, for the message.
+      model: a model, or K of them stacked, as for restarts.
+    Raises:
+      ValueError: naming the class, the field, its constraint and what came.
+    """
+    seen: set[int] = set()
+    leaves = jax.tree.leaves(model)
+    for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True):
+        for node, _, _ in chain:
+            if isinstance(node, Density) and id(node) not in seen:
+                seen.add(id(node))
+                node.check_shapes(name)
+        if not chain or not isinstance(chain[-1].node, Density):
+            continue
+        if is_concrete(leaf) and constraints.is_floating(leaf):
+            _check_values(name, np.asarray(leaf), chain)
+
+
+def _check_values(name: str, values: np.ndarray, chain: FieldChain) -> None:
+    constraint = constraints.constraint_of(chain)
+    wrong = ~constraint.contains(values.astype(np.float64))
+    if not np.any(wrong):
+        return
+    node, field, _ = chain[-1]
+    at = first_index(np.asarray(wrong))
+    got = values[at] if wrong.ndim else values
+    summed = f", which sums to {got.sum():.4g}" if constraint.name == "simplex" else ""
+    where = f" at index {at if len(at) > 1 else at[0]}" if wrong.ndim else ""
+    raise ValueError(
+        f"{name}: {type(node).__name__}.{field.name} must be {_MEANING[constraint.name]}; "
+        f"got {np.array2string(np.asarray(got), precision=4, threshold=9)}{summed}{where}"
+        if constraint.name in _MEANING
+        else f"{name}: {type(node).__name__}.{field.name} must lie in {constraint.name}; "
+        f"got {np.array2string(np.asarray(got), precision=4, threshold=9)}{where}"
+    )
+
+
+_MEANING = {
+    "real": "finite",
+    "positive": "positive",
+    "unit_interval": "between 0 and 1",
+    "simplex": "probabilities that sum to one",
+    "ordered": "in increasing order",
+    "scale_tril": "lower triangular with a positive diagonal",
+    "positive_definite": "symmetric and positive definite",
+}

@@ -1,0 +1,193 @@
+"""Models around a model: `Tied` shares a spread between components, `Fixed` holds parameters."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, cast
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.constraints import inherited
+from likelax.model import Model, check_part, pytree
+
+
+class Wrapper(Model):
+    """A model that answers as the one inside; subclasses override what differs.
+
+    Attributes:
+      model: the model inside.
+    """
+
+    model: Any
+
+    def _around(self, model: Any) -> Self:
+        """The same wrapper around another model."""
+        return dataclasses.replace(cast(Any, self), model=model)
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of axes of one observation."""
+        return self.model.event_ndim
+
+    def log_prob(self, x: Any) -> Array:
+        """Log density of the model inside, nats."""
+        return self.model.log_prob(x)
+
+    def log_kernel(self, x: Any) -> Array:
+        """Log kernel of the model inside, nats."""
+        return self.model.log_kernel(x)
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws from the model inside."""
+        return self.model.sample(key, shape)
+
+    def mean(self) -> Any:
+        """Mean of the model inside."""
+        return self.model.mean()
+
+    def variance(self) -> Any:
+        """Variance of the model inside."""
+        return self.model.variance()
+
+    def marginal(self, dims: Any) -> Self:
+        """The marginal of the model inside, wrapped the same way."""
+        return self._around(self.model.marginal(dims))
+
+    def condition(self, dims: Any, values: ArrayLike) -> Self:
+        """The conditional of the model inside, wrapped the same way."""
+        return self._around(self.model.condition(dims, values))
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+        """E step of the model inside."""
+        return self.model.e_step(x, weights)
+
+    def m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of the model inside."""
+        return self._around(self.model.m_step(stats, prior))
+
+    def expected_log_prob(self, stats: Any) -> Array:
+        """Expected log probability of the model inside, nats."""
+        return self.model.expected_log_prob(stats)
+
+    def log_prior(self, prior: Any) -> Array:
+        """Log prior of the model inside, nats."""
+        return self.model.log_prior(prior)
+
+    def predictive(self, prior: Any) -> Any:
+        """Predictive distribution of the model inside."""
+        return self.model.predictive(prior)
+
+    def stacked_log_prob(self, x: Any) -> Array:
+        """As the model inside."""
+        return self.model.stacked_log_prob(x)
+
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """As the model inside."""
+        return self.model.stacked_log_kernel(x)
+
+    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+        """As the model inside."""
+        return self.model.stacked_e_step(x, shares)
+
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """As the model inside."""
+        return self._around(self.model.stacked_m_step(stats, prior))
+
+    def mixture_e_step(
+        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
+    ) -> tuple[Array, Any, Array] | None:
+        """As the model inside."""
+        return self.model.mixture_e_step(log_weights, x, weights)
+
+    def pool(self, stats: Any) -> Any:
+        """As the model inside."""
+        return self.model.pool(stats)
+
+    def check_labels(self, name: str, x: Any) -> None:
+        """As the model inside."""
+        self.model.check_labels(name, x)
+
+
+@pytree
+class Tied(Wrapper):
+    """A component that shares its covariance or scale with the other components.
+
+    `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
+    around `Independent(Normal(...))` the variances are shared feature by feature, around
+    `SphericalNormal` the one variance. It may stand anywhere inside the components of a `Mixture` or
+    the emissions of an `HMM`, such as in a field of a `Product`, and shares over the components of
+    the nearest one. Each component has its own copy; EM and gradient fits make and keep them equal.
+
+    Attributes:
+      model: a model with a covariance or scale to share, as its method `pool` says.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.2.2.
+
+    Examples:
+      >>> from likelax.families import MvNormal
+      >>> print(f"{Tied(MvNormal(jnp.zeros(2), jnp.eye(2))).log_prob(jnp.zeros(2)):.4f}")
+      -1.8379
+    """
+
+    ties: ClassVar[bool] = True
+
+    model: Model
+
+    def __post_init__(self) -> None:
+        check_part("Tied", "model", self.model)
+
+    def m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of the model inside, for one component alone.
+
+        Raises:
+          ValueError: for a prior, since the shared covariance is not that of one component.
+        """
+        _refuse_prior(prior)
+        return super().m_step(stats)
+
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """M step of K components that share one covariance or scale: the weighted mean of theirs.
+
+        Raises:
+          ValueError: for a prior, since the shared covariance is not that of one component.
+        """
+        _refuse_prior(prior)
+        return super().stacked_m_step(self.model.pool(stats))
+
+
+def _refuse_prior(prior: Any) -> None:
+    if prior is not None:
+        raise ValueError("Tied: a prior over the covariance of one component can't be shared")
+
+
+@pytree
+class Fixed(Wrapper):
+    """A model whose parameters no fit changes. They are not counted by `fit.num_parameters`.
+
+    Attributes:
+      model: any model; as a component, K of them with a leading axis K. The initial or transition
+        probabilities of an `HMM` can be wrapped too.
+
+    Examples:
+      >>> from likelax.families import Normal
+      >>> still = Fixed(Normal(0.0, 1.0))
+      >>> print(still.m_step(still.e_step(jnp.array([5.0]))[0]).model.loc)
+      0.0
+    """
+
+    held: ClassVar[tuple[str, ...]] = ("model",)
+
+    model: Any = inherited()
+
+    def m_step(self, stats: Any, prior: Any = None) -> Self:
+        """Self, whatever the statistics."""
+        return self
+
+    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+        """Self, whatever the statistics."""
+        return self
+
+    def log_prior(self, prior: Any) -> Array:
+        """0: parameters that are fixed have no prior density, nats."""
+        return jnp.zeros(())
