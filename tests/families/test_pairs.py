@@ -314,7 +314,7 @@ def test_posterior_ranks_are_uniform(name):
     def draw_data(likelihood, key):
         if isinstance(likelihood, LinearRegression):
             inputs = jnp.asarray(pair.data, jnp.float32)
-            return inputs, likelihood.sample(key, inputs)
+            return likelihood.sample(key, inputs.shape[:1], inputs)
         if isinstance(likelihood, Multinomial):
             likelihood = Multinomial(likelihood.probs, 6)
         return likelihood.sample(key, (num_data,))

@@ -22,7 +22,7 @@ def test_m_step_is_least_squares(x64):
     fitted = MODEL.m_step(MODEL.e_step((INPUTS, TARGETS))[0])
     weights = np.linalg.lstsq(INPUTS, TARGETS, rcond=None)[0]
     gap = TARGETS - INPUTS @ weights
-    np.testing.assert_allclose(fitted.weights, weights, rtol=1e-9)
+    np.testing.assert_allclose(fitted.coefficients, weights, rtol=1e-9)
     np.testing.assert_allclose(fitted.scale_tril @ fitted.scale_tril.T, gap.T @ gap / 12, rtol=1e-9)
 
 
