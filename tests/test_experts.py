@@ -231,8 +231,8 @@ def test_tied_linear_regressions_share_the_residual_variance(x64):
     np.testing.assert_allclose(
         fitted.coefficients[..., 0], [[0.05, 0.95], [5.0 + 1 / 15, -1.1]], rtol=1e-9
     )
-    lines = fitted.coefficients[:, 0] + np.arange(3)[:, None] * fitted.coefficients[:, 1]
-    gap = targets.reshape(2, 3) - lines[..., 0].T
+    lines = fitted.coefficients[:, 0] + np.arange(3.0) * fitted.coefficients[:, 1]
+    gap = targets.reshape(2, 3) - lines
     np.testing.assert_allclose(fitted.scale_tril[:, 0, 0] ** 2, np.mean(gap**2), rtol=1e-9)
     np.testing.assert_allclose(fitted.scale_tril[0, 0, 0] ** 2, 0.00694, atol=5e-6)
     # and by gradient: one shared scale

@@ -16,7 +16,10 @@ from likelax.data import Masked
 from likelax.families.base import Prior, match_weights
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
-from likelax.families.normal_inverse_wishart import NormalInverseWishart
+from likelax.families.normal_inverse_wishart import (
+    NormalInverseWishart,
+    inverse_wishart_variance,
+)
 from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.families.student_t import MvStudentT
@@ -334,6 +337,16 @@ class MatrixNormalInverseWishart(Prior):
         loc, _, dof, scale = self._floats()
         excess = dof - loc.shape[1] - 1
         return loc, jnp.where(excess > 0, scale / jnp.where(excess > 0, excess, 1), jnp.inf)
+
+    def variance(self) -> tuple[Array, Array]:
+        """Variances of the coefficients (D, E) and of the entries of the covariance (E, E).
+
+        inf where they do not exist: dof <= E + 1, and dof <= E + 3 for the covariance.
+        """
+        _, precision, dof, scale = self._floats()
+        rows = jnp.diagonal(jnp.linalg.inv(precision))
+        columns = jnp.diagonal(self.mean()[1])
+        return rows[:, None] * columns[None, :], inverse_wishart_variance(dof, scale)
 
     def mode(self) -> tuple[Array, Array]:
         """(loc, scale / (dof + D + E + 1)), of coefficients and covariance jointly."""
