@@ -13,7 +13,7 @@ from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_weights
-from likelax.model import Model, check_part, pytree
+from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
 
@@ -83,7 +83,7 @@ class MixtureStats(NamedTuple):
 
 
 @pytree
-class MixturePrior:
+class MixturePrior(JointPrior):
     """The conjugate prior of a mixture's parameters.
 
     Attributes:

@@ -81,7 +81,7 @@ def test_a_long_chain_in_blocks_has_the_digits_of_float64(stay):
         wide = tuple(a.astype(np.float64) for a in narrow)
         want, best, _ = jax.device_get(jax.jit(lambda *a: kernel(*a))(*wide))
         reached = jax.device_get(decoding.path_log_prob(jnp.asarray(path), *wide)[0])
-    np.testing.assert_allclose(post.log_prob, want.objective, rtol=3e-7, atol=1e-3)
+    np.testing.assert_allclose(post.log_prob, want.log_prob, rtol=3e-7, atol=1e-3)
     np.testing.assert_allclose(post.log_marginals, want.log_marginals, rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(post.transition_counts, want.transition_counts, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose([score, reached], best, rtol=1e-6)

@@ -16,7 +16,7 @@ from likelax.hmm import _stationary, decoding, inference
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import Mixture
-from likelax.model import Model, check_part, pytree
+from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -37,7 +37,7 @@ class HMMStats(NamedTuple):
 
 
 @pytree
-class HMMPrior:
+class HMMPrior(JointPrior):
     """The conjugate prior of a hidden Markov model's parameters; None is no prior.
 
     Attributes:
