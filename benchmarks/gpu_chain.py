@@ -731,9 +731,9 @@ def em(steps: int) -> Callable[..., Any]:
 def check_fit(truth: Callable[..., float], x: Any, fit: Any) -> dict[str, float]:
     """The objective reported against that of the model returned; and whether it never fell."""
     want = truth(fit.model, x)
-    curve = np.asarray(fit.log_probs)
+    curve = np.asarray(fit.objectives)
     return {
-        "rel": abs(float(fit.log_prob) / want - 1),
+        "rel": abs(float(fit.objective) / want - 1),
         "rise": float(curve[-1] - curve[0]),
         "fell": float(np.minimum(np.diff(curve), 0).min() / abs(want)),
     }

@@ -52,6 +52,15 @@ class HMMPrior(JointPrior):
     transition: Prior | None = None
     emissions: Any = None
 
+    def posterior(self, stats: HMMStats) -> Self:
+        """Each part updated by its statistics: exact where the states were seen."""
+        update = jax.vmap(lambda prior, s: prior.posterior(s))
+        return type(self)(
+            None if self.initial is None else self.initial.posterior(stats.initial),
+            None if self.transition is None else self.transition.posterior(stats.transition),
+            None if self.emissions is None else update(self.emissions, stats.emissions),
+        )
+
 
 @pytree
 class HMM(Model):
