@@ -11,7 +11,7 @@ import numpy as np
 
 import likelax as lx
 
-NUM_ROWS, NUM_STEPS, NUM_FEATURES, NUM_VALUES = 4, 3, 2, 2
+NUM_ROWS, NUM_STEPS, NUM_FEATURES, NUM_VALUES = 8, 3, 2, 2
 Lead = tuple[int, ...]
 
 

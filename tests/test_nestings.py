@@ -9,7 +9,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,13 +16,15 @@ import likelax as lx
 from nestings import NUM_ROWS, NUM_STEPS, Nesting, latent_paths, sample_nestings
 
 SEED = int(os.environ["NESTING_SEED"])
-WEIGHTS = np.array([1.0, 2.0, 0.0, 0.5])
+WEIGHTS = np.array([1.0, 2.0, 0.0, 0.5, 1.0, 1.0, 3.0, 1.0])
 # float64: rounding only; families fitted by Newton steps end at their own tolerance
+# statistics that give the log likelihood at the model that took them, but not its gradient
+LOCAL = ("Weibull",)
 EXACT = {"rtol": 1e-8, "atol": 1e-8}
 
 
 def _total(model: Any, x: Any) -> Any:
-    return jnp.sum(WEIGHTS * model.log_prob(x))
+    return lx.numerics.weighted_sum(WEIGHTS, model.log_prob(x))
 
 
 @jax.jit
@@ -32,7 +33,7 @@ def _answers(model: Any, x: Any) -> dict[str, Any]:
     stats, log_prob = model.e_step(x, WEIGHTS)
     halves = [
         model.e_step(jax.tree.map(lambda a, s=s: a[s], x), WEIGHTS[s])[0]
-        for s in (slice(None, 2), slice(2, None))
+        for s in (slice(None, 3), slice(3, None))
     ]
     after = model.m_step(stats)
     return {
@@ -66,8 +67,15 @@ def check(nesting: Nesting) -> None:
         [leaf for leaf, role in zip(jax.tree.leaves(got[name]), roles, strict=True) if role.moves]
         for name in ("expected gradient", "gradient")
     ]
-    chex.assert_trees_all_close(*moving, rtol=1e-6, atol=1e-7)
-    assert got["total after"] >= got["e_step"] - 1e-7
+    if nesting.leaf not in LOCAL:
+        chex.assert_trees_all_close(*moving, rtol=1e-6, atol=1e-7)
+    # a few rows can leave a component without spread, whose density is infinite
+    collapsed = any(
+        role.constraint.name in ("positive", "scale_tril")
+        and not np.all(np.isfinite(leaf) & ((leaf > 0) | (role.constraint.name == "scale_tril")))
+        for leaf, role in zip(jax.tree.leaves(got["after"]), roles, strict=True)
+    )
+    assert collapsed or got["total after"] >= got["e_step"] - 1e-7
     for role, before, after in zip(
         roles,
         jax.tree.leaves(model),
