@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import Labelled, Sequences
 from likelax.families import MvNormal
-from likelax.fit import doors
+from likelax.fit import validation
 from likelax.fit._em import em, mle
 from likelax.fit.result import Fit, best
 from likelax.mixture import Mixture
@@ -225,7 +225,7 @@ def restarts(
     if num_restarts < 1:
         raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
-    doors.check("fit.restarts", models, x, weights)
+    validation.check("fit.restarts", models, x, weights, stacked=True)
 
     def run(model: Any) -> Fit:
         return em(
@@ -288,7 +288,7 @@ def sweep(
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
-    doors.check("fit.sweep", models, x, weights)
+    validation.check("fit.sweep", models, x, weights, stacked=True)
 
     def run(model: Any) -> Fit:
         return em(

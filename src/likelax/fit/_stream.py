@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.fit import doors
-from likelax.fit._em import Progress, default_tolerance
+from likelax.fit import validation
+from likelax.fit._em import default_tolerance
+from likelax.fit.algorithm import Progress
 from likelax.fit.checkpoint import load, save
 from likelax.fit.result import Fit, Status
+from likelax.parameters import hold
 from likelax.statistics import add, scale
 
 Batches = Callable[[], Iterable[Any]]
@@ -135,7 +137,7 @@ def stepwise(
         )
     total = None
     for count, batch in enumerate(batches):
-        doors.check("fit.stepwise", model, batch)
+        validation.check("fit.stepwise", model, batch)
         stats, log_prob, size = _e_step(model, batch)
         stats = scale(stats, 1 / size)
         rate = 1.0 if total is None else (count + delay) ** -power
@@ -155,7 +157,7 @@ def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array]:
 
 @jax.jit
 def _m_step(model: Any, stats: Any, prior: Any) -> Any:
-    return model.m_step(stats, prior)
+    return hold(model.m_step(stats, prior), model)
 
 
 @jax.jit
@@ -166,7 +168,7 @@ def _add(a: Any, b: Any) -> Any:
 def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     total = None
     for batch in batches:
-        doors.check("fit.stream", model, batch)
+        validation.check("fit.stream", model, batch)
         stats, log_prob, size = _e_step(model, batch)
         part = stats, log_prob, size
         total = part if total is None else _add(total, part)
