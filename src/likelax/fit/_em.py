@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -72,15 +73,13 @@ class EM:
     def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
         """The state before the start is evaluated."""
         model, dtype = _settle(model, lambda m: self.update(m, data))
-        size = _total_weight(model, data)
-        start = jnp.zeros((), dtype)
-        status = jnp.full((), RUNNING)
+        size, status = _total_weight(model, data), jnp.full((), RUNNING, int)
         if data.prior is None:
-            status = jnp.where(size == 0, int(Status.NO_DATA), status)
-        healthy = ~_holds_nan(model)
-        status = jnp.where(healthy, status, int(Status.NON_FINITE))
-        objective = jnp.where(healthy, start, jnp.nan)
-        return EMState(model, model, objective, jnp.full((), -1), status, size)
+            status = _choose(size == 0, Status.NO_DATA, status)
+        broken = _holds_nan(model)
+        status = _choose(broken, Status.NON_FINITE, status)
+        objective = jax.lax.select(broken, *np.asarray([np.nan, 0.0], dtype))
+        return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
 
     def update(self, model: Any, data: Data) -> tuple[Any, Array]:
         """One E step and one M step: (the new model, the objective of the one given)."""
@@ -104,30 +103,27 @@ class EM:
           (The state after the comparison, with `pending` as before; whether the pending model is
           the best one now.)
         """
-        before = jnp.where(state.step < 0, objective, state.objective)
-        tol = jnp.asarray(_tolerance(self.tol, objective.dtype)).astype(objective.dtype)
-        rise = objective - before
-        reach = jnp.maximum(jnp.abs(before), state.size)
-        finite = jnp.isfinite(objective)
-        start = state.step < 0
+        start, finite = state.step < 0, jnp.isfinite(objective)
+        running = state.status == RUNNING
+        before = jax.lax.select(start, objective, state.objective)
+        tol = jnp.asarray(_tolerance(self.tol, objective.dtype), objective.dtype)
+        rise, reach = objective - before, jnp.maximum(jnp.abs(before), state.size)
         better = start | (finite & (rise >= 0))
         # a fall within the rounding error of the sum is no fall
         slack = jnp.maximum(tol, 0) + 64 * jnp.finfo(objective.dtype).eps
-        small, fell = (tol >= 0) & (rise <= tol * reach), rise < -slack * reach
+        small, fell = (tol >= 0) & (rise <= tol * reach) & ~start, rise < -slack * reach
         if guess is not None:
             small, fell, finite = small & ~guess, fell & ~guess, finite | guess
         count = state.step + 1
-        limit = jnp.asarray(self.max_steps).astype(count.dtype)
-        status = jnp.where(count >= limit, int(Status.MAX_STEPS), RUNNING)
-        status = jnp.where(small & ~start, int(Status.CONVERGED), status)
-        status = jnp.where(fell, int(Status.DECREASED), status)
-        failed = jnp.where(start, int(Status.NON_FINITE), int(Status.COLLAPSED))
-        status = jnp.where(finite, status, failed)
-        running = state.status == RUNNING
-        model, objective = _where(
-            running & better, (state.pending, objective), (state.model, state.objective)
-        )
-        count, status = _where(running, (count, status), (state.step, state.status))
+        spent = count >= jnp.asarray(self.max_steps, count.dtype)
+        status = _choose(running & spent, Status.MAX_STEPS, state.status)
+        status = _choose(running & small, Status.CONVERGED, status)
+        status = _choose(running & fell, Status.DECREASED, status)
+        status = _choose(running & ~finite, Status.COLLAPSED, status)
+        status = _choose(running & ~finite & start, Status.NON_FINITE, status)
+        model = _where(running & better, state.pending, state.model)
+        objective = jax.lax.select(running & better, objective, state.objective)
+        count = jax.lax.select(running, count, state.step)
         return EMState(model, state.pending, objective, count, status, state.size), better
 
     def step(self, state: EMState, data: Data, key: Array | None = None) -> tuple[EMState, Array]:
@@ -401,14 +397,20 @@ def _tolerance(tol: ArrayLike | None, dtype: Any) -> ArrayLike:
     return default_tolerance(dtype) if tol is None else tol
 
 
+def _choose(condition: Array, status: Status, other: Array) -> Array:
+    return jax.lax.select(condition, np.asarray(int(status), other.dtype), other)
+
+
 def _where(condition: Array, chosen: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
 def _holds_nan(model: Any) -> Array:
-    leaves = [leaf for leaf in jax.tree.leaves(model) if is_floating(leaf)]
-    flags = [jnp.any(jnp.isnan(leaf)) for leaf in leaves]
-    return jnp.any(jnp.stack(flags)) if flags else jnp.zeros((), bool)
+    found = jnp.zeros((), bool)
+    for leaf in jax.tree.leaves(model):
+        if is_floating(leaf):
+            found = found | jnp.any(jnp.isnan(leaf))
+    return found
 
 
 def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any, Any]:

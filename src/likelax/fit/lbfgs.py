@@ -62,8 +62,8 @@ class LBFGS:
 
     Examples:
       >>> from likelax import Poisson, fit
-      >>> print(fit.run(fit.LBFGS(), Poisson(1.0), jnp.array([2, 4])).model.rate.round(3))
-      3.0
+      >>> print(f"{fit.run(fit.LBFGS(), Poisson(1.0), jnp.array([2, 4])).model.rate:.3f}")
+      3.000
     """
 
     window: ClassVar[int] = 1

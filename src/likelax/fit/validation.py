@@ -1,6 +1,5 @@
 """Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -44,9 +43,11 @@ def check(
     """
     check_part(name, "model", model)
     check_registration(name, model)
+    nodes = _nodes(model)
     if by_m_step:
-        _check_m_step(name, model)
-    _check_one_model(name, model, stacked)
+        _check_m_step(name, nodes)
+    if any(isinstance(node, Mixture) for node in nodes):
+        _check_one_model(name, model, stacked)
     check_data(name, x)
     check_parameters(name, model)
     model.check_labels(name, x)
@@ -86,19 +87,18 @@ def check_options(name: str, tol: Any, max_steps: Any, *, fewest: int) -> None:
         raise ValueError(f"{name}: max_steps must be {fewest} or more; got {max_steps}")
 
 
-def _nodes(model: Any) -> Iterator[Density]:
+def _nodes(model: Any) -> list[Density]:
     """The model and every model inside it."""
-    seen = {id(model)}
-    yield model
+    nodes = {id(model): model}
     for chain in field_chains(model):
         for node, _, _ in chain:
-            if isinstance(node, Density) and id(node) not in seen:
-                seen.add(id(node))
-                yield node
+            if isinstance(node, Density):
+                nodes[id(node)] = node
+    return list(nodes.values())
 
 
-def _check_m_step(name: str, model: Any) -> None:
-    for node in _nodes(model):
+def _check_m_step(name: str, nodes: list[Density]) -> None:
+    for node in nodes:
         if not isinstance(node, Model):
             raise TypeError(
                 f"{name}: {type(node).__name__} has no M step; fit the model by fit.gradient, or "
