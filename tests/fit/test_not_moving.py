@@ -55,7 +55,7 @@ CASES = {
     "StudentT": Case(StudentT(2.7, 0.0, 1.0), REALS, lambda m: [m.dof]),
     "NormalKnownScale": Case(NormalKnownScale(0.3, 1.3), REALS, lambda m: [m.scale]),
     "NormalKnownLoc": Case(NormalKnownLoc(0.3, 1.3), REALS, lambda m: [m.loc]),
-    "GammaKnownShape": Case(GammaKnownShape(1.3, 0.7), jnp.exp(REALS), lambda m: [m.shape]),
+    "GammaKnownShape": Case(GammaKnownShape(1.3, 0.7), jnp.exp(REALS), lambda m: [m.concentration]),
     "Binomial": Case(Binomial(0.3, total_count=10), COUNTS, lambda m: [m.total_count]),
     "NegativeBinomial": Case(
         NegativeBinomial(0.3, total_count=4.7), COUNTS, lambda m: [m.total_count]
@@ -92,7 +92,6 @@ CASES = {
     ),
 }
 
-KEY = jax.random.key(0)
 # weight decay moves every number that it sees
 DECAY = optax.adamw(0.1, weight_decay=0.1)
 ASCENT = {"optimizer": DECAY, "max_steps": 4, "window": 2, "tol": -1.0}
@@ -106,10 +105,14 @@ FITS = {
     "em": lambda m, x: fit.em(m, x, max_steps=3, tol=-1.0).model,
     "squarem": lambda m, x: fit.squarem(m, x, max_steps=5, tol=-1.0).model,
     "mle": fit.mle,
-    "restarts": lambda m, x: fit.restarts(KEY, lambda k: m, x, num_restarts=2, max_steps=2).model,
+    "restarts": lambda m, x: (
+        fit.restarts(jax.random.key(0), lambda k: m, x, num_restarts=2, max_steps=2).model
+    ),
     "sweep": lambda m, x: jax.tree.map(
         lambda leaf: leaf[0],
-        fit.sweep(KEY, lambda k, n: m, x, sizes=[2], num_restarts=1, max_steps=2).model,
+        fit.sweep(
+            jax.random.key(0), lambda k, n: m, x, sizes=[2], num_restarts=1, max_steps=2
+        ).model,
     ),
     "stream": lambda m, x: fit.stream(m, lambda: [x, x], max_passes=2).model,
     "stepwise": lambda m, x: list(fit.stepwise(m, [x, x]))[-1][0],
@@ -119,7 +122,9 @@ FITS = {
     "maximize_lbfgs": lambda m, x: (
         fit.maximize_lbfgs(lambda m: jnp.sum(m.log_prob(x)), m, max_steps=3).model
     ),
-    "maximize_noisy": lambda m, x: fit.maximize_noisy(KEY, noisy(x), m, **ASCENT).model,
+    "maximize_noisy": lambda m, x: (
+        fit.maximize_noisy(jax.random.key(0), noisy(x), m, **ASCENT).model
+    ),
 }
 
 
@@ -127,6 +132,16 @@ def often(name, how):
     """Every model under one fit of each kind, every fit on one model of each kind."""
     hard = {"mixture of a product with a Fixed field", "mixture of a product with a Tied field"}
     return how in ("em", "gradient") or (name in hard and how != "maximize_lbfgs")
+
+
+def test_a_tied_component_without_data_follows_the_others():
+    loc, scale = jnp.array([0.0, -1.0, 1.0]), jnp.full(3, 0.9)
+    start = Mixture(jnp.array([0.0, 0.4, 0.6]), Tied(Normal(loc, scale)))
+    got = fit.em(start, REALS).model
+    alone = Mixture(start.weights[1:], Tied(Normal(loc[1:], scale[1:])))
+    want = fit.em(alone, REALS).model.components.model.scale[0]
+    np.testing.assert_allclose(got.components.model.scale, jnp.full(3, want), rtol=1e-5)
+    assert got.components.model.loc[0] == 0
 
 
 GRID = [

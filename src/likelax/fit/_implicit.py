@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax.fit._em import em
-from likelax.parameters import roles, to_vector
+from likelax.parameters import hold, roles, to_vector
 
 
 def implicit(
@@ -38,7 +38,7 @@ def implicit(
       >>> print(jax.jit(jax.grad(rate))(jnp.array([2.0, 4.0])))
       [0.5 0.5]
     """
-    start = jax.tree.map(jax.lax.stop_gradient, model)
+    start = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.asarray(leaf)), model)
     if not any(role.moves for role in roles(start)):
         return start
     flat, rebuild = to_vector(start)
@@ -48,7 +48,8 @@ def implicit(
 
     def advance(theta: Array) -> Array:
         now = rebuild(theta)
-        return vector_of(now.m_step(now.e_step(x, weights)[0], prior)) - theta
+        new = now.m_step(now.e_step(x, weights)[0], prior)
+        return vector_of(hold(new, now)) - theta
 
     def solve(_: Any, theta: Array) -> Array:
         found = em(rebuild(theta), x, weights=weights, prior=prior, tol=tol, max_steps=max_steps)
