@@ -73,10 +73,10 @@ class EM:
     def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
         """The state before the start is evaluated."""
         model, dtype = _settle(model, lambda m: self.update(m, data))
-        size, status = _total_weight(model, data), jnp.full((), RUNNING, int)
+        size, status = total_weight(model, data), jnp.full((), RUNNING, int)
         if data.prior is None:
             status = _choose(size == 0, Status.NO_DATA, status)
-        broken = _holds_nan(model)
+        broken = holds_nan(model)
         status = _choose(broken, Status.NON_FINITE, status)
         objective = jax.lax.select(broken, *np.asarray([np.nan, 0.0], dtype))
         return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
@@ -405,7 +405,8 @@ def _where(condition: Array, chosen: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
-def _holds_nan(model: Any) -> Array:
+def holds_nan(model: Any) -> Array:
+    """Whether a floating-point leaf holds NaN: a boolean scalar."""
     found = jnp.zeros((), bool)
     for leaf in jax.tree.leaves(model):
         if is_floating(leaf):
@@ -431,8 +432,8 @@ def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any
     return jax.tree.unflatten(structure, [match(*three) for three in each]), objective.dtype
 
 
-def _total_weight(model: Any, data: Data) -> Array:
-    """Sum of the weights; 0 if no value was observed."""
+def total_weight(model: Any, data: Data) -> Array:
+    """Sum of the weights of the observations; 0 if all values are masked."""
     shape = jax.eval_shape(model.log_prob, data.x)
     total = jnp.sum(match_weights(data.weights, shape.shape, shape.dtype))
     empty = holds_no_value(data.x)

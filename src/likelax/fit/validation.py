@@ -62,7 +62,9 @@ def check(
             )
 
 
-def check_options(name: str, tol: Any, max_steps: Any, *, fewest: int) -> None:
+def check_options(
+    name: str, tol: Any, max_steps: Any, *, fewest: int, steps: str = "max_steps"
+) -> None:
     """Raise for a tolerance or a number of steps that is out of range. Traced ones are let through.
 
     Args:
@@ -70,6 +72,7 @@ def check_options(name: str, tol: Any, max_steps: Any, *, fewest: int) -> None:
       tol: any number but NaN, or None.
       max_steps: an integer.
       fewest: the smallest valid max_steps.
+      steps: what max_steps is called.
     Raises:
       TypeError: for something else than a number.
       ValueError: for a number out of range.
@@ -82,9 +85,9 @@ def check_options(name: str, tol: Any, max_steps: Any, *, fewest: int) -> None:
     if not is_concrete(max_steps):
         return
     if np.asarray(max_steps).dtype.kind not in "iu" or np.ndim(max_steps) != 0:
-        raise TypeError(f"{name}: max_steps must be an integer; got {max_steps!r}")
+        raise TypeError(f"{name}: {steps} must be an integer; got {max_steps!r}")
     if max_steps < fewest:
-        raise ValueError(f"{name}: max_steps must be {fewest} or more; got {max_steps}")
+        raise ValueError(f"{name}: {steps} must be {fewest} or more; got {max_steps}")
 
 
 def _nodes(model: Any) -> list[Density]:
