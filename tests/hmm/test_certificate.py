@@ -45,7 +45,7 @@ def log_potentials(shape, values):
 
 @functools.partial(jax.jit, static_argnums=2)
 def scaled_and_certified(potentials, known, num_blocks=1):
-    c = chain.chain(*potentials, known["length"], known["starts"])
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
     with mock.patch.object(blocks, "cut", lambda c: blocks.cut_into(c, num_blocks)):
         return _scaled_and_certified(c)
 
@@ -62,7 +62,7 @@ def _scaled_and_certified(c):
 
 @jax.jit
 def in_logs(potentials, known):
-    c = chain.chain(*potentials, known["length"], known["starts"])
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
     out, post = logspace.forward(c), logspace.posterior(c, in_logs=True)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)

@@ -12,7 +12,7 @@ INF = np.inf
 
 def exact_and_scaled(*potentials, length, starts):
     """The posterior in the log domain, in linear space, and whether the latter is certified."""
-    c = chain.chain(*potentials, length, starts)
+    c = chain.hide_padding(chain.chain(*potentials, length, starts))
     fast, _, evidence = scaled.posterior(c, in_logs=True)
     fast = scaled.in_time(fast, c)
     pairs, _, _ = scaled.pairwise(c)

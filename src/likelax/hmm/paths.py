@@ -3,6 +3,7 @@
 Arguments and the meaning of -1 in a path are those of `likelax.hmm.decoding`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax.hmm import certified
-from likelax.hmm.chain import active, blank, chain, first, last, stacked, total
+from likelax.hmm.chain import Chain, active, blank, chain, first, hide_padding, last, stacked, total
 from likelax.numerics import log_normalize, weighted_sum
 
 
@@ -53,6 +54,12 @@ def sample_paths(
        [1 1]]
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _sample_paths(key, c, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames="num_samples")
+def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
+    c = hide_padding(c)
     filtered = certified.filtered(c).filtered
     num_steps, num_states = filtered.shape
 
@@ -109,7 +116,12 @@ def path_entropy(
       >>> print(path_entropy(half, jnp.stack([half, half]), jnp.zeros((3, 2))) / jnp.log(2))
       3.0
     """
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _path_entropy(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+@jax.jit
+def _path_entropy(c: Chain) -> Array:
+    c = hide_padding(c)
     filtered, marginals = certified.filtered(c).filtered, certified.log_posterior(c).marginals
 
     def entropy(log_probs: Array) -> Array:
@@ -163,7 +175,12 @@ def top_k_paths(
     """
     if num_paths < 1:
         raise ValueError(f"num_paths must be at least 1, got {num_paths}")
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _top_k_paths(chain(log_initial, log_transition, log_lik, length, starts), num_paths)
+
+
+@functools.partial(jax.jit, static_argnames="num_paths")
+def _top_k_paths(c: Chain, num_paths: int) -> tuple[Array, Array]:
+    c = hide_padding(c)
     num_states = c.log_initial.size
 
     def update(scores: Array, log_lik: Array) -> tuple[Array, Array]:
