@@ -49,7 +49,7 @@ def test_both_recursions_agree_with_enumeration_in_float64(x64, varying):
 
 
 @pytest.mark.parametrize("varying", [False, True])
-def test_public_kernels_agree_with_enumeration_in_float64(x64, varying):
+def test_public_kernels_agree_with_enumeration_in_float64(x64, both_programs, varying):
     each, stacked = chains(5, 3, varying=varying, seeds=range(24))
 
     def kernels(*potentials, **known):

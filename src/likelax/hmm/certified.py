@@ -13,16 +13,16 @@ from likelax.hmm import logspace, scaled
 from likelax.hmm.batching import Rows, kernel
 from likelax.hmm.chain import FEW_LANES, Chain
 
-# T K K over all rows up to which a second program costs more to compile than it saves
-_SMALL = 2**15
+# Steps times transitions, T K K over all rows. Up to the first number one exact recursion is all
+# that pays to compile; up to the second the full certificate costs more to compile than it saves.
+_SMALL, _MEDIUM = 10_000, 2**17
 
 
-def is_small(rows: Rows) -> bool:
-    """Whether one exact recursion is all that pays to compile."""
-    return rows.size * rows.num_steps * rows.num_states**2 <= _SMALL
+def _work(rows: Rows) -> int:
+    return rows.size * rows.num_steps * rows.num_states**2
 
 
-def _fast_where_certified(
+def fast_where_certified(
     fast: Callable[[Chain], tuple[Any, Array, Any]], exact: Callable[[Chain], Any], rows: Rows
 ) -> Any:
     """What `exact` gives for each row, by `fast` where that is certified.
@@ -35,7 +35,7 @@ def _fast_where_certified(
       exact: chain -> the answer.
       rows: one chain or a batch; with few states a batch goes through `fast` as lanes.
     """
-    if is_small(rows):
+    if _work(rows) <= _SMALL:
         return rows.each(exact)
     if rows.batched is None or rows.num_states <= FEW_LANES:
         c = rows.lanes()
@@ -57,7 +57,9 @@ def _fast_where_certified(
         def finish() -> Any:
             return rows.each(scaled.in_time, draft)
 
-    ok = lax.cond(plain, lambda: jnp.array(True), careful)
+    ok = plain
+    if _work(rows) > _MEDIUM:
+        ok = lax.cond(plain, lambda: jnp.array(True), careful)
     return lax.cond(ok, finish, lambda: rows.each(exact))
 
 
@@ -83,7 +85,7 @@ def _differentiable(
 def _certified(
     fast: Callable[[Chain], tuple[Any, Array, Any]], exact: Callable[[Chain], Any]
 ) -> Callable[[Chain], Any]:
-    return _differentiable(lambda rows: _fast_where_certified(fast, exact, rows), exact)
+    return _differentiable(lambda rows: fast_where_certified(fast, exact, rows), exact)
 
 
 log_prob = _certified(scaled.log_prob, logspace.log_prob)

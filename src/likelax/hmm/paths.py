@@ -84,6 +84,34 @@ def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
     return blank(c, jnp.append(path, state[None], axis=0), value=-1)[0].T
 
 
+@functools.partial(jax.jit, static_argnames="shape")
+def sample_states(
+    key: Array, log_initial: Array, log_transition: Array, shape: tuple[int, ...]
+) -> Array:
+    """Paths of the chain before any data: shape (..., T) integers.
+
+    Args:
+      key: a typed key.
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      shape: (..., T), how many paths, and their length.
+    """
+    *batch, num_steps = shape
+    num_states = log_initial.size
+    moves = jnp.broadcast_to(log_transition, (num_steps - 1, num_states, num_states))
+    # all noise before the scan: a key that a scan splits can't be mapped over
+    noise = jax.random.gumbel(key, (num_steps, *batch, num_states), log_initial.dtype)
+
+    def step(state: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
+        noise, move = here
+        state = jnp.argmax(move[state] + noise, axis=-1)
+        return state, state
+
+    begin = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)
+    _, rest = lax.scan(step, begin, (noise[1:], moves))
+    return jnp.moveaxis(jnp.concatenate([begin[None], rest]), 0, -1)
+
+
 def path_entropy(
     log_initial: ArrayLike,
     log_transition: ArrayLike,
