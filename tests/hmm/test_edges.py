@@ -196,7 +196,7 @@ def test_one_step_needs_no_transition(both_programs, moves):
     np.testing.assert_allclose(lagged[0], post, rtol=1e-5)
     assert inference.pairwise(*args).shape == (0, 3, 3)
     path, score = decoding.viterbi(*args)
-    assert path == [2]
+    np.testing.assert_array_equal(path, [2])
     np.testing.assert_allclose(score, np.log(joint.max()), rtol=1e-6)
     entropy = -np.sum(np.exp(post) * post)
     np.testing.assert_allclose(paths.path_entropy(*args), entropy, rtol=1e-5)

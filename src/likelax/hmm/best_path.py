@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import Chain, fixed, last, over_states, recur, stacked, total, transitions
+from likelax.hmm.chain import Chain, fixed, last, over_states, recur, stacked, total
 
 
 def best_path(c: Chain) -> tuple[Array, Array]:
@@ -51,8 +51,7 @@ def _scores(c: Chain) -> Array:
     begin = jnp.broadcast_to(c.log_initial, c.log_lik.shape[1:])
     if c.num_blocks > 1:
         begin = blocks.beginnings(c, arrive, enter, leave, begin, every, _close)
-    moves = transitions(c, c.log_transition, before=False)
-    return recur(arrive, enter, leave, lambda _, state: state[0], begin, every, moves)
+    return recur(arrive, enter, leave, lambda _, state: state[0], begin, every, stacked(c))
 
 
 def _close(handed: Array, begun: Array) -> Array:

@@ -155,17 +155,6 @@ def stacked(c: Chain) -> Array | None:
     return None if fixed(c) else c.log_transition
 
 
-def transitions(c: Chain, moves: Array, before: bool) -> Array | None:
-    """(T, K, K, ...) the transition into each step, or out of it; None where one serves every step.
-
-    What leads into the first step or out of the last one is zeros, and is not used.
-    """
-    if fixed(c):
-        return None
-    edge = jnp.zeros_like(moves[:1])
-    return jnp.concatenate([edge, moves] if before else [moves, edge])
-
-
 def fixed(c: Chain) -> bool:
     """Whether one matrix serves every step."""
     return c.log_transition.ndim == c.log_initial.ndim + 1
@@ -201,17 +190,30 @@ def recur(
       emit: (message to a step, its state) -> what to keep of it.
       begin: the message to the first step, which is the last one in reverse.
       xs: what stands at the steps, a tree of arrays (T, ...).
-      moves: (T, ...) transitions, as `transitions` gives them, or None where one is fixed.
+      moves: (T-1, ...) transitions, or None where one is fixed.
       reverse: go back in time.
     """
 
-    def step(message: Array, xs: tuple[Any, Any]) -> tuple[Array, Array]:
-        here, move = xs
-        message = arrive(message, here)
+    def step(state: Any, xs: tuple[Any, ...]) -> tuple[Any, Array]:
+        here, move, head = xs
+        message = arrive(leave(state, move), here)
+        message = message if head is None else jnp.where(head, begin, message)
         state = enter(message, here)
-        return leave(state, move), emit(message, state)
+        return state, emit(message, state)
 
-    return lax.scan(step, begin, (xs, moves), reverse=reverse)[1]
+    one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
+    at_first = jax.tree.map(lambda x: x[one], xs)
+    begin = arrive(begin, at_first)
+    state = enter(begin, at_first)
+    if moves is None:
+        # all steps in one loop: to leave the first one out would copy all that stands at the others
+        head = jnp.zeros(len(jax.tree.leaves(xs)[0]), bool).at[one].set(True)
+        return lax.scan(step, state, (xs, None, head), reverse=reverse)[1]
+    _, each = lax.scan(
+        step, state, (jax.tree.map(lambda x: x[rest], xs), moves, None), reverse=reverse
+    )
+    first = emit(begin, state)[None]
+    return jnp.concatenate((each, first) if reverse else (first, each))
 
 
 def over_states(

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, Filter, Posterior, active, first, last, total, transitions
+from likelax.hmm.chain import Chain, Filter, Posterior, active, first, fixed, last, total
 from likelax.numerics import Compensated, add_compensated, logsumexp
 
 
@@ -31,6 +31,17 @@ def _finite(logs: Array) -> Array:
     return jnp.where(logs == -jnp.inf, 0, logs)
 
 
+def _moves(c: Chain, before: bool) -> Array | None:
+    """(T, K, K) the transition into each step, or out of it; None where one serves every step.
+
+    What leads into the first step or out of the last one is zeros, and is not used.
+    """
+    if fixed(c):
+        return None
+    moves, edge = c.log_transition, jnp.zeros_like(c.log_transition[:1])
+    return jnp.concatenate([edge, moves] if before else [moves, edge])
+
+
 def forward(c: Chain) -> Filter:
     """The forward recursion: log p(z_t | x_<t), from which all else follows."""
 
@@ -44,7 +55,7 @@ def forward(c: Chain) -> Filter:
         move = c.log_transition if move is None else move
         return _log_sum(filtered[:, None] + move, 0), (message, increment)
 
-    every = (c.log_lik, c.starts, transitions(c, c.log_transition, before=False))
+    every = (c.log_lik, c.starts, _moves(c, before=False))
     predicted, increment = lax.scan(step, c.log_initial, every)[1]
     return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
 
@@ -92,7 +103,7 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
         run.filtered,
         run.predicted,
         end,
-        transitions(c, c.log_transition, before=True),
+        _moves(c, before=True),
     )
     begin = (run.filtered[-1], Compensated(zero, zero))
     (_, counts), kept = lax.scan(step, begin, every, reverse=True)
@@ -135,5 +146,5 @@ def backward_windows(c: Chain, lag: int) -> Array:
 
     zero = jnp.zeros((lag + 1, num_states), c.log_lik.dtype)
     end = None if c.starts is None and c.length is None else last(c)
-    every = (c.log_lik, end, transitions(c, c.log_transition, before=True))
+    every = (c.log_lik, end, _moves(c, before=True))
     return lax.scan(step, zero, every, reverse=True)[1]

@@ -61,7 +61,6 @@ from likelax.hmm.chain import (
     over_states,
     recur,
     total,
-    transitions,
 )
 from likelax.hmm.logspace import pairwise_step
 from likelax.numerics import safe_log
@@ -181,7 +180,7 @@ def _sweep(
         begin = blocks.beginnings(c, arrive, enter, leave, start, (q.lik, cut), _close, reverse)
     # one output: with two XLA computes the product twice
     emit = (lambda message, state: message) if keep else (lambda message, state: state[1])
-    moves = transitions(c, transition, before=reverse)
+    moves = None if still else transition
     out = recur(arrive, enter, leave, emit, begin, (q.lik, cut), moves, reverse)
     return Sweep(out, _total(out * q.lik)) if keep else out
 
