@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, match_weights
-from likelax.hmm import _stationary, decoding, inference
+from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import Mixture
@@ -223,18 +223,7 @@ class HMM(Model):
             numerics.safe_log(self.initial_probs()),
             self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
-        moves = jnp.broadcast_to(moves, (num_steps - 1, *moves.shape[-2:]))
-        # all noise before the scan: a key that a scan splits can't be mapped over
-        noise = jax.random.gumbel(key_moves, (num_steps, *batch, self.num_states), moves.dtype)
-
-        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            noise, move = inputs
-            new = jnp.argmax(move[state] + noise, axis=-1)
-            return new, new
-
-        state = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)
-        _, rest = jax.lax.scan(step, state, (noise[1:], moves))
-        states = jnp.moveaxis(jnp.concatenate([state[None], rest]), 0, -1)
+        states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         keys = jax.random.split(key_values, states.size)
         draw = jax.vmap(
             lambda k, z: jax.tree.map(lambda e: jnp.asarray(e)[z], self.emissions).sample(k)
