@@ -1,6 +1,7 @@
 """Settings under which every test and every docstring example runs."""
 
 import os
+import random
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,6 +20,15 @@ if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Sampled tests use another seed in each run; the workers of one run share it.
+os.environ.setdefault("NESTING_SEED", str(random.SystemRandom().randrange(2**20)))
+
+
+def pytest_report_header() -> str:
+    """Print the seed, which NESTING_SEED=... sets again."""
+    return f"NESTING_SEED={os.environ['NESTING_SEED']}"
+
 
 # scripts that made the frozen values: they need the peers, and run by hand
 collect_ignore_glob = ["tests/reference/*"]

@@ -374,6 +374,7 @@ def engine(
     unroll: int = 1,
     gemm: bool = False,
     together: bool = False,
+    counting: str = "sum",
 ) -> Callable[..., Any]:
     """The filter or the smoother of (B, T, K) in blocks as lanes, T / L steps for each pass.
 
@@ -386,6 +387,7 @@ def engine(
       unroll: steps a trip.
       gemm: the step's product by a matrix product.
       together: both passes in one loop.
+      counting: the expected moves are summed at once ("sum") or in one more "scan".
     """
 
     def run(initial: Any, transition: Any, log_lik: Any) -> Any:
@@ -446,10 +448,16 @@ def engine(
         norm = meet.sum(1)
         left = joint / norm[:, None]
         left = left.reshape(*left.shape[:2], num_blocks, -1).at[-1, :, -1].set(0)
-        left = left.reshape(joint.shape)
-        # one operand broadcast at a time: with two, XLA's CPU reduction is wrong (jax issue 39103)
-        counts = [jnp.sum(left * after[:, j, None], axis=0) for j in range(initial.size)]
-        counts = jnp.stack(counts, axis=1)
+        left = lax.optimization_barrier(left.reshape(joint.shape))
+        if counting == "scan":
+            zero = jnp.zeros((initial.size, *begin.shape))
+            counts, _ = lax.scan(
+                lambda sums, x: (sums + x[0][:, None] * x[1][None], None), zero, (left, after)
+            )
+        else:
+            # one operand broadcast at a time: with two, XLA's CPU reduction is wrong (jax issue 39103)
+            counts = [jnp.sum(left * after[:, j, None], axis=0) for j in range(initial.size)]
+            counts = jnp.stack(counts, axis=1)
         counts = counts.reshape(*counts.shape[:2], num_blocks, batch).sum(2) * transition[..., None]
         marginals = jnp.log(meet / norm[:, None])
         return in_time(marginals, num_blocks), jnp.moveaxis(counts, -1, 0), log_prob
@@ -537,9 +545,12 @@ def viterbi(num_blocks: int) -> Callable[..., Any]:
         (_, came), best = lax.scan(step, (begin, entered), (log_lik, stops))
         # the state each block is left for: that of the last is any one, since all have one origin
         maps = came.reshape(states, num_blocks, batch)
-        maps = lax.associative_scan(
-            lambda later, one: pick(one, later), maps, reverse=True, axis=1
-        )[0]
+
+        def follow(later: Any, one: Any) -> Any:
+            # without the barrier a round does all rounds before it again for every state
+            return lax.optimization_barrier(pick(one, later))
+
+        maps = lax.associative_scan(follow, maps, reverse=True, axis=1)[0]
         left_for = jnp.concatenate((maps[1:], jnp.zeros_like(maps[:1]))).reshape(-1)
 
         def back(state: Any, best: Any) -> Any:
@@ -720,9 +731,9 @@ def em(steps: int) -> Callable[..., Any]:
 def check_fit(truth: Callable[..., float], x: Any, fit: Any) -> dict[str, float]:
     """The objective reported against that of the model returned; and whether it never fell."""
     want = truth(fit.model, x)
-    curve = np.asarray(fit.log_probs)
+    curve = np.asarray(fit.objectives)
     return {
-        "rel": abs(float(fit.log_prob) / want - 1),
+        "rel": abs(float(fit.objective) / want - 1),
         "rise": float(curve[-1] - curve[0]),
         "fell": float(np.minimum(np.diff(curve), 0).min() / abs(want)),
     }
@@ -963,6 +974,7 @@ def all_rows() -> list[Row]:
         lanes("log_prob", many, 1, unroll=4),
         lanes("smoother", many, 1),
         lanes("smoother", many, 1, together=True),
+        lanes("smoother", many, 1, counting="scan"),
         today("log_partition", wide),
         today("smoother", wide),
         many_states(wide, 1),

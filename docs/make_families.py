@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from likelax import families as f
 from likelax.families.base import Estimable, Family, Prior
+from likelax.model import Model
 
 PAGE = Path(__file__).with_name("families.md")
 
@@ -61,7 +62,9 @@ def family_rows() -> list[str]:
             role = "likelihood, prior" if issubclass(cls, Estimable) else "prior"
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(cls))
         answers = [
-            v for v in ("log_prob", "sample", "e_step", "m_step", "predictive") if hasattr(cls, v)
+            v
+            for v in ("log_prob", "sample", "e_step", "m_step", "predictive")
+            if getattr(cls, v, None) not in (None, Model.predictive)
         ]
         verbs = ", ".join(f"`{v}`" for v in answers)
         rows.append(f"| `{name}` | {fields} | {role} | {verbs} | {how_it_learns(cls)} |")

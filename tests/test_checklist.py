@@ -69,9 +69,12 @@ class Faulty:
         mixture = self.mixture
         return mixture.component_log_prob(x) + self.confused * mixture.log_responsibilities(x)
 
-    def posterior(self, x):
+    def log_responsibilities(self, x):
         again = (self.doubled * jnp.log(self.weights)).reshape(1, -1)
         return jax.nn.log_softmax(self.mixture.log_responsibilities(x) + again, axis=-1) + self.off
+
+    def responsibilities(self, x):
+        return jnp.exp(self.log_responsibilities(x))
 
     def e_step(self, x, weights=None):
         return self.mixture.e_step(x, weights)
@@ -97,7 +100,7 @@ def test_a_right_model_passes(data):
     train, heldout = data
     result = run(TRUTH, train.values, heldout.values)
     assert [str(v) for v in result.verdicts] == ["PASS"] * 5 + ["NOT_RUN"]
-    assert result.usable
+    assert result.ok
     text = str(result)
     assert "4. PASS" in text and "one component" in text
 
@@ -195,7 +198,7 @@ def test_mixed_and_missing_data_go_through_all_lines():
     )
     train, heldout = (jax.tree.map(lambda v, i=i: v[i], both) for i in range(2))
     result = run(truth, train, heldout, checklist.top_label)
-    assert result.usable
+    assert result.ok
     assert Verdict.NOT_RUN not in result.verdicts
     assert "importance sampling" in result.lines[0].reason
 

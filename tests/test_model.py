@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import likelax as lx
-from likelax.model import check_registration, pytree, static
+from likelax.model import Density, check_registration, pytree, static
 
 # families with two parameters, which fit one data set of (0, 1)
 TWO_PARAMETERS = [
@@ -148,9 +148,15 @@ def test_two_classes_do_not_mix():
 
 
 @dataclasses.dataclass(frozen=True)
-class _Foreign:
+class _Foreign(Density):
     loc: Any
     scale: Any
+
+    def log_prob(self, x):
+        return lx.Normal(self.loc, self.scale).log_prob(x)
+
+    def sample(self, key, shape=()):
+        return lx.Normal(self.loc, self.scale).sample(key, shape)
 
 
 _AMBIGUOUS = jax.tree.structure(

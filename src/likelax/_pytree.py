@@ -32,8 +32,8 @@ def pytree(cls: type[T]) -> type[T]:
     Examples:
       >>> @pytree
       ... class Point:
-      ...     x: Array
-      ...     y: Array
+      ...     x: jax.Array
+      ...     y: jax.Array
       >>> jax.tree.map(lambda leaf: leaf + 1, Point(1, 2))
       Point(x=2, y=3)
     """

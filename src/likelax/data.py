@@ -153,6 +153,24 @@ def unlabelled(x: Any) -> Any:
             return x
 
 
+def holds_no_value(x: Any) -> Array | None:
+    """Whether every value of the data is masked: a boolean scalar, or None if none can be.
+
+    Data with labels hold at least those, and count as observed.
+
+    Examples:
+      >>> print(holds_no_value(Masked.from_nan(jnp.array([jnp.nan]))), holds_no_value(jnp.ones(1)))
+      True None
+    """
+    if take_labels(x)[1] is not None:
+        return None
+    parts = jax.tree.leaves(take_series(x)[0], is_leaf=lambda part: isinstance(part, Masked))
+    if not all(isinstance(part, Masked) for part in parts):
+        return None
+    seen = [jnp.any(mask) for part in parts for mask in jax.tree.leaves(part.observed)]
+    return ~jnp.any(jnp.stack(seen)) if seen else None
+
+
 def allowed_by_labels(labels: Array, num_values: int) -> Array:
     """(..., K) True where a label allows value k; -1 (unknown) allows all.
 

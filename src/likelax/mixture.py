@@ -13,7 +13,7 @@ from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
-from likelax.model import Model, check_part, pytree
+from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
 
@@ -83,7 +83,7 @@ class MixtureStats(NamedTuple):
 
 
 @pytree
-class MixturePrior:
+class MixturePrior(JointPrior):
     """The conjugate prior of a mixture's parameters.
 
     Attributes:
@@ -146,7 +146,16 @@ class Mixture(Model):
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
     def log_prob(self, x: Any) -> Array:
-        """log p(x), or log p(x, labels) for `Labelled` x: (...), nats."""
+        """log p(x), or log p(x, labels) for `Labelled` x: (...), nats.
+
+        Raises:
+          ValueError: for a batch of mixtures, whose weights have more than one axis.
+        """
+        if jnp.ndim(self.weights) != 1:
+            raise ValueError(
+                "Mixture.log_prob: a model describes one distribution, but weights of shape "
+                f"{jnp.shape(self.weights)} are a batch; map over the batch with jax.vmap"
+            )
 
         def total(rows: Any) -> Array:
             return numerics.logsumexp(self._joint(rows, self.components.stacked_log_prob), axis=-1)

@@ -250,6 +250,14 @@ class Model(Density):
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
 
+class JointPrior(abc.ABC):
+    """The priors of the parts of a node, such as `MixturePrior`; it has no density of its own."""
+
+    @abc.abstractmethod
+    def posterior(self, stats: Any) -> Self:
+        """Each part updated by its statistics: exact where the latent variables were seen."""
+
+
 def check_part(name: str, field: str, value: Any) -> None:
     """Raise unless a field holds a model of this library.
 

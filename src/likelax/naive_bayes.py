@@ -5,7 +5,7 @@ there everything is statistics, which add: over batches, over devices, over days
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import pytree
+from likelax.model import Density, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
 
@@ -303,14 +303,24 @@ def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
 
 
 @pytree
-class ComplementScore:
+class ComplementScore(Density):
     """Evidence against all other classes: log_prob(x) = sum_d x[d] weights[d], not a density.
 
     Attributes:
       weights: (D,).
     """
 
+    _event_ndim: ClassVar[int] = 1
+
     weights: Array
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Not possible, since the score is no density.
+
+        Raises:
+          TypeError: always.
+        """
+        raise TypeError("ComplementScore.sample: the score of complement naive Bayes is no density")
 
     def log_prob(self, x: Any) -> Array:
         """Score of counts x (..., D): (...)."""
@@ -322,7 +332,7 @@ def complement(stats: MixtureStats, *, smoothing: float = 1.0, norm: bool = Fals
     """Complement naive Bayes from the statistics of `multinomial`: each class is judged by how
     badly all the others together explain the counts, which helps with unequal classes.
 
-    A heuristic without a likelihood: only `posterior` of the result has a use.
+    A heuristic without a likelihood: use only the responsibilities of the result.
 
     Args:
       stats: `multinomial(...).statistics(x, labels, weights)`.

@@ -147,37 +147,92 @@ def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
       >>> print(vector, rebuild(vector).weights)
       [0.] [0.5 0.5]
     """
-    leaves, structure = jax.tree.flatten(model)
-    each = roles(model)
+    leaves, each = jax.tree.leaves(model), roles(model)
     if not any(role.moves for role in each):
         raise ValueError("the start has no floating-point parameter that a fit may change")
-    free = [
-        role.constraint.unconstrain(_first(as_float(leaf)[0], role.tied))
-        for leaf, role in zip(leaves, each, strict=True)
-        if role.moves
-    ]
-    ends = np.cumsum([a.size for a in free])[:-1].tolist()
-
-    def rebuild(vector: Array) -> Any:
-        pieces = iter(zip(jnp.split(vector, ends), free, strict=True))
-        return jax.tree.unflatten(
-            structure,
-            [_put_back(leaf, role, pieces) for leaf, role in zip(leaves, each, strict=True)],
-        )
-
-    return jnp.concatenate([a.reshape(-1) for a in as_float(*free)]), rebuild
+    free = [_free(leaf, role) for leaf, role in zip(leaves, each, strict=True) if role.moves]
+    vector = jnp.concatenate([a.reshape(-1) for a in as_float(*free)])
+    return vector, lambda vector: from_vector(vector, model)
 
 
-def _first(leaf: Array, tied: int | None) -> Array:
-    return leaf if tied is None else jax.lax.slice_in_dim(leaf, 0, 1, axis=tied)
+def from_vector(vector: Array, like: Any) -> Any:
+    """The model with these free parameters, and everything else as in `like`.
+
+    Args:
+      vector: (P,), as `to_vector` of a model of the same type and shapes returns it.
+      like: gives the type, the shapes and the leaves that no fit changes.
+
+    Examples:
+      >>> from likelax import NormalKnownScale
+      >>> print(from_vector(jnp.array([2.0]), NormalKnownScale(0.0, 1.5)).loc)
+      2.0
+    """
+    leaves, structure = jax.tree.flatten(like)
+    each, start, put_back = roles(like), 0, []
+    for leaf, role in zip(leaves, each, strict=True):
+        if not role.moves:
+            put_back.append(leaf)
+            continue
+        shape = jax.eval_shape(lambda leaf, role=role: _free(leaf, role), leaf)
+        piece = vector[start : start + shape.size].reshape(shape.shape).astype(shape.dtype)
+        value = role.constraint.constrain(piece)
+        tied = role.tied is not None
+        put_back.append(jnp.broadcast_to(value, jnp.shape(leaf)) if tied else value)
+        start += shape.size
+    return jax.tree.unflatten(structure, put_back)
 
 
-def _put_back(leaf: Any, role: Role, pieces: Any) -> Any:
-    if not role.moves:
-        return leaf
-    piece, like = next(pieces)
-    value = role.constraint.constrain(piece.reshape(like.shape).astype(like.dtype))
-    return value if role.tied is None else jnp.broadcast_to(value, jnp.shape(leaf))
+def _free(leaf: Any, role: Role) -> Array:
+    """The leaf in unconstrained space; of values that are tied the first copy."""
+    value = as_float(leaf)[0]
+    if role.tied is not None:
+        value = jax.lax.slice_in_dim(value, 0, 1, axis=role.tied)
+    return role.constraint.unconstrain(value)
+
+
+def hold(new: Any, old: Any) -> Any:
+    """The model `new`, an M step of `old`, as its declarations require, bit for bit.
+
+    Leaves that no fit changes are taken from `old`. Values that tied components share are made
+    equal: M steps of the components may differ by rounding, and a component without data keeps its
+    old value, so the value of the first component that moved is given to all.
+
+    Args:
+      new: an updated model.
+      old: the model before, of the same structure.
+
+    Examples:
+      >>> from likelax import Binomial
+      >>> print(hold(Binomial(0.5, 9.0), Binomial(0.1, 10.0)))
+      Binomial(probs=0.5, total_count=10.0)
+    """
+    leaves, structure = jax.tree.flatten(new)
+    kept = []
+    for after, before, chain in zip(
+        leaves, jax.tree.leaves(old), constraints.field_chains(old), strict=True
+    ):
+        role = _role(0.0, chain)
+        if role.moves and role.tied is not None:
+            after = _share(after, before, role.tied)
+        kept.append(after if role.moves else before)
+    return jax.tree.unflatten(structure, kept)
+
+
+def _share(after: Array, before: Array, axis: int) -> Array:
+    """Give all entries along the axis the value of the first entry that changed."""
+    changed = (after != before).reshape(*after.shape[: axis + 1], -1)
+    first = jnp.argmax(jnp.any(changed, axis=-1), axis=axis)
+    index = first.reshape(*after.shape[:axis], *(1,) * (after.ndim - axis))
+    return jnp.broadcast_to(jnp.take_along_axis(after, index, axis=axis), after.shape)
+
+
+def held_leaves(model: Any) -> list[bool]:
+    """Which leaves no fit changes because the model declares it, in the order of the leaves.
+
+    A leaf that is an integer only because the start was written so, as in `Poisson(1)`, is not
+    held.
+    """
+    return [_role(0.0, chain).moves is False for chain in constraints.field_chains(model)]
 
 
 def check_parameters(name: str, model: Any) -> None:

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.data import Masked
-from likelax.model import Model, check_part, pytree
+from likelax.model import JointPrior, Model, check_part, pytree
 
 
 @pytree
@@ -38,7 +38,8 @@ class Product(Model):
                 f"Product: fields must be a dict or tuple of models; got {type(self.fields).__name__}"
             )
         for name in _names(self.fields):
-            if self.fields[name] is not None:  # of a product of priors: a field without prior
+            # a product of priors may have None, or the joint prior of a node
+            if not isinstance(self.fields[name], JointPrior | None):
                 check_part("Product", f"fields[{name!r}]", self.fields[name])
 
     def log_prob(self, x: Any) -> Array:

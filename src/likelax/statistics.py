@@ -242,24 +242,24 @@ class Extremes:
 
 
 def pool_scatter(stats: Moments) -> Moments:
-    """Give each of K components its share of the total scatter, in proportion to its weight.
+    """Give each of K components the scatter and the weight of all of them together.
+
+    So an M step gives all components the same covariance, bit for bit, and each its own mean.
 
     Args:
       stats: `Moments` with a leading axis K.
     Returns:
-      The same with scatter[k] = weight[k] * sum_j scatter[j] / sum_j weight[j].
+      The same with scatter[k] = sum_j scatter[j] and weight[k] = sum_j weight[j]; the weight of a
+      component without data stays 0.
 
     Examples:
       >>> two = Moments(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.array([0.0, 8.0]))
-      >>> print(pool_scatter(two).scatter)
-      [2. 6.]
+      >>> print(pool_scatter(two).weight, pool_scatter(two).scatter)
+      [4. 4.] [8. 8.]
     """
-    weight = stats.weight.reshape(
-        stats.weight.shape + (1,) * (stats.scatter.ndim - stats.weight.ndim)
-    )
-    total = jnp.sum(weight, axis=0, keepdims=True)
-    mean = numerics.divide(jnp.sum(stats.scatter, axis=0, keepdims=True), total, 0.0)
-    return Moments(stats.weight, stats.mean, weight * mean)
+    weight = jnp.broadcast_to(jnp.sum(stats.weight, axis=0, keepdims=True), stats.weight.shape)
+    scatter = jnp.broadcast_to(jnp.sum(stats.scatter, axis=0, keepdims=True), stats.scatter.shape)
+    return Moments(jnp.where(stats.weight > 0, weight, 0), stats.mean, scatter)
 
 
 def _merges(node: Any) -> bool:

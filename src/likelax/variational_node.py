@@ -171,6 +171,10 @@ class VariationalMixture(Model):
         weights = numerics.normalize(self.weights.mean())
         return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
+    def check_labels(self, name: str, x: Any) -> None:
+        """Raise if labels in x name no component."""
+        self._mixture().check_labels(name, x)
+
     def _mixture(self) -> Mixture:
         return Mixture(jnp.exp(self.weights.expected_log()), self.components)
 

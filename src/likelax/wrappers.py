@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, cast
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.constraints import inherited
+from likelax.constraints import field_chains, inherited
 from likelax.model import Model, check_part, pytree
 
 
@@ -159,7 +160,23 @@ class Tied(Wrapper):
           ValueError: for a prior, since the shared covariance is not that of one component.
         """
         _refuse_prior(prior)
-        return super().stacked_m_step(self.model.pool(stats))
+        new = self.model.stacked_m_step(self.model.pool(stats))
+        leaves, structure = jax.tree.flatten(new)
+        shared = [
+            _same_for_all(leaf, old)
+            if chain and chain[-1].field.name in chain[-1].node.spread
+            else leaf
+            for leaf, old, chain in zip(
+                leaves, jax.tree.leaves(self.model), field_chains(new), strict=True
+            )
+        ]
+        return type(self)(jax.tree.unflatten(structure, shared))
+
+
+def _same_for_all(new: Array, old: ArrayLike) -> Array:
+    """The value that the M step gave to components with data, for those without data too."""
+    changed = jnp.argmax(new != jnp.asarray(old, new.dtype), axis=0)[None]
+    return jnp.broadcast_to(jnp.take_along_axis(new, changed, axis=0), new.shape)
 
 
 def _refuse_prior(prior: Any) -> None:

@@ -97,8 +97,8 @@ def test_tied_diagonal_and_spherical_covariances_agree_with_scikit_learn(x64):
         close(got.model.weights, peer.weights_, 1e-6, 1e-6)
         found = got.model.components
         if kind == "tied":
-            tril = np.asarray(found.component.scale_tril)
-            close(found.component.loc, peer.means_, 1e-6, 1e-6)
+            tril = np.asarray(found.model.scale_tril)
+            close(found.model.loc, peer.means_, 1e-6, 1e-6)
             close(tril @ np.swapaxes(tril, -1, -2), np.stack([peer.covariances_] * 2), 1e-6, 1e-6)
         else:
             found = found.component if kind == "diag" else found

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import blocks, certified, chain, inference, logspace, scaled
+from likelax.hmm import batching, blocks, certified, chain, inference, logspace, scaled
 from reference.chains import chains
 
 INF = np.inf
@@ -45,7 +45,7 @@ def log_potentials(shape, values):
 
 @functools.partial(jax.jit, static_argnums=2)
 def scaled_and_certified(potentials, known, num_blocks=1):
-    c = chain.chain(*potentials, known["length"], known["starts"])
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
     with mock.patch.object(blocks, "cut", lambda c: blocks.cut_into(c, num_blocks)):
         return _scaled_and_certified(c)
 
@@ -62,7 +62,7 @@ def _scaled_and_certified(c):
 
 @jax.jit
 def in_logs(potentials, known):
-    c = chain.chain(*potentials, known["length"], known["starts"])
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
     out, post = logspace.forward(c), logspace.posterior(c, in_logs=True)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
@@ -147,31 +147,40 @@ def test_far_apart_likelihoods_of_a_mixing_chain_stay_on_the_fast_path():
     assert both_ok
 
 
-def test_a_clean_batch_never_runs_the_log_domain():
+def test_a_clean_batch_never_runs_the_log_domain(large_program):
     ran = []
 
-    def fast(x):
-        return x, x > 0, x
-
-    def careful(evidence, x):
-        return evidence > -1
-
-    def exact(x):
+    def exact(c):
         jax.debug.callback(lambda: ran.append(1))
-        return x + 100
+        return logspace.log_prob(c)
 
-    run = jax.jit(jax.vmap(jax.vmap(certified.certified(fast, careful, exact))))
-    np.testing.assert_array_equal(run(jnp.array([[1.0, 2.0], [-0.5, 3.0]])), [[1, 2], [-0.5, 3]])
+    answer = functools.partial(certified.fast_where_certified, scaled.log_prob, exact)
+    one = batching.kernel(answer)
+
+    def log_prob(log_transition, log_lik):
+        return one(chain.chain(np.zeros(2, np.float32), log_transition, log_lik, None, None))
+
+    run = jax.jit(jax.vmap(jax.vmap(log_prob, (None, 0)), (0, None)))
+    rng = np.random.default_rng(0)
+    moves = np.log(rng.dirichlet(np.ones(2), (3, 2))).astype(np.float32)
+    log_lik = rng.normal(size=(2, 4, 2)).astype(np.float32)
+    expected = jax.vmap(jax.vmap(inference.log_partition, (None, None, 0)), (None, 0, None))
+    want = expected(np.zeros(2, np.float32), moves, log_lik)
+    np.testing.assert_allclose(run(moves, log_lik), want, rtol=1e-5)
     jax.effects_barrier()
     assert not ran
-    np.testing.assert_array_equal(
-        run(jnp.array([[1.0, 2.0], [-5.0, 3.0]])), [[101, 102], [95, 103]]
-    )
+    # a state 200 nats behind that must be kept
+    log_lik[1] = [[0, -200], [-300, 0], [0, 0], [0, 0]]
+    moves[1] = np.where(np.eye(2) > 0, 0, -INF)
+    got = run(moves, log_lik)
+    want = expected(np.zeros(2, np.float32), moves, log_lik)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(got[1, 1], -200, rtol=1e-6)
     jax.effects_barrier()
     assert ran
 
 
-def test_vmap_is_a_loop_over_clean_and_flagged_chains():
+def test_vmap_is_a_loop_over_clean_and_flagged_chains(both_programs):
     each, stacked = chains(5, 3, varying=False, seeds=range(12))
     batched = jax.jit(jax.vmap(lambda p, k: inference.log_partition(*p, **k)))
     single = jax.jit(lambda p, k: inference.log_partition(*p, **k))
@@ -180,7 +189,7 @@ def test_vmap_is_a_loop_over_clean_and_flagged_chains():
     np.testing.assert_allclose(batched(*stacked), loop, rtol=1e-5, atol=1e-5)
 
 
-def test_passes_that_are_exact_apart_can_miss_each_other_where_they_meet():
+def test_passes_that_are_exact_apart_can_miss_each_other_where_they_meet(large_program):
     """Only the condition n >= floor tells: both passes are certified, yet n[0] is 1e-50.
 
     All that is possible starts in state 0. It comes back to a share of 1 in the forward pass by

@@ -1,11 +1,13 @@
 """Where other libraries go wrong, in float32: zeros, far-apart likelihoods, length, padding."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax.hmm import inference
+from likelax.hmm import chain, decoding, inference, paths
 from reference import enumeration
 from reference.chains import chains
 
@@ -58,7 +60,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_right_where_others_are_wrong_with_finite_derivatives(name):
+def test_right_where_others_are_wrong_with_finite_derivatives(both_programs, name):
     *potentials, want = CASES[name]
     potentials = tuple(np.asarray(p, np.float32) for p in potentials)
     every = enumeration.enumerate_paths(*potentials)
@@ -108,7 +110,7 @@ def total(potentials, known):
 
 
 @pytest.mark.parametrize("varying", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_gradient_is_the_posterior_and_hessian_its_covariance(x64, varying):
+def test_gradient_is_the_posterior_and_hessian_its_covariance(x64, both_programs, varying):
     each, stacked = chains(3, 2, varying=varying, seeds=range(16))
     potentials, known = jax.tree.map(jnp.asarray, stacked)
     grads = jax.jit(jax.vmap(jax.grad(total)))(potentials, known)
@@ -151,7 +153,7 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(x64):
     assert_near(dot, sum(jnp.vdot(g, t) for g, t in zip(grads, tangents, strict=True)))
 
 
-def test_padding_is_never_read_and_starts_split_the_sum():
+def test_padding_is_never_read_and_starts_split_the_sum(both_programs):
     rng = np.random.default_rng(0)
     log_lik = rng.normal(size=(7, 2)).astype(np.float32)
     padded = np.concatenate([log_lik, np.full((3, 2), np.nan, np.float32)])
@@ -167,6 +169,57 @@ def test_padding_is_never_read_and_starts_split_the_sum():
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-6)
     beyond = jit_log_partition(HALF, MIX, log_lik, length=99)
     np.testing.assert_allclose(beyond, alone.log_prob, rtol=1e-6)
+
+
+def test_a_length_that_is_traced_is_clamped():
+    potentials = HALF, MIX, np.float32([[1.0, 2.0], [3.0, 4.0]])
+    whole = jit_log_partition(*potentials)
+    np.testing.assert_array_equal(jit_log_partition(*potentials, length=9), whole)
+    assert jit_log_partition(*potentials, length=-1) == 0
+
+
+@pytest.mark.parametrize("moves", [(3, 3), (0, 3, 3)])
+def test_one_step_needs_no_transition(both_programs, moves):
+    """A chain of one step is a mixture, whatever the transition's shape."""
+    initial, log_lik = np.log(np.float32([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]))
+    args = initial, np.zeros(moves, np.float32), log_lik[None]
+    joint = np.float64([0.2, 0.3, 0.5]) * [0.6, 0.1, 0.3]
+    log_prob, post = np.log(joint.sum()), np.log(joint / joint.sum())
+    np.testing.assert_allclose(inference.log_partition(*args), log_prob, rtol=1e-6)
+    smoothed, filtered = inference.smoother(*args), inference.filter(*args)
+    np.testing.assert_allclose(smoothed.log_marginals[0], post, rtol=1e-5)
+    np.testing.assert_allclose(smoothed.initial_counts, np.exp(post), rtol=1e-5)
+    np.testing.assert_array_equal(smoothed.transition_counts, np.zeros((3, 3)))
+    np.testing.assert_allclose(filtered.log_filtered[0], post, rtol=1e-5)
+    np.testing.assert_allclose([smoothed.log_prob, filtered.log_prob], log_prob, rtol=1e-6)
+    lagged = inference.fixed_lag_smoother(*args, lag=1)
+    np.testing.assert_allclose(lagged[0], post, rtol=1e-5)
+    assert inference.pairwise(*args).shape == (0, 3, 3)
+    path, score = decoding.viterbi(*args)
+    np.testing.assert_array_equal(path, [2])
+    np.testing.assert_allclose(score, np.log(joint.max()), rtol=1e-6)
+    entropy = -np.sum(np.exp(post) * post)
+    np.testing.assert_allclose(paths.path_entropy(*args), entropy, rtol=1e-5)
+    best, scores = paths.top_k_paths(*args, 2)
+    np.testing.assert_array_equal(best, [[2], [0]])
+    np.testing.assert_allclose(scores, np.log([0.15, 0.12]), rtol=1e-5)
+    assert paths.sample_paths(jax.random.key(0), *args, 5).shape == (5, 1)
+    slopes = jax.grad(inference.log_partition, (0, 1, 2))(*args)
+    np.testing.assert_allclose(slopes[0], np.exp(post), rtol=1e-5)
+    np.testing.assert_array_equal(slopes[1], np.zeros(moves))
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 70_000])
+def test_sums_of_increments_keep_their_digits(size):
+    rng = np.random.default_rng(size)
+    terms = (rng.normal(size=size) * 10.0 ** rng.integers(-3, 4, size)).astype(np.float32)
+    terms[0] = 1e5
+    c = chain.chain(HALF, MIX, np.zeros((size, 2)), None, None)
+    got = jax.jit(chain.total)(c, terms)
+    want = math.fsum(terms.astype(float))
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6 * np.abs(terms).sum() ** 0.5)
+    terms[-1] = -INF
+    assert jax.jit(chain.total)(c, terms) == -INF
 
 
 def test_relabelling_the_states_changes_nothing_else():
@@ -195,6 +248,8 @@ def test_no_potential_of_size_time_by_states_squared_is_stored():
         ({"log_transition": np.zeros((4, 2, 2))}, r"\(T-1, K, K\) = \(3, 2, 2\)"),
         ({"length": np.zeros(2, int)}, "one length per sequence"),
         ({"length": 2.0}, "length must be a scalar integer"),
+        ({"length": -1}, r"length must lie in 0..T = 0..4, got -1"),
+        ({"length": np.int32(5)}, r"length must lie in 0..T = 0..4, got 5"),
         ({"starts": np.zeros(3, bool)}, r"starts must be booleans of shape \(T,\) = \(4,\)"),
         ({"starts": np.zeros(4, int)}, "starts must be booleans"),
     ],
@@ -211,7 +266,7 @@ def test_forecast_is_a_power_of_the_transition_matrix():
     np.testing.assert_allclose(got, powers, rtol=1e-5)
 
 
-def test_gradients_pass_through_posteriors(x64):
+def test_gradients_pass_through_posteriors(x64, both_programs):
     """A loss of smoothed, filtered and pairwise posteriors, by differences; a zero keeps zero."""
     rng = np.random.default_rng(4)
     move = np.log(np.where(np.eye(3) + np.eye(3, k=1) > 0, rng.dirichlet(np.ones(3), 3), 1e-300))

@@ -255,22 +255,22 @@ def test_one_state_one_step_and_nothing_seen(num_states, num_steps):
         (
             lx.HMM(jnp.array([0.5, 0.4]), jnp.eye(2), CLINIC.emissions),
             jnp.array([0, 1]),
-            "initial must be probabilities that sum to one",
+            r"HMM\.initial must be probabilities that sum to one; got \[0\.5 0\.4\], which sums to 0\.9",
         ),
         (
             lx.HMM(jnp.array([0.5, 0.5]), jnp.array([[0.5, 0.6], [0.5, 0.5]]), CLINIC.emissions),
             jnp.array([0, 1]),
-            r"transition must be probabilities that sum to one; row 0 sums to 1.1",
+            r"HMM\.transition must be .* which sums to 1\.1 at index 0",
         ),
         (
             lx.HMM(jnp.array([1.5, -0.5]), jnp.eye(2), CLINIC.emissions),
             jnp.array([0, 1]),
-            "initial must be probabilities",
+            "initial must be probabilities that sum to one",
         ),
         (
             lx.HMM(jnp.full(3, 1 / 3), jnp.eye(3), CLINIC.emissions),
             jnp.array([0, 1]),
-            r"emissions of K = 3 states; got a leading axis 2",
+            r"emissions of K = 3 states, leading axes \(3,\); got \(2,\)",
         ),
         (
             CLINIC,

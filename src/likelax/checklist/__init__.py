@@ -67,7 +67,7 @@ def run(
       >>> train, heldout = jax.random.normal(jax.random.key(0), (2, 200))
       >>> stats, _ = Normal(0.0, 1.0).e_step(train)
       >>> result = run(jax.random.key(1), Normal(0.0, 1.0).m_step(stats), train, heldout)
-      >>> result.usable, str(result.verdicts[0]), str(result.verdicts[4])
+      >>> result.ok, str(result.verdicts[0]), str(result.verdicts[4])
       (True, 'PASS', 'PASS')
     """
     if num_draws < 100:

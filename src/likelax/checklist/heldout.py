@@ -132,7 +132,7 @@ def _label_scores(
     """With labels a mixture is a classifier: the score is log p(label | values)."""
 
     def of_labels(x: Any, y: np.ndarray) -> np.ndarray:
-        log_post = np.asarray(view.call(view.posterior, model, x.values))
+        log_post = np.asarray(view.call(view.log_responsibilities, model, x.values))
         known = y >= 0
         return np.take_along_axis(log_post, np.maximum(y, 0)[:, None], axis=1)[known, 0]
 
@@ -150,7 +150,7 @@ def _simpler(model: Any, train: Any) -> tuple[Any, str]:
     """The model without its latent structure, or None for a leaf."""
     if hasattr(model, "emission_log_prob") and hasattr(model, "emissions"):
         values, _ = view.unwrap(train)
-        occupied = np.exp(np.asarray(view.call(view.posterior, model, train).log_marginals))
+        occupied = np.exp(np.asarray(view.call(view.smoother, model, train).log_marginals))
         share = occupied.reshape(-1, occupied.shape[-1]).mean(axis=0)
         return Mixture(share / share.sum(), model.emissions), "the same states without order"
     if hasattr(model, "components") and hasattr(model, "component_log_prob"):

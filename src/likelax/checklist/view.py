@@ -37,9 +37,14 @@ def log_prob(model: Any, x: Any) -> Array:
     return model.log_prob(x)
 
 
-def posterior(model: Any, x: Any) -> Any:
-    """Of the latent variables, given x."""
+def log_responsibilities(model: Any, x: Any) -> Any:
+    """Of the components of a mixture, given x."""
     return model.log_responsibilities(x)
+
+
+def smoother(model: Any, x: Any) -> Any:
+    """Of the states of a hidden Markov model, given x."""
+    return model.smoother(x)
 
 
 def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:

@@ -170,7 +170,7 @@ class Prior(Density):
         """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
 
         Args:
-          likelihood: a model of the family; only its statistics are used.
+          likelihood: a model of the family; only its statistics and its support are used.
           x: (..., *event), or `Masked` of it.
         Raises:
           TypeError: for a prior without a closed form here.
@@ -181,7 +181,9 @@ class Prior(Density):
         def one(row: Any) -> Array:
             return self.expected_log_likelihood(likelihood.e_step(row)[0])
 
-        return jax.vmap(one)(flat).reshape(rows)
+        terms = jax.vmap(one)(flat).reshape(rows)
+        # the statistics do not tell whether x lies in the support
+        return jnp.where(likelihood.log_prob(x) == -jnp.inf, -jnp.inf, terms)
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other) of two distributions of one type, nats.

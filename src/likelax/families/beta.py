@@ -129,7 +129,7 @@ def kl_beta(alpha: ArrayLike, beta: ArrayLike, alpha0: ArrayLike, beta0: ArrayLi
     """KL(Beta(alpha, beta) || Beta(alpha0, beta0)), nats; broadcasts.
 
     Examples:
-      >>> print(kl_beta(2.0, 1.0, 1.0, 1.0).round(4))
+      >>> print(f"{kl_beta(2.0, 1.0, 1.0, 1.0):.4f}")
       0.1931
     """
     alpha, beta, alpha0, beta0 = numerics.as_float(alpha, beta, alpha0, beta0)

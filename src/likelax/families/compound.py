@@ -63,7 +63,7 @@ def kl_gamma(
     """KL(Gamma(concentration, rate) || Gamma(concentration0, rate0)), nats; broadcasts.
 
     Examples:
-      >>> print(kl_gamma(2.0, 1.0, 1.0, 1.0).round(4))
+      >>> print(f"{kl_gamma(2.0, 1.0, 1.0, 1.0):.4f}")
       0.4228
     """
     a, b, a0, b0 = numerics.as_float(concentration, rate, concentration0, rate0)

@@ -50,7 +50,7 @@ class LogNormal(Estimable[Moments]):
         return jnp.exp(self._normal().sample(key, shape))
 
     def pool(self, stats: Moments) -> Moments:
-        """Moments of K models, each with its share of the total scatter."""
+        """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
     def mean(self) -> Array:

@@ -126,7 +126,7 @@ class MvNormal(Family[Moments]):
         )
 
     def pool(self, stats: Moments) -> Moments:
-        """Moments of K models, each with its share of the total scatter."""
+        """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
     def _rows(self, x: Any) -> tuple[int, int] | None:

@@ -44,7 +44,7 @@ class Normal(Family[Moments]):
         return loc + scale * jax.random.normal(key, tuple(shape), loc.dtype)
 
     def pool(self, stats: Moments) -> Moments:
-        """Moments of K models, each with its share of the total scatter."""
+        """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
     def mean(self) -> Array:

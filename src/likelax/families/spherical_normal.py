@@ -73,7 +73,7 @@ class SphericalNormal(Family[Moments]):
         return jnp.broadcast_to(loc, white.shape) + scale * white
 
     def pool(self, stats: Moments) -> Moments:
-        """Moments of K models, each with its share of the total scatter."""
+        """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
     def mean(self) -> Array:

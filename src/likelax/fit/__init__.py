@@ -1,6 +1,6 @@
 """Fits: on the device from first step to last, returning a `Fit` in which failure is data."""
 
-from likelax.fit._em import em, mle, squarem
+from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit._implicit import implicit
 from likelax.fit._restarts import (
@@ -12,13 +12,21 @@ from likelax.fit._restarts import (
     sweep,
 )
 from likelax.fit._stream import stepwise, stream
+from likelax.fit.algorithm import Algorithm, Data, run
+from likelax.fit.ascent import Ascent
 from likelax.fit.checkpoint import load, save
 from likelax.fit.criteria import aic, bic, icl
-from likelax.fit.lbfgs import maximize_lbfgs
+from likelax.fit.lbfgs import LBFGS, maximize_lbfgs
 from likelax.fit.result import Fit, FitError, Status, best
 from likelax.parameters import num_parameters
 
 __all__ = [
+    "EM",
+    "LBFGS",
+    "SQUAREM",
+    "Algorithm",
+    "Ascent",
+    "Data",
     "Fit",
     "FitError",
     "Status",
@@ -41,6 +49,7 @@ __all__ = [
     "mle",
     "num_parameters",
     "restarts",
+    "run",
     "save",
     "squarem",
     "stepwise",

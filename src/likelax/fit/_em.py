@@ -1,25 +1,36 @@
-"""Expectation maximisation for any model that answers the four verbs."""
+"""Expectation maximisation for any model with `e_step` and `m_step`, plain and accelerated."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
+from likelax.constraints import is_floating
+from likelax.data import holds_no_value
 from likelax.families.base import match_weights
-from likelax.fit import doors
+from likelax.fit import validation
 from likelax.fit.acceleration import extrapolate
+from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
 from likelax.fit.result import Fit, Status
+from likelax.model import pytree, static
 from likelax.numerics import chunks
+from likelax.parameters import held_leaves, hold
 
 
-class _State(NamedTuple):
-    """The best model so far with its objective, and the next to look at.
+class EMState(NamedTuple):
+    """A fit by EM between two steps.
 
-    role: what `pending` is; `parent` is the model it came from, and `fallback` the EM step of
-    the best model, to take instead of a guess that is no better; `cap` bounds its length.
+    Attributes:
+      model: the best model so far.
+      pending: the model that the next step evaluates.
+      objective: scalar, that of `model`, nats.
+      step: integer scalar, M steps taken; -1 before the start was evaluated.
+      status: integer scalar, a `Status`, or `algorithm.RUNNING`.
+      size: scalar, the total weight of the data.
     """
 
     model: Any
@@ -27,18 +38,203 @@ class _State(NamedTuple):
     objective: Array
     step: Array
     status: Array
-    trace: Array
-    role: Array
-    parent: Any = None
-    fallback: Any = None
-    cap: Any = None
+    size: Array
 
 
-Progress = Callable[[Any, Any], None]
+@pytree
+class EM:
+    """Expectation maximisation, as an algorithm: see `fit.em`, which runs it.
 
-_RUNNING = -1
+    Attributes:
+      tol: relative rise of the objective at which to stop; None: just above rounding error. Below
+        zero only `max_steps` stops the fit.
+      max_steps: maximum number of M steps.
+      chunk_size: rows of the data per E step, or None for all at once.
+
+    Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
+
+    Examples:
+      >>> from likelax import Poisson, fit
+      >>> print(fit.run(fit.EM(tol=1e-6), Poisson(1.0), jnp.array([2, 4])).model.rate)
+      3.0
+    """
+
+    window: ClassVar[int] = 1
+    by_m_step: ClassVar[bool] = True
+
+    tol: ArrayLike | None = None
+    max_steps: ArrayLike = 1000
+    chunk_size: int | None = static(default=None)
+
+    def check(self, name: str) -> None:
+        """Raise for options out of range."""
+        validation.check_options(name, self.tol, self.max_steps, fewest=0)
+
+    def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
+        """The state before the start is evaluated."""
+        model, dtype = _settle(model, lambda m: self.update(m, data))
+        size, status = total_weight(model, data), jnp.full((), RUNNING, int)
+        if data.prior is None:
+            status = _choose(size == 0, Status.NO_DATA, status)
+        broken = holds_nan(model)
+        status = _choose(broken, Status.NON_FINITE, status)
+        objective = jax.lax.select(broken, *np.asarray([np.nan, 0.0], dtype))
+        return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
+
+    def update(self, model: Any, data: Data) -> tuple[Any, Array]:
+        """One E step and one M step: (the new model, the objective of the one given)."""
+        x, weights, prior = data
+        stats, objective = e_step(model, x, weights, self.chunk_size)
+        if prior is not None:
+            objective = objective + model.log_prior(prior)
+        return hold(model.m_step(stats, prior), model), objective
+
+    def judge(
+        self, state: EMState, objective: Array, guess: Array | None = None
+    ) -> tuple[EMState, Array]:
+        """Compare the pending model, whose objective is given, with the best one.
+
+        Args:
+          state: with the pending model that was evaluated.
+          objective: scalar, nats.
+          guess: True for a model that was not made by an M step, which may be worse than the best
+            one without ending the fit; None for an M step.
+        Returns:
+          (The state after the comparison, with `pending` as before; whether the pending model is
+          the best one now.)
+        """
+        start, finite = state.step < 0, jnp.isfinite(objective)
+        running = state.status == RUNNING
+        before = jax.lax.select(start, objective, state.objective)
+        tol = jnp.asarray(_tolerance(self.tol, objective.dtype), objective.dtype)
+        rise, reach = objective - before, jnp.maximum(jnp.abs(before), state.size)
+        better = start | (finite & (rise >= 0))
+        # a fall within the rounding error of the sum is no fall
+        slack = jnp.maximum(tol, 0) + 64 * jnp.finfo(objective.dtype).eps
+        small, fell = (tol >= 0) & (rise <= tol * reach) & ~start, rise < -slack * reach
+        if guess is not None:
+            small, fell, finite = small & ~guess, fell & ~guess, finite | guess
+        count = state.step + 1
+        spent = count >= jnp.asarray(self.max_steps, count.dtype)
+        status = _choose(running & spent, Status.MAX_STEPS, state.status)
+        status = _choose(running & small, Status.CONVERGED, status)
+        status = _choose(running & fell, Status.DECREASED, status)
+        status = _choose(running & ~finite, Status.COLLAPSED, status)
+        status = _choose(running & ~finite & start, Status.NON_FINITE, status)
+        model = _where(running & better, state.pending, state.model)
+        objective = jax.lax.select(running & better, objective, state.objective)
+        count = jax.lax.select(running, count, state.step)
+        return EMState(model, state.pending, objective, count, status, state.size), better
+
+    def step(self, state: EMState, data: Data, key: Array | None = None) -> tuple[EMState, Array]:
+        """Evaluate the pending model, and take one M step from it."""
+        # one E step and one M step per call, so that each is compiled once
+        new, objective = self.update(state.pending, data)
+        state, _ = self.judge(state, objective)
+        return state._replace(pending=new), state.objective[None]
+
+    def done(self, state: EMState) -> Array:
+        """Whether the fit has ended."""
+        return state.status != RUNNING
+
+    def result(self, state: EMState, objectives: Array) -> Fit:
+        """The `Fit` with the best model."""
+        steps = jnp.maximum(state.step, 0)
+        trace = finish(objectives, steps, state.objective)
+        return Fit(state.model, trace, steps, state.status)
+
+
 # Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
 _PLAIN, _PAIRED, _GUESS = range(3)
+
+
+class SQUAREMState(NamedTuple):
+    """A fit by SQUAREM between two steps.
+
+    Attributes:
+      em: the state of the EM algorithm inside.
+      role: integer scalar, how `em.pending` was made.
+      parent: the model of which `em.pending` is an EM step.
+      fallback: an EM step of the best model, used if a guess is no better than that.
+      cap: scalar, the largest step length of the next guess.
+    """
+
+    em: EMState
+    role: Array
+    parent: Any
+    fallback: Any
+    cap: Array
+
+    @property
+    def step(self) -> Array:
+        """Steps taken."""
+        return self.em.step
+
+    @property
+    def objective(self) -> Array:
+        """That of the best model so far, nats."""
+        return self.em.objective
+
+
+@pytree
+class SQUAREM:
+    """EM with extrapolation, as an algorithm: see `fit.squarem`, which runs it.
+
+    Attributes:
+      em: the algorithm whose steps are extrapolated.
+
+    Source: Varadhan & Roland (2008), Scandinavian Journal of Statistics 35, 335-353.
+
+    Examples:
+      >>> from likelax import Poisson, fit
+      >>> print(fit.run(fit.SQUAREM(fit.EM(max_steps=50)), Poisson(1.0), jnp.array([2, 4])).model)
+      Poisson(rate=Array(3., dtype=float32))
+    """
+
+    window: ClassVar[int] = 1
+    by_m_step: ClassVar[bool] = True
+
+    em: EM = EM()
+
+    @property
+    def max_steps(self) -> ArrayLike:
+        """Maximum number of steps; a guess counts as one."""
+        return self.em.max_steps
+
+    def check(self, name: str) -> None:
+        """Raise for options out of range."""
+        self.em.check(name)
+
+    def init(self, model: Any, data: Data, key: Array | None = None) -> SQUAREMState:
+        """The state before the start is evaluated."""
+        inner = self.em.init(model, data)
+        cap = jnp.full((), 4.0, inner.objective.dtype)
+        return SQUAREMState(inner, jnp.full((), _PLAIN), inner.model, inner.model, cap)
+
+    def step(
+        self, state: SQUAREMState, data: Data, key: Array | None = None
+    ) -> tuple[SQUAREMState, Array]:
+        """Evaluate the pending model, and take one M step from it or extrapolate."""
+        new, objective = self.em.update(state.em.pending, data)
+        guessed = state.role == _GUESS
+        inner, better = self.em.judge(state.em, objective, guessed)
+        ripe, missed = (state.role == _PAIRED) & better, guessed & ~better
+        # longer steps after a guess that helped, shorter ones after a guess that did not
+        changed = jnp.where(better, state.cap * 4, jnp.maximum(state.cap / 4, 2))
+        cap = jnp.where(guessed, changed, state.cap)
+        guess = extrapolate(state.parent, state.em.pending, new, cap)
+        pending = _where(missed, state.fallback, _where(ripe, guess, new))
+        role = jnp.where(ripe, _GUESS, jnp.where(missed, _PLAIN, _PAIRED))
+        inner = inner._replace(pending=pending)
+        return SQUAREMState(inner, role, state.em.pending, new, cap), inner.objective[None]
+
+    def done(self, state: SQUAREMState) -> Array:
+        """Whether the fit has ended."""
+        return self.em.done(state.em)
+
+    def result(self, state: SQUAREMState, objectives: Array) -> Fit:
+        """The `Fit` with the best model."""
+        return self.em.result(state.em, objectives)
 
 
 def em(
@@ -85,10 +281,10 @@ def em(
       >>> print(em(start, x).model.components.loc)
       [-2.  2.]
     """
-    doors.check("fit.em", model, x, weights)
-    if max_steps < 0:
-        raise ValueError(f"fit.em: max_steps must be 0 or more; got {max_steps}")
-    return _em(model, x, weights, prior, tol, max_steps, chunk_size, progress)
+    algorithm = EM(tol, max_steps, chunk_size)
+    validation.check("fit.em", model, x, weights)
+    algorithm.check("fit.em")
+    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
 def squarem(
@@ -125,10 +321,10 @@ def squarem(
       >>> print(squarem(start, x).model.components.loc)
       [-2.  2.]
     """
-    doors.check("fit.squarem", model, x, weights)
-    if max_steps < 0:
-        raise ValueError(f"fit.squarem: max_steps must be 0 or more; got {max_steps}")
-    return _em(model, x, weights, prior, tol, max_steps, chunk_size, progress, accelerate=True)
+    algorithm = SQUAREM(EM(tol, max_steps, chunk_size))
+    validation.check("fit.squarem", model, x, weights)
+    algorithm.check("fit.squarem")
+    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
 def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
@@ -151,13 +347,16 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
       >>> print(mle(Poisson(1.0), jnp.array([2, 4])).rate)
       3.0
     """
-    doors.check("fit.mle", model, x, weights)
+    validation.check("fit.mle", model, x, weights)
     return _mle(model, x, weights, prior)
 
 
 @jax.jit
 def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
-    return model.m_step(model.e_step(x, weights)[0], prior)
+    # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
+    jax.eval_shape(model.log_prob, x)
+    jax.eval_shape(model.log_prior, prior)
+    return hold(model.m_step(model.e_step(x, weights)[0], prior), model)
 
 
 def e_step(
@@ -189,107 +388,53 @@ def e_step(
     return chunks.sum_rows(model.e_step, x, weights, chunk_size)
 
 
-@functools.partial(jax.jit, static_argnames=("max_steps", "chunk_size", "progress", "accelerate"))
-def _em(
-    model: Any,
-    x: Any,
-    weights: Any,
-    prior: Any,
-    tol: float | None,
-    max_steps: int,
-    chunk_size: int | None,
-    progress: Progress | None = None,
-    accelerate: bool = False,
-) -> Fit:
-    def evaluate(model: Any) -> tuple[Any, Array]:
-        stats, log_prob = e_step(model, x, weights, chunk_size)
-        return stats, log_prob if prior is None else log_prob + model.log_prior(prior)
-
-    def update(model: Any) -> tuple[Any, Array]:
-        stats, objective = evaluate(model)
-        return model.m_step(stats, prior), objective
-
-    model, dtype = _settle(model, update)
-    eps = jnp.finfo(dtype).eps
-    if tol is None:
-        tol = default_tolerance(dtype)
-    size = _total_weight(model, x, weights)
-
-    def running(s: _State) -> Array:
-        return s.status == _RUNNING
-
-    def step(s: _State) -> _State:
-        # one E step and one M step stand in the loop, so that each is compiled once: the
-        # pending model is judged here, and the next one made from the same statistics
-        new, objective = update(s.pending)
-        start = s.step < 0
-        count = s.step + 1
-        before = jnp.where(start, objective, s.objective)
-        rise = objective - before
-        reach = jnp.maximum(jnp.abs(before), size)
-        finite = jnp.isfinite(objective)
-        better = start | (finite & (rise >= 0))
-        plain = s.role <= _PAIRED
-        # a fall within rounding of the sum counts as standing still
-        fell = rise < -(tol + 64 * eps) * reach
-        done = ~start & plain & (rise <= tol * reach)
-        status = jnp.where(count >= max_steps, Status.MAX_STEPS, _RUNNING)
-        status = jnp.where(done, Status.CONVERGED, status)
-        status = jnp.where(fell & plain, Status.DECREASED, status)
-        failed = jnp.where(start, Status.NON_FINITE, Status.COLLAPSED)
-        status = jnp.where(finite | ~plain, status, failed)
-        kept, value = _where(better, (s.pending, objective), (s.model, s.objective))
-        trace = jnp.where(jnp.arange(max_steps + 1) >= count, value, s.trace)
-        if progress is not None:
-            jax.debug.callback(progress, count, value)
-        if not accelerate:
-            return _State(kept, new, value, count, status, trace, s.role)
-        ripe = (s.role == _PAIRED) & better
-        missed = ~plain & ~better
-        # reach further after a guess that helped, and less far after one that did not
-        cap = jnp.where(plain, s.cap, jnp.where(missed, jnp.maximum(s.cap / 4, 2), s.cap * 4))
-        guess = extrapolate(s.parent, s.pending, new, cap)
-        pending = _where(missed, s.fallback, _where(ripe, guess, new))
-        role = jnp.where(ripe, _GUESS, jnp.where(missed, _PLAIN, _PAIRED))
-        return _State(kept, pending, value, count, status, trace, role, s.pending, new, cap)
-
-    initial = _State(
-        model,
-        model,
-        jnp.zeros((), dtype),
-        jnp.full((), -1),
-        jnp.full((), _RUNNING),
-        jnp.full(max_steps + 1, jnp.nan, dtype),
-        jnp.full((), _PLAIN),
-        *((model, model, jnp.full((), 4.0, dtype)) if accelerate else ()),
-    )
-    end = jax.lax.while_loop(running, step, initial)
-    return Fit(end.model, end.trace, end.step, end.status)
-
-
 def default_tolerance(dtype: Any) -> float:
-    """Relative rise at which a fit stops when nobody says: the smallest that is not rounding."""
+    """Default relative tolerance: just above rounding error."""
     return 1e-10 if jnp.finfo(dtype).eps < 1e-10 else 1e-7
+
+
+def _tolerance(tol: ArrayLike | None, dtype: Any) -> ArrayLike:
+    return default_tolerance(dtype) if tol is None else tol
+
+
+def _choose(condition: Array, status: Status, other: Array) -> Array:
+    return jax.lax.select(condition, np.asarray(int(status), other.dtype), other)
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
+def holds_nan(model: Any) -> Array:
+    """Whether a floating-point leaf holds NaN: a boolean scalar."""
+    found = jnp.zeros((), bool)
+    for leaf in jax.tree.leaves(model):
+        if is_floating(leaf):
+            found = found | jnp.any(jnp.isnan(leaf))
+    return found
+
+
 def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any, Any]:
-    """The model with its leaves of the dtype and shape that an update gives them, and the
-    objective's dtype.
+    """The model with leaves of the dtype and shape that an update returns, and the objective's dtype.
 
-    Python numbers and integers become floats, so that the loop's types stand still.
+    Python numbers and integers become floats, so that the types in the loop do not change. The
+    values of leaves that no fit changes stay as they are.
     """
-    want, objective = jax.eval_shape(update, model)
+    leaves, structure = jax.tree.flatten(model)
+    new, objective = jax.eval_shape(update, model)
 
-    def match(leaf: Any, w: jax.ShapeDtypeStruct) -> Array:
-        return jnp.broadcast_to(jnp.asarray(leaf, w.dtype), w.shape)
+    def match(leaf: Any, want: jax.ShapeDtypeStruct, held: bool) -> Array:
+        if held:
+            return jnp.asarray(leaf, jnp.result_type(leaf))
+        return jnp.broadcast_to(jnp.asarray(leaf, want.dtype), want.shape)
 
-    return jax.tree.map(match, model, want), objective.dtype
+    each = zip(leaves, jax.tree.leaves(new), held_leaves(model), strict=True)
+    return jax.tree.unflatten(structure, [match(*three) for three in each]), objective.dtype
 
 
-def _total_weight(model: Any, x: Any, weights: Any) -> Array:
-    shape = jax.eval_shape(model.log_prob, x)
-    return jnp.sum(match_weights(weights, shape.shape, shape.dtype))
+def total_weight(model: Any, data: Data) -> Array:
+    """Sum of the weights of the observations; 0 if all values are masked."""
+    shape = jax.eval_shape(model.log_prob, data.x)
+    total = jnp.sum(match_weights(data.weights, shape.shape, shape.dtype))
+    empty = holds_no_value(data.x)
+    return total if empty is None else jnp.where(empty, 0, total)

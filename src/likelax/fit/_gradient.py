@@ -15,16 +15,14 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.families.base import match_weights
-from likelax.fit import doors
-from likelax.fit.ascent import run
+from likelax.data import is_concrete
+from likelax.fit import validation
+from likelax.fit.algorithm import Data, Progress, drive
+from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import Fit
-from likelax.numerics import weighted_sum
 
-Objective = Callable[[Any], Array]
+ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
-
-ADAM = optax.adam(0.05)
 
 
 def gradient(
@@ -37,6 +35,7 @@ def gradient(
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
+    progress: Progress | None = None,
 ) -> Fit:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
 
@@ -70,21 +69,20 @@ def gradient(
       >>> print(fitted.model.loc.round(2))
       2.0
     """
-    if not callable(getattr(model, "log_prob", None)):
-        raise TypeError(f"fit.gradient wants a model with log_prob(x), got {type(model).__name__}.")
-    doors.check("fit.gradient", model, x, weights)
-    data = (x, weights, prior)
-    return run(None, model, data, _Likelihood(), optimizer, max_steps, tol, window)
+    validation.check("fit.gradient", model, x, weights, by_m_step=False)
+    algorithm = _ascent("fit.gradient", Likelihood(), optimizer, max_steps, tol, window)
+    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
 def maximize(
-    objective: Objective,
+    objective: ExactObjective,
     start: Any,
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
+    progress: Progress | None = None,
 ) -> Fit:
     """Gradient ascent on an exact objective; options and result as in `gradient`.
 
@@ -98,7 +96,8 @@ def maximize(
       >>> print(maximize(lambda p: -((p - 3.0) ** 2), jnp.array(0.0)).model.round(2))
       3.0
     """
-    return run(None, start, (), _Exact(objective), optimizer, max_steps, tol, window)
+    algorithm = _ascent("fit.maximize", Exact(objective), optimizer, max_steps, tol, window)
+    return drive(algorithm, start, None, progress=progress)
 
 
 def maximize_noisy(
@@ -110,6 +109,7 @@ def maximize_noisy(
     max_steps: int = 2000,
     tol: float = 1.0,
     window: int = 100,
+    progress: Progress | None = None,
 ) -> Fit:
     """Stochastic gradient ascent on an objective known by draws: an ELBO, or minibatches.
 
@@ -138,13 +138,29 @@ def maximize_noisy(
       >>> bool(abs(fitted.model - 3) < 0.3)
       True
     """
-    if window < 2:
-        raise ValueError(f"window must be at least 2 to estimate the noise, got {window}.")
-    return run(key, start, (), _Noisy(objective), optimizer, max_steps, tol, window)
+    name = "fit.maximize_noisy"
+    algorithm = _ascent(name, Noisy(objective), optimizer, max_steps, tol, window, noisy=True)
+    return drive(algorithm, start, None, key=key, progress=progress)
+
+
+def _ascent(
+    name: str,
+    objective: Any,
+    optimizer: optax.GradientTransformation,
+    max_steps: int,
+    tol: float,
+    window: int,
+    *,
+    noisy: bool = False,
+) -> Ascent:
+    """The algorithm with valid options, and a window that is not longer than the fit."""
+    Ascent(tol, max_steps, optimizer, window, objective, noisy).check(name)
+    window = min(window, int(max_steps)) if is_concrete(max_steps) else window
+    return Ascent(tol, max_steps, optimizer, window, objective, noisy)
 
 
 def minibatch_log_prob(
-    x: Any, batch_size: int, *, log_prior: Objective | None = None
+    x: Any, batch_size: int, *, log_prior: ExactObjective | None = None
 ) -> NoisyObjective:
     """An objective for `maximize_noisy`: the log probability of x, estimated from a batch.
 
@@ -162,37 +178,45 @@ def minibatch_log_prob(
     return _Minibatch(x, batch_size, leaves[0].shape[0], log_prior)
 
 
-# The objectives are records rather than closures, so that equal ones compile once.
+# The objectives are records rather than closures, so that equal ones share a compiled program.
 
 
 @dataclass(frozen=True)
-class _Likelihood:
-    def __call__(self, noise: None, model: Any, data: Any) -> Array:
-        x, weights, prior = data
-        log_prob = model.log_prob(x)
-        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
-        total = weighted_sum(weights, log_prob)
-        return total if prior is None else total + model.log_prior(prior)
+class Exact:
+    """A user's exact objective of the model alone."""
 
-
-@dataclass(frozen=True)
-class _Exact:
-    objective: Objective
+    objective: ExactObjective
 
     def __call__(self, noise: None, model: Any, data: Any) -> Array:
+        """The objective."""
         return self.objective(model)
 
+    def draw(self, key: Array, start: Any) -> None:
+        """No noise."""
+
+    def empty(self, model: Any, data: Any) -> Array:
+        """No: there are no data."""
+        return jnp.zeros((), bool)
+
 
 @dataclass(frozen=True)
-class _Noisy:
+class Noisy:
+    """A user's objective of noise and the model."""
+
     objective: NoisyObjective
 
+    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
+        """The objective."""
+        return self.objective(noise, model)
+
     def draw(self, key: Array, start: Any) -> Any:
+        """The noise of one step: what the objective itself draws, or the key."""
         own = getattr(self.objective, "draw", None)
         return key if own is None else own(key, start)
 
-    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
-        return self.objective(noise, model)
+    def empty(self, model: Any, data: Any) -> Array:
+        """No: there are no data."""
+        return jnp.zeros((), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +224,7 @@ class _Minibatch:
     x: Any
     batch_size: int
     num_data: int
-    log_prior: Objective | None
+    log_prior: ExactObjective | None
 
     def draw(self, key: Array, start: Any) -> Array:
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
-from likelax import constraints
 from likelax.fit._em import em
+from likelax.parameters import hold, roles, to_vector
 
 
 def implicit(
@@ -39,21 +38,24 @@ def implicit(
       >>> print(jax.jit(jax.grad(rate))(jnp.array([2.0, 4.0])))
       [0.5 0.5]
     """
-    start = jax.tree.map(jax.lax.stop_gradient, model)
-    flat, unravel = ravel_pytree(constraints.unconstrain(start))
+    start = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.asarray(leaf)), model)
+    if not any(role.moves for role in roles(start)):
+        return start
+    flat, rebuild = to_vector(start)
+
+    def vector_of(model: Any) -> Array:
+        return to_vector(model)[0].astype(flat.dtype)
 
     def advance(theta: Array) -> Array:
-        now = constraints.constrain(unravel(theta))
+        now = rebuild(theta)
         new = now.m_step(now.e_step(x, weights)[0], prior)
-        return ravel_pytree(constraints.unconstrain(new))[0].astype(theta.dtype) - theta
+        return vector_of(hold(new, now)) - theta
 
     def solve(_: Any, theta: Array) -> Array:
-        begin = constraints.constrain(unravel(theta))
-        found = em(begin, x, weights=weights, prior=prior, tol=tol, max_steps=max_steps)
-        return ravel_pytree(constraints.unconstrain(found.model))[0].astype(theta.dtype)
+        found = em(rebuild(theta), x, weights=weights, prior=prior, tol=tol, max_steps=max_steps)
+        return vector_of(found.model)
 
     def tangent_solve(linear: Any, target: Array) -> Array:
         return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
 
-    theta = jax.lax.custom_root(advance, flat, solve, tangent_solve)
-    return constraints.constrain(unravel(theta))
+    return rebuild(jax.lax.custom_root(advance, flat, solve, tangent_solve))

@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import Labelled, Sequences
 from likelax.families import MvNormal
-from likelax.fit import doors
-from likelax.fit._em import em, mle
+from likelax.fit import validation
+from likelax.fit._em import EM, mle
+from likelax.fit.algorithm import Data, drive
 from likelax.fit.result import Fit, best
 from likelax.mixture import Mixture
 
@@ -197,17 +198,21 @@ def restarts(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    keep_all: bool = False,
 ) -> Fit:
-    """Fit from many starts in one vmapped program, and keep the best.
+    """Fit from many starts in one vmapped program, and return the best.
 
     Args:
       key: random key.
       start: a function from a key to the model to start from; it is vmapped.
       x: data, as for `fit.em`.
-      num_restarts: how many starts.
+      num_restarts: R, the number of starts.
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
+      keep_all: return the fits of all starts, so that they can be compared.
     Returns:
-      The `Fit` with the highest objective.
+      The `Fit` with the highest objective, as `best` chooses it. With keep_all a `Fit` with a
+      leading axis R on every leaf: entry r is from the start of `jax.random.split(key, R)[r]`, and
+      `best` of it is the fit that is returned without keep_all.
     Raises:
       ValueError: as for `fit.em`, or for fewer than one restart.
 
@@ -225,20 +230,13 @@ def restarts(
     if num_restarts < 1:
         raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
-    doors.check("fit.restarts", models, x, weights)
+    validation.check("fit.restarts", models, x, weights, stacked=True)
 
-    def run(model: Any) -> Fit:
-        return em(
-            model,
-            x,
-            weights=weights,
-            prior=prior,
-            tol=tol,
-            max_steps=max_steps,
-            chunk_size=chunk_size,
-        )
-
-    return best(jax.vmap(run)(models))
+    algorithm = EM(tol, max_steps, chunk_size)
+    algorithm.check("fit.restarts")
+    data = Data(x, weights, prior)
+    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    return fits if keep_all else best(fits)
 
 
 def sweep(
@@ -253,6 +251,7 @@ def sweep(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    keep_all: bool = False,
 ) -> Fit:
     """Fits of several sizes, each from many starts, in one program; the best start of each size.
 
@@ -262,10 +261,11 @@ def sweep(
         gives weight zero to the components beyond `size`, as `at_points` does, and EM keeps it.
       x: data, as for `fit.em`.
       sizes: (S,) integers.
-      num_restarts: starts for each size.
+      num_restarts: R, starts for each size.
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
+      keep_all: return the fits of all starts.
     Returns:
-      `Fit` with a leading axis S. Compare by `bic` of `num_parameters`, or on held-out data.
+      `Fit` with a leading axis S, or with keep_all leading axes (S, R). Compare by `bic` of `num_parameters`, or on held-out data.
     Raises:
       ValueError: as for `restarts`.
 
@@ -288,18 +288,11 @@ def sweep(
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
-    doors.check("fit.sweep", models, x, weights)
+    validation.check("fit.sweep", models, x, weights, stacked=True)
 
-    def run(model: Any) -> Fit:
-        return em(
-            model,
-            x,
-            weights=weights,
-            prior=prior,
-            tol=tol,
-            max_steps=max_steps,
-            chunk_size=chunk_size,
-        )
-
-    fits = jax.vmap(run)(models)
-    return jax.vmap(best)(jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits))
+    algorithm = EM(tol, max_steps, chunk_size)
+    algorithm.check("fit.sweep")
+    data = Data(x, weights, prior)
+    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits)
+    return fits if keep_all else jax.vmap(best)(fits)

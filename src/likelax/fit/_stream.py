@@ -1,6 +1,5 @@
 """EM over data that come in batches: statistics are added, or faded and added."""
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.fit import doors
-from likelax.fit._em import Progress, default_tolerance
+from likelax.fit import validation
+from likelax.fit._em import default_tolerance, holds_nan, total_weight
+from likelax.fit.algorithm import Data, Progress
 from likelax.fit.checkpoint import load, save
 from likelax.fit.result import Fit, Status
+from likelax.parameters import hold
 from likelax.statistics import add, scale
 
 Batches = Callable[[], Iterable[Any]]
@@ -59,8 +60,7 @@ def stream(
       >>> print(stream(start, lambda: parts).model.components.loc)
       [-2.  2.]
     """
-    if max_passes < 0:
-        raise ValueError(f"fit.stream: max_passes must be 0 or more; got {max_passes}")
+    validation.check_options("fit.stream", tol, max_passes, fewest=0, steps="max_passes")
     best, trace = model, list[float]()
     if checkpoint is not None and os.path.exists(checkpoint):
         best, model, nats = load(checkpoint, (model, model, ...))
@@ -72,6 +72,10 @@ def stream(
         value = float(objective)
         enough = default_tolerance(objective.dtype) if tol is None else tol
         status = _judge(trace, value, size, enough)
+        if not trace and bool(holds_nan(model)):
+            status = Status.NON_FINITE
+        elif not trace and prior is None and size == 0:
+            status = Status.NO_DATA
         better = not trace or value >= trace[-1]
         if better and status not in (Status.NON_FINITE, Status.COLLAPSED):
             best = model
@@ -135,8 +139,8 @@ def stepwise(
         )
     total = None
     for count, batch in enumerate(batches):
-        doors.check("fit.stepwise", model, batch)
-        stats, log_prob, size = _e_step(model, batch)
+        validation.check("fit.stepwise", model, batch)
+        stats, log_prob, size, _ = _e_step(model, batch)
         stats = scale(stats, 1 / size)
         rate = 1.0 if total is None else (count + delay) ** -power
         total = stats if total is None else add(scale(total, 1 - rate), scale(stats, rate))
@@ -147,15 +151,17 @@ def stepwise(
 
 
 @jax.jit
-def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array]:
+def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array, Array]:
+    """(statistics, log probability, number of rows, the same or 0 if all values are masked)."""
     stats, log_prob = model.e_step(x)
-    shape = jax.eval_shape(model.log_prob, x).shape
-    return stats, log_prob, jnp.asarray(math.prod(shape), log_prob.dtype)
+    rows = jax.eval_shape(model.log_prob, x).size
+    seen = total_weight(model, Data(x)).astype(log_prob.dtype)
+    return stats, log_prob, jnp.asarray(rows, log_prob.dtype), seen
 
 
 @jax.jit
 def _m_step(model: Any, stats: Any, prior: Any) -> Any:
-    return model.m_step(stats, prior)
+    return hold(model.m_step(stats, prior), model)
 
 
 @jax.jit
@@ -166,9 +172,9 @@ def _add(a: Any, b: Any) -> Any:
 def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     total = None
     for batch in batches:
-        doors.check("fit.stream", model, batch)
-        stats, log_prob, size = _e_step(model, batch)
-        part = stats, log_prob, size
+        validation.check("fit.stream", model, batch)
+        stats, log_prob, _, seen = _e_step(model, batch)
+        part = stats, log_prob, seen
         total = part if total is None else _add(total, part)
     if total is None:
         raise ValueError("fit.stream: batches() gave no batch")
@@ -184,4 +190,4 @@ def _judge(trace: list[float], value: float, size: float, tol: float) -> Status 
     rise, reach = value - trace[-1], max(abs(trace[-1]), size)
     if rise < -max(tol, 1e-5) * reach:
         return Status.DECREASED
-    return Status.CONVERGED if rise <= tol * reach else None
+    return Status.CONVERGED if tol >= 0 and rise <= tol * reach else None

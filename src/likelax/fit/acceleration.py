@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from likelax import constraints
+from likelax.parameters import roles, to_vector
 
 
 def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -> Any:
@@ -29,23 +29,14 @@ def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -
       >>> print(extrapolate(*path).loc)  # a geometric path jumps to its limit
       1.0
     """
-    leaves = [jax.tree.leaves(constraints.unconstrain(model)) for model in (first, second, third)]
-    start, step, bend = [], [], []
-    for a, b, c in zip(*leaves, strict=True):
-        if not constraints.is_floating(a):
-            continue
-        ok = jnp.isfinite(a) & jnp.isfinite(b) & jnp.isfinite(c)
-        start.append(jnp.where(ok, a, c))
-        step.append(jnp.where(ok, b - a, 0))
-        bend.append(jnp.where(ok, (c - b) - (b - a), 0))
-    size = jnp.sqrt(sum(jnp.sum(r * r) for r in step))
-    curve = jnp.sqrt(sum(jnp.sum(v * v) for v in bend))
+    if not any(role.moves for role in roles(third)):
+        return third
+    (start, _), (middle, _), (end, rebuild) = map(to_vector, (first, second, third))
+    ok = jnp.isfinite(start) & jnp.isfinite(middle) & jnp.isfinite(end)
+    step = jnp.where(ok, middle - start, 0)
+    bend = jnp.where(ok, (end - middle) - (middle - start), 0)
+    size, curve = jnp.sqrt(jnp.sum(step * step)), jnp.sqrt(jnp.sum(bend * bend))
     ahead = jnp.clip(size / jnp.where(curve > 0, curve, 1), 1, cap)
-    guess = iter(
-        [s + 2 * ahead * r + ahead**2 * v for s, r, v in zip(start, step, bend, strict=True)]
-    )
-    structure = jax.tree.structure(third)
-    moved = [next(guess) if constraints.is_floating(c) else c for c in leaves[2]]
-    back = constraints.constrain(jax.tree.unflatten(structure, moved))
+    guess = jnp.where(ok, start + 2 * ahead * step + ahead**2 * bend, end)
     usable = (curve > 0) & (size > 0)
-    return jax.tree.map(lambda new, old: jnp.where(usable, new, old), back, third)
+    return jax.tree.map(lambda new, old: jnp.where(usable, new, old), rebuild(guess), third)

@@ -1,183 +1,294 @@
-"""The loop beneath the gradient fits: windows of blocks of steps, all on the device."""
+"""Gradient ascent in unconstrained space, as an algorithm: windows of blocks of steps."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
+from likelax.data import holds_no_value
+from likelax.families.base import match_weights
+from likelax.fit import validation
+from likelax.fit.algorithm import Data, finish
 from likelax.fit.result import Fit, Status
-from likelax.numerics import any_in_batch, as_float
-from likelax.parameters import to_vector
+from likelax.model import pytree, static
+from likelax.numerics import as_float, weighted_sum
+from likelax.parameters import from_vector, to_vector
 
 # XLA compiles a short loop over small arrays into native code, and a long one step by step: on a
 # CPU that is the difference between 1 and 4 microseconds. Blocks also bound the memory of noise.
 BLOCK = 50
 NOISE_AT_ONCE = 2**18
 
+ADAM = optax.adam(0.05)
 
-class _Ascent(NamedTuple):
-    """What every step changes. `kept` is the best iterate, or for noise the sum of a window's."""
 
-    reals: Array
+class Objective(Protocol):
+    """A function of a model to be maximised. Equal ones share a compiled program."""
+
+    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
+        """Scalar, nats; noise is None for an exact objective."""
+
+    def draw(self, key: Array, start: Any) -> Any:
+        """The noise of one step. Not called for an exact objective."""
+
+    def empty(self, model: Any, data: Any) -> Array:
+        """Boolean scalar: whether there are no data to fit."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """sum_n weights[n] log p(x[n]), plus the log prior if there is one, nats."""
+
+    def __call__(self, noise: None, model: Any, data: Data) -> Array:
+        """The objective."""
+        log_prob = model.log_prob(data.x)
+        weights = match_weights(data.weights, log_prob.shape, log_prob.dtype)
+        total = weighted_sum(weights, log_prob)
+        return total if data.prior is None else total + model.log_prior(data.prior)
+
+    def draw(self, key: Array, start: Any) -> None:
+        """No noise."""
+
+    def empty(self, model: Any, data: Data) -> Array:
+        """Whether all weights are zero or all values are masked, and there is no prior."""
+        empty = jnp.zeros((), bool)
+        if data.prior is not None:
+            return empty
+        if data.weights is not None:
+            empty = jnp.all(jnp.asarray(data.weights) == 0)
+        masked = holds_no_value(data.x)
+        return empty if masked is None else empty | masked
+
+
+def loss(objective: Objective, vector: Array, start: Any, noise: Any, data: Any) -> Array:
+    """The negated objective as a function of the free parameters.
+
+    Args:
+      objective: the function to be maximised.
+      vector: (P,) of `to_vector`.
+      start: the model that gives everything which is not in the vector.
+      noise: of `objective.draw`, or None.
+      data: passed on.
+    Raises:
+      ValueError: for an objective that is not scalar.
+    """
+    value = objective(noise, from_vector(vector, start), data)
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"the objective must return a scalar, got shape {jnp.shape(value)}; sum its terms."
+        )
+    return -as_float(value)[0]
+
+
+class AscentState(NamedTuple):
+    """Gradient ascent between two windows.
+
+    Attributes:
+      start: the model that gives everything which no step changes.
+      vector: (P,) the iterate, in unconstrained space.
+      optimizer: the state of the optax transformation.
+      step: integer scalar, steps taken.
+      finite: whether all objectives and gradients were finite.
+      kept: (P,) the best iterate; for a noisy objective the sum of the iterates of this window.
+      value: scalar, the objective of the best iterate, nats.
+      best: (P,) the result; for a noisy objective the mean iterate of the best window.
+      objective: scalar, the objective of `best`, nats; for a noisy one the mean of that window.
+      error: scalar, standard error of `objective`; 0 for an exact objective.
+      stalled: whether the last window stopped the fit.
+      empty: whether there are no data to fit.
+    """
+
+    start: Any
+    vector: Array
     optimizer: Any
     step: Array
     finite: Array
     kept: Array
-    best_value: Array
-
-
-class _Lane(NamedTuple):
-    """What every window changes, one for each fit of a vmapped batch."""
-
-    ascent: _Ascent
+    value: Array
     best: Array
-    best_value: Array
-    best_error: Array
+    objective: Array
+    error: Array
     stalled: Array
+    empty: Array
 
 
-@partial(jax.jit, static_argnames=("objective", "optimizer", "max_steps", "window"))
-def run(
-    key: Array | None,
-    start: Any,
-    data: Any,
-    objective: Any,
-    optimizer: optax.GradientTransformation,
-    max_steps: int,
-    tol: float,
-    window: int,
-) -> Fit:
-    """Raise objective(noise, model, data); without a key the noise is None and the value exact.
+@pytree
+class Ascent:
+    """Gradient ascent with any optax optimiser, as an algorithm: see `fit.gradient`, which runs it.
 
-    The noise of a step is `objective.draw(key, start)`, drawn for a block of steps at once.
+    Attributes:
+      tol: rise of the objective over a window at which to stop, as for `fit.gradient` or, with a
+        random key, as for `fit.maximize_noisy`. Below zero only `max_steps` stops the fit.
+      max_steps: maximum number of steps.
+      optimizer: an optax transformation.
+      window: steps per call of `step`.
+      objective: what to maximise; the log probability of the data.
+      noisy: whether the objective is random. Every step then needs a key.
+
+    Examples:
+      >>> from likelax import Poisson, fit
+      >>> print(fit.run(fit.Ascent(), Poisson(1.0), jnp.array([2, 4])).model.rate.round(2))
+      3.0
     """
-    if max_steps < 1 or window < 1:
-        raise ValueError(f"max_steps and window must be at least 1, got {max_steps} and {window}.")
-    moving, rebuild = to_vector(start)
-    noisy = key is not None
 
-    def loss(reals: Array, noise: Any) -> Array:
-        value = objective(noise, rebuild(reals), data)
-        if jnp.shape(value) != ():
-            raise ValueError(
-                f"the objective must return a scalar, got shape {jnp.shape(value)}; sum its terms."
-            )
-        return -as_float(value)[0]
+    by_m_step: ClassVar[bool] = False
 
-    def step(now: _Ascent, noise: Any) -> tuple[_Ascent, Array]:
-        value, grad = jax.value_and_grad(loss)(now.reals, noise)
+    tol: ArrayLike = 1e-7
+    max_steps: ArrayLike = 2000
+    optimizer: optax.GradientTransformation = static(default=ADAM)
+    window: int = static(default=50)
+    objective: Any = static(default=Likelihood())
+    noisy: bool = static(default=False)
+
+    def check(self, name: str) -> None:
+        """Raise for options out of range."""
+        validation.check_options(name, self.tol, self.max_steps, fewest=1)
+        fewest = 2 if self.noisy else 1
+        if self.window < fewest:
+            why = " to estimate the noise" * self.noisy
+            raise ValueError(f"{name}: window must be at least {fewest}{why}; got {self.window}")
+
+    def init(self, model: Any, data: Any, key: Array | None = None) -> AscentState:
+        """The state before the first step; of the key only the type is used."""
+        vector, _ = to_vector(model)
+
+        def value(vector: Array, key: Array | None) -> Array:
+            noise = self.objective.draw(key, model) if self.noisy else None
+            return loss(self.objective, vector, model, noise, data)
+
+        dtype = jax.eval_shape(value, vector, key).dtype
+        lowest, no = jnp.full((), -jnp.inf, dtype), jnp.zeros((), bool)
+        return AscentState(
+            start=jax.tree.map(jnp.asarray, model),
+            vector=vector,
+            optimizer=self.optimizer.init(vector),
+            step=jnp.zeros((), int),
+            finite=~no,
+            kept=jnp.zeros_like(vector) if self.noisy else vector,
+            value=lowest,
+            best=vector,
+            objective=lowest,
+            error=jnp.zeros((), dtype),
+            stalled=no,
+            empty=self.objective.empty(model, data),
+        )
+
+    def step(
+        self, state: AscentState, data: Any, key: Array | None = None
+    ) -> tuple[AscentState, Array]:
+        """One window of steps, and a look at the stopping rule."""
+        shapes = None
+        if self.noisy:
+            shapes = jax.eval_shape(lambda k: self.objective.draw(k, state.start), key)
+        block = _block_length(self.window, shapes)
+        one_step = partial(self._one_step, state.start, self._running(state), data)
+
+        def one_block(now: _Moving, block_key: Array | None) -> tuple[_Moving, Array]:
+            noise = None
+            if block_key is not None:
+                keys = jax.random.split(block_key, block)
+                noise = jax.vmap(lambda k: self.objective.draw(k, state.start))(keys)
+            return jax.lax.scan(one_step, now, noise, length=block)
+
+        num_blocks = self.window // block
+        keys = None if key is None else jax.random.split(key, num_blocks)
+        moving = _Moving(*(getattr(state, field) for field in _Moving._fields))
+        after, values = jax.lax.scan(one_block, moving, keys, length=num_blocks)
+        values = values.reshape(self.window)
+        look = self._look_at_noise if self.noisy else self._look
+        return look(state, after, values), values
+
+    def done(self, state: AscentState) -> Array:
+        """Whether the fit has ended."""
+        return ~self._running(state) | (state.step >= self._limit(state))
+
+    def result(self, state: AscentState, objectives: Array) -> Fit:
+        """The `Fit` with the best model."""
+        none = state.step == 0
+        value = jnp.where(none, objectives[0], state.objective)
+        ended = jnp.where(state.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
+        failed = jnp.where(none, int(Status.NON_FINITE), int(Status.COLLAPSED))
+        status = jnp.where(state.finite, ended, failed)
+        status = jnp.where(state.finite & state.empty, int(Status.NO_DATA), status).astype(int)
+        trace = finish(objectives, state.step, value)
+        return Fit(from_vector(state.best, state.start), trace, state.step, status)
+
+    def _limit(self, state: AscentState) -> Array:
+        return jnp.asarray(self.max_steps).astype(state.step.dtype)
+
+    def _running(self, state: AscentState) -> Array:
+        return state.finite & ~state.stalled
+
+    def _one_step(
+        self, start: Any, running: Array, data: Any, now: "_Moving", noise: Any
+    ) -> tuple["_Moving", Array]:
+        compute = partial(loss, self.objective)
+        value, grad = jax.value_and_grad(compute)(now.vector, start, noise, data)
         value = -value
-        running = now.finite & (now.step < max_steps)
+        running = running & now.finite & (now.step < jnp.asarray(self.max_steps, now.step.dtype))
         good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
         # optax relies on implicit promotion, which the caller may have forbidden
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optimizer.update(grad, now.optimizer, now.reals)
-            moved = optax.apply_updates(now.reals, updates)
+            updates, optimizer = self.optimizer.update(grad, now.optimizer, now.vector)
+            moved = optax.apply_updates(now.vector, updates)
         taken = running & good
-        if noisy:
-            kept, best_value = jnp.where(taken, now.kept + now.reals, now.kept), now.best_value
+        if self.noisy:
+            kept, best = jnp.where(taken, now.kept + now.vector, now.kept), now.value
         else:
-            better = taken & (value > now.best_value)
-            kept = jnp.where(better, now.reals, now.kept)
-            best_value = jnp.where(better, value, now.best_value)
-        # after a failure the iterates are not looked at again, so they need no guard
+            better = taken & (value > now.value)
+            kept = jnp.where(better, now.vector, now.kept)
+            best = jnp.where(better, value, now.value)
+        # after a failure the iterates are not used again, so they need no guard
         count = jnp.where(taken, now.step + 1, now.step)
         finite = now.finite & (good | ~running)
-        return _Ascent(moved, optimizer_state, count, finite, kept, best_value), value
+        return _Moving(moved, optimizer, count, finite, kept, best), value
 
-    def draw(step_key: Array) -> Any:
-        return objective.draw(step_key, start)
+    def _look(self, before: AscentState, after: "_Moving", values: Array) -> AscentState:
+        """Stop if the window raised the best objective too little."""
+        tol = jnp.asarray(self.tol).astype(values.dtype)
+        small = after.value - before.value <= tol * (1 + jnp.abs(after.value))
+        stalled = before.stalled | ((tol >= 0) & small & ~self.done(before))
+        state = before._replace(**after._asdict())
+        return state._replace(best=after.kept, objective=after.value, stalled=stalled)
 
-    def one_block(state: tuple[_Ascent, Array | None], _: None) -> Any:
-        now, block_key = state
-        noise = None
-        if block_key is not None:
-            now_key, block_key = jax.random.split(block_key)
-            noise = jax.vmap(draw)(jax.random.split(now_key, block))
-        after, values = jax.lax.scan(step, now, noise, length=block)
-        return (after, block_key), values
-
-    def one_window(state: tuple[Array, Array | None, _Lane, Array]) -> Any:
-        done, now_key, lane, trace = state
-        (after, now_key), values = jax.lax.scan(
-            one_block, (lane.ascent, now_key), None, length=window // block
+    def _look_at_noise(self, before: AscentState, after: "_Moving", values: Array) -> AscentState:
+        """Stop if the window's mean exceeds that of the best one by too little for the noise."""
+        tol = jnp.asarray(self.tol).astype(values.dtype)
+        steps, window = after.step - before.step, values.shape[0]
+        count = steps.astype(values.dtype)
+        taken = jnp.arange(window) < steps
+        mean = jnp.sum(jnp.where(taken, values, 0)) / count
+        squares = jnp.sum(jnp.where(taken, (values - mean) ** 2, 0))
+        error = jnp.sqrt(squares / (count - 1) / count)
+        noise = jnp.sqrt(error**2 + before.error**2)
+        first, complete = jnp.isneginf(before.objective), steps == window
+        better = (first | complete) & (steps > 0) & (mean > before.objective)
+        mean_iterate = after.kept / count.astype(after.kept.dtype)
+        small = ~first & complete & (mean - before.objective <= tol * noise)
+        state = before._replace(**after._asdict())
+        return state._replace(
+            kept=jnp.zeros_like(after.kept),
+            best=jnp.where(better, mean_iterate, before.best),
+            objective=jnp.where(better, mean, before.objective),
+            error=jnp.where(better, error, before.error),
+            stalled=before.stalled | ((tol >= 0) & small),
         )
-        values = values.reshape(window)
-        trace = jax.lax.dynamic_update_slice(trace, values, (done * window,))
-        look = _look_at_noise if noisy else _look
-        # the trace needs no guard either: what lies past num_steps is not shown
-        moved = look(lane, after, values, tol)
-        active = _active(lane, max_steps)
-        lane = jax.tree.map(partial(jnp.where, active), moved, lane)
-        return done + 1, now_key, lane, trace
-
-    window = min(window, max_steps)
-    num_windows = -(-max_steps // window)
-    block = _block_length(window, jax.eval_shape(draw, key) if noisy else None)
-    dtype = jax.eval_shape(lambda k: loss(moving, draw(k) if noisy else None), key).dtype
-    lowest = jnp.asarray(-jnp.inf, dtype)
-    ascent = _Ascent(
-        reals=moving,
-        optimizer=optimizer.init(moving),
-        step=jnp.zeros((), int),
-        finite=jnp.asarray(True),
-        kept=jnp.zeros_like(moving) if noisy else moving,
-        best_value=lowest,
-    )
-    lane = _Lane(
-        ascent=ascent,
-        best=moving,
-        best_value=lowest,
-        best_error=jnp.zeros((), dtype),
-        stalled=jnp.asarray(False),
-    )
-    trace = jnp.full(num_windows * window + 1, jnp.nan, dtype)
-    _, _, lane, trace = jax.lax.while_loop(
-        # were the condition each lane's own, all that the loop carries would differ between lanes,
-        # and noise that they share would be drawn once for each of them
-        lambda state: any_in_batch(_active(state[2], max_steps)),
-        one_window,
-        (jnp.zeros((), int), key, lane, trace),
-    )
-    num_steps, finite = lane.ascent.step, lane.ascent.finite
-    ended = jnp.where(lane.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
-    failed = jnp.where(num_steps == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
-    status = jnp.where(finite, ended, failed).astype(int)
-    value = jnp.where(num_steps == 0, trace[0], lane.best_value)
-    trace = jnp.where(jnp.arange(max_steps + 1) < num_steps, trace[: max_steps + 1], value)
-    return Fit(rebuild(lane.best), trace, num_steps, status)
 
 
-def _look(before: _Lane, after: _Ascent, values: Array, tol: float) -> _Lane:
-    small = after.best_value - before.best_value <= tol * (1 + jnp.abs(after.best_value))
-    return before._replace(
-        ascent=after, best=after.kept, best_value=after.best_value, stalled=small
-    )
+class _Moving(NamedTuple):
+    """The part of `AscentState` that changes at every step."""
 
-
-def _look_at_noise(before: _Lane, after: _Ascent, values: Array, tol: float) -> _Lane:
-    steps, window = after.step - before.ascent.step, values.shape[0]
-    count = steps.astype(values.dtype)
-    taken = jnp.arange(window) < steps
-    mean = jnp.sum(jnp.where(taken, values, 0)) / count
-    squares = jnp.sum(jnp.where(taken, (values - mean) ** 2, 0))
-    error = jnp.sqrt(squares / (count - 1) / count)
-    noise = jnp.sqrt(error**2 + before.best_error**2)
-    first, complete = jnp.isneginf(before.best_value), steps == window
-    better = (first | complete) & (steps > 0) & (mean > before.best_value)
-    best = jnp.where(better, after.kept / count.astype(after.kept.dtype), before.best)
-    best_value = jnp.where(better, mean, before.best_value)
-    best_error = jnp.where(better, error, before.best_error)
-    small = (tol >= 0) & ~first & complete & (mean - before.best_value <= tol * noise)
-    after = after._replace(kept=jnp.zeros_like(after.kept))
-    return _Lane(after, best, best_value, best_error, small)
-
-
-def _active(lane: _Lane, max_steps: int) -> Array:
-    return lane.ascent.finite & ~lane.stalled & (lane.ascent.step < max_steps)
+    vector: Array
+    optimizer: Any
+    step: Array
+    finite: Array
+    kept: Array
+    value: Array
 
 
 def _block_length(window: int, noise: Any) -> int:

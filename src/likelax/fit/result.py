@@ -21,19 +21,24 @@ class Status(enum.IntEnum):
     DECREASED = 2
     """A step lowered the objective by more than rounding explains; the model is the one before."""
     NON_FINITE = 3
-    """The objective was not finite at the start: the model can't produce the data, or one of them
-    holds NaN."""
+    """The objective or a parameter was not finite at the start: the model can't produce the data, or
+    one of them holds NaN."""
     COLLAPSED = 4
     """A step made the objective infinite or NaN, as when a component shrinks onto one point; the
     model is the one before."""
+    NO_DATA = 5
+    """There is nothing to fit: all weights are zero, or all values are masked, and there is no prior.
+    The model is the start."""
 
 
 _REMEDY = {
     Status.MAX_STEPS: "raise max_steps, loosen tol, or start nearer.",
     Status.DECREASED: "check that m_step maximises what log_prob computes, or use float64.",
-    Status.NON_FINITE: "start from a model that gives every observation a positive probability.",
+    Status.NON_FINITE: "start from a model without NaN that gives every observation a positive "
+    "probability, and declare missing values with Masked.from_nan(x).",
     Status.COLLAPSED: "give the component a prior, use fewer components, start elsewhere, or lower the "
     "learning rate of a gradient fit.",
+    Status.NO_DATA: "give an observation a positive weight, or a prior.",
 }
 
 

@@ -34,7 +34,7 @@ def stationary(transition: ArrayLike) -> Array:
     (transition,) = numerics.as_float(transition)
     if transition.ndim != 2 or transition.shape[0] != transition.shape[1]:
         raise ValueError(f"stationary: transition must have shape (K, K); got {transition.shape}")
-    return _stationary(transition)
+    return _compiled(transition)
 
 
 @jax.custom_jvp
@@ -90,6 +90,10 @@ def _stationary_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     return probs, jnp.linalg.solve(system.T, push)
 
 
+_compiled = jax.jit(_stationary)
+
+
+@jax.jit
 def m_step(counts: Array, initial_counts: Array, transition: Array) -> Array:
     """The transition matrix of a stationary chain from its expected counts.
 

@@ -1,6 +1,8 @@
 """The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree, static
-from likelax.numerics import Compensated, add_compensated, as_float
+from likelax.numerics import as_float
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
@@ -49,7 +51,11 @@ def chain(
     length: ArrayLike | None,
     starts: ArrayLike | None,
 ) -> Chain:
-    """Check shapes and dtypes at trace time and put the arguments into one form."""
+    """Check the arguments and put them into one form; padding is still as it was given.
+
+    Raises:
+      ValueError: if shapes do not match, or if length is known and outside 0..T.
+    """
     log_initial, log_transition, log_lik = as_float(log_initial, log_transition, log_lik)
     if log_lik.ndim != 2 or 0 in log_lik.shape:
         raise ValueError(
@@ -69,15 +75,10 @@ def chain(
             f"{(num_steps - 1, *square)} with entry t for the step from t to t+1, to match "
             f"log_lik {log_lik.shape}; got {log_transition.shape}"
         )
-    if length is not None:
-        length = jnp.asarray(length)
-        if length.shape != () or not jnp.issubdtype(length.dtype, jnp.integer):
-            raise ValueError(
-                f"length must be a scalar integer, got {length.dtype} of shape {length.shape}; "
-                "use jax.vmap for one length per sequence"
-            )
-        length = length.astype(jnp.int32)
-        log_lik = jnp.where((jnp.arange(num_steps, dtype=jnp.int32) < length)[:, None], log_lik, 0)
+    if num_steps == 1 and log_transition.ndim == 3:
+        # no step is left, and nothing reads a transition
+        log_transition = jnp.zeros(square, log_lik.dtype)
+    length = _check_length(length, num_steps)
     if starts is not None:
         starts = jnp.asarray(starts)
         if starts.shape != (num_steps,) or starts.dtype != jnp.bool_:
@@ -85,8 +86,28 @@ def chain(
                 f"starts must be booleans of shape (T,) = ({num_steps},), got "
                 f"{starts.dtype} of shape {starts.shape}"
             )
-        starts = starts.at[0].set(True)
     return Chain(log_initial, log_transition, log_lik, starts, length)
+
+
+def _check_length(length: ArrayLike | None, num_steps: int) -> Array | None:
+    if length is None:
+        return None
+    length = jnp.asarray(length)
+    if length.shape != () or not jnp.issubdtype(length.dtype, jnp.integer):
+        raise ValueError(
+            f"length must be a scalar integer, got {length.dtype} of shape {length.shape}; "
+            "use jax.vmap for one length per sequence"
+        )
+    if not isinstance(length, jax.core.Tracer) and not 0 <= int(length) <= num_steps:
+        raise ValueError(f"length must lie in 0..T = 0..{num_steps}, got {int(length)}")
+    return length.astype(jnp.int32)
+
+
+def hide_padding(c: Chain) -> Chain:
+    """The chain with likelihoods of 1 at padding, and a sequence that begins at step 0."""
+    (log_lik,) = blank(c, c.log_lik, value=0)
+    starts = None if c.starts is None else c.starts.at[0].set(True)
+    return dataclasses.replace(c, log_lik=log_lik, starts=starts)
 
 
 def active(c: Chain) -> Array:
@@ -208,15 +229,8 @@ def over_states(
     return functools.reduce(join, [x[:, k] for k in range(num_states)])
 
 
-def _accumulated(terms: Array) -> Compensated:
-    """(...) sum of (T, ...) terms over T."""
-    zero = jnp.zeros(terms.shape[1:], terms.dtype)
-    return lax.scan(
-        lambda acc, term: (add_compensated(acc, term), None), Compensated(zero, zero), terms
-    )[0]
-
-
-_BLOCK = 32
+# steps whose plain sum keeps its digits
+_RUN = 32
 
 
 class Filter(NamedTuple):
@@ -238,16 +252,36 @@ class Posterior(NamedTuple):
 def total(c: Chain, increment: Array) -> Array:
     """Sum of the increments (T,) of the steps that count.
 
-    Short runs are summed as they are, and their totals with the error carried: the sum of T = 1e6
-    increments in float32 has the accuracy of a few roundings, not of 1e6.
+    Short runs are summed as they are, and their totals without rounding: the sum of T = 1e6
+    increments in float32 has the accuracy of a few roundings, not of 1e6. No step waits for another.
     """
     (terms,) = blank(c, increment, value=0)
-    num_steps, *lanes = terms.shape
-    if num_steps > _BLOCK:
-        pad = ((0, -num_steps % _BLOCK), *((0, 0) for _ in lanes))
-        terms = jnp.pad(terms, pad).reshape(-1, _BLOCK, *lanes).sum(axis=1)
-    acc = _accumulated(terms)
-    if c.num_blocks > 1:
-        all_blocks = _accumulated(acc.total)
-        acc = Compensated(all_blocks.total, all_blocks.error + jnp.sum(acc.error, axis=0))
-    return acc.total + acc.error
+    num_steps, *rest = terms.shape
+    if num_steps > _RUN:
+        terms = jnp.pad(terms, ((0, -num_steps % _RUN), *((0, 0) for _ in rest)))
+    terms = terms.reshape(-1, min(num_steps, _RUN), *rest).sum(axis=1)
+    return _accurate_sum((0, 1) if c.num_blocks > 1 else (0,), terms)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _accurate_sum(axes: tuple[int, ...], terms: Array) -> Array:
+    """Sum over axes, with all but a few bits of every term added without rounding, in any order.
+
+    Adding and subtracting a number above the sum of all terms rounds each term to a multiple of
+    that number's last bit. The sum of these is exact, and what was rounded away is small.
+
+    Source: Rump, Ogita & Oishi (2008), SIAM J. Scientific Computing 31(1), 189-224.
+    """
+    num_terms = math.prod(terms.shape[a] for a in axes)
+    above = 4 * num_terms * jnp.max(jnp.abs(terms), axis=axes, keepdims=True)
+    above = jnp.where(jnp.isfinite(above), above, 0)
+    rounded = (terms + above) - above
+    rest = jnp.where(jnp.isfinite(terms), terms - rounded, 0)
+    return jnp.sum(rounded, axis=axes) + jnp.sum(rest, axis=axes)
+
+
+@_accurate_sum.defjvp
+def _accurate_sum_jvp(
+    axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    return _accurate_sum(axes, *primals), jnp.sum(*tangents, axis=axes)

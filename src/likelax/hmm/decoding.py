@@ -4,14 +4,16 @@ Arguments are those of `likelax.hmm.inference`. A path holds -1 at padding, and 
 no path can produce.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, blank, chain, first, total
-from likelax.hmm.inference import log_partition
+from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
+from likelax.hmm.inference import log_partition_of
 
 
 def viterbi(
@@ -49,7 +51,12 @@ def viterbi(
       >>> print(path, jnp.exp(score).round(5))
       [1 0 0] 0.01344
     """
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _viterbi(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+
+
+@functools.partial(jax.jit, static_argnames="parallel")
+def _viterbi(c: Chain, parallel: bool | None) -> tuple[Array, Array]:
+    c = hide_padding(c)
     path, score = dispatch.best_path(c, parallel)
     return blank(c, path, value=-1)[0], score
 
@@ -89,7 +96,12 @@ def path_log_prob(
       0.125 0.125
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    path = _check_path(path, c)
+    return _path_log_prob(_check_path(path, c), c)
+
+
+@jax.jit
+def _path_log_prob(path: Array, c: Chain) -> tuple[Array, Array]:
+    c = hide_padding(c)
     inside = (path >= 0) & (path < c.log_initial.size)
     path = jnp.where(inside, path, 0)
     moves = c.log_transition
@@ -97,8 +109,7 @@ def path_log_prob(
     entry = jnp.where(first(c), c.log_initial[path], jnp.append(jnp.zeros(1, moves.dtype), moves))
     emission = jnp.take_along_axis(c.log_lik, path[:, None], axis=1)[:, 0]
     joint = total(c, jnp.where(inside, entry + emission, -jnp.inf))
-    log_prob = log_partition(log_initial, log_transition, log_lik, length=length, starts=starts)
-    return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_prob)
+    return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_partition_of(None, c))
 
 
 def _pick_moves(moves: Array, path: Array) -> Array:

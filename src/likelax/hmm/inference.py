@@ -32,9 +32,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import certified, dispatch
-from likelax.hmm.chain import Chain, blank, chain, first, total
+from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
 from likelax.hmm.logspace import backward_windows, forward
 from likelax.numerics import log_normalize, weighted_sum
+
+# compiled once for each shape and option, also where the caller has no `jax.jit`
+_compiled = functools.partial(jax.jit, static_argnames="parallel")
 
 
 class Filtered(NamedTuple):
@@ -112,15 +115,21 @@ def log_partition(
       >>> print(log_partition(start, move, walk_shop_clean).round(4))
       -3.3929
     """
-    return _log_partition(parallel, chain(log_initial, log_transition, log_lik, length, starts))
+    return _log_partition(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+
+
+@_compiled
+def _log_partition(c: Chain, parallel: bool | None) -> Array:
+    return log_partition_of(parallel, hide_padding(c))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _log_partition(parallel: bool | None, c: Chain) -> Array:
+def log_partition_of(parallel: bool | None, c: Chain) -> Array:
+    """`log_partition` of a checked chain whose padding is hidden."""
     return dispatch.log_prob(c, parallel)
 
 
-@_log_partition.defjvp
+@log_partition_of.defjvp
 def _log_partition_jvp(
     parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
 ) -> tuple[Array, Array]:
@@ -171,7 +180,12 @@ def filter(
       >>> print(jnp.exp(out.log_filtered).round(2))
       [[0.25 0.75]]
     """
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _filter(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+
+
+@_compiled
+def _filter(c: Chain, parallel: bool | None) -> Filtered:
+    c = hide_padding(c)
     out = dispatch.filtered(c, parallel)
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
     return Filtered(log_filtered, log_predicted, total(c, out.increment))
@@ -215,7 +229,12 @@ def smoother(
       [[0.25 0.  ]
        [0.   0.75]]
     """
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _smoother(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+
+
+@_compiled
+def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
+    c = hide_padding(c)
     post = dispatch.posterior(c, parallel, in_logs=True)
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
@@ -231,7 +250,12 @@ def expected_states(
     starts: ArrayLike | None = None,
 ) -> Expected:
     """`smoother` in probabilities: what an E step sums up."""
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _expected_states(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+@jax.jit
+def _expected_states(c: Chain) -> Expected:
+    c = hide_padding(c)
     post = dispatch.posterior(c, None, in_logs=False)
     (marginals,) = blank(c, post.marginals, value=0)
     return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
@@ -268,7 +292,15 @@ def pairwise(
       [[[0.25 0.25]
         [0.25 0.25]]]
     """
-    return dispatch.pairwise(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+    return _pairwise(chain(log_initial, log_transition, log_lik, length, starts), parallel)
+
+
+@_compiled
+def _pairwise(c: Chain, parallel: bool | None) -> Array:
+    num_moves = c.log_lik.shape[0] - 1
+    if num_moves == 0:
+        return jnp.zeros((0, *c.log_transition.shape), c.log_lik.dtype)
+    return dispatch.pairwise(hide_padding(c), parallel)
 
 
 def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
@@ -295,7 +327,12 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
     if log_state.ndim != 1:
         raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
-    return forward(chain(log_state, log_transition, ahead, None, None)).predicted[1:]
+    return _forecast(chain(log_state, log_transition, ahead, None, None))
+
+
+@jax.jit
+def _forecast(c: Chain) -> Array:
+    return forward(c).predicted[1:]
 
 
 def fixed_lag_smoother(
@@ -335,5 +372,11 @@ def fixed_lag_smoother(
     if lag < 0:
         raise ValueError(f"lag must be 0 or more, got {lag}")
     c = chain(log_initial, log_transition, log_lik, length, starts)
-    behind = backward_windows(c, min(lag, c.log_lik.shape[0] - 1))
+    return _fixed_lag(c, min(lag, c.log_lik.shape[0] - 1))
+
+
+@functools.partial(jax.jit, static_argnames="lag")
+def _fixed_lag(c: Chain, lag: int) -> Array:
+    c = hide_padding(c)
+    behind = backward_windows(c, lag)
     return blank(c, log_normalize(certified.filtered(c).filtered + behind)[0])[0]

@@ -1,91 +1,63 @@
-"""The recursions in the log domain: slower than the scaled ones, and right for any potentials."""
+"""The recursions in the log domain: right for any potentials, and the smallest programs.
 
+One scan goes forward over the filter, one goes back over the smoother. The first step is not taken
+apart from the others, so that XLA compiles each body once.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, Filter, Posterior, first, last, stacked, total
-from likelax.numerics import Compensated, add_compensated, log_normalize, logsumexp
+from likelax.hmm.chain import Chain, Filter, Posterior, active, first, fixed, last, total
+from likelax.numerics import Compensated, add_compensated, logsumexp
 
 
-def _logsumexp(scores: Array, axis: int) -> Array:
-    """As `numerics.logsumexp`, with the fewest operations for the body of a scan."""
+def _sum_of_exp(scores: Array, axis: int) -> tuple[Array, Array, Array]:
+    """(log of the sum, exp(scores - peak), peak), with the fewest operations for a scan's body."""
     peak = lax.stop_gradient(jnp.max(scores, axis=axis))
-    shift = jnp.expand_dims(jnp.where(peak == -jnp.inf, 0, peak), axis)
-    total = jnp.sum(jnp.exp(scores - shift), axis=axis)
+    shares = jnp.exp(scores - jnp.expand_dims(_finite(peak), axis))
     # the sum is at least 1 unless every term is zero, and then the peak makes the result -inf
-    return jnp.log(jnp.maximum(total, jnp.finfo(total.dtype).tiny)) + peak
+    return jnp.log(jnp.maximum(jnp.sum(shares, axis=axis), 0.5)) + peak, shares, peak
+
+
+def _log_sum(scores: Array, axis: int) -> Array:
+    return _sum_of_exp(scores, axis)[0]
+
+
+def _finite(logs: Array) -> Array:
+    """What to subtract so that an impossible row stays -inf."""
+    return jnp.where(logs == -jnp.inf, 0, logs)
+
+
+def _moves(c: Chain, before: bool) -> Array | None:
+    """(T, K, K) the transition into each step, or out of it; None where one serves every step.
+
+    What leads into the first step or out of the last one is zeros, and is not used.
+    """
+    if fixed(c):
+        return None
+    moves, edge = c.log_transition, jnp.zeros_like(c.log_transition[:1])
+    return jnp.concatenate([edge, moves] if before else [moves, edge])
 
 
 def forward(c: Chain) -> Filter:
-    """The forward recursion. In the scan each message is only shifted to a peak of 0."""
+    """The forward recursion: log p(z_t | x_<t), from which all else follows."""
 
-    def update(predicted: Array, log_lik: Array) -> tuple[Array, tuple[Array, ...]]:
-        joint = predicted + log_lik
-        peak = lax.stop_gradient(jnp.max(joint))
-        joint = joint - jnp.where(peak == -jnp.inf, 0, peak)
-        return joint, (predicted, joint, peak)
-
-    def step(joint: Array, xs: tuple[Any, ...]) -> tuple[Array, tuple[Array, ...]]:
-        log_lik, start, transition = xs
-        transition = c.log_transition if transition is None else transition
-        predicted = _logsumexp(joint[:, None] + transition, axis=0)
+    def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
+        log_lik, start, move = here
         if start is not None:
-            predicted = jnp.where(start, c.log_initial, predicted)
-        return update(predicted, log_lik)
+            message = jnp.where(start, c.log_initial, message)
+        joint = message + log_lik
+        increment = _log_sum(joint, 0)
+        filtered = joint - _finite(increment)
+        move = c.log_transition if move is None else move
+        return _log_sum(filtered[:, None] + move, 0), (message, increment)
 
-    joint, head = update(c.log_initial, c.log_lik[0])
-    starts = None if c.starts is None else c.starts[1:]
-    _, tail = lax.scan(step, joint, (c.log_lik[1:], starts, stacked(c)))
-    predicted, joint, peak = (
-        jnp.append(h[None], t, axis=0) for h, t in zip(head, tail, strict=True)
-    )
-    filtered, log_total = log_normalize(joint)
-    # step t began from a message of total exp(log_total[t-1]), a start from one of total 1
-    before = jnp.append(jnp.zeros(1, joint.dtype), log_total[:-1])
-    before = jnp.where(first(c) | (before == -jnp.inf), 0, before)
-    return Filter(predicted - before[:, None], filtered, log_total + peak - before)
-
-
-def backward(c: Chain) -> Array:
-    """(T, K) log p(x_t+1.. | z_t) up to a constant for each t; the largest finite entry is 0."""
-
-    def step(backward: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        log_lik, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        message = _logsumexp(transition + (log_lik + backward)[None], axis=1)
-        peak = lax.stop_gradient(jnp.max(message))
-        message = message - jnp.where(peak == -jnp.inf, 0, peak)
-        message = jnp.where(end, 0, message)
-        return message, message
-
-    end = jnp.zeros_like(c.log_initial)
-    _, messages = lax.scan(step, end, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
-    return jnp.append(messages, end[None], axis=0)
-
-
-def pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
-    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
-    scores = filtered[:, None] + transition + ahead[None]
-    scores = jnp.where(end, -jnp.inf, scores)
-    total = logsumexp(scores)
-    return scores - jnp.where(total == -jnp.inf, 0, total)
-
-
-def _pairwise_sum(c: Chain, filtered: Array, backward: Array) -> Array:
-    """(K, K) expected transition counts, summed over t in a scan: nothing T x K x K is stored."""
-
-    def step(acc: Compensated, xs: tuple[Any, ...]) -> tuple[Compensated, None]:
-        filtered, ahead, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        return add_compensated(acc, jnp.exp(pairwise_step(filtered, transition, ahead, end))), None
-
-    zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
-    xs = (filtered[:-1], (c.log_lik + backward)[1:], last(c)[:-1], stacked(c))
-    acc, _ = lax.scan(step, Compensated(zero, zero), xs)
-    return acc.total + acc.error
+    every = (c.log_lik, c.starts, _moves(c, before=False))
+    predicted, increment = lax.scan(step, c.log_initial, every)[1]
+    return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
 
 
 def log_prob(c: Chain) -> Array:
@@ -93,36 +65,86 @@ def log_prob(c: Chain) -> Array:
     return total(c, forward(c).increment)
 
 
+def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
+    """(what is kept of each step, (K, K) summed transition counts), from the last step to the first.
+
+    log p(z_t = i, z_t+1 = j | x) = filtered[t, i] + transition[i, j] - predicted[t+1, j]
+                                    + log p(z_t+1 = j | x)
+
+    Args:
+      c: the chain.
+      run: its forward recursion.
+      keep: (log marginals (K,) of a step, (K, K) log posterior of the step before and this one)
+        -> what to keep.
+    Source: Kim (1994), J. Econometrics 60, 1-22, in the log domain.
+    """
+    before = jnp.concatenate([jnp.full_like(run.filtered[:1], -jnp.inf), run.filtered[:-1]])
+    end = None
+    if c.starts is not None or c.length is not None:
+        before = jnp.where((active(c) & ~first(c))[:, None], before, -jnp.inf)
+        end = last(c)
+
+    def step(carry: tuple[Array, Compensated], here: tuple[Any, ...]) -> tuple[Any, Any]:
+        marginals, counts = carry
+        before, filtered, predicted, end, move = here
+        if end is not None:
+            marginals = jnp.where(end, filtered, marginals)
+        # rounding would make the sum of the marginals drift over many steps
+        marginals = marginals - _finite(_log_sum(marginals, 0))
+        move = c.log_transition if move is None else move
+        scores = before[:, None] + move + (marginals - _finite(predicted))[None]
+        earlier, shares, peak = _sum_of_exp(scores, 1)
+        counts = add_compensated(counts, shares * jnp.exp(peak)[:, None])
+        return (earlier, counts), keep(marginals, scores)
+
+    zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
+    every = (
+        before,
+        run.filtered,
+        run.predicted,
+        end,
+        _moves(c, before=True),
+    )
+    begin = (run.filtered[-1], Compensated(zero, zero))
+    (_, counts), kept = lax.scan(step, begin, every, reverse=True)
+    return kept, counts.total + counts.error
+
+
 def posterior(c: Chain, in_logs: bool) -> Posterior:
     """Posterior marginals, summed transition counts and log partition."""
-    messages, behind = forward(c), backward(c)
-    marginals = log_normalize(messages.filtered + behind)[0]
-    counts = _pairwise_sum(c, messages.filtered, behind)
+    run = forward(c)
+    marginals, counts = _smooth(c, run, lambda marginals, scores: marginals)
     marginals = marginals if in_logs else jnp.exp(marginals)
-    return Posterior(marginals, counts, total(c, messages.increment))
+    return Posterior(marginals, counts, total(c, run.increment))
 
 
 def pairwise(c: Chain) -> Array:
     """(T-1, K, K) log posterior of consecutive states."""
-    ahead = (c.log_lik + backward(c))[1:]
-    moves = None if c.log_transition.ndim == 2 else 0
-    step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
-    return step(forward(c).filtered[:-1], c.log_transition, ahead, last(c)[:-1])
+    return _smooth(c, forward(c), lambda marginals, scores: scores)[0][1:]
+
+
+def pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
+    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
+    scores = filtered[:, None] + transition + ahead[None]
+    scores = jnp.where(end, -jnp.inf, scores)
+    return scores - _finite(logsumexp(scores))
 
 
 def backward_windows(c: Chain, lag: int) -> Array:
     """(T, K) log p(x_t+1..x_t+lag | z_t): the backward messages of a window that moves along."""
     num_states = c.log_initial.size
 
-    def step(windows: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        # windows[h]: the message at t+1 that looks h steps ahead
-        log_lik, end, transition = xs
-        transition = c.log_transition if transition is None else transition
-        longer = _logsumexp(transition[None] + (log_lik[None] + windows[:-1])[:, None], axis=2)
-        windows = jnp.append(jnp.zeros((1, num_states), longer.dtype), longer, axis=0)
-        windows = jnp.where(end, 0, windows)
-        return windows, windows[-1]
+    def step(windows: Array, here: tuple[Any, ...]) -> tuple[Array, Array]:
+        # windows[h]: the message at this step that looks h steps ahead
+        log_lik, end, move = here
+        if end is not None:
+            windows = jnp.where(end, 0, windows)
+        move = c.log_transition if move is None else move
+        longer = _log_sum(move[None] + (log_lik[None] + windows[:-1])[:, None], 2)
+        earlier = jnp.concatenate([jnp.zeros((1, num_states), longer.dtype), longer])
+        return earlier, windows[-1]
 
     zero = jnp.zeros((lag + 1, num_states), c.log_lik.dtype)
-    _, messages = lax.scan(step, zero, (c.log_lik[1:], last(c)[:-1], stacked(c)), reverse=True)
-    return jnp.append(messages, zero[:1], axis=0)
+    end = None if c.starts is None and c.length is None else last(c)
+    every = (c.log_lik, end, _moves(c, before=True))
+    return lax.scan(step, zero, every, reverse=True)[1]

@@ -34,6 +34,11 @@ def match_states(agreement: ArrayLike) -> Array:
     (agreement,) = numerics.as_float(agreement)
     if agreement.ndim != 2 or agreement.shape[0] != agreement.shape[1]:
         raise ValueError(f"match_states: agreement must have shape (K, K); got {agreement.shape}")
+    return _match(agreement)
+
+
+@jax.jit
+def _match(agreement: Array) -> Array:
     rows, columns = optax.assignment.hungarian_algorithm(-agreement)
     return jnp.zeros_like(columns).at[rows].set(columns)
 

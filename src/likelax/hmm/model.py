@@ -12,11 +12,11 @@ from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, match_weights
-from likelax.hmm import _stationary, decoding, inference
+from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import Mixture, draw_each
-from likelax.model import Model, check_part, pytree
+from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -37,7 +37,7 @@ class HMMStats(NamedTuple):
 
 
 @pytree
-class HMMPrior:
+class HMMPrior(JointPrior):
     """The conjugate prior of a hidden Markov model's parameters; None is no prior.
 
     Attributes:
@@ -51,6 +51,15 @@ class HMMPrior:
     initial: Prior | None = None
     transition: Prior | None = None
     emissions: Any = None
+
+    def posterior(self, stats: HMMStats) -> Self:
+        """Each part updated by its statistics: exact where the states were seen."""
+        update = jax.vmap(lambda prior, s: prior.posterior(s))
+        return type(self)(
+            None if self.initial is None else self.initial.posterior(stats.initial),
+            None if self.transition is None else self.transition.posterior(stats.transition),
+            None if self.emissions is None else update(self.emissions, stats.emissions),
+        )
 
 
 @pytree
@@ -234,18 +243,7 @@ class HMM(Model):
             numerics.safe_log(self.initial_probs()),
             self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
-        moves = jnp.broadcast_to(moves, (num_steps - 1, *moves.shape[-2:]))
-        # all noise before the scan: a key that a scan splits can't be mapped over
-        noise = jax.random.gumbel(key_moves, (num_steps, *batch, self.num_states), moves.dtype)
-
-        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            noise, move = inputs
-            new = jnp.argmax(move[state] + noise, axis=-1)
-            return new, new
-
-        state = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)
-        _, rest = jax.lax.scan(step, state, (noise[1:], moves))
-        states = jnp.moveaxis(jnp.concatenate([state[None], rest]), 0, -1)
+        states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         flat = states.reshape(-1)
         values = draw_each(self.emissions, key_values, flat, emission_inputs, shape)
         return Labelled(values, states)

@@ -3,6 +3,7 @@
 Arguments and the meaning of -1 in a path are those of `likelax.hmm.decoding`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax.hmm import certified
-from likelax.hmm.chain import active, blank, chain, first, last, stacked, total
+from likelax.hmm.chain import Chain, active, blank, chain, first, hide_padding, last, stacked, total
 from likelax.numerics import log_normalize, weighted_sum
 
 
@@ -53,6 +54,12 @@ def sample_paths(
        [1 1]]
     """
     c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _sample_paths(key, c, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames="num_samples")
+def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
+    c = hide_padding(c)
     filtered = certified.filtered(c).filtered
     num_steps, num_states = filtered.shape
 
@@ -75,6 +82,34 @@ def sample_paths(
     xs = (noise[:-1], filtered[:-1], last(c)[:-1], stacked(c))
     _, path = lax.scan(step, state, xs, reverse=True)
     return blank(c, jnp.append(path, state[None], axis=0), value=-1)[0].T
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def sample_states(
+    key: Array, log_initial: Array, log_transition: Array, shape: tuple[int, ...]
+) -> Array:
+    """Paths of the chain before any data: shape (..., T) integers.
+
+    Args:
+      key: a typed key.
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      shape: (..., T), how many paths, and their length.
+    """
+    *batch, num_steps = shape
+    num_states = log_initial.size
+    moves = jnp.broadcast_to(log_transition, (num_steps - 1, num_states, num_states))
+    # all noise before the scan: a key that a scan splits can't be mapped over
+    noise = jax.random.gumbel(key, (num_steps, *batch, num_states), log_initial.dtype)
+
+    def step(state: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
+        noise, move = here
+        state = jnp.argmax(move[state] + noise, axis=-1)
+        return state, state
+
+    begin = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)
+    _, rest = lax.scan(step, begin, (noise[1:], moves))
+    return jnp.moveaxis(jnp.concatenate([begin[None], rest]), 0, -1)
 
 
 def path_entropy(
@@ -109,7 +144,12 @@ def path_entropy(
       >>> print(path_entropy(half, jnp.stack([half, half]), jnp.zeros((3, 2))) / jnp.log(2))
       3.0
     """
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _path_entropy(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+@jax.jit
+def _path_entropy(c: Chain) -> Array:
+    c = hide_padding(c)
     filtered, marginals = certified.filtered(c).filtered, certified.log_posterior(c).marginals
 
     def entropy(log_probs: Array) -> Array:
@@ -163,7 +203,12 @@ def top_k_paths(
     """
     if num_paths < 1:
         raise ValueError(f"num_paths must be at least 1, got {num_paths}")
-    c = chain(log_initial, log_transition, log_lik, length, starts)
+    return _top_k_paths(chain(log_initial, log_transition, log_lik, length, starts), num_paths)
+
+
+@functools.partial(jax.jit, static_argnames="num_paths")
+def _top_k_paths(c: Chain, num_paths: int) -> tuple[Array, Array]:
+    c = hide_padding(c)
     num_states = c.log_initial.size
 
     def update(scores: Array, log_lik: Array) -> tuple[Array, Array]:

@@ -50,7 +50,6 @@ from jax import Array, lax
 from likelax.hmm import blocks
 from likelax.hmm.chain import (
     FEW,
-    FEW_LANES,
     Chain,
     Filter,
     Posterior,
@@ -200,11 +199,6 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
     if size > FEW and set(matrix.shape[2:]) == {1}:
         return jnp.tensordot(matrix.reshape(size, size).T, vector, 1, precision="highest")
     return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
-
-
-def as_lanes(c: Chain) -> bool:
-    """Whether a batch of chains like this one is better taken as lanes than mapped over."""
-    return c.log_initial.size <= FEW_LANES
 
 
 def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:

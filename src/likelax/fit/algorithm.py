@@ -1,0 +1,226 @@
+"""What an algorithm is, and the one loop that runs any of them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from likelax.data import is_concrete
+from likelax.fit import validation
+from likelax.fit.result import Fit
+from likelax.numerics import any_in_batch
+
+Progress = Callable[[Any, Any], None]
+
+RUNNING = -1
+"""Status of a fit that has not ended; every `Status` is 0 or more."""
+
+# The length of `objectives` is part of a compiled program. Few lengths are used, so that fits with
+# different `max_steps` share programs; the other entries are cut off afterwards.
+_LENGTH = 1000
+
+
+class Data(NamedTuple):
+    """The data of a fit.
+
+    Attributes:
+      x: data, as `model.log_prob` takes them.
+      weights: one non-negative weight for each observation, or None for ones.
+      prior: the model's conjugate prior, or None.
+    """
+
+    x: Any
+    weights: Any = None
+    prior: Any = None
+
+
+class State(Protocol):
+    """What every state has: a NamedTuple of arrays that also has these fields."""
+
+    @property
+    def step(self) -> Array:
+        """Integer scalar: steps taken. Below zero before the start was evaluated."""
+
+    @property
+    def objective(self) -> Array:
+        """Scalar: the objective of the best model so far, nats."""
+
+
+class Algorithm(Protocol):
+    """A fitting algorithm: a frozen value, and a pytree whose leaves are `tol` and `max_steps`.
+
+    `init`, `step` and `done` are pure functions of arrays; `jax.vmap` gives many fits at once. A
+    step of a fit that is done changes nothing that `result` reads. So a batch can go on stepping
+    until its last fit is done, without selecting between old and new states.
+    """
+
+    @property
+    def window(self) -> int:
+        """W, the number of objectives that one call of `step` returns."""
+
+    @property
+    def by_m_step(self) -> bool:
+        """Whether it calls `e_step` and `m_step` of the model, rather than `log_prob`."""
+
+    def check(self, name: str) -> None:
+        """Raise for options out of range, as far as their values are known.
+
+        Args:
+          name: the function that was called, for the message.
+        """
+
+    def init(self, model: Any, data: Any, key: Array | None = None) -> Any:
+        """The state before the first step.
+
+        Args:
+          model: the start.
+          data: what the algorithm fits to, such as `Data`.
+          key: a random key like those of the steps, of which only the type is used, or None.
+        """
+
+    def step(self, state: Any, data: Any, key: Array | None = None) -> tuple[Any, Array]:
+        """One step, or one window of W steps.
+
+        Args:
+          state: of `init`, or of the step before.
+          data: the same as for `init`.
+          key: a random key for this step; None for algorithms without randomness.
+        Returns:
+          (state, objectives (W,): entry i is the objective before the i-th of these steps).
+        """
+
+    def done(self, state: Any) -> Array:
+        """Boolean scalar: whether the fit has ended."""
+
+    def result(self, state: Any, objectives: Array) -> Fit:
+        """The `Fit`.
+
+        Args:
+          state: a state that is done.
+          objectives: (M,) those of all steps in a row; entries past the last step are arbitrary.
+        """
+
+
+def run(
+    algorithm: Algorithm,
+    model: Any,
+    x: Any,
+    *,
+    weights: Any = None,
+    prior: Any = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit a model to data by any algorithm that needs no random key.
+
+    Args:
+      algorithm: `fit.EM(...)`, `fit.SQUAREM(...)`, `fit.Ascent(...)` or `fit.LBFGS(...)`.
+      model: where to start.
+      x: data with leading axes, plain or wrapped in `Masked`, `Labelled` or `Sequences`.
+      weights: one non-negative weight for each observation, or None for ones.
+      prior: the model's conjugate prior, for maximum a posteriori, or None.
+      progress: called on the host after every step, or window of steps, with the number of steps
+        and the objective in nats.
+    Returns:
+      `Fit`.
+    Raises:
+      ValueError, TypeError: as for `fit.em`.
+
+    Examples:
+      >>> from likelax import Normal, fit
+      >>> found = run(fit.LBFGS(max_steps=50), Normal(0.0, 1.0), jnp.array([1.0, 2.0, 3.0]))
+      >>> print(found.model.loc.round(2))
+      2.0
+    """
+    validation.check("fit.run", model, x, weights, by_m_step=algorithm.by_m_step)
+    algorithm.check("fit.run")
+    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
+
+
+def drive(
+    algorithm: Any,
+    model: Any,
+    data: Any,
+    *,
+    key: Array | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """`run` without validation: all steps in one compiled loop.
+
+    Args:
+      algorithm: an `Algorithm` with an attribute `max_steps`.
+      model: the start.
+      data: passed to every step.
+      key: a random key, of which every step gets its own; None for algorithms without randomness.
+      progress: as for `run`.
+    """
+    wanted = algorithm.max_steps
+    length = _length(int(wanted)) if is_concrete(wanted) else _LENGTH
+    found = _loop(algorithm, model, data, key, length, progress)
+    if is_concrete(wanted) and length > wanted:
+        short = jax.lax.slice_in_dim(found.objectives, 0, int(wanted) + 1, axis=-1)
+        found = Fit(found.model, short, found.num_steps, found.status)
+    return found
+
+
+def _length(max_steps: int) -> int:
+    """At least max_steps, and less than twice as much: 1000 times a power of two."""
+    length = _LENGTH
+    while length < max_steps:
+        length *= 2
+    while (length + 1) // 2 >= max(max_steps, 1) and length > 1:
+        length = (length + 1) // 2
+    return length
+
+
+class _Carry(NamedTuple):
+    """What the loop carries.
+
+    `turn` and `key` are common to all members of a vmapped batch, and so is the condition of the
+    loop. Noise that they share is then drawn once, and objectives are written at one place.
+    """
+
+    turn: Array
+    key: Array | None
+    state: Any
+    objectives: Array
+
+
+@partial(jax.jit, static_argnames=("length", "progress"))
+def _loop(
+    algorithm: Algorithm,
+    model: Any,
+    data: Any,
+    key: Array | None,
+    length: int,
+    progress: Progress | None,
+) -> Fit:
+    window = algorithm.window
+
+    def turn(now: _Carry) -> _Carry:
+        later, key = (None, None) if now.key is None else tuple(jax.random.split(now.key))
+        state, values = algorithm.step(now.state, data, key)
+        if progress is not None:
+            jax.debug.callback(progress, state.step, state.objective)
+        at = (now.turn * window,)
+        objectives = jax.lax.dynamic_update_slice(now.objectives, values, at)
+        return _Carry(now.turn + 1, later, state, objectives)
+
+    state = algorithm.init(model, data, key)
+    entries = -(-(length + 1) // window) * window
+    empty = jnp.full(entries, jnp.nan, state.objective.dtype)
+    end = jax.lax.while_loop(
+        lambda now: any_in_batch(~algorithm.done(now.state)),
+        turn,
+        _Carry(jnp.zeros((), int), key, state, empty),
+    )
+    return algorithm.result(end.state, end.objectives[: length + 1])
+
+
+def finish(objectives: Array, num_steps: Array, objective: Array) -> Array:
+    """The objectives of the steps that were taken, and after them the final one."""
+    last = objectives.shape[0] - 1
+    steps = jnp.minimum(num_steps, last)
+    return jnp.where(jnp.arange(last + 1) < steps, objectives, objective)

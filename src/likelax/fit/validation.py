@@ -1,0 +1,146 @@
+"""Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from likelax.constraints import field_chains
+from likelax.data import check_data, first_index, is_concrete, take_series, unlabelled
+from likelax.hmm.model import HMM
+from likelax.mixture import Mixture
+from likelax.model import Density, Model, check_part, check_registration
+from likelax.parameters import check_parameters, roles
+from likelax.product import Product
+from likelax.wrappers import Fixed, Wrapper
+
+
+def check(
+    name: str,
+    model: Any,
+    x: Any,
+    weights: Any = None,
+    *,
+    by_m_step: bool = True,
+    stacked: bool = False,
+) -> None:
+    """Raise for a model, data or weights with invalid values. Traced values are not validated.
+
+    Args:
+      name: the function that was called, for the message.
+      model: the start.
+      x: data, plain or wrapped.
+      weights: of the observations, or None.
+      by_m_step: whether the fit calls `e_step` and `m_step`, which a `Density` does not have.
+      stacked: whether `model` is several starts with a leading axis.
+    Raises:
+      TypeError: a model that does not derive from `likelax.Model`, or a class that JAX can confuse
+        with another one (`model.check_registration`).
+      ValueError: parameters out of range, a batch of models in place of one, empty data, a NaN that
+        was not declared missing, a negative or NaN weight, a label that the model has no component
+        for, or sequences of one step for an `HMM` whose transition is to be fitted.
+    """
+    check_part(name, "model", model)
+    check_registration(name, model)
+    nodes = _nodes(model)
+    if by_m_step:
+        _check_m_step(name, nodes)
+    if any(isinstance(node, Mixture) for node in nodes):
+        _check_one_model(name, model, stacked)
+    check_data(name, x)
+    check_parameters(name, model)
+    model.check_labels(name, x)
+    _check_steps(name, model, x)
+    if weights is not None and is_concrete(weights):
+        array = np.asarray(weights)
+        wrong = ~(array >= 0) | np.isinf(array)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: weights must be finite and not negative; "
+                f"got {array[wrong][0]} at index {first_index(wrong)}"
+            )
+
+
+def check_options(
+    name: str, tol: Any, max_steps: Any, *, fewest: int, steps: str = "max_steps"
+) -> None:
+    """Raise for a tolerance or a number of steps that is out of range. Traced ones are let through.
+
+    Args:
+      name: the function that was called, for the message.
+      tol: any number but NaN, or None.
+      max_steps: an integer.
+      fewest: the smallest valid max_steps.
+      steps: what max_steps is called.
+    Raises:
+      TypeError: for something else than a number.
+      ValueError: for a number out of range.
+    """
+    if tol is not None and is_concrete(tol):
+        if np.asarray(tol).dtype.kind not in "iuf":
+            raise TypeError(f"{name}: tol must be a number or None; got {tol!r}")
+        if np.isnan(tol).any():
+            raise ValueError(f"{name}: tol must be a number; got nan")
+    if not is_concrete(max_steps):
+        return
+    if np.asarray(max_steps).dtype.kind not in "iu" or np.ndim(max_steps) != 0:
+        raise TypeError(f"{name}: {steps} must be an integer; got {max_steps!r}")
+    if max_steps < fewest:
+        raise ValueError(f"{name}: {steps} must be {fewest} or more; got {max_steps}")
+
+
+def _nodes(model: Any) -> list[Density]:
+    """The model and every model inside it."""
+    nodes = {id(model): model}
+    for chain in field_chains(model):
+        for node, _, _ in chain:
+            if isinstance(node, Density):
+                nodes[id(node)] = node
+    return list(nodes.values())
+
+
+def _check_m_step(name: str, nodes: list[Density]) -> None:
+    for node in nodes:
+        if not isinstance(node, Model):
+            raise TypeError(
+                f"{name}: {type(node).__name__} has no M step; fit the model by fit.gradient, or "
+                "derive its class from likelax.Model"
+            )
+
+
+def _check_one_model(name: str, model: Any, stacked: bool) -> None:
+    """Raise for a mixture whose weights have more axes than its place in the model explains."""
+    for leaf, role, chain in zip(
+        jax.tree.leaves(model), roles(model), field_chains(model), strict=True
+    ):
+        if not chain or not isinstance(chain[-1].node, Mixture):
+            continue
+        extra = jnp.ndim(leaf) - role.depth - 1 - stacked
+        if chain[-1].field.name == "weights" and extra > 0:
+            raise ValueError(
+                f"{name}: a model describes one distribution, but its mixture weights of shape "
+                f"{jnp.shape(leaf)} are a batch; map over the batch with jax.vmap"
+            )
+
+
+def _check_steps(name: str, model: Any, x: Any) -> None:
+    """Raise for sequences of one step each, from which no transition can be estimated."""
+    node: Any = model
+    while isinstance(node, Mixture | Wrapper) and not isinstance(node, Fixed):
+        node = node.components if isinstance(node, Mixture) else node.model
+    if not isinstance(node, HMM) or isinstance(node.transition, Fixed):
+        return
+    if any(isinstance(part, Product) for part in _nodes(node.emissions)):
+        return  # the fields of its data differ in their axes
+    values = jax.tree.leaves(take_series(unlabelled(x))[0])[0]
+    if jnp.ndim(values) <= model.event_ndim:
+        return
+    *batch, num_steps = np.shape(values)[: jnp.ndim(values) - model.event_ndim + 1]
+    if num_steps == 1:
+        count = int(np.prod(batch))
+        raise ValueError(
+            f"{name}: x of shape {jnp.shape(values)} is {count} sequences of one step each, from "
+            f"which the transition can't be estimated; for one sequence of {count} steps give "
+            "x[:, 0], or wrap the transition in Fixed"
+        )
