@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 import likelax as lx
+from likelax.families.registry import FAMILIES, Entry
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Case:
     prior: Callable[[], Any]
     sample_shape: tuple[int, ...] = (4000,)
     identified: bool = True  # a large sample pins the parameters down
+    draw: Callable[[Any, Any, Any], Any] = lambda model, key, shape: model.sample(key, shape)
 
 
 NUM_ROWS = 6
@@ -146,3 +149,16 @@ CASES = [
         identified=False,
     ),
 ]
+
+
+def case_of(entry: Entry) -> Case:
+    """The case of a family from its entry in the registry: six draws of its example."""
+
+    def data() -> Any:
+        return jax.device_get(entry.draw(entry.example(), jax.random.key(7), (NUM_ROWS,)))
+
+    return Case(entry.name, entry.example, data, entry.prior or (lambda: None), draw=entry.draw)
+
+
+# each family, whatever its statistics; those that EM cannot fit have no laws here
+LEAVES = [case_of(entry) for entry in FAMILIES if issubclass(entry.family, lx.Model)]

@@ -307,7 +307,7 @@ class NegativeBinomialRegression(_GeneralizedLinear):
 
     Data are pairs (inputs (..., D), targets (...)). A `NegativeBinomial` with
     probs = total_count / (total_count + m): a `PoissonRegression` whose rate is multiplied by a
-    gamma variable of mean one. Its prior is a `RidgePrior`. See the module's text for the M step.
+    gamma variable of mean one. Its prior is a `RidgePrior`. Fit with `fit.em`.
 
     Attributes:
       total_count: r, positive, held by `m_step`; its inverse is the dispersion ("alpha").

@@ -26,7 +26,8 @@ def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
     """log_prob where x holds counts (that add to total), -inf elsewhere, NaN at NaN."""
     fine = jnp.all((x >= 0) & whole(x), axis=-1)
     if total is not None:
-        fine = fine & (jnp.sum(x, axis=-1) == total)
+        wanted, got = numerics.as_float(total, jnp.sum(x, axis=-1))
+        fine = fine & (got == wanted)
     off = jnp.where(jnp.any(x != x, axis=-1), jnp.nan, -jnp.inf).astype(log_prob.dtype)
     return jnp.where(fine, log_prob, off)
 

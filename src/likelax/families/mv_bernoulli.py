@@ -62,7 +62,8 @@ class MvBernoulli(Family[BinaryCounts]):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of 0 and 1, integers of shape (*shape, D)."""
         (probs,) = numerics.as_float(self.probs)
-        return jax.random.bernoulli(key, probs, (*shape, *probs.shape)).astype(int)
+        probs = jnp.broadcast_to(probs, (*shape, *probs.shape))
+        return jax.random.bernoulli(key, probs).astype(int)
 
     def mean(self) -> Array:
         """probs, (D,)."""
