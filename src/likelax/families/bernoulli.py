@@ -10,7 +10,7 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, inside
-from likelax.families.statistics import BinaryCounts
+from likelax.families.statistics import BinaryCounts, coin_counts
 from likelax.model import pytree
 
 
@@ -39,11 +39,8 @@ class Bernoulli(Family[BinaryCounts]):
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """successes log probs + failures log(1 - probs), nats."""
-        return (
-            numerics.xlogy(stats.successes, self.probs)
-            + numerics.xlog1py(stats.failures, -self.probs)
-            + stats.log_base
-        )
+        (probs,) = numerics.as_float(self.probs)
+        return stats.log_likelihood(probs, 1 - probs)
 
     def parameter(self) -> Array:
         """probs, as a beta prior describes it."""
@@ -60,9 +57,7 @@ class Bernoulli(Family[BinaryCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        return BinaryCounts(
-            jnp.sum(weights * x), jnp.sum(weights * (1 - x)), jnp.zeros_like(weights, shape=())
-        )
+        return coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

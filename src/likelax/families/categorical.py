@@ -64,7 +64,7 @@ class Categorical(Family[CategoryCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         one_hot = jax.nn.one_hot(x.reshape(-1), jnp.shape(self.probs)[-1], dtype=weights.dtype)
-        counts = jnp.matmul(weights.reshape(-1), one_hot, precision="highest")
+        counts = numerics.row_products(weights.reshape(-1, 1), one_hot)[0]
         return CategoryCounts(counts, jnp.zeros((), weights.dtype))
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:

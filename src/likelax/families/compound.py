@@ -7,7 +7,13 @@ from jax import Array
 
 from likelax import numerics
 from likelax.families import newton
-from likelax.families.special import deviance, factorial_excess, log_gamma_ratio, log_minus_digamma
+from likelax.families.special import (
+    deviance,
+    factorial_excess,
+    log_binomial_term,
+    log_gamma_ratio,
+    log_minus_digamma,
+)
 from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
 
 T = TypeVar("T")
@@ -51,5 +57,11 @@ def latent_gamma(concentration: Array, rate: Array, weights: Array) -> PositiveM
 def gamma_evidence(stats: EventCounts, concentration: Array, rate: Array) -> Array:
     """log of the integral of v^events exp(-v exposure) h under Gamma(v | concentration, rate)."""
     a, b, events, exposure = numerics.as_float(concentration, rate, stats.events, stats.exposure)
-    gain = log_gamma_ratio(a, events) - events * jnp.log(b + exposure)
-    return gain - a * jnp.log1p(exposure / b) + stats.log_base
+    bare = exposure == 0
+    share = jnp.where(bare, 1, exposure)
+    # the probability that so many events have under the gamma, and at their own rate
+    term = log_binomial_term(events, a, share / (b + share), b / (b + share))
+    usual = term - jnp.log1p(events / a) + factorial_excess(events)
+    # without exposure the likelihood is a bare power, kept at v = 1
+    alone = log_gamma_ratio(a, jnp.where(bare, events, 0)) - events * jnp.log(b)
+    return jnp.where(bare, alone, usual) + stats.log_peak

@@ -39,8 +39,8 @@ class Exponential(Family[EventCounts]):
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
-        rate, exposure = numerics.as_float(self.rate, stats.exposure)
-        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+        (rate,) = numerics.as_float(self.rate)
+        return stats.log_likelihood(rate)
 
     def parameter(self) -> Array:
         """rate, as a gamma prior describes it."""
@@ -57,8 +57,9 @@ class Exponential(Family[EventCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)
-        exposure = numerics.weighted_sum(weights, x)
-        return EventCounts(jnp.sum(weights), exposure, jnp.zeros_like(exposure))
+        events, exposure = jnp.sum(weights), numerics.weighted_sum(weights, x)
+        rate = numerics.divide(events, exposure, 1.0)
+        return EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))

@@ -26,7 +26,8 @@ class GammaPoisson(Estimable[PositiveMoments]):
 
     Attributes:
       concentration: positive scalar a.
-      rate: positive scalar b. The mean is a / b, the variance a (b + 1) / b^2.
+      rate: positive scalar b. The mean is a / b, the variance a (b + 1) / b^2; at inf all mass is
+        on 0.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
 
@@ -54,7 +55,7 @@ class GammaPoisson(Estimable[PositiveMoments]):
         value, a, b = numerics.as_float(
             jnp.where(support, x, jnp.zeros((), x.dtype)), self.concentration, self.rate
         )
-        term = log_binomial_term(value, a, 1 / (1 + b), b / (1 + b))
+        term = log_binomial_term(value, a, 1 / (1 + b), 1 / (1 + 1 / b))
         return inside(support, x, term - jnp.log1p(value / a))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:

@@ -17,7 +17,7 @@ from likelax.families.special import (
     log_multinomial_coefficient,
     log_multinomial_term,
 )
-from likelax.families.statistics import CategoryCounts, MeanLogs
+from likelax.families.statistics import CategoryCounts, PositiveMoments
 from likelax.model import pytree
 
 
@@ -97,8 +97,13 @@ class Multinomial(Family[CategoryCounts]):
         return DirichletMultinomial(prior.concentration, self.total_count)
 
     def _log_density(self, x: Array) -> Array:
-        counts, _ = numerics.as_float(x, self.probs)
-        return self._log_kernel(x) + log_multinomial_coefficient(jnp.maximum(counts, 0))
+        counts, probs = numerics.as_float(x, self.probs)
+        kernel = self._log_kernel(x)
+        possible = kernel > -jnp.inf
+        counts = jnp.where(possible[..., None], counts, 0)
+        # kernel and coefficient are of order n each, and cancel
+        term = log_multinomial_term(counts, jnp.broadcast_to(probs, counts.shape))
+        return jnp.where(possible, term, kernel)
 
     def _log_kernel(self, x: Array) -> Array:
         probs = jnp.asarray(self.probs)
@@ -115,7 +120,7 @@ class Multinomial(Family[CategoryCounts]):
         counts, weights = numerics.as_float(x, weights)
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
-        return CategoryCounts(jnp.matmul(weights.reshape(-1), rows, precision="highest"), base)
+        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -126,7 +131,7 @@ class Multinomial(Family[CategoryCounts]):
 
 
 @pytree
-class DirichletMultinomial(Estimable[MeanLogs]):
+class DirichletMultinomial(Estimable[PositiveMoments]):
     """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -158,7 +163,7 @@ class DirichletMultinomial(Estimable[MeanLogs]):
         probs = Dirichlet(self.concentration).sample(key_probs, shape)
         return _draw_counts(key_counts, self.total_count, probs, shape)
 
-    def expected_log_prob(self, stats: MeanLogs) -> Array:
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Dirichlet(self.concentration).expected_log_prob(stats)
 
@@ -177,10 +182,10 @@ class DirichletMultinomial(Estimable[MeanLogs]):
         log_prob = terms - last + edges
         return _inside(x, log_prob, self.total_count)
 
-    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, a = numerics.as_float(x, weights, self.concentration)
         return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
 
-    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
         return type(self)(fitted.concentration, self.total_count)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, check_event, match_weights, split_mask
-from likelax.families.statistics import BinaryCounts
+from likelax.families.statistics import BinaryCounts, coin_counts
 from likelax.model import pytree
 
 
@@ -66,9 +66,8 @@ class MvBernoulli(Family[BinaryCounts]):
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """sum_d successes[d] log probs[d] + failures[d] log(1 - probs[d]), nats."""
-        wins = numerics.xlogy(stats.successes, self.probs)
-        losses = numerics.xlog1py(stats.failures, -self.probs)
-        return jnp.sum(wins + losses + stats.log_base)
+        (probs,) = numerics.as_float(self.probs)
+        return jnp.sum(stats.log_likelihood(probs, 1 - probs))
 
     def parameter(self) -> Array:
         """probs (D,), as an `Independent` of beta priors describes them."""
@@ -90,12 +89,11 @@ class MvBernoulli(Family[BinaryCounts]):
         return values * seen, (1 - values) * seen, bad
 
     def _count(self, ones: Array, zeros: Array, weights: Array) -> BinaryCounts:
-        num_dims, flat = ones.shape[-1], weights.reshape(-1)
+        num_dims, flat = ones.shape[-1], weights.reshape(-1, 1)
         wins, losses = (
-            jnp.matmul(flat, side.reshape(-1, num_dims), precision="highest")
-            for side in (ones, zeros)
+            numerics.row_products(flat, side.reshape(-1, num_dims))[0] for side in (ones, zeros)
         )
-        return BinaryCounts(wins, losses, jnp.zeros_like(wins))
+        return coin_counts(wins, losses)
 
     def _log_density(self, x: Array) -> Array:
         return self.log_prob(x)

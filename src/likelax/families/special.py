@@ -21,6 +21,7 @@ _HALF_LOG_2PI = float(np.log(2 * np.pi)) / 2
 _LARGE = 10.0
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+_TRIGAMMA = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 # atanh series of the deviance near equality: |v| < 0.1, so v^18 is below 1e-18
 _ODD = tuple(1 / k for k in range(3, 19, 2))
 
@@ -29,7 +30,8 @@ def _together(*arrays: ArrayLike) -> list[Array]:
     return list(jnp.broadcast_arrays(*numerics.as_float(*arrays)))
 
 
-def _polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
+def polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
+    """sum_i coefficients[i] y^i, by Horner's rule."""
     total = jnp.zeros_like(y)
     for c in reversed(coefficients):
         total = total * y + c
@@ -51,7 +53,7 @@ def factorial_excess(x: ArrayLike) -> Array:
     (x,) = numerics.as_float(x)
     large = x >= _LARGE
     big, small = jnp.where(large, x, _LARGE), jnp.where(large, 1, x)
-    tail = _polynomial(_STIRLING, 1 / (big * big)) / big
+    tail = polynomial(_STIRLING, 1 / (big * big)) / big
     near = gammaln(small + 1) - numerics.xlogy(small, small) + small
     return jnp.where(large, _HALF_LOG_2PI + jnp.log(big) / 2 + tail, near)
 
@@ -60,7 +62,7 @@ def factorial_excess(x: ArrayLike) -> Array:
 def _deviance(x: Array, m: Array) -> Array:
     gap = x - m
     v = gap / jnp.where(x + m == 0, 1, x + m)
-    near = gap * v + 2 * x * v * v * v * _polynomial(_ODD, v * v)
+    near = gap * v + 2 * x * v * v * v * polynomial(_ODD, v * v)
     # far from equality the plain formula keeps its digits
     safe = (x > 0) & (m > 0) & jnp.isfinite(m) & jnp.isfinite(x)
     far = x * _log_ratio(jnp.where(safe, x, 1), jnp.where(safe, m, 1)) - gap
@@ -179,6 +181,26 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
     return excess - deviance(x, n * p) - deviance(y, n * q)
 
 
+def log_beta_binomial(x: ArrayLike, y: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
+    """log C(x + y, x) B(a + x, b + y) / B(a, b), nats: three binomial terms at one probability,
+    none of which is large where the result is not.
+
+    Examples:
+      >>> print(f"{log_beta_binomial(1.0, 1.0, 1.0, 1.0):.4f}")
+      -1.0986
+    """
+    x, y, a, b = _together(x, y, a, b)
+    a_n, b_n = a + x, b + y
+    p, q = a_n / (a_n + b_n), b_n / (a_n + b_n)
+    data = log_binomial_term(x, y, p, q)
+    prior = log_binomial_term(a, b, p, q)
+    # the third term, at its own mean, has no deviance
+    after = factorial_excess(a_n + b_n) - factorial_excess(a_n) - factorial_excess(b_n)
+    # B(a, b) = (a + b) / (a b) / C(a + b, a)
+    edges = jnp.log1p((x + y) / (a + b)) - jnp.log1p(x / a) - jnp.log1p(y / b)
+    return data + prior - after + edges
+
+
 def log_multinomial_term(x: ArrayLike, probs: ArrayLike) -> Array:
     """log of Gamma(n + 1) / prod_c Gamma(x[c] + 1) prod_c probs[c]^x[c], n = sum_c x[c], nats.
 
@@ -222,8 +244,24 @@ def log_minus_digamma(x: ArrayLike) -> Array:
     (x,) = numerics.as_float(x)
     large = x >= _LARGE
     big, small = jnp.where(large, x, _LARGE), jnp.where(large, 1, x)
-    tail = 1 / (2 * big) + _polynomial(_DIGAMMA, 1 / (big * big)) / (big * big)
+    tail = 1 / (2 * big) + polynomial(_DIGAMMA, 1 / (big * big)) / (big * big)
     return jnp.where(large, tail, jnp.log(small) - jax.lax.digamma(small))
+
+
+def trigamma(x: ArrayLike) -> Array:
+    """The derivative of digamma, for positive x.
+
+    Examples:
+      >>> print(f"{trigamma(1.0):.4f}")
+      1.6449
+    """
+    (x,) = numerics.as_float(x)
+    large = x >= _LARGE
+    # below, by the recurrence from x + 10; all terms are positive
+    steps = [jnp.where(large, 0, 1 / (jnp.where(large, 1, x) + k) ** 2) for k in range(10)]
+    y = 1 / jnp.where(large, x, x + 10)
+    tail = y + y * y / 2 + polynomial(_TRIGAMMA, y * y) * y**3
+    return sum(reversed(steps), start=tail)
 
 
 def log_zero_power(c: ArrayLike) -> Array:
