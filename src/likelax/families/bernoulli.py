@@ -10,7 +10,7 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, inside
-from likelax.families.statistics import BinaryCounts, coin_counts
+from likelax.families.statistics import BinaryCounts, coin_counts, inside_only
 from likelax.model import pytree
 
 
@@ -57,7 +57,8 @@ class Bernoulli(Family[BinaryCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        return coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
+        counts = coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
+        return inside_only(counts, (x == 0) | (x == 1), weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

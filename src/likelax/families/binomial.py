@@ -13,7 +13,7 @@ from likelax.families.base import Estimable, Family, inside, whole
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.families.special import log_beta_binomial, log_binomial_term
-from likelax.families.statistics import BinaryCounts, PositiveMoments, coin_counts
+from likelax.families.statistics import BinaryCounts, PositiveMoments, coin_counts, inside_only
 from likelax.model import pytree
 
 
@@ -76,7 +76,8 @@ class Binomial(_BinaryFamily):
         losses = numerics.weighted_sum(weights, n - x)
         p, q = _shares(wins, losses)
         peak = numerics.weighted_sum(weights, log_binomial_term(x, n - x, p, q))
-        return BinaryCounts(wins, losses, peak)
+        support = (x >= 0) & (x <= n) & whole(x)
+        return inside_only(BinaryCounts(wins, losses, peak), support, weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value, self.total_count)
@@ -138,7 +139,8 @@ class NegativeBinomial(_BinaryFamily):
         wins, failures = r * jnp.sum(weights), numerics.weighted_sum(weights, x)
         p, q = _shares(wins, failures)
         term = log_binomial_term(x, r, q, p) - jnp.log1p(x / r)
-        return BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
+        counts = BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
+        return inside_only(counts, (x >= 0) & whole(x), weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value, self.total_count)
@@ -187,7 +189,8 @@ class Geometric(_BinaryFamily):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        return coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
+        counts = coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
+        return inside_only(counts, (x >= 0) & whole(x), weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)
@@ -235,7 +238,8 @@ class BetaBinomial(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
-        return latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
+        stats = latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
+        return inside_only(stats, (x >= 0) & (x <= n) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
@@ -287,7 +291,8 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, r, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
         wins = jnp.broadcast_to(a + r, x.shape)
-        return latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
+        stats = latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
+        return inside_only(stats, (x >= 0) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)

@@ -11,7 +11,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Family, inside
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
-from likelax.families.statistics import EventCounts, PositiveMoments
+from likelax.families.statistics import EventCounts, PositiveMoments, inside_only
 from likelax.model import pytree
 
 
@@ -59,7 +59,8 @@ class Exponential(Family[EventCounts]):
         x, weights = numerics.as_float(x, weights)
         events, exposure = jnp.sum(weights), numerics.weighted_sum(weights, x)
         rate = numerics.divide(events, exposure, 1.0)
-        return EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
+        stats = EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
+        return inside_only(stats, x >= 0, weights)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -106,7 +107,7 @@ class Lomax(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return latent_gamma(a + 1, b + x, weights)
+        return inside_only(latent_gamma(a + 1, b + x, weights), x >= 0, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

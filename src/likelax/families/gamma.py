@@ -20,7 +20,7 @@ from likelax.families.compound import (
 )
 from likelax.families.poisson import Poisson
 from likelax.families.special import factorial_excess, log_gamma_ratio, log_zero_power
-from likelax.families.statistics import EventCounts, PositiveMoments, positive_moments
+from likelax.families.statistics import EventCounts, PositiveMoments, inside_only, positive_moments
 from likelax.model import pytree
 
 
@@ -152,7 +152,7 @@ class GammaKnownShape(Family[EventCounts]):
         rest = weight * (factorial_excess(shape) - jnp.log(shape) + jnp.log(mean))
         bends = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x / mean))
         peak = bends - rest + jnp.where(exposure == 0, shape * weight, 0)
-        return EventCounts(shape * weight, exposure, peak)
+        return inside_only(EventCounts(shape * weight, exposure, peak), x >= 0, weights)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return self._with_parameter(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -210,7 +210,7 @@ class GammaGamma(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
-        return latent_gamma(a + c, b + x, weights)
+        return inside_only(latent_gamma(a + c, b + x, weights), x >= 0, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate), self.shape)

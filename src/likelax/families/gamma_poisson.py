@@ -12,7 +12,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, inside, whole
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.families.special import log_binomial_term
-from likelax.families.statistics import PositiveMoments
+from likelax.families.statistics import PositiveMoments, inside_only
 from likelax.model import pytree
 
 
@@ -60,7 +60,7 @@ class GammaPoisson(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return latent_gamma(a + x, b + 1, weights)
+        return inside_only(latent_gamma(a + x, b + 1, weights), (x >= 0) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

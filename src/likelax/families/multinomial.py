@@ -11,13 +11,13 @@ from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
 from likelax.families.base import Estimable, Family, check_event, whole
 from likelax.families.dirichlet import Dirichlet
-from likelax.families.simplex import latent_simplex
+from likelax.families.simplex import check_simplex, latent_simplex
 from likelax.families.special import (
     factorial_excess,
     log_multinomial_coefficient,
     log_multinomial_term,
 )
-from likelax.families.statistics import CategoryCounts, PositiveMoments
+from likelax.families.statistics import CategoryCounts, PositiveMoments, inside_only
 from likelax.model import pytree
 
 
@@ -56,7 +56,8 @@ class Multinomial(Family[CategoryCounts]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
     Attributes:
-      probs: (C,) non-negative, sums to one; zeros are exact.
+      probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
+        the log probability is NaN.
       total_count: n, which every x must add to, or None: then n is what x adds to, and p is
         conditional on it (documents of any length). `sample` needs n.
 
@@ -110,6 +111,7 @@ class Multinomial(Family[CategoryCounts]):
         check_event("Multinomial", x, probs.shape[-1])
         counts, probs = numerics.as_float(x, probs)
         possible = probs > 0
+        probs = check_simplex(probs)
         # one matrix product, also for K models under vmap
         log_probs = jnp.where(possible, numerics.safe_log(probs), 0)
         score = jnp.matmul(counts, log_probs, precision="highest")
@@ -120,7 +122,9 @@ class Multinomial(Family[CategoryCounts]):
         counts, weights = numerics.as_float(x, weights)
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
-        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
+        stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
+        support = _inside(x, jnp.zeros_like(counts[..., 0]), self.total_count) == 0
+        return inside_only(stats, support, weights)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -184,7 +188,9 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, a = numerics.as_float(x, weights, self.concentration)
-        return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
+        stats = latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
+        support = _inside(x, jnp.zeros_like(x[..., 0]), self.total_count) == 0
+        return inside_only(stats, support, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, check_event, match_weights, split_mask
-from likelax.families.statistics import BinaryCounts, coin_counts
+from likelax.families.statistics import BinaryCounts, coin_counts, inside_only
 from likelax.model import pytree
 
 
@@ -56,8 +56,9 @@ class MvBernoulli(Family[BinaryCounts]):
         """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
-        ones, zeros, _ = self._sides(x)
-        return self._count(ones, zeros, weights), numerics.weighted_sum(weights, log_prob)
+        ones, zeros, bad = self._sides(x)
+        counts = inside_only(self._count(ones, zeros, weights), ~bad, weights)
+        return counts, numerics.weighted_sum(weights, log_prob)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of 0 and 1, integers of shape (*shape, D)."""
@@ -99,8 +100,8 @@ class MvBernoulli(Family[BinaryCounts]):
         return self.log_prob(x)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
-        ones, zeros, _ = self._sides(x)
-        return self._count(ones, zeros, weights)
+        ones, zeros, bad = self._sides(x)
+        return inside_only(self._count(ones, zeros, weights), ~bad, weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

@@ -12,7 +12,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Family, inside, whole
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.families.special import deviance, factorial_excess
-from likelax.families.statistics import EventCounts
+from likelax.families.statistics import EventCounts, inside_only
 from likelax.model import pytree
 
 
@@ -59,7 +59,8 @@ class Poisson(Family[EventCounts]):
         events, exposure = numerics.weighted_sum(weights, x), jnp.sum(weights)
         rate = numerics.divide(events, exposure, 1.0)
         gaps = factorial_excess(x) + deviance(x, jnp.broadcast_to(rate, x.shape))
-        return EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
+        stats = EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
+        return inside_only(stats, (x >= 0) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))

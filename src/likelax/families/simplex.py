@@ -20,6 +20,15 @@ def simplex_moments(values: Array, weights: Array) -> PositiveMoments:
     return positive_rows(values.reshape(-1, values.shape[-1]), weights.reshape(-1))
 
 
+def check_simplex(probs: Array) -> Array:
+    """The probabilities (..., C), or NaN where their sum differs from one by more than 1e-3.
+
+    The slack admits rounded input and the steps of numerical derivatives.
+    """
+    off = jnp.abs(jnp.sum(probs, axis=-1, keepdims=True) - 1) > 1e-3
+    return jnp.where(off, jnp.nan, probs)
+
+
 def latent_simplex(concentration: Array, weights: Array) -> PositiveMoments:
     """Expected statistics of latent points whose posteriors are Dirichlet(concentration (..., C))."""
     total = jnp.sum(concentration, axis=-1, keepdims=True)

@@ -160,9 +160,10 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
     """
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
-    shift = numerics.divide(jnp.sum(weights * (x - anchor)), weight, 0.0)
+    shift = numerics.divide(numerics.weighted_sum(weights, x - anchor), weight, 0.0)
     mean, lost = _offset(anchor, shift)
-    scatter = jnp.sum(weights * (x - mean) ** 2) - weight * lost**2
+    # what stands in for an observation without weight may be so far away that its square is inf
+    scatter = numerics.weighted_sum(weights, (x - mean) ** 2) - weight * lost**2
     return Moments(weight, mean, _in_range(scatter, apart))
 
 
@@ -195,9 +196,12 @@ def _centred_rows(
     """(weight, mean, x - mean, what rounding took from the mean, spread of the first rows)."""
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x, weights, center)
-    shift = numerics.row_products(weights[:, None], x - anchor[None, :])[0]
+    # what stands in for a row without weight may be so far away that its square is inf
+    kept = (weights != 0)[:, None]
+    gap = jnp.where(kept, x - anchor[None, :], 0)
+    shift = numerics.row_products(weights[:, None], gap)[0]
     mean, lost = _offset(anchor, numerics.divide(shift, weight[None], 0.0))
-    return weight, mean, x - mean[None, :], lost, apart
+    return weight, mean, jnp.where(kept, x - mean[None, :], 0), lost, apart
 
 
 _FIRST = 256  # rows among which the anchor is chosen
@@ -359,6 +363,15 @@ class Extremes:
     def scaled(self, factor: Array | float) -> "Extremes":
         """The statistics of the same data with every weight multiplied by `factor`."""
         return Extremes(self.weight * factor, self.low, self.high)
+
+
+def inside_only(stats: S, support: Array, weights: Array) -> S:
+    """The statistics, or NaN in every leaf where a row of positive weight lies off the support.
+
+    Such a row has probability zero under every parameter, so no fit may count it in silence.
+    """
+    off = jnp.any(~support & (weights > 0))
+    return jax.tree.map(lambda leaf: jnp.where(off, jnp.nan, leaf), stats)
 
 
 def _merges(node: Any) -> bool:
