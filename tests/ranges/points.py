@@ -14,9 +14,7 @@ SEED = int(os.environ.get("LIKELAX_SEED", "0"))
 EPS = float(np.finfo(np.float32).eps)
 FEW, MANY = 300, 20_000
 
-few_and_many = pytest.mark.parametrize(
-    "count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
-)
+few_and_many = pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 
 
 def generator(name: str) -> np.random.Generator:

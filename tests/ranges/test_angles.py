@@ -12,9 +12,7 @@ from likelax.families.continuous import Direction, _solve_concentration
 from ranges.points import assert_within, few_and_many, generator, log_uniform
 
 
-@pytest.mark.parametrize(
-    "kappa", [0.0, 1e-38, 1e-8, 1e-4, 1.0, 30.0, 1e4, 1e8, 1e16, 1e30, 1e38]
-)
+@pytest.mark.parametrize("kappa", [0.0, 1e-38, 1e-8, 1e-4, 1.0, 30.0, 1e4, 1e8, 1e16, 1e30, 1e38])
 def test_draws_follow_the_distribution_at_any_concentration(kappa):
     draws = jax.jit(lambda k, key: lx.VonMises(0.0, k).sample(key, (20_000,)))
     x = np.asarray(draws(kappa, jax.random.key(1)), float)
@@ -55,7 +53,9 @@ def test_the_concentration_solves_its_equation(count):
 def test_direction_statistics_are_exact_and_merge(count):
     rng = generator("direction")
     width = log_uniform(rng, 1e-4, 3, (count, 1))
-    x = (rng.uniform(-3, 3, (count, 1)) + width * rng.standard_normal((count, 64))).astype(np.float32)
+    x = (rng.uniform(-3, 3, (count, 1)) + width * rng.standard_normal((count, 64))).astype(
+        np.float32
+    )
     model = lx.VonMises(0.0, 1.0)
 
     def both(row):
@@ -93,7 +93,9 @@ def test_log_density_from_zero_to_infinity(count):
     x = (rng.standard_normal(count) / np.sqrt(np.maximum(kappa, 1))).astype(np.float32)
     got = jax.jit(lambda k, x: lx.VonMises(0.0, k).log_prob(x))(kappa, x)
     k = kappa.astype(float)
-    log_bessel = np.where(k > 1e9, -np.log(2 * np.pi * k) / 2, np.log(special.i0e(np.minimum(k, 1e9))))
+    log_bessel = np.where(
+        k > 1e9, -np.log(2 * np.pi * k) / 2, np.log(special.i0e(np.minimum(k, 1e9)))
+    )
     want = -2 * k * np.sin(x.astype(float) / 2) ** 2 - log_bessel - np.log(2 * np.pi)
     assert_within(got, want, 1e-5 * (1 + np.abs(want)))
     ends = lx.VonMises(0.0, jnp.inf).log_prob(jnp.array([0.0, 0.1]))

@@ -95,7 +95,9 @@ def test_moments_merge_as_if_summed_at_once(count):
         scale = width[:, :, None] * width[:, None, :] * weights.sum(1)[:, None, None]
         # each half has a rounded mean, off by half a unit in the last place of the offset
         slack = EPS * np.abs(np.asarray(whole.mean)) / width
-        tolerance = 1e-5 + 2 * slack[:, :, None] * slack[:, None, :] + slack.max(1)[:, None, None] * 0.5
+        tolerance = (
+            1e-5 + 2 * slack[:, :, None] * slack[:, None, :] + slack.max(1)[:, None, None] * 0.5
+        )
         assert_within(merged.scatter / scale, np.asarray(whole.scatter, float) / scale, tolerance)
 
 

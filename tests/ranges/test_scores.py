@@ -15,7 +15,9 @@ def normal(rng, n):
     loc = (scale * log_uniform(rng, 1e-3, 1e6, n) * rng.choice([-1, 1], n)).astype(np.float32)
     x = (loc + scale * 3 * rng.standard_normal(n)).astype(np.float32)
     s, d = scale.astype(float), x.astype(float) - loc
-    want = d * special.erf(d / s / np.sqrt(2)) + s * (2 * stats.norm.pdf(d / s) - 1 / np.sqrt(np.pi))
+    want = d * special.erf(d / s / np.sqrt(2)) + s * (
+        2 * stats.norm.pdf(d / s) - 1 / np.sqrt(np.pi)
+    )
     return scoring.crps_normal, (loc, scale, x), want, s
 
 
@@ -58,9 +60,12 @@ def log_normal(rng, n):
     spread = special.ndtr(w - s) - special.ndtr(-s / np.sqrt(2))
     want = v * (2 * special.ndtr(w) - 1) - 2 * mean * spread
     # log x and loc are rounded, which moves x by so much
-    return scoring.crps_log_normal, (loc, scale, x), want, (1 + np.abs(m) + np.abs(np.log(v))) * (
-        v + np.exp(m)
-    ) * EPS / 2e-5
+    return (
+        scoring.crps_log_normal,
+        (loc, scale, x),
+        want,
+        (1 + np.abs(m) + np.abs(np.log(v))) * (v + np.exp(m)) * EPS / 2e-5,
+    )
 
 
 def gamma(rng, n):
@@ -98,7 +103,10 @@ def poisson(rng, n):
     near = np.floor(rate + 2 * np.sqrt(rate) * rng.standard_normal(n))
     x = np.maximum(np.where(rng.random(n) < 0.2, rng.integers(0, 5, n), near), 0).astype(np.float32)
     r, v = rate.astype(float), x.astype(float)
-    above, mass = special.gammainc(v + 1, r), np.exp(special.xlogy(v, r / np.maximum(v, 1)) + v - r - stirling(v))
+    above, mass = (
+        special.gammainc(v + 1, r),
+        np.exp(special.xlogy(v, r / np.maximum(v, 1)) + v - r - stirling(v)),
+    )
     mass = np.where(v == 0, np.exp(-r), mass)
     bessel = special.i0e(2 * r) + special.i1e(2 * r)
     large = (v - r) * (1 - 2 * above) + 2 * r * mass - r * bessel

@@ -35,7 +35,7 @@ def expected_log_gamma(stats: PositiveMoments, concentration: Array, rate: Array
 def fit_gamma(stats: PositiveMoments, concentration: Array, rate: Array) -> tuple[Array, Array]:
     """(concentration, rate) of maximum likelihood; those given where the statistics are empty."""
     concentration, rate = numerics.as_float(concentration, rate)
-    seen = stats.weight > 0
+    seen = stats.weight != 0  # NaN counts: it makes the fit NaN
     shape = newton.solve_shape(numerics.divide(stats.deviance, stats.weight, 1.0)).point
     mean = jnp.where(seen, stats.mean, 1)
     return jnp.where(seen, shape, concentration), jnp.where(seen, shape / mean, rate)

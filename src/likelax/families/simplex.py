@@ -80,7 +80,7 @@ def fit_simplex(stats: PositiveMoments, concentration: Array) -> Array:
     no maximum then. In float32 it is right to 1e-4 of itself from 1e-2 to 1e9.
     """
     (old,) = numerics.as_float(concentration)
-    seen = stats.weight > 0
+    seen = stats.weight != 0  # NaN counts: it makes the fit NaN
     mean = jnp.where(seen, stats.mean, 1 / old.shape[-1])
     lack = numerics.divide(stats.deviance, stats.weight[None], 1.0)
     holds_zero = ~jnp.all(jnp.isfinite(lack) & (mean > 0))
