@@ -52,7 +52,7 @@ def _take_apart(model: Any, rows: Any) -> Parts:
     if view.is_serial(model):
         direct = jax.vmap(lambda e: e.log_prob(rows), out_axes=-1)(model.emissions)[:, 0]
         return Parts(
-            safe_log(model.initial), model.emission_log_prob(rows)[:, 0],
+            safe_log(model.initial_probs()), model.emission_log_prob(rows)[:, 0],
             model.smoother(rows).log_marginals[:, 0], direct,
         )  # fmt: skip
     direct = jax.vmap(lambda c: c.log_prob(rows), out_axes=-1)(model.components)
@@ -116,8 +116,9 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
 
 def _swap_prior(model: Any, rows: Any) -> tuple[Array, Array, Array, int]:
     """(move of the likelihood, error of the odds, largest log likelihood, rows), with new weights."""
-    field = "initial" if view.is_serial(model) else "weights"
-    old = jnp.asarray(getattr(model, field))
+    serial = view.is_serial(model)
+    field = "initial" if serial else "weights"
+    old = jnp.asarray(model.initial_probs() if serial else model.weights)
     tilt = jnp.linspace(0.5, 2.0, old.shape[-1], dtype=old.dtype)
     both = jnp.stack([old, old * tilt / jnp.sum(old * tilt)])
     # a loop of two, so that the model is compiled once
@@ -234,7 +235,9 @@ def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
     cut = jnp.zeros((batch, steps), bool) if starts is None else jnp.reshape(starts, (-1, steps))
     inside = jnp.arange(steps)[None, :] < size[:, None]
     smooth = jax.vmap(_smooth, in_axes=(None, None, 0, 0, 0))
-    want, total = smooth(safe_log(model.initial), safe_log(model.transition), direct, inside, cut)
+    want, total = smooth(
+        safe_log(model.initial_probs()), safe_log(model.transition_probs()), direct, inside, cut
+    )
     smoothed = model.smoother(x)
     gamma = jnp.where(inside[..., None], jnp.exp(smoothed.log_marginals.reshape(want.shape)), 0)
     ends = jnp.arange(steps)[None, :] == (size - 1)[:, None]

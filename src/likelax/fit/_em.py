@@ -282,7 +282,7 @@ def em(
       [-2.  2.]
     """
     algorithm = EM(tol, max_steps, chunk_size)
-    validation.check("fit.em", model, x, weights)
+    x, weights = validation.check("fit.em", model, x, weights)
     algorithm.check("fit.em")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
@@ -322,7 +322,7 @@ def squarem(
       [-2.  2.]
     """
     algorithm = SQUAREM(EM(tol, max_steps, chunk_size))
-    validation.check("fit.squarem", model, x, weights)
+    x, weights = validation.check("fit.squarem", model, x, weights)
     algorithm.check("fit.squarem")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
@@ -347,7 +347,7 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
       >>> print(mle(Poisson(1.0), jnp.array([2, 4])).rate)
       3.0
     """
-    validation.check("fit.mle", model, x, weights)
+    x, weights = validation.check("fit.mle", model, x, weights)
     return _mle(model, x, weights, prior)
 
 

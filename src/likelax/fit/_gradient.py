@@ -69,7 +69,7 @@ def gradient(
       >>> print(fitted.model.loc.round(2))
       2.0
     """
-    validation.check("fit.gradient", model, x, weights, by_m_step=False)
+    x, weights = validation.check("fit.gradient", model, x, weights, by_m_step=False)
     algorithm = _ascent("fit.gradient", Likelihood(), optimizer, max_steps, tol, window)
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 

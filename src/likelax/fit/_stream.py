@@ -139,7 +139,7 @@ def stepwise(
         )
     total = None
     for count, batch in enumerate(batches):
-        validation.check("fit.stepwise", model, batch)
+        batch, _ = validation.check("fit.stepwise", model, batch)
         stats, log_prob, size, _ = _e_step(model, batch)
         stats = scale(stats, 1 / size)
         rate = 1.0 if total is None else (count + delay) ** -power
@@ -172,7 +172,7 @@ def _add(a: Any, b: Any) -> Any:
 def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     total = None
     for batch in batches:
-        validation.check("fit.stream", model, batch)
+        batch, _ = validation.check("fit.stream", model, batch)
         stats, log_prob, _, seen = _e_step(model, batch)
         part = stats, log_prob, seen
         total = part if total is None else _add(total, part)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from likelax.constraints import field_chains
-from likelax.data import check_data, first_index, is_concrete, take_series, unlabelled
+from likelax.data import check_data, convert, first_index, is_concrete, take_series, unlabelled
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_registration
+from likelax.numerics import as_array
 from likelax.parameters import check_parameters, roles
 from likelax.product import Product
 from likelax.wrappers import Fixed, Wrapper
@@ -24,8 +25,10 @@ def check(
     *,
     by_m_step: bool = True,
     stacked: bool = False,
-) -> None:
-    """Raise for a model, data or weights with invalid values. Traced values are not validated.
+) -> tuple[Any, Any]:
+    """Convert data and weights to JAX arrays; raise for invalid ones, or an invalid model.
+
+    Values of traced arrays are not validated.
 
     Args:
       name: the function that was called, for the message.
@@ -34,6 +37,8 @@ def check(
       weights: of the observations, or None.
       by_m_step: whether the fit calls `e_step` and `m_step`, which a `Density` does not have.
       stacked: whether `model` is several starts with a leading axis.
+    Returns:
+      (x, weights), converted by `data.convert`.
     Raises:
       TypeError: a model that does not derive from `likelax.Model`, or a class that JAX can confuse
         with another one (`model.check_registration`).
@@ -48,6 +53,8 @@ def check(
         _check_m_step(name, nodes)
     if any(isinstance(node, Mixture) for node in nodes):
         _check_one_model(name, model, stacked)
+    x = convert(f"{name}: x", x)
+    weights = None if weights is None else as_array(f"{name}: weights", weights)
     check_data(name, x)
     check_parameters(name, model)
     model.check_labels(name, x)
@@ -60,6 +67,7 @@ def check(
                 f"{name}: weights must be finite and not negative; "
                 f"got {array[wrong][0]} at index {first_index(wrong)}"
             )
+    return x, weights
 
 
 def check_options(
