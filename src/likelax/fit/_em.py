@@ -355,7 +355,8 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
 def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
     # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
     jax.eval_shape(model.log_prob, x)
-    jax.eval_shape(model.log_prior, prior)
+    if prior is not None:
+        jax.eval_shape(model.log_prior, prior)
     return hold(model.m_step(model.e_step(x, weights)[0], prior), model)
 
 

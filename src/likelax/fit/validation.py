@@ -1,5 +1,6 @@
 """Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_registration
 from likelax.numerics import as_array
+from likelax.one_of import OneOf
 from likelax.parameters import check_parameters, roles
 from likelax.product import Product
 from likelax.wrappers import Fixed, Wrapper
@@ -50,7 +52,7 @@ def check(
     check_registration(name, model)
     nodes = _nodes(model)
     if by_m_step:
-        _check_m_step(name, nodes)
+        _check_m_step(name, model)
     if any(isinstance(node, Mixture) for node in nodes):
         _check_one_model(name, model, stacked)
     x = convert(f"{name}: x", x)
@@ -108,13 +110,26 @@ def _nodes(model: Any) -> list[Density]:
     return list(nodes.values())
 
 
-def _check_m_step(name: str, nodes: list[Density]) -> None:
-    for node in nodes:
-        if not isinstance(node, Model):
+def _check_m_step(name: str, model: Any) -> None:
+    """Raise for a part whose `e_step` and `m_step` the model calls and that does not have them."""
+    parts = {id(model): model}
+    for chain in field_chains(model):
+        for (node, field, _), (part, _, _) in itertools.pairwise(chain):
+            if not isinstance(node, Density) or not isinstance(part, Density):
+                break
+            if field.name not in (*node.stacks, *node.repeats) and not isinstance(node, _WHOLE):
+                break  # such as the prior of a variational node
+            parts[id(part)] = part
+    for part in parts.values():
+        if not isinstance(part, Model):
             raise TypeError(
-                f"{name}: {type(node).__name__} has no M step; fit the model by fit.gradient, or "
+                f"{name}: {type(part).__name__} has no M step; fit the model by fit.gradient, or "
                 "derive its class from likelax.Model"
             )
+
+
+# Nodes that pass the verbs on to every part.
+_WHOLE = (OneOf, Product, Wrapper)
 
 
 def _check_one_model(name: str, model: Any, stacked: bool) -> None:
