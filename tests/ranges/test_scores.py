@@ -1,7 +1,6 @@
 """Closed CRPS over the whole range of their parameters, against float64."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
