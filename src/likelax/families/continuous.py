@@ -1,7 +1,7 @@
 """Continuous families without a conjugate prior here: log-normal, Laplace, Weibull, von Mises."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -400,7 +400,7 @@ class VonMises(Estimable[Direction]):
         root = jnp.sqrt(edge) / jnp.sqrt(2 * kappa + edge)
         pull = edge / (2 + edge / kappa)
 
-        def propose(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        def propose(state: Any) -> Any:
             step, key, tangent, done = state
             key, draw = jax.random.split(key)
             u = jax.random.uniform(draw, (2, *shape), kappa.dtype)

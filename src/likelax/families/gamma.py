@@ -30,7 +30,8 @@ class Gamma(Estimable[PositiveMoments], Prior):
     """p(v) = rate^concentration v^(concentration - 1) exp(-rate v) / Gamma(concentration), v >= 0.
 
     As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
-    both parameters by Newton steps, and gives inf for data without spread.
+    both parameters, in float32 to 2e-5 of themselves where the deviance of the data is as exact; for
+    data without spread they are inf, and NaN where one of the data is 0.
 
     Attributes:
       concentration: positive scalar, the shape: events already seen.

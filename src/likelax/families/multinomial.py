@@ -55,6 +55,9 @@ def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int
 class Multinomial(Family[CategoryCounts]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
+    In float32 the log probability of counts to 1e9 is right to 1e-5 of itself and to what one rounding
+    of the probabilities changes.
+
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.

@@ -43,6 +43,7 @@ def as_array(name: str, value: Any) -> Array:
         ...
       ValueError: x holds integers beyond the range of int32, such as 1700000000000; ...
     """
+    array: Any
     if isinstance(value, jax.Array):
         array = value
     elif any(isinstance(leaf, jax.Array) for leaf in _leaves(value)):
@@ -92,7 +93,7 @@ def _check_fits(name: str, array: np.ndarray) -> None:
     if np.issubdtype(array.dtype, np.integer):
         extremes = (array.min(), array.max())
         limits = np.iinfo(dtype)
-        beyond = [int(v) for v in extremes if v < limits.min or v > limits.max]
+        beyond: list[Any] = [int(v) for v in extremes if v < limits.min or v > limits.max]
     else:
         largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
         beyond = [float(largest)] if largest > jnp.finfo(dtype).max else []

@@ -33,6 +33,7 @@ def crps_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       x: (...) what was seen.
     Returns:
       (...) in the unit of x.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.2.
 
     Examples:
@@ -67,6 +68,7 @@ def crps_normal_mixture(
       (...) in the unit of x.
     Raises:
       ValueError: if the shapes differ.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Grimit et al. (2006), Quarterly Journal of the Royal Meteorological Society 132.
 
     Examples:
@@ -111,6 +113,7 @@ def crps_log_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       x: (...); at or below 0 the forecast called it impossible, and the score is the distance.
     Returns:
       (...) in the unit of x.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Baran, Lerch (2015), Quarterly Journal of the Royal Meteorological Society 141.
 
     Examples:
@@ -150,6 +153,7 @@ def crps_laplace(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       loc, scale: broadcastable to x, scale positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
@@ -166,6 +170,7 @@ def crps_logistic(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       loc, scale: broadcastable to x, scale positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
@@ -184,6 +189,7 @@ def crps_uniform(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       low, high: broadcastable to x, low < high.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
@@ -201,6 +207,7 @@ def crps_exponential(rate: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       rate: broadcastable to x, positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
@@ -219,6 +226,7 @@ def crps_gamma(concentration: ArrayLike, rate: ArrayLike, x: ArrayLike) -> Array
 
     Args:
       concentration, rate: broadcastable to x, positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Moeller, Scheuerer (2015), Quarterly Journal of the Royal Meteorological Society 141.
 
     Examples:
@@ -286,6 +294,7 @@ def crps_poisson(rate: ArrayLike, x: ArrayLike) -> Array:
       x: (...) counts.
     Returns:
       (...) in counts.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Wei, Held (2014), Test 23; Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
