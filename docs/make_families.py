@@ -17,16 +17,16 @@ PAGE = Path(__file__).with_name("families.md")
 # answers is found out by asking it.
 PAIRS: list[tuple[Any, Any, Any]] = [
     (f.Beta(1.0, 1.0), f.Bernoulli(0.5), 1),
-    (f.Beta(1.0, 1.0), f.Binomial(0.5, 3), 1),
+    (f.Beta(1.0, 1.0), f.Binomial(3, 0.5), 1),
     (f.Beta(1.0, 1.0), f.Geometric(0.5), 1),
-    (f.Beta(1.0, 1.0), f.NegativeBinomial(0.5, 2.0), 1),
+    (f.Beta(1.0, 1.0), f.NegativeBinomial(2.0, 0.5), 1),
     (f.Beta(jnp.ones(2), jnp.ones(2)), f.MvBernoulli(jnp.full(2, 0.5)), jnp.ones(2)),
     (f.Dirichlet(jnp.ones(2)), f.Categorical(jnp.full(2, 0.5)), 1),
     (f.Dirichlet(jnp.ones(2)), f.Multinomial(jnp.full(2, 0.5)), jnp.ones(2)),
     (f.Gamma(1.0, 1.0), f.Poisson(1.0), 1),
     (f.Gamma(1.0, 1.0), f.Exponential(1.0), 1.0),
-    (f.Gamma(1.0, 1.0), f.GammaKnownShape(1.0, 2.0), 1.0),
-    (f.InverseGamma(1.0, 1.0), f.NormalKnownLoc(1.0, 0.0), 1.0),
+    (f.Gamma(1.0, 1.0), f.GammaKnownShape(2.0, 1.0), 1.0),
+    (f.InverseGamma(1.0, 1.0), f.NormalKnownLoc(0.0, 1.0), 1.0),
     (f.NormalMean(0.0, 1.0), f.NormalKnownScale(0.0, 1.0), 1.0),
     (f.NormalInverseGamma(0.0, 1.0, 1.0, 1.0), f.Normal(0.0, 1.0), 1.0),
     (
@@ -34,7 +34,7 @@ PAIRS: list[tuple[Any, Any, Any]] = [
         f.MvNormal(jnp.zeros(2), jnp.eye(2)),
         jnp.ones(2),
     ),
-    (f.Pareto(1.0, 1.0), f.UniformFromZero(1.0), 1.0),
+    (f.Pareto(scale=1.0, shape=1.0), f.UniformFromZero(1.0), 1.0),
     (
         f.MatrixNormalInverseWishart(jnp.zeros((1, 1)), jnp.eye(1), 2.0, jnp.eye(1)),
         f.LinearRegression(jnp.zeros((1, 1)), jnp.eye(1)),

@@ -23,11 +23,11 @@ TWO_PARAMETERS = [
     lx.Uniform(-9.0, 9.0),
     lx.Gamma(1.0, 1.0),
     lx.Lomax(2.0, 1.0),
-    lx.Weibull(1.0, 1.0),
+    lx.Weibull(shape=1.0, scale=1.0),
     lx.InverseGamma(2.0, 1.0),
     lx.LogNormal(0.0, 1.0),
     lx.Beta(1.0, 1.0),
-    lx.Pareto(2.0, 0.01),
+    lx.Pareto(scale=2.0, shape=0.01),
 ]
 SIZES = range(5, 13)
 

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, rule_out, take_labels
-from likelax.families.base import Prior, match_weights
+from likelax.families.base import Prior, match_inputs, match_weights
 from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
@@ -214,21 +214,30 @@ class Mixture(Model):
             return rows
         return size
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws of shape (*shape, *event)."""
-        return self.sample_labelled(key, shape).values
+    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+        """Draws of shape (*shape, *event). inputs: as for `sample_labelled`."""
+        return self.sample_labelled(key, shape, inputs).values
 
-    def sample_labelled(self, key: Array, shape: Sequence[int] = ()) -> Labelled:
-        """Draws with the component that each came from."""
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """`sample`."""
+        return self.sample(key, shape, inputs)
+
+    def sample_labelled(
+        self, key: Array, shape: Sequence[int] = (), inputs: Any = None
+    ) -> Labelled:
+        """Draws with the component that each came from.
+
+        Args:
+          key: random key.
+          shape: of the draws.
+          inputs: (*shape, ...), for components that take inputs, such as regressions.
+        """
         key_label, key_value = jax.random.split(key)
         labels = jax.random.categorical(
             key_label, numerics.safe_log(self.weights), shape=(math.prod(shape),)
         )
-        keys = jax.random.split(key_value, labels.shape[0])
-        draw = jax.vmap(lambda k, label: _take(self.components, label).sample(k))
-        values = draw(keys, labels)
-        shaped = jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
-        return Labelled(shaped, labels.reshape(tuple(shape)))
+        values = draw_each(self.components, key_value, labels, inputs, shape)
+        return Labelled(values, labels.reshape(tuple(shape)))
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
@@ -375,6 +384,33 @@ class Mixture(Model):
     def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
         values, labels = take_labels(x)
         return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
+
+
+def draw_each(models: Any, key: Array, index: Array, inputs: Any, shape: Sequence[int]) -> Any:
+    """One draw of models[index[n]] for every n.
+
+    Args:
+      models: K models, stacked.
+      key: random key.
+      index: (N,) integers.
+      inputs: (*shape, ...), or None for models that take none.
+      shape: N draws in this shape.
+    Returns:
+      Draws of shape (*shape, *event).
+    Raises:
+      ValueError: for inputs of other leading axes.
+    """
+    keys = jax.random.split(key, index.shape[0])
+    if inputs is None:
+        values = jax.vmap(lambda k, i: _take(models, i).sample(k))(keys, index)
+    else:
+        match_inputs("sample", inputs, shape)
+        rows = jax.tree.map(
+            lambda a: jnp.reshape(a, (index.shape[0], *jnp.shape(a)[len(shape) :])), inputs
+        )
+        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row))
+        values = draw(keys, index, rows)
+    return jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
 
 
 def _take(models: Any, index: Array) -> Any:

@@ -54,6 +54,20 @@ class Density(abc.ABC):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Independent draws of shape (*shape, *event)."""
 
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """Independent draws of a model of targets given inputs, such as a regression.
+
+        Args:
+          key: random key.
+          inputs: (*shape, ...), what the model is given; a dict or tuple of it for a product.
+          shape: of the draws.
+        Returns:
+          Draws of shape (*shape, *event) as `log_prob` takes them, the inputs included.
+        Raises:
+          TypeError: for a model that takes no inputs.
+        """
+        raise TypeError(f"{type(self).__name__}.sample: it takes no inputs; leave inputs out")
+
     def log_kernel(self, x: Any) -> Array:
         """log p(x) up to a term without parameters, (...), nats: enough for a posterior over models.
 

@@ -56,6 +56,18 @@ class Product(Model):
         keys = _like(self.fields, list(jax.random.split(key, len(names))))
         return self._each(lambda model, k: model.sample(k, shape), keys)
 
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """A draw of every field. inputs: as `fields`, with None for a field that takes none."""
+        names = _names(self.fields)
+        keys = _like(self.fields, list(jax.random.split(key, len(names))))
+
+        def draw(model: Any, key: Array, given: Any) -> Any:
+            if given is None:
+                return model.sample(key, shape)
+            return model.sample_given(key, given, shape)
+
+        return self._each(draw, keys, self._aligned(inputs, "inputs"))
+
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """(statistics field by field, weighted log probability)."""
         results = self._each(lambda model, value: model.e_step(value, weights), self._split(x))

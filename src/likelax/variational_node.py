@@ -53,6 +53,14 @@ class Variational(Model):
         """Draws from the predictive distribution."""
         return self.predictive().sample(key, shape)
 
+    def mean(self) -> Any:
+        """Mean of the predictive distribution."""
+        return self.predictive().mean()
+
+    def variance(self) -> Any:
+        """Variance of the predictive distribution."""
+        return self.predictive().variance()
+
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """The likelihood's statistics and the expected log probability, summed with the weights."""
         stats, _ = self.likelihood.e_step(x, weights)
@@ -111,6 +119,14 @@ class VariationalMixture(Model):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws from the predictive mixture."""
         return self.predictive().sample(key, shape)
+
+    def mean(self) -> Any:
+        """Mean of the predictive mixture."""
+        return self.predictive().mean()
+
+    def variance(self) -> Any:
+        """Variance of the predictive mixture."""
+        return self.predictive().variance()
 
     def components_log_joint(self, x: Any) -> Array:
         """E_q[log weights[k] + log p_k(x)], (..., K), nats."""

@@ -39,9 +39,15 @@ class Wrapper(Model):
         """Log kernel of the model inside, nats."""
         return self.model.log_kernel(x)
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws from the model inside."""
-        return self.model.sample(key, shape)
+    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+        """Draws from the model inside, given inputs if it takes some."""
+        if inputs is None:
+            return self.model.sample(key, shape)
+        return self.model.sample_given(key, inputs, shape)
+
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """Draws from the model inside, given inputs."""
+        return self.model.sample_given(key, inputs, shape)
 
     def mean(self) -> Any:
         """Mean of the model inside."""

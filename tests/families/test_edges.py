@@ -58,17 +58,17 @@ OUTSIDE = [
     (GammaPoisson(2.0, 1.0), [-1.0, 2.5]),
     (Gamma(2.0, 1.0), [-1.0, -jnp.inf]),
     (Beta(2.0, 3.0), [-0.1, 1.1]),
-    (Binomial(0.3, 5.0), [-1.0, 0.5, 6.0]),
-    (NegativeBinomial(0.3, 5.0), [-1.0, 0.5]),
-    (BetaBinomial(2.0, 1.0, 5.0), [-1.0, 0.5, 6.0]),
+    (Binomial(5.0, 0.3), [-1.0, 0.5, 6.0]),
+    (NegativeBinomial(5.0, 0.3), [-1.0, 0.5]),
+    (BetaBinomial(2.0, 1.0, total_count=5.0), [-1.0, 0.5, 6.0]),
     (Exponential(1.0), [-1.0, jnp.inf]),
     (Lomax(1.0, 1.0), [-1.0, jnp.inf]),
     (GammaGamma(1.5, 1.0, 2.0), [-1.0, jnp.inf]),
     (InverseGamma(1.0, 1.0), [-1.0, 0.0, jnp.inf]),
     (LogNormal(0.0, 1.0), [-1.0, 0.0, jnp.inf]),
-    (Weibull(1.5, 1.0), [-1.0, jnp.inf]),
+    (Weibull(shape=1.5, scale=1.0), [-1.0, jnp.inf]),
     (Uniform(0.0, 1.0), [-1.0, 2.0]),
-    (Pareto(1.0, 1.0), [0.5, jnp.inf]),
+    (Pareto(scale=1.0, shape=1.0), [0.5, jnp.inf]),
 ]
 
 
@@ -103,21 +103,21 @@ EDGES = [
     (Dirichlet(np.ones(2)), np.array([0.0, 1.0]), 0.0),  # dirichlet.logpdf([0, 1], [1, 1])
     (Dirichlet(np.array([2.0, 1.0])), np.array([0.0, 1.0]), -np.inf),
     (Dirichlet(np.array([2.0, 1.0])), np.array([1.0, 0.0]), np.log(2.0)),
-    (Binomial(0.0, 3.0), 0.0, 0.0),
-    (Binomial(0.0, 3.0), 1.0, -np.inf),
-    (Binomial(1.0, 3.0), 3.0, 0.0),
-    (Binomial(0.4, 0.0), 0.0, 0.0),
+    (Binomial(3.0, 0.0), 0.0, 0.0),
+    (Binomial(3.0, 0.0), 1.0, -np.inf),
+    (Binomial(3.0, 1.0), 3.0, 0.0),
+    (Binomial(0.0, 0.4), 0.0, 0.0),
     (Geometric(1.0), 0.0, 0.0),
     (Geometric(1.0), 1.0, -np.inf),
-    (NegativeBinomial(1.0, 2.0), 0.0, 0.0),
-    (NegativeBinomial(1.0, 2.0), 1.0, -np.inf),
+    (NegativeBinomial(2.0, 1.0), 0.0, 0.0),
+    (NegativeBinomial(2.0, 1.0), 1.0, -np.inf),
     (Exponential(2.0), 0.0, np.log(2.0)),
-    (Weibull(1.0, 1.0), 0.0, 0.0),
-    (Weibull(2.0, 1.0), 0.0, -np.inf),
-    (Weibull(0.5, 1.0), 0.0, np.inf),
+    (Weibull(shape=1.0, scale=1.0), 0.0, 0.0),
+    (Weibull(shape=2.0, scale=1.0), 0.0, -np.inf),
+    (Weibull(shape=0.5, scale=1.0), 0.0, np.inf),
     (GammaGamma(1.0, 1.0, 1.0), 0.0, 0.0),
     (Uniform(0.0, 1.0), 1.0, 0.0),
-    (Pareto(2.0, 2.0), 2.0, 0.0),
+    (Pareto(scale=2.0, shape=2.0), 2.0, 0.0),
     (VonMises(0.0, 0.0), 1.0, -np.log(2 * np.pi)),
     (Delta(3.0), 3.0, 0.0),
     (Delta(3.0), 2.0, -np.inf),
@@ -157,8 +157,8 @@ def test_counts_of_many_values_are_scipys(x64):
     x = rng.multinomial(30, p, 8)
     want = stats.multinomial.logpmf(x, 30, p)
     chex.assert_trees_all_close(Multinomial(p).log_prob(x), want, rtol=1e-10)
-    chex.assert_trees_all_close(Multinomial(p, 30).log_prob(x), want, rtol=1e-10)
-    assert np.all(np.asarray(Multinomial(p, 31).log_prob(x)) == -np.inf)
+    chex.assert_trees_all_close(Multinomial(p, total_count=30).log_prob(x), want, rtol=1e-10)
+    assert np.all(np.asarray(Multinomial(p, total_count=31).log_prob(x)) == -np.inf)
     x = rng.multinomial(30, a / a.sum(), 8)
     want = [stats.dirichlet_multinomial.logpmf(row, a, 30) for row in x]
     chex.assert_trees_all_close(DirichletMultinomial(a).log_prob(x), np.array(want), rtol=1e-10)
@@ -188,7 +188,7 @@ def test_beta_binomial_of_a_million_is_exact_in_float32():
     exact = Fraction(
         math.comb(n, x) * math.comb(a + b - 1, a) * a, (a + x) * math.comb(n + a + b - 1, a + x)
     )
-    model = BetaBinomial(jnp.float32(a), jnp.float32(b), jnp.float32(n))
+    model = BetaBinomial(jnp.float32(a), jnp.float32(b), total_count=jnp.float32(n))
     want = log_fraction(exact)
     assert abs(float(model.log_prob(jnp.float32(x))) - want) < 1e-4
 
@@ -197,7 +197,7 @@ def test_beta_binomial_of_a_million_is_exact_in_float32():
     ("model", "x", "want"),
     [
         (Poisson(1e6), 1e6 + 500, lambda: stats.poisson.logpmf(1e6 + 500, 1e6)),
-        (Binomial(0.5, 1e6), 500_300.0, lambda: stats.binom.logpmf(500_300, 10**6, 0.5)),
+        (Binomial(1e6, 0.5), 500_300.0, lambda: stats.binom.logpmf(500_300, 10**6, 0.5)),
         (GammaPoisson(1e5, 1.0), 1e5 + 300, lambda: stats.nbinom.logpmf(1e5 + 300, 1e5, 0.5)),
         (Gamma(1e6, 1e3), 1001.0, lambda: stats.gamma.logpdf(1001.0, 1e6, scale=1e-3)),
         (

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from likelax.families import LinearRegression, MatrixNormalInverseWishart
+import likelax
+from likelax.data import Masked
+from likelax.families import LinearRegression, MatrixNormalInverseWishart, RidgePrior
 from likelax.statistics import add
 
 RNG = np.random.default_rng(0)
@@ -22,7 +24,7 @@ def test_m_step_is_least_squares(x64):
     fitted = MODEL.m_step(MODEL.e_step((INPUTS, TARGETS))[0])
     weights = np.linalg.lstsq(INPUTS, TARGETS, rcond=None)[0]
     gap = TARGETS - INPUTS @ weights
-    np.testing.assert_allclose(fitted.weights, weights, rtol=1e-9)
+    np.testing.assert_allclose(fitted.coefficients, weights, rtol=1e-9)
     np.testing.assert_allclose(fitted.scale_tril @ fitted.scale_tril.T, gap.T @ gap / 12, rtol=1e-9)
 
 
@@ -62,3 +64,84 @@ def test_bayes_rule_holds_at_any_parameter(x64):
     value = (PRIOR.loc, np.eye(2))
     got = PRIOR.log_prob(value) + log_lik - PRIOR.posterior(sums).log_prob(value)
     np.testing.assert_allclose(got, PRIOR.log_evidence(sums), rtol=1e-9)
+
+
+def test_missing_targets_are_marginalised(x64):
+    """Of two targets one was seen: the marginal normal, and EM reaches the maximum of it."""
+    model = LinearRegression(0.5 * np.ones((3, 2)), np.array([[1.0, 0.0], [0.6, 0.8]]))
+    seen = np.ones((12, 2), bool)
+    seen[3:6, 0], seen[8:10, 1], seen[11] = False, False, False
+    x = (INPUTS, Masked(np.where(seen, TARGETS, np.nan), seen))
+    loc = INPUTS @ model.coefficients
+    covariance = model.scale_tril @ model.scale_tril.T
+    want = [
+        stats.multivariate_normal.logpdf(y[s], m[s], covariance[np.ix_(s, s)]) if s.any() else 0.0
+        for y, m, s in zip(TARGETS, loc, seen, strict=True)
+    ]
+    np.testing.assert_allclose(model.log_prob(x), want, rtol=1e-9)
+    model = jax.tree.map(jnp.asarray, model)
+    sums, total = model.e_step(x)
+    np.testing.assert_allclose(total, np.sum(want), rtol=1e-10)
+    identity = jax.grad(lambda m: m.expected_log_prob(sums))(model)
+    chex.assert_trees_all_close(
+        identity, jax.grad(lambda m: m.log_prob(x).sum())(model), rtol=1e-8, atol=1e-10
+    )
+    fit = likelax.fit.em(model, x, max_steps=500)
+    assert np.all(np.diff(fit.objectives) >= 0)
+    slope = jax.grad(lambda m: m.log_prob(x).sum())(fit.model)
+    np.testing.assert_allclose(slope.coefficients, 0, atol=1e-2)  # EM is slow at the end
+
+
+def test_a_target_per_row_may_be_a_scalar(x64):
+    model = LinearRegression(np.ones((3, 1)), np.eye(1))
+    column = (INPUTS, TARGETS[:, :1])
+    np.testing.assert_allclose(model.log_prob((INPUTS, TARGETS[:, 0])), model.log_prob(column))
+    seen = np.arange(12) > 3
+    masked = (INPUTS, Masked(TARGETS[:, 0], seen))
+    np.testing.assert_allclose(model.log_prob(masked), np.where(seen, model.log_prob(column), 0))
+
+
+def test_map_raises_the_log_joint_to_the_mode_of_the_prior(x64):
+    x = (INPUTS, TARGETS)
+    for prior in (jax.tree.map(jnp.asarray, PRIOR), RidgePrior(jnp.array([0.0, 2.0, 1.0]))):
+        fit = likelax.fit.em(jax.tree.map(jnp.asarray, MODEL), x, prior=prior)
+        assert fit.usable and np.all(np.diff(fit.objectives) >= 0)
+
+        def joint(model, prior=prior):
+            return model.log_prob(x).sum() + model.log_prior(prior)
+
+        # fields as they are: the covariance prior is a density over the covariance
+        slope = jax.grad(joint)(fit.model)
+        np.testing.assert_allclose(slope.coefficients, 0, atol=1e-4)
+        if isinstance(prior, RidgePrior):
+            np.testing.assert_allclose(np.tril(slope.scale_tril), 0, atol=1e-4)
+
+
+def test_ridge_of_one_target_is_that_of_the_normal_equations(x64):
+    """At its covariance, the coefficients solve (X'X / s^2 + P) b = X'y / s^2."""
+    precision = np.array([0.0, 2.0, 1.0])
+    model = LinearRegression(jnp.zeros((3, 1)), jnp.eye(1))
+    fit = likelax.fit.em(model, (INPUTS, TARGETS[:, 0]), prior=RidgePrior(precision))
+    noise = float(fit.model.scale_tril[0, 0]) ** 2
+    want = np.linalg.solve(
+        INPUTS.T @ INPUTS / noise + np.diag(precision), INPUTS.T @ TARGETS[:, 0] / noise
+    )
+    np.testing.assert_allclose(fit.model.coefficients[:, 0], want, rtol=1e-5)
+
+
+def test_without_rows_the_model_stays(x64):
+    model = LinearRegression(jnp.ones((3, 2)), 2 * jnp.eye(2))
+    sums, _ = model.e_step((INPUTS, TARGETS), np.zeros(12))
+    chex.assert_trees_all_close(model.m_step(sums), model)
+    ridge = model.m_step(sums, RidgePrior(jnp.array([0.0, 1.0, 1.0])))
+    np.testing.assert_allclose(ridge.coefficients, [[1, 1], [0, 0], [0, 0]], atol=1e-12)
+    np.testing.assert_allclose(ridge.scale_tril, model.scale_tril)
+
+
+def test_draws_are_normal_about_the_line(x64):
+    model = LinearRegression(jnp.asarray(PRIOR.loc), jnp.array([[1.0, 0.0], [0.6, 0.8]]))
+    inputs = jnp.broadcast_to(jnp.asarray(INPUTS), (5000, 12, 3))
+    given, targets = model.sample(jax.random.key(0), (5000, 12), inputs)
+    chex.assert_trees_all_equal(given, inputs)
+    np.testing.assert_allclose(targets.mean(0), model.mean(INPUTS), atol=5 / np.sqrt(5000))
+    np.testing.assert_allclose(targets.var(0), model.variance(INPUTS), rtol=0.15)

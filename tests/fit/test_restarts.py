@@ -165,7 +165,7 @@ def test_only_what_a_fit_moves_is_counted():
     zero_inflated = Mixture(jnp.ones(2) / 2, OneOf.stack(Delta(0.0), Poisson(1.0)))
     for model, free in (
         (zero_inflated, 2),
-        (Binomial(0.5, 10.0), 1),
+        (Binomial(10.0, 0.5), 1),
         (NormalKnownScale(0.0, 1.0), 1),
         (StudentT(3.0, 0.0, 1.0), 2),
         (StudentT(3.0, 0.0, 1.0, fixed_dof=False), 3),

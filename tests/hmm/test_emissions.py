@@ -9,7 +9,7 @@ import pytest
 
 import likelax as lx
 from likelax import hmm
-from likelax.families.regression import LinearRegression
+from likelax.families import LinearRegression
 
 MOVES = np.array([[0.9, 0.1], [0.25, 0.75]])
 
@@ -59,8 +59,8 @@ def test_em_of_a_switching_autoregression_finds_its_regimes(x64):
     fit = lx.fit.em(start, hmm.lagged(y[:, None], 1), max_steps=200)
     assert fit.usable and np.all(np.diff(fit.objectives) >= 0)
     # five standard errors of a regression on some 400 and 200 steps
-    np.testing.assert_allclose(fit.model.emissions.weights[0, :, 0], [0.5, 0.7], atol=0.15)
-    np.testing.assert_allclose(fit.model.emissions.weights[1, :, 0], [-1.0, -0.3], atol=0.5)
+    np.testing.assert_allclose(fit.model.emissions.coefficients[0, :, 0], [0.5, 0.7], atol=0.15)
+    np.testing.assert_allclose(fit.model.emissions.coefficients[1, :, 0], [-1.0, -0.3], atol=0.5)
 
 
 def test_lags_out_of_range_are_refused():

@@ -15,16 +15,24 @@ from likelax.families.dirichlet import Dirichlet
 from likelax.families.exponential import Exponential, Lomax
 from likelax.families.gamma import Gamma, GammaGamma, GammaKnownShape, InverseGamma
 from likelax.families.gamma_poisson import GammaPoisson
+from likelax.families.generalized_linear import (
+    LogisticRegression,
+    NegativeBinomialRegression,
+    PoissonRegression,
+    SoftmaxRegression,
+)
 from likelax.families.known import NormalKnownLoc, NormalKnownScale, NormalMean
+from likelax.families.linear_regression import LinearRegression, MatrixNormalInverseWishart
 from likelax.families.multinomial import DirichletMultinomial, Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.mv_normal import MvNormal
+from likelax.families.noisy_normal import NoisyNormal
 from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.normal_inverse_wishart import NormalInverseWishart
 from likelax.families.poisson import Poisson
 from likelax.families.ranges import Delta, Pareto, ParetoUniform, Uniform, UniformFromZero
-from likelax.families.regression import LinearRegression, MatrixNormalInverseWishart
+from likelax.families.ridge import RidgePrior
 from likelax.families.spherical_normal import SphericalNormal
 from likelax.families.student_t import MvStudentT, StudentT
 
@@ -48,6 +56,7 @@ __all__ = [
     "Laplace",
     "LinearRegression",
     "LogNormal",
+    "LogisticRegression",
     "Lomax",
     "MatrixNormalInverseWishart",
     "Multinomial",
@@ -55,6 +64,8 @@ __all__ = [
     "MvNormal",
     "MvStudentT",
     "NegativeBinomial",
+    "NegativeBinomialRegression",
+    "NoisyNormal",
     "Normal",
     "NormalInverseGamma",
     "NormalInverseWishart",
@@ -64,6 +75,9 @@ __all__ = [
     "Pareto",
     "ParetoUniform",
     "Poisson",
+    "PoissonRegression",
+    "RidgePrior",
+    "SoftmaxRegression",
     "SphericalNormal",
     "StudentT",
     "Uniform",

@@ -1,16 +1,17 @@
 """What all leaf families share: missing entries, weights, and the way from a prior to a model."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Driven, Labelled, Masked, Sequences
+from likelax.data import Driven, Labelled, Masked, Sequences, is_concrete
 from likelax.model import Density, Model
 
 Stats = TypeVar("Stats")
@@ -48,6 +49,62 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
     if weights.shape != shape:
         raise ValueError(f"weights: wanted one per observation, shape {shape}; got {weights.shape}")
     return weights.astype(dtype)
+
+
+def check_concrete(name: str, value: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
+    """Raise if a parameter has a value that it cannot have. Traced ones are let through, and NaN.
+
+    For constructors whose arguments are easily given in the wrong order.
+
+    Args:
+      name: "Class: field", for the message.
+      value: number, array, tracer, or a placeholder such as None.
+      fine: values -> booleans.
+      wanted: what the value must be, for the message.
+    Raises:
+      ValueError: naming the value.
+    """
+    if not isinstance(value, int | float | np.ndarray | np.generic | Array) or not is_concrete(
+        value
+    ):
+        return
+    array = np.asarray(value)
+    if array.dtype.kind in "biuf" and not np.all(fine(array) | (array != array)):
+        wrong = array[~(fine(array) | (array != array))][0] if array.ndim else array
+        raise ValueError(f"{name} must be {wanted}; got {wrong}")
+
+
+def where_above(parameter: Array, bound: float, moment: Callable[[Array], Array]) -> Array:
+    """moment(parameter) where the parameter exceeds the bound, and inf where it does not.
+
+    Examples:
+      >>> print(where_above(jnp.array([0.5, 3.0]), 1, lambda a: 1 / (a - 1)))
+      [inf 0.5]
+    """
+    exists = parameter > bound
+    return jnp.where(exists, moment(jnp.where(exists, parameter, bound + 1)), jnp.inf)
+
+
+def match_inputs(
+    name: str, inputs: Any, shape: Sequence[int], event: tuple[int, ...] | None = None
+) -> None:
+    """Raise unless every array of the inputs of a draw has the leading axes `shape`.
+
+    Args:
+      name: the function that was called, for the message.
+      inputs: any pytree of arrays.
+      shape: of the draws.
+      event: the axes that follow, or None for any.
+    Raises:
+      ValueError: naming both shapes.
+    """
+    for leaf in jax.tree.leaves(inputs):
+        got, lead = jnp.shape(leaf), tuple(shape)
+        if got[: len(lead)] != lead or (event is not None and got[len(lead) :] != event):
+            rest = "..." if event is None else ", ".join(map(str, event))
+            raise ValueError(
+                f"{name}: inputs must have shape (*shape, {rest}) with shape {lead}; got {got}"
+            )
 
 
 def inside(support: Array, x: Array, log_density: Array) -> Array:

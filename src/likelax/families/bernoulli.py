@@ -37,6 +37,15 @@ class Bernoulli(Family[BinaryCounts]):
         """Draws of 0 and 1, integers of shape `shape`."""
         return jax.random.bernoulli(key, self.probs, shape).astype(int)
 
+    def mean(self) -> Array:
+        """probs."""
+        return jnp.asarray(self.probs)
+
+    def variance(self) -> Array:
+        """probs (1 - probs)."""
+        (probs,) = numerics.as_float(self.probs)
+        return probs * (1 - probs)
+
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """successes log probs + failures log(1 - probs), nats."""
         (probs,) = numerics.as_float(self.probs)

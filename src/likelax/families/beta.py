@@ -82,6 +82,11 @@ class Beta(Estimable[PositiveMoments], Prior):
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         return alpha / (alpha + beta)
 
+    def variance(self) -> Array:
+        """alpha beta / ((alpha + beta)^2 (alpha + beta + 1))."""
+        a, b = numerics.as_float(self.alpha, self.beta)
+        return a / (a + b) * (b / (a + b)) / (a + b + 1)
+
     def mode(self) -> Array:
         """(alpha - 1) / (alpha + beta - 2) where both exceed one.
 

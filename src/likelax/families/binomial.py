@@ -1,15 +1,17 @@
 """Counts of successes: binomial, geometric, negative binomial, and their compounds with a beta."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, unit_interval
-from likelax.families.base import Estimable, Family, inside, whole
+from likelax.families.base import Estimable, Family, check_concrete, inside, where_above, whole
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
@@ -39,34 +41,60 @@ class _BinaryFamily(Family[BinaryCounts]):
         return self._with_parameter(numerics.divide(stats.successes, total, self.probs))
 
 
+def _check_probs(name: str, probs: Any) -> None:
+    check_concrete(f"{name}: probs", probs, lambda p: (p >= 0) & (p <= 1), "between 0 and 1")
+
+
 @pytree
 class Binomial(_BinaryFamily):
     """p(x) = C(n, x) probs^x (1 - probs)^(n - x) for x = 0, ..., n, with n = total_count.
 
     Attributes:
-      probs: scalar in [0, 1]; both ends are exact.
       total_count: n, a non-negative whole number, held by `m_step`.
+      probs: scalar in [0, 1]; both ends are exact.
+
+    Raises:
+      ValueError: at construction, for another total_count or probs, as in the wrong order.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.4.
 
     Examples:
-      >>> print(jnp.exp(Binomial(0.5, 2).log_prob(jnp.array([0, 1, 2]))))
+      >>> print(jnp.exp(Binomial(2, 0.5).log_prob(jnp.array([0, 1, 2]))))
       [0.25 0.5  0.25]
     """
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    probs: Array = constrained(unit_interval)
     total_count: Array
+    probs: Array = constrained(unit_interval)
+
+    def __post_init__(self) -> None:
+        check_concrete(
+            "Binomial: total_count",
+            self.total_count,
+            lambda n: (n >= 0) & (np.floor(n) == n),
+            "a non-negative whole number",
+        )
+        _check_probs("Binomial", self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""
         probs, n = numerics.as_float(self.probs, self.total_count)
         return jax.random.binomial(key, n, probs, tuple(shape), probs.dtype).astype(int)
 
+    def mean(self) -> Array:
+        """total_count probs."""
+        n, probs = numerics.as_float(self.total_count, self.probs)
+        return n * probs
+
+    def variance(self) -> Array:
+        """total_count probs (1 - probs)."""
+        n, probs = numerics.as_float(self.total_count, self.probs)
+        return n * probs * (1 - probs)
+
     def predictive(self, prior: Any) -> "BetaBinomial":
         """Binomial with a beta-distributed probability."""
-        return BetaBinomial(prior.alpha, prior.beta, self.total_count)
+        return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
     def _log_density(self, x: Array) -> Array:
         n = jnp.asarray(self.total_count)
@@ -83,7 +111,7 @@ class Binomial(_BinaryFamily):
         return inside_only(BinaryCounts(wins, losses, peak), support, weights)
 
     def _with_parameter(self, value: Array) -> Self:
-        return type(self)(value, self.total_count)
+        return type(self)(self.total_count, value)
 
 
 def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
@@ -104,22 +132,31 @@ class NegativeBinomial(_BinaryFamily):
     """x failures before success number r = total_count: C(x + r - 1, x) probs^r (1 - probs)^x
 
     Attributes:
-      probs: scalar in (0, 1], the probability of success.
       total_count: r, positive (not only whole), held by `m_step`. Where r is unknown too, fit a
         `GammaPoisson`: the same distribution with r = concentration and
         probs = rate / (1 + rate).
+      probs: scalar in (0, 1], the probability of success, as in SciPy; what NumPyro and TensorFlow
+        Probability call probs is one minus this.
+
+    Raises:
+      ValueError: at construction, for another total_count or probs, as in the wrong order.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
 
     Examples:
-      >>> print(jnp.exp(NegativeBinomial(0.5, 1).log_prob(jnp.array([0, 1, 2]))))
+      >>> print(jnp.exp(NegativeBinomial(1, 0.5).log_prob(jnp.array([0, 1, 2]))))
       [0.5   0.25  0.125]
     """
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    probs: Array = constrained(unit_interval)
     total_count: Array
+    probs: Array = constrained(unit_interval)
+
+    def __post_init__(self) -> None:
+        name = "NegativeBinomial"
+        check_concrete(f"{name}: total_count", self.total_count, lambda r: r > 0, "positive")
+        _check_probs(name, self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""
@@ -128,9 +165,19 @@ class NegativeBinomial(_BinaryFamily):
         rate = jax.random.gamma(key_rate, r, tuple(shape), r.dtype) * (1 - probs) / probs
         return jax.random.poisson(key_count, rate)
 
+    def mean(self) -> Array:
+        """total_count (1 - probs) / probs; inf where probs is 0."""
+        r, probs = numerics.as_float(self.total_count, self.probs)
+        return numerics.divide(r * (1 - probs), probs, jnp.inf)
+
+    def variance(self) -> Array:
+        """total_count (1 - probs) / probs^2; inf where probs is 0."""
+        r, probs = numerics.as_float(self.total_count, self.probs)
+        return numerics.divide(r * (1 - probs), probs**2, jnp.inf)
+
     def predictive(self, prior: Any) -> "BetaNegativeBinomial":
         """Negative binomial with a beta-distributed probability."""
-        return BetaNegativeBinomial(prior.alpha, prior.beta, self.total_count)
+        return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
     def _log_density(self, x: Array) -> Array:
         support, value, probs, r = _counts(x, self.probs, self.total_count)
@@ -146,7 +193,7 @@ class NegativeBinomial(_BinaryFamily):
         return inside_only(counts, (x >= 0) & whole(x), weights)
 
     def _with_parameter(self, value: Array) -> Self:
-        return type(self)(value, self.total_count)
+        return type(self)(self.total_count, value)
 
 
 def _counts(x: Array, *parameters: Array) -> list[Array]:
@@ -182,9 +229,19 @@ class Geometric(_BinaryFamily):
             sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
         ).astype(int)
 
+    def mean(self) -> Array:
+        """(1 - probs) / probs; inf where probs is 0."""
+        (probs,) = numerics.as_float(self.probs)
+        return numerics.divide(1 - probs, probs, jnp.inf)
+
+    def variance(self) -> Array:
+        """(1 - probs) / probs^2; inf where probs is 0."""
+        (probs,) = numerics.as_float(self.probs)
+        return numerics.divide(1 - probs, probs**2, jnp.inf)
+
     def predictive(self, prior: Any) -> "BetaNegativeBinomial":
         """Geometric with a beta-distributed probability: r = 1."""
-        return BetaNegativeBinomial(prior.alpha, prior.beta, jnp.ones_like(prior.alpha))
+        return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=jnp.ones_like(prior.alpha))
 
     def _log_density(self, x: Array) -> Array:
         support, value, probs = _counts(x, self.probs)
@@ -209,12 +266,12 @@ class BetaBinomial(Estimable[PositiveMoments]):
     Attributes:
       alpha: positive scalar.
       beta: positive scalar.
-      total_count: n, a non-negative whole number, held by `m_step`.
+      total_count: n, a non-negative whole number, held by `m_step`; by keyword only.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 5.3 and appendix A.
 
     Examples:
-      >>> print(jnp.exp(BetaBinomial(1.0, 1.0, 4).log_prob(jnp.arange(5))).round(4))
+      >>> print(jnp.exp(BetaBinomial(1.0, 1.0, total_count=4).log_prob(jnp.arange(5))).round(4))
       [0.2 0.2 0.2 0.2 0.2]
     """
 
@@ -222,7 +279,7 @@ class BetaBinomial(Estimable[PositiveMoments]):
 
     alpha: Array = constrained(positive)
     beta: Array = constrained(positive)
-    total_count: Array
+    total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""
@@ -230,6 +287,17 @@ class BetaBinomial(Estimable[PositiveMoments]):
         probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
         _, n = numerics.as_float(probs, self.total_count)
         return jax.random.binomial(key_count, n, probs, tuple(shape), probs.dtype).astype(int)
+
+    def mean(self) -> Array:
+        """total_count alpha / (alpha + beta)."""
+        n, a, b = numerics.as_float(self.total_count, self.alpha, self.beta)
+        return n * a / (a + b)
+
+    def variance(self) -> Array:
+        """That of a binomial at the mean, times (alpha + beta + n) / (alpha + beta + 1)."""
+        n, a, b = numerics.as_float(self.total_count, self.alpha, self.beta)
+        p, q = a / (a + b), b / (a + b)
+        return n * p * q * (a + b + n) / (a + b + 1)
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
@@ -246,7 +314,7 @@ class BetaBinomial(Estimable[PositiveMoments]):
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
-        return type(self)(fitted.alpha, fitted.beta, self.total_count)
+        return type(self)(fitted.alpha, fitted.beta, total_count=self.total_count)
 
 
 @pytree
@@ -259,12 +327,12 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
     Attributes:
       alpha: positive scalar.
       beta: positive scalar.
-      total_count: r, positive, held by `m_step`.
+      total_count: r, positive, held by `m_step`; by keyword only.
 
     Source: Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, 6.2.3.
 
     Examples:
-      >>> print(jnp.exp(BetaNegativeBinomial(1.0, 1.0, 1.0).log_prob(jnp.arange(2))).round(4))
+      >>> print(jnp.exp(BetaNegativeBinomial(1.0, 1.0, total_count=1.0).log_prob(jnp.arange(2))).round(4))
       [0.5    0.1667]
     """
 
@@ -272,7 +340,7 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
 
     alpha: Array = constrained(positive)
     beta: Array = constrained(positive)
-    total_count: Array
+    total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape `shape`."""
@@ -281,6 +349,18 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
         _, r = numerics.as_float(probs, self.total_count)
         rate = jax.random.gamma(key_rate, r, tuple(shape), probs.dtype) * (1 - probs) / probs
         return jax.random.poisson(key_count, rate)
+
+    def mean(self) -> Array:
+        """total_count beta / (alpha - 1); inf where alpha <= 1."""
+        r, a, b = numerics.as_float(self.total_count, self.alpha, self.beta)
+        return where_above(a, 1, lambda a: r * b / (a - 1))
+
+    def variance(self) -> Array:
+        """r beta (alpha + r - 1) (alpha + beta - 1) / ((alpha - 2) (alpha - 1)^2); inf for alpha <= 2."""
+        r, a, b = numerics.as_float(self.total_count, self.alpha, self.beta)
+        return where_above(
+            a, 2, lambda a: r * b * (a + r - 1) * (a + b - 1) / ((a - 2) * (a - 1) ** 2)
+        )
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
@@ -299,4 +379,4 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
-        return type(self)(fitted.alpha, fitted.beta, self.total_count)
+        return type(self)(fitted.alpha, fitted.beta, total_count=self.total_count)

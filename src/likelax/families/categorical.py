@@ -38,6 +38,16 @@ class Categorical(Family[CategoryCounts]):
         """Integers of shape `shape`."""
         return jax.random.categorical(key, numerics.safe_log(self.probs), shape=tuple(shape))
 
+    def mean(self) -> Array:
+        """NaN: the values have no order."""
+        (probs,) = numerics.as_float(self.probs)
+        return jnp.full((), jnp.nan, probs.dtype)
+
+    def variance(self) -> Array:
+        """NaN: the values have no order."""
+        (probs,) = numerics.as_float(self.probs)
+        return jnp.full((), jnp.nan, probs.dtype)
+
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c], nats."""
         return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base

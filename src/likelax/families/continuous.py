@@ -1,5 +1,6 @@
 """Continuous families without a conjugate prior here: log-normal, Laplace, Weibull, von Mises."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import i0e, i1e
+from jax.scipy.special import gammaln, i0e, i1e
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -50,6 +51,16 @@ class LogNormal(Estimable[Moments]):
     def pool(self, stats: Moments) -> Moments:
         """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
+
+    def mean(self) -> Array:
+        """exp(loc + scale^2 / 2)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return jnp.exp(loc + scale**2 / 2)
+
+    def variance(self) -> Array:
+        """mean^2 (exp(scale^2) - 1)."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return self.mean() ** 2 * jnp.expm1(scale**2)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """Log likelihood as a function of the moments of log x, nats."""
@@ -131,6 +142,15 @@ class Laplace(Estimable[LaplaceStats]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         return loc + scale * jax.random.laplace(key, tuple(shape), loc.dtype)
 
+    def mean(self) -> Array:
+        """loc."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """2 scale^2."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return 2 * scale**2
+
     def expected_log_prob(self, stats: LaplaceStats) -> Array:
         """A lower bound of the log likelihood that touches it at the model of the E step, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
@@ -185,16 +205,17 @@ class Weibull(Estimable[WeibullStats]):
     COLLAPSED.
 
     Attributes:
-      shape: positive scalar.
+      shape: positive scalar. Both by keyword only: libraries differ in their order.
       scale: positive scalar.
 
     Source: Johnson, Kotz & Balakrishnan (1994), Continuous Univariate Distributions 1, 21.
 
     Examples:
-      >>> print(Weibull(1.0, 1.0).log_prob(1.0))
+      >>> print(Weibull(shape=1.0, scale=1.0).log_prob(1.0))
       -1.0
     """
 
+    _: dataclasses.KW_ONLY
     shape: Array = constrained(positive)
     scale: Array = constrained(positive)
 
@@ -203,6 +224,16 @@ class Weibull(Estimable[WeibullStats]):
         power, scale = numerics.as_float(self.shape, self.scale)
         wait = jax.random.exponential(key, tuple(shape), scale.dtype)
         return scale * wait ** (1 / power)
+
+    def mean(self) -> Array:
+        """scale Gamma(1 + 1 / shape)."""
+        k, scale = numerics.as_float(self.shape, self.scale)
+        return scale * jnp.exp(gammaln(1 + 1 / k))
+
+    def variance(self) -> Array:
+        """scale^2 (Gamma(1 + 2 / shape) - Gamma(1 + 1 / shape)^2)."""
+        k, _ = numerics.as_float(self.shape, self.scale)
+        return self.mean() ** 2 * jnp.expm1(gammaln(1 + 2 / k) - 2 * gammaln(1 + 1 / k))
 
     def expected_log_prob(self, stats: WeibullStats) -> Array:
         """Log likelihood at the model whose `e_step` gave the statistics, nats."""
@@ -252,7 +283,7 @@ class Weibull(Estimable[WeibullStats]):
         log_power = jnp.log(powers / weight) + step * mean + step**2 * bend / 2
         new_scale = scale * jnp.exp(log_power / new)
         new, new_scale = (jnp.where(usual, value, jnp.nan) for value in (new, new_scale))
-        return type(self)(jnp.where(seen, new, k), jnp.where(seen, new_scale, scale))
+        return type(self)(shape=jnp.where(seen, new, k), scale=jnp.where(seen, new_scale, scale))
 
 
 @pytree
@@ -419,6 +450,16 @@ class VonMises(Estimable[Direction]):
             lambda s: (s[0] < _ROUNDS) & ~jnp.all(s[3]), propose, start
         )
         return _one_turn(2 * jnp.arctan(root * tangent) + loc)
+
+    def mean(self) -> Array:
+        """The mean direction, loc as an angle in [-pi, pi]."""
+        (loc,) = numerics.as_float(self.loc)
+        return loc - 2 * jnp.pi * jnp.round(loc / (2 * jnp.pi))
+
+    def variance(self) -> Array:
+        """The circular variance 1 - E[cos(x - loc)] = 1 - I1 / I0, between 0 and 1."""
+        _, kappa = numerics.as_float(self.loc, self.concentration)
+        return 1 - i1e(kappa) / i0e(kappa)
 
     def expected_log_prob(self, stats: Direction) -> Array:
         """concentration length cos(angle - loc) - weight log(2 pi I0), nats."""

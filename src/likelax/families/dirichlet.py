@@ -95,6 +95,11 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         """concentration / sum(concentration)."""
         return numerics.normalize(self.concentration)
 
+    def variance(self) -> Array:
+        """mean (1 - mean) / (sum(concentration) + 1), (C,)."""
+        mean, a = numerics.as_float(self.mean(), self.concentration)
+        return mean * (1 - mean) / (jnp.sum(a) + 1)
+
     def mode(self) -> Array:
         """(concentration - 1) / sum(concentration - 1) where all are at least one.
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Family, inside
+from likelax.families.base import Estimable, Family, inside, where_above
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
 from likelax.statistics import EventCounts, PositiveMoments, inside_only
@@ -36,6 +36,16 @@ class Exponential(Family[EventCounts]):
         """Draws of shape `shape`."""
         (rate,) = numerics.as_float(self.rate)
         return jax.random.exponential(key, tuple(shape), rate.dtype) / rate
+
+    def mean(self) -> Array:
+        """1 / rate."""
+        (rate,) = numerics.as_float(self.rate)
+        return 1 / rate
+
+    def variance(self) -> Array:
+        """1 / rate^2."""
+        (rate,) = numerics.as_float(self.rate)
+        return 1 / rate**2
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
@@ -94,6 +104,16 @@ class Lomax(Estimable[PositiveMoments]):
         """Draws of shape `shape`."""
         a, b = numerics.as_float(self.concentration, self.rate)
         return b * jnp.expm1(jax.random.exponential(key, tuple(shape), a.dtype) / a)
+
+    def mean(self) -> Array:
+        """rate / (concentration - 1); inf where concentration <= 1."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return where_above(a, 1, lambda a: b / (a - 1))
+
+    def variance(self) -> Array:
+        """a rate^2 / ((a - 1)^2 (a - 2)) with a = concentration; inf where a <= 2."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return where_above(a, 2, lambda a: a * (b / (a - 1)) ** 2 / (a - 2))
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""

@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Family, Prior, inside
+from likelax.families.base import Estimable, Family, Prior, inside, where_above
 from likelax.families.compound import (
     expected_log_gamma,
     fit_gamma,
@@ -78,6 +78,11 @@ class Gamma(Estimable[PositiveMoments], Prior):
         concentration, rate = numerics.as_float(self.concentration, self.rate)
         return concentration / rate
 
+    def variance(self) -> Array:
+        """concentration / rate^2."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return a / b**2
+
     def mode(self) -> Array:
         """(concentration - 1) / rate, or 0 where concentration is below one."""
         concentration, rate = numerics.as_float(self.concentration, self.rate)
@@ -117,13 +122,13 @@ class GammaKnownShape(Family[EventCounts]):
     """A gamma whose concentration is known and whose rate has a gamma prior.
 
     Attributes:
-      rate: positive scalar.
       concentration: positive scalar, held by `m_step`.
+      rate: positive scalar.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
 
     Examples:
-      >>> model = GammaKnownShape(rate=1.0, concentration=2.0)
+      >>> model = GammaKnownShape(concentration=2.0, rate=1.0)
       >>> stats, _ = model.e_step(jnp.array([1.0, 3.0]))
       >>> print(model.m_step(stats).rate, Gamma(1.0, 1.0).posterior(stats).mean())
       1.0 1.0
@@ -131,12 +136,20 @@ class GammaKnownShape(Family[EventCounts]):
 
     held: ClassVar[tuple[str, ...]] = ("concentration",)
 
-    rate: Array = constrained(positive)
     concentration: Array = constrained(positive)
+    rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         return self._gamma().sample(key, shape)
+
+    def mean(self) -> Array:
+        """concentration / rate."""
+        return self._gamma().mean()
+
+    def variance(self) -> Array:
+        """concentration / rate^2."""
+        return self._gamma().variance()
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
@@ -171,7 +184,7 @@ class GammaKnownShape(Family[EventCounts]):
         return self._with_parameter(numerics.divide(stats.events, stats.exposure, self.rate))
 
     def _with_parameter(self, value: Array) -> Self:
-        return type(self)(value, self.concentration)
+        return type(self)(self.concentration, value)
 
 
 @pytree
@@ -206,6 +219,16 @@ class GammaGamma(Estimable[PositiveMoments]):
         log_rate = jax.random.loggamma(key_rate, a, tuple(shape), a.dtype)
         log_value = jax.random.loggamma(key_value, c, tuple(shape), a.dtype)
         return b * jnp.exp(log_value - log_rate)
+
+    def mean(self) -> Array:
+        """rate shape / (concentration - 1); inf where concentration <= 1."""
+        a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
+        return where_above(a, 1, lambda a: b * c / (a - 1))
+
+    def variance(self) -> Array:
+        """rate^2 shape (shape + a - 1) / ((a - 2) (a - 1)^2), a = concentration; inf for a <= 2."""
+        a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
+        return where_above(a, 2, lambda a: c * (c + a - 1) * (b / (a - 1)) ** 2 / (a - 2))
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
@@ -267,6 +290,11 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
         """rate / (concentration - 1), inf where concentration <= 1."""
         a, b = numerics.as_float(self.concentration, self.rate)
         return jnp.where(a > 1, b / jnp.where(a > 1, a - 1, 1), jnp.inf)
+
+    def variance(self) -> Array:
+        """rate^2 / ((a - 1)^2 (a - 2)) with a = concentration; inf where a <= 2."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return where_above(a, 2, lambda a: (b / (a - 1)) ** 2 / (a - 2))
 
     def mode(self) -> Array:
         """rate / (concentration + 1)."""

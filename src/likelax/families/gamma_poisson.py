@@ -46,6 +46,16 @@ class GammaPoisson(Estimable[PositiveMoments]):
         rates = jax.random.gamma(key_rate, concentration, tuple(shape), rate.dtype) / rate
         return jax.random.poisson(key_count, rates)
 
+    def mean(self) -> Array:
+        """concentration / rate."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return a / b
+
+    def variance(self) -> Array:
+        """concentration (rate + 1) / rate^2."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return a / b * (1 + 1 / b)
+
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)

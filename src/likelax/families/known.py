@@ -54,6 +54,15 @@ class NormalKnownScale(Family[LocationStats]):
         """Draws of shape `shape`."""
         return Normal(self.loc, self.scale).sample(key, shape)
 
+    def mean(self) -> Array:
+        """loc."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """scale^2."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return scale**2
+
     def expected_log_prob(self, stats: LocationStats) -> Array:
         """-(scatter about loc) / 2 + log h, nats."""
         (loc,) = numerics.as_float(self.loc)
@@ -119,6 +128,11 @@ class NormalMean(Prior):
         """loc."""
         return jnp.asarray(self.loc)
 
+    def variance(self) -> Array:
+        """scale^2."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return scale**2
+
     def mode(self) -> Array:
         """loc."""
         return jnp.asarray(self.loc)
@@ -144,13 +158,13 @@ class NormalKnownLoc(Family[EventCounts]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
 
     Attributes:
-      scale: positive scalar, the standard deviation.
       loc: scalar, held by `m_step`.
+      scale: positive scalar, the standard deviation.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
 
     Examples:
-      >>> model = NormalKnownLoc(scale=1.0, loc=0.0)
+      >>> model = NormalKnownLoc(loc=0.0, scale=1.0)
       >>> stats, _ = model.e_step(jnp.array([3.0, -3.0]))
       >>> print(model.m_step(stats).scale)
       3.0
@@ -158,12 +172,21 @@ class NormalKnownLoc(Family[EventCounts]):
 
     held: ClassVar[tuple[str, ...]] = ("loc",)
 
-    scale: Array = constrained(positive)
     loc: Array
+    scale: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         return Normal(self.loc, self.scale).sample(key, shape)
+
+    def mean(self) -> Array:
+        """loc."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """scale^2."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return scale**2
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """-2 events log scale - exposure / scale^2 + log h, nats."""
@@ -196,4 +219,4 @@ class NormalKnownLoc(Family[EventCounts]):
         return self._with_parameter(numerics.divide(exposure, stats.events, scale**2))
 
     def _with_parameter(self, value: Array) -> Self:
-        return type(self)(jnp.sqrt(value), self.loc)
+        return type(self)(self.loc, jnp.sqrt(value))

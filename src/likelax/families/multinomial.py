@@ -1,5 +1,6 @@
 """Counts of C values: multinomial, and its compound with a Dirichlet."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -32,9 +33,7 @@ def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
 
 def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int]) -> Array:
     """Counts (*shape, C) that add to total_count, one binomial after another."""
-    if total_count is None:
-        raise ValueError("sample: it needs total_count; give the model one")
-    probs, n = numerics.as_float(probs, total_count)
+    n, probs = _counted("sample", total_count, probs)
     num_values = probs.shape[-1]
     probs = jnp.broadcast_to(probs, (*shape, num_values))
     rest = jnp.flip(jnp.cumsum(jnp.flip(probs, -1), -1), -1)
@@ -51,6 +50,17 @@ def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int
     return jnp.moveaxis(counts, 0, -1).astype(int)
 
 
+def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
+    """(total_count, parameter) as floats.
+
+    Raises:
+      ValueError: without a total count.
+    """
+    if total_count is None:
+        raise ValueError(f"{verb}: it needs total_count; give the model one")
+    return numerics.as_float(total_count, parameter)
+
+
 @pytree
 class Multinomial(Family[CategoryCounts]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
@@ -62,7 +72,7 @@ class Multinomial(Family[CategoryCounts]):
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.
       total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it (documents of any length). `sample` needs n.
+        conditional on it (documents of any length). `sample` needs n. By keyword only.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -76,7 +86,7 @@ class Multinomial(Family[CategoryCounts]):
     _event_ndim: ClassVar[int] = 1
 
     probs: Array = constrained(simplex)
-    total_count: Array | None = None
+    total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def log_kernel(self, x: Any) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
@@ -88,6 +98,16 @@ class Multinomial(Family[CategoryCounts]):
         """Integers of shape (*shape, C)."""
         return _draw_counts(key, self.total_count, self.probs, shape)
 
+    def mean(self) -> Array:
+        """total_count probs, (C,)."""
+        n, probs = _counted("mean", self.total_count, self.probs)
+        return n * probs
+
+    def variance(self) -> Array:
+        """total_count probs (1 - probs), (C,)."""
+        n, probs = _counted("variance", self.total_count, self.probs)
+        return n * probs * (1 - probs)
+
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c] + log h, nats."""
         return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base
@@ -98,7 +118,7 @@ class Multinomial(Family[CategoryCounts]):
 
     def predictive(self, prior: Any) -> "DirichletMultinomial":
         """Multinomial with Dirichlet-distributed probabilities."""
-        return DirichletMultinomial(prior.concentration, self.total_count)
+        return DirichletMultinomial(prior.concentration, total_count=self.total_count)
 
     def _log_density(self, x: Array) -> Array:
         counts, probs = numerics.as_float(x, self.probs)
@@ -134,7 +154,7 @@ class Multinomial(Family[CategoryCounts]):
         return self._with_parameter(numerics.divide(stats.counts, total, self.probs))
 
     def _with_parameter(self, value: Array) -> Self:
-        return type(self)(value, self.total_count)
+        return type(self)(value, total_count=self.total_count)
 
 
 @pytree
@@ -147,7 +167,7 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
     Attributes:
       concentration: (C,) positive.
       total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it. `sample` needs n.
+        conditional on it. `sample` needs n. By keyword only.
 
     Source: Minka (2000), Estimating a Dirichlet distribution.
 
@@ -162,13 +182,24 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
     _event_ndim: ClassVar[int] = 1
 
     concentration: Array = constrained(positive)
-    total_count: Array | None = None
+    total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape (*shape, C)."""
         key_probs, key_counts = jax.random.split(key)
         probs = Dirichlet(self.concentration).sample(key_probs, shape)
         return _draw_counts(key_counts, self.total_count, probs, shape)
+
+    def mean(self) -> Array:
+        """total_count concentration / sum(concentration), (C,)."""
+        n, a = _counted("mean", self.total_count, self.concentration)
+        return n * a / jnp.sum(a)
+
+    def variance(self) -> Array:
+        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,)."""
+        n, a = _counted("variance", self.total_count, self.concentration)
+        total = jnp.sum(a)
+        return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
@@ -197,4 +228,4 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
-        return type(self)(fitted.concentration, self.total_count)
+        return type(self)(fitted.concentration, total_count=self.total_count)

@@ -65,6 +65,15 @@ class MvBernoulli(Family[BinaryCounts]):
         (probs,) = numerics.as_float(self.probs)
         return jax.random.bernoulli(key, probs, (*shape, *probs.shape)).astype(int)
 
+    def mean(self) -> Array:
+        """probs, (D,)."""
+        return jnp.asarray(self.probs)
+
+    def variance(self) -> Array:
+        """probs (1 - probs), (D,)."""
+        (probs,) = numerics.as_float(self.probs)
+        return probs * (1 - probs)
+
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """sum_d successes[d] log probs[d] + failures[d] log(1 - probs[d]), nats."""
         (probs,) = numerics.as_float(self.probs)

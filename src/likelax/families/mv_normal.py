@@ -74,7 +74,7 @@ class MvNormal(Family[Moments]):
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
         if not isinstance(x, Masked):
             return self._log_density(jnp.asarray(x))
-        return self._condition(*self._masked(x))[0]
+        return self.complete(*self._masked(x))[0]
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
@@ -85,7 +85,7 @@ class MvNormal(Family[Moments]):
         if not isinstance(x, Masked):
             return super().e_step(x, weights)
         values, observed = self._masked(x)
-        log_prob, filled, extra = self._condition(values, observed)
+        log_prob, filled, extra = self.complete(values, observed)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         weights = jnp.where(jnp.any(observed, axis=-1), weights, 0)
         stats = self._statistics(filled, weights)
@@ -237,8 +237,16 @@ class MvNormal(Family[Moments]):
         self._check(values)
         return values, jnp.ones(values.shape, bool) if observed is None else observed
 
-    def _condition(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
-        """(log density of the entries seen, rows filled by conditional mean, their covariance)."""
+    def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
+        """Fill in entries that were not seen.
+
+        Args:
+          values: (..., D), finite.
+          observed: (..., D) booleans.
+        Returns:
+          (log density of the entries seen (...) in nats, rows (..., D) with the conditional mean in
+          place of the others, their conditional covariance (..., D, D), 0 at entries seen).
+        """
         values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
 
         def one(row: Array, seen: Array) -> tuple[Array, Array, Array]:

@@ -51,6 +51,15 @@ class Normal(Family[Moments]):
         """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
+    def mean(self) -> Array:
+        """loc."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """scale^2."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return scale**2
+
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(scatter about loc) / (2 scale^2) - weight (log scale + log(2 pi) / 2), nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)

@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior
+from likelax.families.base import Prior, where_above
 from likelax.families.compound import kl_gamma
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.model import pytree
@@ -95,6 +95,17 @@ class NormalInverseGamma(Prior):
         """(loc, beta / (alpha - 1)); the variance has no mean (inf) where alpha <= 1."""
         loc, _, alpha, beta = self._floats()
         return loc, jnp.where(alpha > 1, beta / jnp.where(alpha > 1, alpha - 1, 1), jnp.inf)
+
+    def variance(self) -> tuple[Array, Array]:
+        """(beta / (kappa (alpha - 1)), beta^2 / ((alpha - 1)^2 (alpha - 2))) of mean and variance.
+
+        inf where alpha <= 1, and of the variance where alpha <= 2.
+        """
+        _, kappa, alpha, beta = self._floats()
+        return (
+            where_above(alpha, 1, lambda a: beta / (a - 1) / kappa),
+            where_above(alpha, 2, lambda a: (beta / (a - 1)) ** 2 / (a - 2)),
+        )
 
     def mode(self) -> tuple[Array, Array]:
         """(loc, beta / (alpha + 3/2)), of mean and variance jointly."""

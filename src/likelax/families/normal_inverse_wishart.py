@@ -12,7 +12,7 @@ from jax.scipy.special import digamma, multigammaln
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite
 from likelax.data import Masked
-from likelax.families.base import Prior
+from likelax.families.base import Prior, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
@@ -21,6 +21,22 @@ from likelax.statistics import Moments
 
 def _log_det(positive: Array) -> Array:
     return 2 * jnp.sum(jnp.log(jnp.diagonal(numerics.cholesky(positive))))
+
+
+def inverse_wishart_variance(dof: Array, scale: Array) -> Array:
+    """Variance of each entry of an inverse Wishart matrix (D, D); inf where dof <= D + 3.
+
+    Source: von Rosen (1988), Scandinavian Journal of Statistics 15, 97-109.
+    """
+    num_dims = scale.shape[-1]
+    diagonal = jnp.diagonal(scale)
+
+    def moment(dof: Array) -> Array:
+        over = dof - num_dims
+        top = (over + 1) * scale**2 + (over - 1) * diagonal[:, None] * diagonal[None, :]
+        return top / (over * (over - 1) ** 2 * (over - 3))
+
+    return where_above(dof, num_dims + 3, moment)
 
 
 @pytree
@@ -154,6 +170,15 @@ class NormalInverseWishart(Prior):
         loc, _, dof, scale = self._floats()
         excess = dof - loc.shape[-1] - 1
         return loc, jnp.where(excess > 0, scale / jnp.where(excess > 0, excess, 1), jnp.inf)
+
+    def variance(self) -> tuple[Array, Array]:
+        """Variances of the entries of the mean (D,) and of the covariance (D, D).
+
+        E[covariance] / kappa, whose diagonal counts, and that of the inverse Wishart distribution;
+        inf where they do not exist, dof <= D + 1 and dof <= D + 3.
+        """
+        _, kappa, dof, scale = self._floats()
+        return jnp.diagonal(self.mean()[1]) / kappa, inverse_wishart_variance(dof, scale)
 
     def mode(self) -> tuple[Array, Array]:
         """(loc, scale / (dof + D + 2)), of mean and covariance jointly."""

@@ -36,6 +36,14 @@ class Poisson(Family[EventCounts]):
         """Integers of shape `shape`."""
         return jax.random.poisson(key, self.rate, tuple(shape))
 
+    def mean(self) -> Array:
+        """rate."""
+        return jnp.asarray(self.rate)
+
+    def variance(self) -> Array:
+        """rate."""
+        return jnp.asarray(self.rate)
+
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
         (rate,) = numerics.as_float(self.rate)

@@ -1,5 +1,6 @@
 """Families whose parameter bounds the data: uniform, Pareto, and a point mass."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Distribution, Estimable, Family, Prior, inside
+from likelax.families.base import Distribution, Estimable, Family, Prior, inside, where_above
 from likelax.model import pytree
 from likelax.statistics import Extremes
 
@@ -46,6 +47,16 @@ class Uniform(Estimable[Extremes]):
         low, high = numerics.as_float(self.low, self.high)
         return low + (high - low) * jax.random.uniform(key, tuple(shape), low.dtype)
 
+    def mean(self) -> Array:
+        """(low + high) / 2."""
+        low, high = numerics.as_float(self.low, self.high)
+        return low + (high - low) / 2
+
+    def variance(self) -> Array:
+        """(high - low)^2 / 12."""
+        low, high = numerics.as_float(self.low, self.high)
+        return (high - low) ** 2 / 12
+
     def expected_log_prob(self, stats: Extremes) -> Array:
         """-weight log(high - low), or -inf where an observation lies outside, nats."""
         low, high = numerics.as_float(self.low, self.high)
@@ -77,7 +88,7 @@ class UniformFromZero(Family[Extremes]):
 
     Examples:
       >>> stats, _ = UniformFromZero(9.0).e_step(jnp.array([3.0, 5.0]))
-      >>> print(UniformFromZero(9.0).m_step(stats).high, Pareto(1.0, 1.0).posterior(stats).scale)
+      >>> print(UniformFromZero(9.0).m_step(stats).high, Pareto(scale=1.0, shape=1.0).posterior(stats).scale)
       5.0 5.0
     """
 
@@ -86,6 +97,16 @@ class UniformFromZero(Family[Extremes]):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         return Uniform(jnp.zeros_like(self.high), self.high).sample(key, shape)
+
+    def mean(self) -> Array:
+        """high / 2."""
+        (high,) = numerics.as_float(self.high)
+        return high / 2
+
+    def variance(self) -> Array:
+        """high^2 / 12."""
+        (high,) = numerics.as_float(self.high)
+        return high**2 / 12
 
     def expected_log_prob(self, stats: Extremes) -> Array:
         """-weight log high, or -inf where an observation lies outside, nats."""
@@ -99,7 +120,7 @@ class UniformFromZero(Family[Extremes]):
 
     def predictive(self, prior: Any) -> "ParetoUniform":
         """Uniform with a Pareto-distributed end."""
-        return ParetoUniform(prior.scale, prior.shape)
+        return ParetoUniform(scale=prior.scale, shape=prior.shape)
 
     def _log_density(self, x: Array) -> Array:
         v, high = numerics.as_float(x, self.high)
@@ -123,24 +144,35 @@ class ParetoUniform(Distribution):
     Flat up to scale, and falling as x^(-shape - 1) beyond.
 
     Attributes:
-      scale: positive scalar.
+      scale: positive scalar. Both by keyword only: libraries differ in their order.
       shape: positive scalar.
 
     Source: Murphy (2012), Machine Learning: A Probabilistic Perspective, exercise 3.9.
 
     Examples:
-      >>> print(jnp.exp(ParetoUniform(1.0, 1.0).log_prob(jnp.array([0.5, 2.0]))))
+      >>> print(jnp.exp(ParetoUniform(scale=1.0, shape=1.0).log_prob(jnp.array([0.5, 2.0]))))
       [0.5   0.125]
     """
 
+    _: dataclasses.KW_ONLY
     scale: Array = constrained(positive)
     shape: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         key_high, key_value = jax.random.split(key)
-        high = Pareto(self.scale, self.shape).sample(key_high, shape)
+        high = Pareto(scale=self.scale, shape=self.shape).sample(key_high, shape)
         return high * jax.random.uniform(key_value, tuple(shape), high.dtype)
+
+    def mean(self) -> Array:
+        """shape scale / (2 (shape - 1)); inf where shape <= 1."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return where_above(a, 1, lambda a: a * scale / (a - 1) / 2)
+
+    def variance(self) -> Array:
+        """shape scale^2 / (3 (shape - 2)) - mean^2; inf where shape <= 2."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return where_above(a, 2, lambda a: scale**2 * (a / (a - 2) / 3 - (a / (a - 1) / 2) ** 2))
 
     def _log_density(self, x: Array) -> Array:
         v, scale, a = numerics.as_float(x, self.scale, self.shape)
@@ -188,16 +220,18 @@ class Pareto(Estimable[ParetoStats], Prior):
     its `m_step` takes the smallest observation as scale.
 
     Attributes:
-      scale: positive scalar, the smallest value.
+      scale: positive scalar, the smallest value. Both by keyword only: libraries differ in their
+        order.
       shape: positive scalar, the tail index.
 
     Source: Johnson, Kotz & Balakrishnan (1994), Continuous Univariate Distributions 1, 20.
 
     Examples:
-      >>> print(f"{Pareto(1.0, 1.0).log_prob(2.0):.4f}")
+      >>> print(f"{Pareto(scale=1.0, shape=1.0).log_prob(2.0):.4f}")
       -1.3863
     """
 
+    _: dataclasses.KW_ONLY
     scale: Array = constrained(positive)
     shape: Array = constrained(positive)
 
@@ -219,12 +253,17 @@ class Pareto(Estimable[ParetoStats], Prior):
         """Pareto(max(scale, largest observation), shape + weight)."""
         scale, a = numerics.as_float(self.scale, self.shape)
         high = jnp.where(stats.weight > 0, stats.high, scale)
-        return type(self)(jnp.maximum(scale, high), a + stats.weight)
+        return type(self)(scale=jnp.maximum(scale, high), shape=a + stats.weight)
 
     def mean(self) -> Array:
         """shape scale / (shape - 1), inf where shape <= 1."""
         scale, a = numerics.as_float(self.scale, self.shape)
         return jnp.where(a > 1, a * scale / jnp.where(a > 1, a - 1, 1), jnp.inf)
+
+    def variance(self) -> Array:
+        """a scale^2 / ((a - 1)^2 (a - 2)) with a = shape; inf where a <= 2."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return where_above(a, 2, lambda a: a * (scale / (a - 1)) ** 2 / (a - 2))
 
     def mode(self) -> Array:
         """scale."""
@@ -262,7 +301,7 @@ class Pareto(Estimable[ParetoStats], Prior):
         seen = stats.weight > 0
         # data that are all alike have no spread, and the index is infinite
         shape = stats.weight / jnp.where(seen, stats.log_excess, 1)
-        return type(self)(jnp.where(seen, stats.low, scale), jnp.where(seen, shape, a))
+        return type(self)(scale=jnp.where(seen, stats.low, scale), shape=jnp.where(seen, shape, a))
 
 
 @pytree
@@ -286,6 +325,14 @@ class Delta(Estimable[Array]):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """The value, in the shape `shape`."""
         return jnp.broadcast_to(jnp.asarray(self.value), tuple(shape))
+
+    def mean(self) -> Array:
+        """value."""
+        return jnp.asarray(self.value)
+
+    def variance(self) -> Array:
+        """0."""
+        return jnp.zeros_like(*numerics.as_float(self.value))
 
     def expected_log_prob(self, stats: Array) -> Array:
         """0, or -inf where weight was seen elsewhere, nats."""

@@ -76,6 +76,15 @@ class SphericalNormal(Family[Moments]):
         """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
+    def mean(self) -> Array:
+        """loc, (D,)."""
+        return jnp.asarray(self.loc)
+
+    def variance(self) -> Array:
+        """scale^2 in every direction, (D,)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return jnp.broadcast_to(scale**2, loc.shape)
+
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(total scatter about loc) / (2 scale^2) - weight D (log scale + log(2 pi) / 2), nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)

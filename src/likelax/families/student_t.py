@@ -46,6 +46,13 @@ def _log1p_square(x: Array) -> Array:
     return jnp.where(far, 2 * jnp.log(jnp.abs(jnp.where(far, x, 1))), near)
 
 
+def _t_variance(dof: Array) -> Array:
+    """Variance of a standard t: dof / (dof - 2), inf where 1 < dof <= 2, NaN where dof <= 1."""
+    finite = dof > 2
+    value = dof / jnp.where(finite, dof - 2, 1)
+    return jnp.where(finite, value, jnp.where(dof > 1, jnp.inf, jnp.nan))
+
+
 @pytree
 class TailMoments:
     """Expected statistics of a Student's t: those of a normal whose precisions are latent.
@@ -134,6 +141,16 @@ class StudentT(Estimable[TailMoments]):
         z = (x - loc) / scale
         return _log_t(dof, _log1p_square(z / jnp.sqrt(dof)), z * z, 1) - jnp.log(scale)
 
+    def mean(self) -> Array:
+        """loc; NaN where dof <= 1."""
+        dof, loc = numerics.as_float(self.dof, self.loc)
+        return jnp.where(dof > 1, loc, jnp.nan)
+
+    def variance(self) -> Array:
+        """scale^2 dof / (dof - 2); inf where 1 < dof <= 2, and NaN where dof <= 1."""
+        dof, scale = numerics.as_float(self.dof, self.scale)
+        return scale**2 * _t_variance(dof)
+
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, less what no parameter moves, nats."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
@@ -199,6 +216,16 @@ class MvStudentT(Estimable[TailMoments]):
         spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
         draws = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
         return draws + jnp.broadcast_to(loc, draws.shape)
+
+    def mean(self) -> Array:
+        """loc, (D,); NaN where dof <= 1."""
+        dof, loc = numerics.as_float(self.dof, self.loc)
+        return jnp.where(dof > 1, loc, jnp.nan)
+
+    def variance(self) -> Array:
+        """Diagonal of the scale matrix times dof / (dof - 2), (D,); inf or NaN as for `StudentT`."""
+        dof, tril = numerics.as_float(self.dof, jnp.tril(self.scale_tril))
+        return jnp.sum(tril * tril, axis=-1) * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, less what no parameter moves, nats."""

@@ -12,7 +12,7 @@ def lagged(values: ArrayLike, order: int) -> tuple[Array, Array]:
 
     targets[t] = values[t + order];  inputs[t] = (1, values[t + order - 1], ..., values[t])
 
-    `HMM(initial, transition, LinearRegression(weights, scale_tril))` with these as its data is a
+    `HMM(initial, transition, LinearRegression(coefficients, scale_tril))` with these as its data is a
     Markov-switching autoregression; its log probability is that of all steps but the first
     `order`, given those.
 

@@ -15,7 +15,7 @@ from likelax.families.base import Prior, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
-from likelax.mixture import Mixture
+from likelax.mixture import Mixture, draw_each
 from likelax.model import JointPrior, Model, check_part, pytree
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
@@ -209,12 +209,31 @@ class HMM(Model):
         )
         return Mixture(weights, repeat)
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: ArrayLike | None = None) -> Any:
-        """Sequences of shape (*shape, *event), whose last axis of `shape` is time."""
-        return self.sample_labelled(key, shape, inputs).values
+    def sample(
+        self,
+        key: Array,
+        shape: Sequence[int] = (),
+        inputs: ArrayLike | None = None,
+        *,
+        emission_inputs: Any = None,
+    ) -> Any:
+        """Sequences of shape (*shape, *event), whose last axis of `shape` is time.
+
+        inputs and emission_inputs: as for `sample_labelled`.
+        """
+        return self.sample_labelled(key, shape, inputs, emission_inputs=emission_inputs).values
+
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """`sample` with these inputs of the emissions."""
+        return self.sample(key, shape, emission_inputs=inputs)
 
     def sample_labelled(
-        self, key: Array, shape: Sequence[int], inputs: ArrayLike | None = None
+        self,
+        key: Array,
+        shape: Sequence[int],
+        inputs: ArrayLike | None = None,
+        *,
+        emission_inputs: Any = None,
     ) -> Labelled:
         """Sequences with the states that they came from.
 
@@ -222,6 +241,7 @@ class HMM(Model):
           key: random key.
           shape: (..., T): how many sequences, and their length.
           inputs: (T, D), for a `SoftmaxTransition`.
+          emission_inputs: (*shape, ...), for emissions that take inputs, such as regressions.
         Raises:
           ValueError: if shape names no length.
         """
@@ -234,12 +254,9 @@ class HMM(Model):
             self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
-        keys = jax.random.split(key_values, states.size)
-        draw = jax.vmap(
-            lambda k, z: jax.tree.map(lambda e: jnp.asarray(e)[z], self.emissions).sample(k)
-        )
-        values = draw(keys, states.reshape(-1))
-        return Labelled(jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values), states)
+        flat = states.reshape(-1)
+        values = draw_each(self.emissions, key_values, flat, emission_inputs, shape)
+        return Labelled(values, states)
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
