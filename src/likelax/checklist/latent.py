@@ -11,7 +11,12 @@ from jax import Array
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Sequences
+from likelax.families.base import Prior
+from likelax.hmm.model import HMM
+from likelax.mixture import Mixture
+from likelax.model import Model
 from likelax.numerics import log_normalize, logsumexp, safe_log
+from likelax.product import Independent, Product
 
 _TOLERANCE = 1e-3  # nats, or probability: far above float32 rounding, far below any real fault
 
@@ -34,9 +39,7 @@ class Parts(NamedTuple):
 
 def has_latent(model: Any) -> bool:
     """True for a mixture or a hidden Markov model: a prior over K values, and a posterior."""
-    mixture = hasattr(model, "weights") and hasattr(model, "component_log_prob")
-    chain = hasattr(model, "initial") and hasattr(model, "emission_log_prob")
-    return (mixture or chain) and dataclasses.is_dataclass(model)
+    return isinstance(model, Mixture | HMM)
 
 
 def _rows(model: Any, x: Any) -> Any:
@@ -148,8 +151,7 @@ def _largest(values: Array) -> Array:
 
 def _conjugate_gap(model: Any, train: Any, prior: Any) -> tuple[float, float, int] | None:
     """(largest difference, tolerance, rows) of the conjugate identities, where they apply."""
-    needed = ("posterior", "log_evidence", "log_prob", "mode")
-    if not all(hasattr(prior, name) for name in needed) or not hasattr(model, "log_prior"):
+    if not isinstance(prior, Prior | Product | Independent) or not isinstance(model, Model):
         return None
     n = len(jax.tree.leaves(train)[0])
     stats, log_lik = model.e_step(train)
@@ -287,9 +289,9 @@ def _em_step(model: Any, x: Any) -> tuple[Array, Array]:
 
 def _em_fall(model: Any, train: Any) -> tuple[float, float] | None:
     """(nats lost by one EM step, what rounding explains), or None where it can't be taken."""
-    if not hasattr(model, "e_step") or not hasattr(model, "m_step"):
+    if not isinstance(model, Model):
         return None
-    if view.is_serial(model) and jnp.ndim(model.transition) != 2:
+    if isinstance(model, HMM) and jnp.ndim(model.transition) != 2:
         return None
     values = train.values if isinstance(train, Labelled) else train
     before, after = view.call(_em_step, model, values)
