@@ -199,8 +199,9 @@ def hold(new: Any, old: Any) -> Any:
 
     Examples:
       >>> from likelax import Binomial
-      >>> print(hold(Binomial(0.5, 9.0), Binomial(0.1, 10.0)))
-      Binomial(probs=0.5, total_count=10.0)
+      >>> new, old = (Binomial(probs=0.5, total_count=n) for n in (9.0, 10.0))
+      >>> print(hold(new, old).total_count)
+      10.0
     """
     leaves, structure = jax.tree.flatten(new)
     each = zip(leaves, jax.tree.leaves(old), held_leaves(old), strict=True)

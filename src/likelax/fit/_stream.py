@@ -1,4 +1,4 @@
-"""EM over data that come in batches: statistics are added, or faded and added."""
+"""EM over data in batches: exact, or online with older statistics discounted."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -40,8 +40,8 @@ def stream(
       batches: called for each pass; returns an iterable of batches, each as `fit.em` takes x.
         Batches of one shape compile once.
       prior: the model's conjugate prior, or None.
-      tol: relative rise of the objective at which to stop; None as for `fit.em`.
-      max_passes: most M steps to take; one pass more evaluates the start.
+      tol: relative rise of the objective at which to stop, as for `fit.em`.
+      max_passes: maximum number of M steps; one pass more evaluates the start.
       progress: called after every pass with its number, from 0, and the objective in nats.
       checkpoint: a file that holds the state of the fit after every pass. Where it exists, the
         fit goes on from it: a killed run loses the pass that it was in. None keeps nothing.
