@@ -315,7 +315,10 @@ def positive_rows(values: Array, weights: Array) -> PositiveMoments:
     """The statistics of rows of positive values (N, C) with weights (N,), column by column."""
     values, weights = numerics.as_float(values, weights)
     weight = jnp.sum(weights)
-    anchor, _ = _anchor(values, weights, jnp.ones(values.shape[1:], values.dtype))
+    # from the smallest of the first rows: the gaps are positive, so that heavy tails lose nothing
+    first = jnp.where((weights[:_FIRST] > 0)[:, None], values[:_FIRST], jnp.inf)
+    anchor = jnp.min(first, axis=0, initial=jnp.inf)
+    anchor = jnp.where(jnp.isinf(anchor), 1, anchor)
     gaps = numerics.weighted_sum(weights[:, None], values - anchor[None, :], axis=0)
     mean, lost = _offset(anchor, numerics.divide(gaps, weight[None], 0.0))
     deviance = numerics.weighted_sum(weights[:, None], _excess(values, mean), axis=0)

@@ -142,7 +142,7 @@ def test_data_off_the_support_are_not_fitted_in_silence():
         (lx.Exponential(1.0), [3.0, -1.0]),
         (lx.Lomax(1.0, 1.0), [3.0, -1.0]),
         (lx.MvBernoulli(jnp.array([0.5])), [[1.0], [2.0]]),
-        (lx.Multinomial(jnp.array([0.5, 0.5])), [[1.0, 2.0], [0.3, 0.1]]),
+        (lx.Multinomial(jnp.array([0.5, 0.5])), [[1.0, 2.0], [3.0, -1.0]]),
         (lx.Normal(0.0, 1.0), [1.0, np.inf]),
     ):
         fitted = lx.fit.mle(model, jnp.array(x))

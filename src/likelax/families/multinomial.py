@@ -146,8 +146,8 @@ class Multinomial(Family[CategoryCounts]):
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
         stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
-        support = _inside(x, jnp.zeros_like(counts[..., 0]), self.total_count) == 0
-        return inside_only(stats, support, weights)
+        # fractions of counts, such as tf-idf values, have statistics, though no probability
+        return inside_only(stats, jnp.all(counts >= 0, axis=-1), weights)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
