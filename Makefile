@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-all bench check docs clean
+.PHONY: help tour test test-slow test-all bench check docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,13 +20,16 @@ tour: $(READY)tour ## Walk through thirteen chapters on real data; figures and a
 test: $(READY)tests ## Run the tests (seconds each; the slow ones are left out)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+test-slow: $(READY)tests ## Run the slow tests alone
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
 test-all: $(READY)tests ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
 
 bench: $(READY)bench ## Run the benchmarks against their peers
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-check: $(READY)dev ## Lint, formatting, types, and the floors of the house
+check: $(READY)dev ## Lint, formatting, types, and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

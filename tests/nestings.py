@@ -56,7 +56,7 @@ LEAVES = {
     "Laplace": Leaf(lambda r, n: lx.Laplace(_reals(r, n), _positive(r, n))),
     "VonMises": Leaf(lambda r, n: lx.VonMises(_reals(r, n), _positive(r, n))),
     "Gamma": Leaf(lambda r, n: lx.Gamma(_positive(r, n), _positive(r, n))),
-    "Weibull": Leaf(lambda r, n: lx.Weibull(_positive(r, n), _positive(r, n))),
+    "Weibull": Leaf(lambda r, n: lx.Weibull(shape=_positive(r, n), scale=_positive(r, n))),
     "NormalKnownScale": Leaf(lambda r, n: lx.NormalKnownScale(_reals(r, n), _positive(r, n))),
     "NormalKnownLoc": Leaf(lambda r, n: lx.NormalKnownLoc(loc=_reals(r, n), scale=_positive(r, n))),
     "MvNormal": Leaf(lambda r, n: lx.MvNormal(_reals(r, n, 2), _tril(r, n, 2)), (2,), pools=True),

@@ -38,7 +38,7 @@ def run(model, train, heldout, *args, seed=1, **kwargs):
 
 
 @pytree
-class Faulty:
+class Faulty(Mixture):
     """A mixture with a fault for every line, each off where its number is zero.
 
     One class for all, so that the checklist is compiled once and run on each.

@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
+from likelax.numerics import as_array
 
 
 @pytree
@@ -91,6 +92,47 @@ class Driven:
 
     values: Any
     inputs: Array
+
+
+def convert(name: str, x: Any) -> Any:
+    """Data with every list, NumPy array and pandas column in them converted to a JAX array.
+
+    Args:
+      name: of the argument, for messages.
+      x: data, plain or wrapped, or a dict or tuple of such for a product. A list of numbers, or of
+        lists of numbers, is one array; any other list is a tuple of fields.
+    Returns:
+      The same nesting of dicts, tuples and wrappers around JAX arrays; leaves that are traced or
+      JAX arrays are returned as they are.
+    Raises:
+      TypeError, ValueError: for what is no array of real numbers (`numerics.as_array`).
+
+    Examples:
+      >>> convert("x", {"a": [1, 2], "b": np.array([0.5, 1.5])})["a"].shape
+      (2,)
+      >>> convert("x", "text")
+      Traceback (most recent call last):
+        ...
+      TypeError: x must be an array of numbers, got 'text'
+    """
+    if isinstance(x, Masked):
+        observed = jax.tree.map(jnp.asarray, x.observed)
+        return Masked(convert(f"{name}.values", x.values), observed)
+    if isinstance(x, Labelled):
+        return Labelled(convert(name, x.values), as_array(f"{name}.labels", x.labels))
+    if isinstance(x, Sequences):
+        lengths, starts = (
+            None if a is None else as_array(f"{name}.{what}", a)
+            for what, a in (("lengths", x.lengths), ("starts", x.starts))
+        )
+        return Sequences(convert(name, x.values), lengths, starts)
+    if isinstance(x, Driven):
+        return Driven(convert(name, x.values), as_array(f"{name}.inputs", x.inputs))
+    if isinstance(x, dict):
+        return {key: convert(f"{name}[{key!r}]", value) for key, value in x.items()}
+    if isinstance(x, tuple) or (isinstance(x, list) and x and not _is_rows(x)):
+        return tuple(convert(f"{name}[{i}]", value) for i, value in enumerate(x))
+    return as_array(name, x)
 
 
 class Series(NamedTuple):

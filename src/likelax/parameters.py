@@ -191,39 +191,23 @@ def _free(leaf: Any, role: Role) -> Array:
 
 
 def hold(new: Any, old: Any) -> Any:
-    """The model `new`, an M step of `old`, as its declarations require, bit for bit.
-
-    Leaves that no fit changes are taken from `old`. Values that tied components share are made
-    equal: M steps of the components may differ by rounding, and a component without data keeps its
-    old value, so the value of the first component that moved is given to all.
+    """The model `new` with the leaves that no fit changes taken from `old`, bit for bit.
 
     Args:
-      new: an updated model.
+      new: an M step of `old`.
       old: the model before, of the same structure.
 
     Examples:
       >>> from likelax import Binomial
-      >>> print(hold(Binomial(0.5, 9.0), Binomial(0.1, 10.0)))
-      Binomial(probs=0.5, total_count=10.0)
+      >>> new, old = (Binomial(probs=0.5, total_count=n) for n in (9.0, 10.0))
+      >>> print(hold(new, old).total_count)
+      10.0
     """
     leaves, structure = jax.tree.flatten(new)
-    kept = []
-    for after, before, chain in zip(
-        leaves, jax.tree.leaves(old), constraints.field_chains(old), strict=True
-    ):
-        role = _role(0.0, chain)
-        if role.moves and role.tied is not None:
-            after = _share(after, before, role.tied)
-        kept.append(after if role.moves else before)
-    return jax.tree.unflatten(structure, kept)
-
-
-def _share(after: Array, before: Array, axis: int) -> Array:
-    """Give all entries along the axis the value of the first entry that changed."""
-    changed = (after != before).reshape(*after.shape[: axis + 1], -1)
-    first = jnp.argmax(jnp.any(changed, axis=-1), axis=axis)
-    index = first.reshape(*after.shape[:axis], *(1,) * (after.ndim - axis))
-    return jnp.broadcast_to(jnp.take_along_axis(after, index, axis=axis), after.shape)
+    each = zip(leaves, jax.tree.leaves(old), held_leaves(old), strict=True)
+    return jax.tree.unflatten(
+        structure, [before if is_held else after for after, before, is_held in each]
+    )
 
 
 def held_leaves(model: Any) -> list[bool]:

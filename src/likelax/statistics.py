@@ -19,17 +19,45 @@ S = TypeVar("S")
 
 @pytree
 class BinaryCounts:
-    """Statistics of likelihoods whose conjugate prior is the beta distribution.
+    """Statistics of likelihoods p^successes (1 - p)^failures h, whose conjugate prior is the beta.
+
+    The log likelihood is kept at its maximum, not at p = 1/2 or with p left out: that is a number of
+    the size of the result, where the log of h, such as a sum of log binomial coefficients, would
+    cancel. Two of them merge exactly.
 
     Attributes:
       successes: what the data add to alpha.
       failures: what they add to beta.
-      log_base: weighted sum of log h(x), nats: the part of the likelihood without parameters.
+      log_peak: log likelihood at p = successes / (successes + failures), nats.
     """
 
     successes: Array
     failures: Array
-    log_base: Array
+    log_peak: Array
+
+    def log_likelihood(self, p: Array, q: Array) -> Array:
+        """The log likelihood at p with q = 1 - p, nats."""
+        total = self.successes + self.failures
+        gap = special.deviance(self.successes, total * p)
+        return self.log_peak - gap - special.deviance(self.failures, total * q)
+
+    def __add__(self, other: "BinaryCounts") -> "BinaryCounts":
+        wins, losses = self.successes + other.successes, self.failures + other.failures
+        p, q = (numerics.divide(part, wins + losses, 0.5) for part in (wins, losses))
+        peak = self.log_likelihood(p, q) + other.log_likelihood(p, q)
+        return BinaryCounts(wins, losses, peak)
+
+    def scaled(self, factor: Array | float) -> "BinaryCounts":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return BinaryCounts(self.successes * factor, self.failures * factor, self.log_peak * factor)
+
+
+def coin_counts(successes: Array, failures: Array) -> BinaryCounts:
+    """The statistics of tosses whose order is known: h = 1."""
+    total = successes + failures
+    p, q = (numerics.divide(part, total, 0.5) for part in (successes, failures))
+    peak = numerics.xlogy(successes, p) + numerics.xlogy(failures, q)
+    return BinaryCounts(successes, failures, peak)
 
 
 @pytree
@@ -47,17 +75,37 @@ class CategoryCounts:
 
 @pytree
 class EventCounts:
-    """Statistics of likelihoods whose conjugate prior is the gamma distribution.
+    """Statistics of likelihoods v^events exp(-v exposure) h, whose conjugate prior is the gamma.
+
+    As with `BinaryCounts`, the log likelihood is kept at its maximum, so that nothing of the order
+    of log events! cancels. Two of them merge exactly.
 
     Attributes:
       events: what the data add to the concentration (for a Poisson: the sum of the counts).
       exposure: what they add to the rate (for a Poisson: the number of observations).
-      log_base: weighted sum of log h(x), nats.
+      log_peak: log likelihood at v = events / exposure, nats; at v = 1 without exposure.
     """
 
     events: Array
     exposure: Array
-    log_base: Array
+    log_peak: Array
+
+    def log_likelihood(self, v: Array) -> Array:
+        """The log likelihood at v, nats."""
+        bare = self.exposure == 0
+        at_one = numerics.xlogy(jnp.where(bare, self.events, 0), v)
+        gap = special.deviance(self.events, jnp.where(bare, 1, self.exposure) * v)
+        return self.log_peak + jnp.where(bare, at_one, -jnp.where(bare, 0, gap))
+
+    def __add__(self, other: "EventCounts") -> "EventCounts":
+        events, exposure = self.events + other.events, self.exposure + other.exposure
+        v = numerics.divide(events, exposure, 1.0)
+        peak = self.log_likelihood(v) + other.log_likelihood(v)
+        return EventCounts(events, exposure, peak)
+
+    def scaled(self, factor: Array | float) -> "EventCounts":
+        """The statistics of the same data with every weight multiplied by `factor`."""
+        return EventCounts(self.events * factor, self.exposure * factor, self.log_peak * factor)
 
 
 @pytree
@@ -105,20 +153,97 @@ class Moments:
 def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
     """Moments of scalars x with weights of the same shape, summed over all axes.
 
-    About `center` first: the mean then keeps its low bits however far the data are from zero.
+    Relative to the spread of the data, mean and scatter in float32 are right to a few units in the
+    last place, for up to 1e7 observations as far as 1e6 standard deviations from zero. A scatter
+    that leaves the floating range (in float32 a standard deviation beyond about 1e-19 to 1e19)
+    is NaN. Data that are all alike have a scatter of exactly 0.
     """
     weight = jnp.sum(weights)
-    mean = center + numerics.divide(jnp.sum(weights * (x - center)), weight, 0.0)
-    return Moments(weight, mean, jnp.sum(weights * (x - mean) ** 2))
+    anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
+    shift = numerics.divide(numerics.weighted_sum(weights, x - anchor), weight, 0.0)
+    mean, lost = _offset(anchor, shift)
+    # what stands in for an observation without weight may be so far away that its square is inf
+    scatter = numerics.weighted_sum(weights, (x - mean) ** 2) - weight * lost**2
+    return Moments(weight, mean, _in_range(scatter, apart))
 
 
 def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
-    """Moments of rows x (N, D) with weights (N,), the scatter a (D, D) matrix."""
+    """Moments of rows x (N, D) with weights (N,), the scatter a (D, D) matrix.
+
+    As accurate as `scalar_moments`, in every column.
+    """
+    weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
+    scatter = numerics.row_products(weights[:, None] * gap, gap)
+    scatter = scatter - weight * lost[:, None] * lost[None, :]
+    diagonal = jnp.diagonal(scatter)
+    out = jnp.isnan(_in_range(diagonal, apart))
+    return Moments(weight, mean, jnp.where(out[:, None] | out[None, :], jnp.nan, scatter))
+
+
+def diagonal_moments(x: Array, weights: Array, center: Array) -> Moments:
+    """Moments of rows x (N, D) with weights (N,), the scatter (D,) that of each column.
+
+    As accurate as `scalar_moments`, in every column.
+    """
+    weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
+    scatter = jnp.sum(weights[:, None] * gap**2, axis=0) - weight * lost**2
+    return Moments(weight, mean, _in_range(scatter, apart))
+
+
+def _centred_rows(
+    x: Array, weights: Array, center: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    """(weight, mean, x - mean, what rounding took from the mean, spread of the first rows)."""
     weight = jnp.sum(weights)
-    shift = jnp.matmul(weights, x - center[None, :], precision="highest")
-    mean = center + numerics.divide(shift, weight[None], 0.0)
-    gap = x - mean[None, :]
-    return Moments(weight, mean, jnp.matmul((weights[:, None] * gap).T, gap, precision="highest"))
+    anchor, apart = _anchor(x, weights, center)
+    # what stands in for a row without weight may be so far away that its square is inf
+    kept = (weights != 0)[:, None]
+    gap = jnp.where(kept, x - anchor[None, :], 0)
+    shift = numerics.row_products(weights[:, None], gap)[0]
+    mean, lost = _offset(anchor, numerics.divide(shift, weight[None], 0.0))
+    return weight, mean, jnp.where(kept, x - mean[None, :], 0), lost, apart
+
+
+_FIRST = 256  # rows among which the anchor is chosen
+
+
+def heaviest(x: Array, weights: Array, otherwise: Array) -> Array:
+    """An observation of large weight from the first of x (...), to measure the others from.
+
+    `otherwise` where none of the first 256 has weight.
+    """
+    x, weights = x.reshape(-1)[:_FIRST], weights.reshape(-1)[:_FIRST]
+    return _anchor(x, weights, otherwise)[0]
+
+
+def _anchor(x: Array, weights: Array, center: Array) -> tuple[Array, Array]:
+    """(a row of x (N, ...) of large weight, the largest distance of the first rows from it).
+
+    Sums about it lose no digits to the offset of the data. Without weight among the first rows
+    it is `center`.
+    """
+    x, weights = x[:_FIRST], weights[:_FIRST]
+    if x.shape[0] == 0:
+        return center, jnp.zeros_like(center)
+    at = jnp.argmax(weights)
+    anchor = jnp.where(weights[at] > 0, x[at], center)
+    counts = (weights > 0).reshape((-1,) + (1,) * (x.ndim - 1))
+    gap = jnp.abs(x - jnp.broadcast_to(anchor, x.shape))
+    return anchor, jnp.max(jnp.where(counts, gap, 0), axis=0)
+
+
+def _offset(anchor: Array, shift: Array) -> tuple[Array, Array]:
+    """(anchor + shift rounded, what the rounding took away), by Knuth's two-sum."""
+    total = anchor + shift
+    part = total - anchor
+    return total, (anchor - (total - part)) + (shift - part)
+
+
+def _in_range(scatter: Array, apart: Array) -> Array:
+    """The scatter, or NaN where squares of distances of size `apart` left the floating range."""
+    tiny = jnp.finfo(scatter.dtype).tiny
+    lost = ((apart > 0) & (scatter < tiny)) | jnp.isinf(scatter)
+    return jnp.where(lost, jnp.nan, scatter)
 
 
 def _expand(a: Array, like: Array) -> Array:
@@ -139,8 +264,8 @@ class PositiveMoments:
 
     Attributes:
       weight: (...) sum of the weights.
-      mean: (...) weighted mean, positive.
-      deviance: (...) weighted sum of x / mean - 1 - log(x / mean).
+      mean: (..., *event) weighted mean, positive.
+      deviance: (..., *event) weighted sum of x / mean - 1 - log(x / mean); inf where some x was 0.
     """
 
     weight: Array
@@ -149,27 +274,32 @@ class PositiveMoments:
 
     def __add__(self, other: "PositiveMoments") -> "PositiveMoments":
         weight = self.weight + other.weight
-        share = numerics.divide(other.weight, weight, 0.0)
+        share = _expand(numerics.divide(other.weight, weight, 0.0), self.mean)
         mean = self.mean + share * (other.mean - self.mean)
+        means = jnp.stack([self.mean, other.mean])
         shift = numerics.weighted_sum(
-            jnp.stack([self.weight, other.weight]),
-            special.deviance(1.0, jnp.stack([self.mean, other.mean]) / mean[None]),
-            axis=0,
+            _expand(jnp.stack([self.weight, other.weight]), means), _excess(means, mean), axis=0
         )
         return PositiveMoments(weight, mean, self.deviance + other.deviance + shift)
 
     def scaled(self, factor: Array | float) -> "PositiveMoments":
         """The statistics of the same data with every weight multiplied by `factor`."""
-        return PositiveMoments(self.weight * factor, self.mean, self.deviance * factor)
+        times = _expand(jnp.asarray(factor), self.deviance)
+        return PositiveMoments(self.weight * factor, self.mean, self.deviance * times)
 
     @property
     def log_sum(self) -> Array:
         """Weighted sum of log x, nats."""
-        return self.weight * numerics.safe_log(self.mean) - self.deviance
+        weight = _expand(self.weight, self.mean)
+        return weight * numerics.safe_log(self.mean) - self.deviance
 
 
 def positive_moments(values: Array, weights: Array) -> PositiveMoments:
     """The statistics of positive values (...) with weights (...), summed over all axes.
+
+    Relative to mean and deviance themselves, float32 is right to a few units in the last place up
+    to 1e7 observations and a spread of 1e-6 of the mean. Data that are all alike have a
+    deviance of exactly 0; one exact zero among them makes it inf.
 
     Examples:
       >>> stats = positive_moments(jnp.array([1.0, 3.0]), jnp.ones(2))
@@ -177,37 +307,34 @@ def positive_moments(values: Array, weights: Array) -> PositiveMoments:
       2.0 1.0986
     """
     values, weights = numerics.as_float(values, weights)
+    stats = positive_rows(values.reshape(-1, 1), weights.reshape(-1))
+    return PositiveMoments(stats.weight, stats.mean[0], stats.deviance[0])
+
+
+def positive_rows(values: Array, weights: Array) -> PositiveMoments:
+    """The statistics of rows of positive values (N, C) with weights (N,), column by column."""
+    values, weights = numerics.as_float(values, weights)
     weight = jnp.sum(weights)
-    mean = numerics.divide(numerics.weighted_sum(weights, values), weight, 1.0)
-    gaps = special.deviance(1.0, values / mean)
-    return PositiveMoments(weight, mean, numerics.weighted_sum(weights, gaps))
+    # from the smallest of the first rows: the gaps are positive, so that heavy tails lose nothing
+    first = jnp.where((weights[:_FIRST] > 0)[:, None], values[:_FIRST], jnp.inf)
+    anchor = jnp.min(first, axis=0, initial=jnp.inf)
+    anchor = jnp.where(jnp.isinf(anchor), 1, anchor)
+    gaps = numerics.weighted_sum(weights[:, None], values - anchor[None, :], axis=0)
+    mean, lost = _offset(anchor, numerics.divide(gaps, weight[None], 0.0))
+    deviance = numerics.weighted_sum(weights[:, None], _excess(values, mean), axis=0)
+    # the sum is about the rounded mean, which is not quite where it is least
+    shift = numerics.divide(lost, mean, 0.0) ** 2 / 2
+    return PositiveMoments(weight, mean, deviance - weight * shift)
 
 
-@pytree
-class MeanLogs:
-    """Weight and mean log: the statistics of points of a simplex.
-
-    Attributes:
-      weight: (...) sum of the weights.
-      mean_logs: (..., C) weighted mean of log x[c], nats; -inf where some x[c] was 0.
-    """
-
-    weight: Array
-    mean_logs: Array
-
-    def __add__(self, other: "MeanLogs") -> "MeanLogs":
-        weight = self.weight + other.weight
-        share = numerics.divide(other.weight, weight, 0.0)
-        parts = numerics.weighted_sum(
-            jnp.stack([1 - share, share])[..., None],
-            jnp.stack([self.mean_logs, other.mean_logs]),
-            axis=0,
-        )
-        return MeanLogs(weight, parts)
-
-    def scaled(self, factor: Array | float) -> "MeanLogs":
-        """The statistics of the same data with every weight multiplied by `factor`."""
-        return MeanLogs(self.weight * factor, self.mean_logs)
+def _excess(x: Array, mean: Array) -> Array:
+    """x / mean - 1 - log(x / mean), inf where x is 0, at full precision where they are close."""
+    mean = jnp.broadcast_to(mean, x.shape)
+    positive = (mean > 0) & (mean < jnp.inf)
+    ratio = special.deviance(jnp.where(positive, mean, 1), jnp.where(positive, x, x + 1))
+    excess = ratio / jnp.where(positive, mean, 1)
+    # an entry that is zero in every row has no mean to compare with
+    return jnp.where(positive, excess, jnp.where(mean == 0, jnp.inf, jnp.nan))
 
 
 @pytree
@@ -260,6 +387,15 @@ def pool_scatter(stats: Moments) -> Moments:
     weight = jnp.broadcast_to(jnp.sum(stats.weight, axis=0, keepdims=True), stats.weight.shape)
     scatter = jnp.broadcast_to(jnp.sum(stats.scatter, axis=0, keepdims=True), stats.scatter.shape)
     return Moments(jnp.where(stats.weight > 0, weight, 0), stats.mean, scatter)
+
+
+def inside_only(stats: S, support: Array, weights: Array) -> S:
+    """The statistics, or NaN in every leaf where a row of positive weight lies off the support.
+
+    Such a row has probability zero under every parameter, so no fit may count it in silence.
+    """
+    off = jnp.any(~support & (weights > 0))
+    return jax.tree.map(lambda leaf: jnp.where(off, jnp.nan, leaf), stats)
 
 
 def _merges(node: Any) -> bool:

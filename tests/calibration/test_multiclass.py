@@ -45,7 +45,7 @@ def test_vector_scaling_minimises_the_log_score():
     logits, labels, weights = data()
     fit = VECTOR(logits, labels, weights)
     scale, shift = np.asarray(fit.scale, float), np.asarray(fit.shift, float)
-    log_p = log_softmax(logits * scale + shift, axis=1)
+    log_p = log_softmax((logits - np.asarray(fit.center)) * scale + shift, axis=1)
     # at the minimum the residuals are orthogonal to the logits and to one, class by class
     residual = weights[:, None] * (np.exp(log_p) - targets(labels, weights))
     assert np.abs(residual.sum(0)).max() < 1e-4 * weights.sum()

@@ -56,9 +56,9 @@ CASES = {
     "NormalKnownScale": Case(NormalKnownScale(0.3, 1.3), REALS, lambda m: [m.scale]),
     "NormalKnownLoc": Case(NormalKnownLoc(0.3, 1.3), REALS, lambda m: [m.loc]),
     "GammaKnownShape": Case(GammaKnownShape(1.3, 0.7), jnp.exp(REALS), lambda m: [m.concentration]),
-    "Binomial": Case(Binomial(0.3, total_count=10), COUNTS, lambda m: [m.total_count]),
+    "Binomial": Case(Binomial(probs=0.3, total_count=10), COUNTS, lambda m: [m.total_count]),
     "NegativeBinomial": Case(
-        NegativeBinomial(0.3, total_count=4.7), COUNTS, lambda m: [m.total_count]
+        NegativeBinomial(probs=0.3, total_count=4.7), COUNTS, lambda m: [m.total_count]
     ),
     "HMM with a Fixed start": Case(
         HMM(Fixed(SHARES), MOVES, NORMALS), REALS, lambda m: [m.initial.model]

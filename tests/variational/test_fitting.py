@@ -237,7 +237,9 @@ def test_an_optimiser_that_diverges_is_a_status():
 
 
 def test_zero_steps_are_refused():
-    with pytest.raises(ValueError, match="max_steps and window must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match=r"fit\.maximize_noisy: max_steps must be 1 or more; got 0"
+    ):
         variational.fit_guide(
             jax.random.key(0), correlated, variational.mean_field(jnp.ones(2)), max_steps=0
         )

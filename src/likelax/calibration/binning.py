@@ -11,7 +11,7 @@ from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
 from likelax.model import pytree
-from likelax.numerics import as_float, divide
+from likelax.numerics import as_array, divide, named_floats
 
 _BLOCK = 256  # rows added in one running sum: keeps float32 totals right to about 1e-6
 
@@ -158,7 +158,7 @@ def check_edges(edges: ArrayLike | None, num_bins: int, dtype: Any) -> Array:
         if num_bins < 1:
             raise ValueError(f"num_bins must be at least 1, got {num_bins}")
         edges = np.linspace(0.0, 1.0, num_bins + 1)
-    edges = jnp.asarray(edges, dtype)
+    edges = as_array("edges", edges).astype(dtype)
     if edges.ndim != 1 or edges.shape[0] < 2:
         raise ValueError(f"edges must have shape (B + 1,) with B >= 1, got {edges.shape}")
     return edges
@@ -175,8 +175,8 @@ def check_rows(
     confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
 ) -> tuple[Array, Array, Array]:
     """The three columns as floats of one shape (N,)."""
-    confidence, outcome, weights = as_float(
-        confidence, outcome, 1.0 if weights is None else weights
+    confidence, outcome, weights = named_floats(
+        confidence=confidence, outcome=outcome, weights=1.0 if weights is None else weights
     )
     if confidence.ndim != 1:
         raise ValueError(
@@ -242,7 +242,7 @@ def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
       >>> print(top_label(jnp.array([[0.2, 0.8]]), jnp.array([0]))[1])
       [0.]
     """
-    (probs,) = as_float(probs)
+    (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
     correct = jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
     return jnp.max(probs, axis=-1), correct.astype(probs.dtype)
@@ -263,7 +263,7 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
       >>> print(jax.vmap(lambda c, y: ece(bin_statistics(c, y)))(c, y).round(3))
       [0.2 0.2]
     """
-    (probs,) = as_float(probs)
+    (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
     outcome = jnp.arange(probs.shape[-1], dtype=labels.dtype)[:, None] == labels[None, :]
     return probs.T, outcome.astype(probs.dtype)
@@ -271,7 +271,7 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
 
 def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
     """The labels (N,) of `values` (N, C), integers."""
-    labels = jnp.asarray(labels)
+    labels = as_array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
     if values.ndim != 2 or labels.shape != values.shape[:1]:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import check_labels, check_rows, first_reaching
 from likelax.model import pytree
-from likelax.numerics import as_float
+from likelax.numerics import as_array, named_floats
 
 _HALVINGS = 26  # of [0, 1]; the last step is exact on the points it ends at
 
@@ -30,7 +30,7 @@ class VennAbers:
 
     def interval(self, scores: ArrayLike) -> tuple[Array, Array]:
         """(p0, p1) of the shape of `scores`; one of the two is a calibrated probability."""
-        s = jnp.asarray(scores, self.scores.dtype)
+        s = as_array("scores", scores).astype(self.scores.dtype)
         p0, p1 = jax.lax.map(self._both, s.reshape(-1), batch_size=64)
         return p0.reshape(s.shape), p1.reshape(s.shape)
 
@@ -146,12 +146,12 @@ class Conformal:
 
     def sets(self, probs: ArrayLike) -> Array:
         """(..., C) booleans: the classes that `fit_conformal_sets` can't rule out."""
-        (probs,) = as_float(probs)
+        (probs,) = named_floats(probs=probs)
         return 1 - probs <= self.threshold
 
     def interval(self, lower: ArrayLike, upper: ArrayLike) -> Interval:
         """The model's intervals (...), moved out or in by what `fit_conformal_interval` found."""
-        lower, upper = as_float(lower, upper)
+        lower, upper = named_floats(lower=lower, upper=upper)
         return Interval(lower - self.threshold, upper + self.threshold)
 
 
@@ -180,7 +180,7 @@ def fit_conformal_sets(
       >>> fit.sets(jnp.array([[0.5, 0.5], [0.95, 0.05]])).tolist()
       [[True, True], [True, False]]
     """
-    (probs,) = as_float(probs)
+    (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
     chosen = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
     return Conformal.of_scores(1 - chosen, mass=mass, weights=weights)
@@ -215,7 +215,7 @@ def fit_conformal_interval(
       >>> [float(bound) for bound in fit.interval(10.0, 10.0)]
       [6.0, 14.0]
     """
-    lower, upper, x = as_float(lower, upper, x)
+    lower, upper, x = named_floats(lower=lower, upper=upper, x=x)
     if not lower.shape == upper.shape == x.shape:
         raise ValueError(
             f"lower, upper and x must have one shape (N,), got {lower.shape}, {upper.shape} and "

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax import scoring
 from likelax.calibration.binning import check_rows
 from likelax.model import pytree
-from likelax.numerics import divide
+from likelax.numerics import as_array, divide
 
 
 @pytree
@@ -28,7 +28,7 @@ class Isotonic:
 
     def apply(self, confidence: ArrayLike) -> Array:
         """Recalibrated confidences, any shape; constant beyond the ends."""
-        x = jnp.asarray(confidence, self.knots.dtype)
+        x = as_array("confidence", confidence).astype(self.knots.dtype)
         return jnp.interp(x.reshape(-1), self.knots, self.values).reshape(x.shape)
 
 

@@ -9,8 +9,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.calibration.binning import check_labels
+from likelax.calibration.recalibration import standardized, usable_rows
 from likelax.model import pytree
-from likelax.numerics import as_float
+from likelax.numerics import as_array, as_float, named_floats, weighted_sum
 
 _STEPS = 30  # Newton's; a dozen is usual
 _COLUMNS = 16  # of the Hessian at a time
@@ -18,28 +19,33 @@ _COLUMNS = 16  # of the Hessian at a time
 
 @pytree
 class Vector:
-    """softmax(scale * logits + shift), a scale and a shift for each class.
+    """softmax(scale * (logits - center) + shift), a scale and a shift for each class.
 
     Attributes:
       scale, shift: (C,); the shifts sum to zero.
+      center: (C,) a logit of each class in the middle of those that were fitted.
     """
 
     scale: Array
     shift: Array
+    center: Array
 
     def apply(self, logits: ArrayLike) -> Array:
-        """Probabilities (..., C) from logits (..., C)."""
-        (logits,) = as_float(logits)
+        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0."""
+        (logits,) = named_floats(logits=logits)
         lead = (1,) * (logits.ndim - 1)
-        scale, shift = self.scale.reshape(*lead, -1), self.shift.reshape(*lead, -1)
-        return jax.nn.softmax(scale * logits + shift, axis=-1)
+        scale, shift, center = (a.reshape(*lead, -1) for a in (self.scale, self.shift, self.center))
+        possible = logits > -jnp.inf
+        score = scale * (jnp.where(possible, logits, center) - center) + shift
+        return jax.nn.softmax(jnp.where(possible, score, -jnp.inf), axis=-1)
 
 
 def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> Vector:
     """Vector scaling by the least log score, with Platt's targets, which keep it finite.
 
     Args:
-      logits: (N, C) with C >= 2.
+      logits: (N, C) with C >= 2, in any unit and from any origin. A logit of -inf is an impossible
+        class; a row whose own label is one, or that has a logit of inf, is left out.
       labels: (N,) integers in [0, C).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
@@ -54,15 +60,25 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
       >>> print(fit.apply(logits)[0].round(3))
       [0.5 0.5]
     """
-    logits, targets, weights = _checked("logits", logits, labels, weights)
-    size = logits.shape[1]
+    (values,) = named_floats(logits=logits)
+    values, targets, weights, possible = _checked("logits", values, labels, weights)
+    size = values.shape[1]
+    columns = [
+        standardized(values[:, c : c + 1], jnp.where(possible[:, c], weights, 0))
+        for c in range(size)
+    ]
+    standard, center, width = (
+        jnp.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True)
+    )
+    targets = jnp.where(possible, targets, 0)
 
     def scores(theta: Array) -> Array:
-        return theta[:size][None] * logits + theta[size:][None]
+        score = theta[:size][None] * standard + theta[size:][None]
+        return jnp.where(possible, score, -jnp.inf)
 
-    start = jnp.concatenate([jnp.ones(size, logits.dtype), jnp.zeros(size, logits.dtype)])
+    start = jnp.concatenate([jnp.ones(size, values.dtype), jnp.zeros(size, values.dtype)])
     theta = _newton(lambda t: _log_score(scores(t), targets, weights), start)
-    return Vector(theta[:size], theta[size:] - jnp.mean(theta[size:]))
+    return Vector(theta[:size] / width, theta[size:] - jnp.mean(theta[size:]), center)
 
 
 @pytree
@@ -83,7 +99,7 @@ class DirichletMap:
         A class of probability zero keeps it unless its row of the matrix turns that around, and
         other classes do not see it: its log counts as that of the smallest normal number.
         """
-        (probs,) = as_float(probs)
+        (probs,) = named_floats(probs=probs)
         score = jnp.tensordot(_logs(probs), self.matrix.T, axes=1, precision="highest")
         return jax.nn.softmax(score + self.shift.reshape((1,) * (probs.ndim - 1) + (-1,)), axis=-1)
 
@@ -120,7 +136,8 @@ def fit_dirichlet(
     """
     if penalty < 0:
         raise ValueError(f"penalty must be at least 0, got {penalty}")
-    probs, targets, weights = _checked("probs", probs, labels, weights)
+    (values,) = named_floats(probs=probs)
+    probs, targets, weights, _ = _checked("probs", values, labels, weights)
     size, features = probs.shape[1], _logs(probs)
     off = 1 - np.eye(size)
 
@@ -143,14 +160,15 @@ def _logs(probs: Array) -> Array:
 
 
 def _checked(
-    name: str, values: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
-) -> tuple[Array, Array, Array]:
-    """(values (N, C), Platt's targets (N, C), weights (N,) that sum to one)."""
-    values, weights = as_float(values, 1.0 if weights is None else weights)
+    name: str, values: Array, labels: ArrayLike, weights: ArrayLike | None
+) -> tuple[Array, Array, Array, Array]:
+    """(values (N, C), Platt's targets (N, C), weights (N,) that sum to one, possible (N, C))."""
+    values, weights = as_float(values, as_array("weights", 1.0 if weights is None else weights))
     labels = check_labels(name, values, labels)
     if values.shape[1] < 2:
         raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
     weights = jnp.broadcast_to(weights, labels.shape)
+    possible, weights = usable_rows(values, labels, weights)
     size = values.shape[1]
     hot = jax.nn.one_hot(labels, size, dtype=values.dtype)
     held = jnp.sum(jnp.where((weights == 0)[:, None], 0, hot * weights[:, None]), axis=0)
@@ -158,12 +176,13 @@ def _checked(
     doubt = (1 / (held + 2))[jnp.clip(labels, 0, size - 1)][:, None]
     targets = hot * (1 - doubt) + (1 - hot) * doubt / (size - 1)
     values = jnp.where((weights == 0)[:, None], 0.5, values)
-    return values, targets, weights / jnp.sum(weights)
+    return values, targets, weights / jnp.sum(weights), possible
 
 
 def _log_score(scores: Array, targets: Array, weights: Array) -> Array:
     """Weighted mean of the cross entropy between targets and softmax(scores)."""
-    return -jnp.sum(weights * jnp.sum(targets * jax.nn.log_softmax(scores, axis=1), axis=1))
+    log_probs = jax.nn.log_softmax(scores, axis=1)
+    return -jnp.sum(weights * weighted_sum(targets, log_probs, axis=1))
 
 
 def _newton(loss: Callable[[Array], Array], start: Array) -> Array:

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_labels, check_rows
 from likelax.model import pytree
-from likelax.numerics import as_float
+from likelax.numerics import as_array, named_floats
 
 _STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
 _LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
@@ -30,9 +30,11 @@ class Temperature:
     at_boundary: Array
 
     def apply(self, logits: ArrayLike) -> Array:
-        """Probabilities (..., C) from logits (..., C)."""
-        (logits,) = as_float(logits)
-        return jax.nn.softmax(self.inverse_temperature * logits, axis=-1)
+        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0."""
+        (logits,) = named_floats(logits=logits)
+        possible = logits > -jnp.inf
+        scaled = self.inverse_temperature * jnp.where(possible, logits, 0)
+        return jax.nn.softmax(jnp.where(possible, scaled, -jnp.inf), axis=-1)
 
 
 def fit_temperature(
@@ -44,11 +46,13 @@ def fit_temperature(
     and can't turn negative.
 
     Args:
-      logits: (N, C) with C >= 2; for a binary logit s pass the columns 0 and s.
+      logits: (N, C) with C >= 2, of any unit; for a binary logit s pass the columns 0 and s. A
+        class whose logit is -inf is impossible at every temperature. A row whose own label is
+        such a class, or one with a logit of inf, cannot tell temperatures apart and is left out.
       labels: (N,) integers in [0, C).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
-      `Temperature`.
+      `Temperature`; in float32 it is right to about 1e-3 of itself.
     Raises:
       ValueError: if the shapes differ. TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
@@ -59,19 +63,26 @@ def fit_temperature(
       >>> print(fit.apply(logits)[0].round(3))
       [0.25 0.75]
     """
-    logits, weights = as_float(logits, 1.0 if weights is None else weights)
+    logits, weights = named_floats(logits=logits, weights=1.0 if weights is None else weights)
     labels = check_labels("logits", logits, labels)
     weights = jnp.broadcast_to(weights, labels.shape)
+    possible, weights = usable_rows(logits, labels, weights)
     share = weights / jnp.sum(weights)
-    centred = logits - jnp.mean(logits, axis=-1, keepdims=True)
-    centred = jnp.where((weights == 0)[:, None], 0, centred)
-    spread = jnp.sqrt(jnp.mean(centred**2))
+    # an entry of -inf takes no part: not in the centre, not in the spread, with probability 0
+    counts = jnp.sum(possible, axis=-1, keepdims=True).astype(logits.dtype)
+    logits = jnp.where((weights == 0)[:, None], 0, logits)
+    anchor = jnp.max(jnp.where(possible, logits, -jnp.inf), axis=-1, keepdims=True)
+    shifted = jnp.where(possible, logits - anchor, 0)
+    centred = jnp.where(possible, shifted - jnp.sum(shifted, axis=-1, keepdims=True) / counts, 0)
+    largest = jnp.max(jnp.abs(centred))
+    unit = jnp.where(largest > 0, largest, 1)
+    spread = unit * jnp.sqrt(jnp.sum((centred / unit) ** 2) / jnp.sum(counts))
     scaled = centred / jnp.where(spread > 0, spread, 1)
     chosen = jnp.take_along_axis(scaled, labels[:, None], axis=1)[:, 0]
 
     def slopes(inverse: Array) -> tuple[Array, Array]:
         """First and second derivative of the mean log score."""
-        probs = jax.nn.softmax(inverse * scaled, axis=-1)
+        probs = jax.nn.softmax(jnp.where(possible, inverse * scaled, -jnp.inf), axis=-1)
         mean = jnp.sum(probs * scaled, axis=-1)
         variance = jnp.sum(probs * (scaled - mean[:, None]) ** 2, axis=-1)
         return jnp.sum(share * (mean - chosen)), jnp.sum(share * variance)
@@ -80,7 +91,8 @@ def fit_temperature(
     top = jnp.full((), _LARGEST, scaled.dtype)
     flat = slopes(zero)[0] >= 0
     # with every label on its row's largest logit the score falls for ever; a slope there is rounding
-    separated = jnp.all((chosen >= jnp.max(scaled, axis=-1)) | (weights == 0))
+    top_logit = jnp.max(jnp.where(possible, scaled, -jnp.inf), axis=-1)
+    separated = jnp.all((chosen >= top_logit) | (weights == 0))
     inverse = _safeguarded_root(slopes, top)
     inverse = jnp.where(flat, zero, jnp.where(separated, top, inverse))
     return Temperature(inverse / jnp.where(spread > 0, spread, 1), flat | separated)
@@ -103,30 +115,35 @@ def _safeguarded_root(slopes: Callable[[Array], tuple[Array, Array]], top: Array
 
 @pytree
 class Platt:
-    """sigmoid(slope * score + intercept).
+    """sigmoid(slope * (score - center) + intercept).
 
     Attributes:
-      slope, intercept: scalars.
+      slope: scalar, per unit of the score.
+      intercept: scalar, the logit of a score at `center`.
+      center: scalar, a score in the middle of those that were fitted: about it no digits are lost
+        to scores far from zero.
     """
 
     slope: Array
     intercept: Array
+    center: Array
 
     def apply(self, scores: ArrayLike) -> Array:
         """Probabilities of the shape of `scores`."""
-        (scores,) = as_float(scores)
-        return jax.nn.sigmoid(self.slope * scores + self.intercept)
+        (scores,) = named_floats(scores=scores)
+        return jax.nn.sigmoid(self.slope * (scores - self.center) + self.intercept)
 
 
 def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None) -> Platt:
     """Logistic regression on one score, with Platt's targets, which keep it finite.
 
     Args:
-      scores: (N,) any real score, a logit or a margin.
+      scores: (N,) any finite score, a logit or a margin, in any unit and from any origin.
       outcome: (N,) 0 or 1.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
-      `Platt`.
+      `Platt`. In float32 the slope is right to about 1e-3 of itself while the scores lie within 1e3
+      of their own widths from zero; farther out their rounding decides.
     Source: Platt (1999), Probabilistic outputs for support vector machines.
 
     Examples:
@@ -135,10 +152,10 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
       (True, 0.0)
     """
     scores, outcome, weights = check_rows(scores, outcome, weights)
-    scores = jnp.where(weights == 0, 0, scores)
-    features = jnp.stack([scores, jnp.ones_like(scores)], axis=1)
+    standard, center, width = standardized(scores[:, None], weights)
+    features = jnp.concatenate([standard, jnp.ones_like(standard)], axis=1)
     coefficients = _logistic(features, _targets(outcome, weights), weights)
-    return Platt(coefficients[0], coefficients[1])
+    return Platt(coefficients[0] / width[0], coefficients[1], center[0])
 
 
 @pytree
@@ -156,7 +173,7 @@ class BetaMap:
 
     def apply(self, confidence: ArrayLike) -> Array:
         """Recalibrated confidences of the same shape; 0 and 1 stay as they are."""
-        (c,) = as_float(confidence)
+        (c,) = named_floats(confidence=confidence)
         inside = (c > 0) & (c < 1)
         safe = jnp.where(inside, c, 0.5)
         score = self.a * jnp.log(safe) - self.b * jnp.log1p(-safe) + self.intercept
@@ -189,11 +206,15 @@ def fit_beta(
     inside = (c > 0) & (c < 1)
     weights = jnp.where(inside, weights, 0)
     c = jnp.where(inside, c, 0.5)
-    features = jnp.stack([jnp.log(c), -jnp.log1p(-c), jnp.ones_like(c)], axis=1)
+    logs = jnp.stack([jnp.log(c), -jnp.log1p(-c)], axis=1)
+    standard, center, width = standardized(logs, weights)
+    features = jnp.concatenate([standard, jnp.ones_like(standard[:, :1])], axis=1)
     targets = _targets(outcome, weights)
 
     def fit(keep: Array) -> Array:
-        return _logistic(features * keep[None], targets, weights) * keep
+        found = _logistic(features * keep[None], targets, weights) * keep
+        slopes = found[:2] / width
+        return jnp.append(slopes, found[2] - jnp.sum(slopes * center))
 
     masks = jnp.array([[1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 1]], c.dtype)
     free, no_a, no_b, none = jax.vmap(fit)(masks)
@@ -208,6 +229,38 @@ def _targets(outcome: Array, weights: Array) -> Array:
     hits = jnp.sum(weights * outcome)
     misses = jnp.sum(weights) - hits
     return outcome * (hits + 1) / (hits + 2) + (1 - outcome) / (misses + 2)
+
+
+def usable_rows(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
+    """(which logits are possible classes (N, C), weights without the rows that no fit can use)."""
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    lost = (own == -jnp.inf) | jnp.any(logits == jnp.inf, axis=-1)
+    weights = jnp.where(lost, 0, weights)
+    # of a row without weight, which may hold anything, no entry is read, but one class must be left
+    none = (weights == 0)[:, None]
+    first = (jnp.arange(logits.shape[1]) == 0)[None]
+    return jnp.where(none, first, logits > -jnp.inf), weights
+
+
+def standardized(x: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """(columns of x (N, P) with mean 0 and width 1, their means (P,), their widths (P,)).
+
+    In any unit and far from zero: nothing is squared before it is centred and scaled. A column
+    without spread has width 1. Rows without weight become 0.
+    """
+    kept = (weights > 0)[:, None]
+    share = (weights / jnp.sum(weights))[:, None]
+    # measured from an observation, so that the offset takes no digits
+    anchor = x[jnp.argmax(weights)]
+    gap = jnp.where(kept, x - anchor[None], 0)
+    mean = jnp.sum(share * gap, axis=0)
+    center = anchor + mean
+    gap = jnp.where(kept, gap - mean[None], 0)
+    largest = jnp.max(jnp.abs(gap), axis=0)
+    unit = jnp.where(largest > 0, largest, 1)
+    width = unit * jnp.sqrt(jnp.sum(share * (gap / unit[None]) ** 2, axis=0))
+    width = jnp.where(width > 0, width, 1)
+    return gap / width[None], center, width
 
 
 def _logistic(features: Array, targets: Array, weights: Array) -> Array:
@@ -247,7 +300,7 @@ class Histogram(NamedTuple):
 
     def apply(self, confidence: ArrayLike) -> Array:
         """Recalibrated confidences of the same shape; NaN outside the edges."""
-        c = jnp.asarray(confidence, self.bins.edges.dtype)
+        c = as_array("confidence", confidence).astype(self.bins.edges.dtype)
         index, inside = bin_index(c.reshape(-1), self.bins.edges)
         value = jnp.where(self.bins.occupied[index], self.bins.accuracy[index], inside)
         return jnp.where(jnp.isnan(inside), jnp.nan, value).reshape(c.shape)

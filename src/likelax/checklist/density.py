@@ -51,7 +51,7 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
             "Use numerics.safe_log, xlogy and logsumexp where probabilities can be zero.",
             numbers=Numbers(statistic=len(bad), threshold=0, n=n),
         )  # fmt: skip
-    if not hasattr(model, "sample"):
+    if not view.can_sample(model):
         return line(
             1, Verdict.INCONCLUSIVE,
             "log_prob is finite on held-out data, but without `sample` its total mass is unknown.",

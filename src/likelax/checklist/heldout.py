@@ -11,7 +11,9 @@ from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Masked
 from likelax.fit._em import em
+from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
+from likelax.model import Model
 from likelax.predictive import Elpd, elpd_of
 
 _SMALL = 0.01  # nats a row: a smaller loss is no reason to change the model
@@ -148,14 +150,14 @@ def _kept(scores: Any) -> np.ndarray:
 
 def _simpler(model: Any, train: Any) -> tuple[Any, str]:
     """The model without its latent structure, or None for a leaf."""
-    if hasattr(model, "emission_log_prob") and hasattr(model, "emissions"):
+    if isinstance(model, HMM):
         values, _ = view.unwrap(train)
         occupied = np.exp(np.asarray(view.call(view.smoother, model, train).log_marginals))
         share = occupied.reshape(-1, occupied.shape[-1]).mean(axis=0)
         return Mixture(share / share.sum(), model.emissions), "the same states without order"
-    if hasattr(model, "components") and hasattr(model, "component_log_prob"):
+    if isinstance(model, Mixture):
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], model.components)
-        if not hasattr(first, "m_step"):
+        if not isinstance(first, Model):
             return None, ""
         values, _ = view.unwrap(train)
         return em(first, values, max_steps=20).model, "one component"

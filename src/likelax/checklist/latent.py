@@ -11,7 +11,12 @@ from jax import Array
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Sequences
+from likelax.families.base import Prior
+from likelax.hmm.model import HMM
+from likelax.mixture import Mixture
+from likelax.model import Model
 from likelax.numerics import log_normalize, logsumexp, safe_log
+from likelax.product import Independent, Product
 
 _TOLERANCE = 1e-3  # nats, or probability: far above float32 rounding, far below any real fault
 
@@ -34,9 +39,7 @@ class Parts(NamedTuple):
 
 def has_latent(model: Any) -> bool:
     """True for a mixture or a hidden Markov model: a prior over K values, and a posterior."""
-    mixture = hasattr(model, "weights") and hasattr(model, "component_log_prob")
-    chain = hasattr(model, "initial") and hasattr(model, "emission_log_prob")
-    return (mixture or chain) and dataclasses.is_dataclass(model)
+    return isinstance(model, Mixture | HMM)
 
 
 def _rows(model: Any, x: Any) -> Any:
@@ -52,7 +55,7 @@ def _take_apart(model: Any, rows: Any) -> Parts:
     if view.is_serial(model):
         direct = jax.vmap(lambda e: e.log_prob(rows), out_axes=-1)(model.emissions)[:, 0]
         return Parts(
-            safe_log(model.initial), model.emission_log_prob(rows)[:, 0],
+            safe_log(model.initial_probs()), model.emission_log_prob(rows)[:, 0],
             model.smoother(rows).log_marginals[:, 0], direct,
         )  # fmt: skip
     direct = jax.vmap(lambda c: c.log_prob(rows), out_axes=-1)(model.components)
@@ -116,8 +119,9 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
 
 def _swap_prior(model: Any, rows: Any) -> tuple[Array, Array, Array, int]:
     """(move of the likelihood, error of the odds, largest log likelihood, rows), with new weights."""
-    field = "initial" if view.is_serial(model) else "weights"
-    old = jnp.asarray(getattr(model, field))
+    serial = view.is_serial(model)
+    field = "initial" if serial else "weights"
+    old = jnp.asarray(model.initial_probs() if serial else model.weights)
     tilt = jnp.linspace(0.5, 2.0, old.shape[-1], dtype=old.dtype)
     both = jnp.stack([old, old * tilt / jnp.sum(old * tilt)])
     # a loop of two, so that the model is compiled once
@@ -147,8 +151,7 @@ def _largest(values: Array) -> Array:
 
 def _conjugate_gap(model: Any, train: Any, prior: Any) -> tuple[float, float, int] | None:
     """(largest difference, tolerance, rows) of the conjugate identities, where they apply."""
-    needed = ("posterior", "log_evidence", "log_prob", "mode")
-    if not all(hasattr(prior, name) for name in needed) or not hasattr(model, "log_prior"):
+    if not isinstance(prior, Prior | Product | Independent) or not isinstance(model, Model):
         return None
     n = len(jax.tree.leaves(train)[0])
     stats, log_lik = model.e_step(train)
@@ -234,7 +237,9 @@ def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
     cut = jnp.zeros((batch, steps), bool) if starts is None else jnp.reshape(starts, (-1, steps))
     inside = jnp.arange(steps)[None, :] < size[:, None]
     smooth = jax.vmap(_smooth, in_axes=(None, None, 0, 0, 0))
-    want, total = smooth(safe_log(model.initial), safe_log(model.transition), direct, inside, cut)
+    want, total = smooth(
+        safe_log(model.initial_probs()), safe_log(model.transition_probs()), direct, inside, cut
+    )
     smoothed = model.smoother(x)
     gamma = jnp.where(inside[..., None], jnp.exp(smoothed.log_marginals.reshape(want.shape)), 0)
     ends = jnp.arange(steps)[None, :] == (size - 1)[:, None]
@@ -284,9 +289,9 @@ def _em_step(model: Any, x: Any) -> tuple[Array, Array]:
 
 def _em_fall(model: Any, train: Any) -> tuple[float, float] | None:
     """(nats lost by one EM step, what rounding explains), or None where it can't be taken."""
-    if not hasattr(model, "e_step") or not hasattr(model, "m_step"):
+    if not isinstance(model, Model):
         return None
-    if view.is_serial(model) and jnp.ndim(model.transition) != 2:
+    if isinstance(model, HMM) and jnp.ndim(model.transition) != 2:
         return None
     values = train.values if isinstance(train, Labelled) else train
     before, after = view.call(_em_step, model, values)

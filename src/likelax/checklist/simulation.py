@@ -22,7 +22,7 @@ _MOST_PAIRS = 28
 
 def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -> Line:
     """Line 5. See `checklist.run`."""
-    if not hasattr(model, "sample"):
+    if not view.can_sample(model):
         return line(
             5, Verdict.NOT_RUN, "The model has no `sample`, so nothing can be simulated.",
             "Give the model a `sample(key, shape)`.",

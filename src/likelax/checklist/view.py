@@ -10,12 +10,18 @@ import numpy as np
 from jax import Array
 
 from likelax.data import Labelled, Masked, Sequences
+from likelax.hmm.model import HMM
 from likelax.numerics import as_float, logsumexp
 
 
 def is_serial(model: Any) -> bool:
     """True for a model of sequences, whose observation is a whole series."""
-    return hasattr(model, "emission_log_prob")
+    return isinstance(model, HMM)
+
+
+def can_sample(model: Any) -> bool:
+    """Whether the model draws: the checklist also takes records of functions, without `sample` even."""
+    return callable(getattr(model, "sample", None))
 
 
 def call(function: Callable[..., Any], *args: Any, static: Any = None) -> Any:

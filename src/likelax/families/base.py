@@ -28,8 +28,8 @@ def split_mask(x: Any) -> tuple[Array, Array | None]:
             "a Mixture or an HMM"
         )
     if not isinstance(x, Masked):
-        return jnp.asarray(x), None
-    values, observed = jnp.asarray(x.values), jnp.asarray(x.observed)
+        return numerics.as_array("x", x), None
+    values, observed = numerics.as_array("x.values", x.values), jnp.asarray(x.observed)
     if values.shape != observed.shape:
         raise ValueError(
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"

@@ -11,7 +11,7 @@ from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, inside
 from likelax.model import pytree
-from likelax.statistics import BinaryCounts
+from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
 
 @pytree
@@ -48,11 +48,8 @@ class Bernoulli(Family[BinaryCounts]):
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """successes log probs + failures log(1 - probs), nats."""
-        return (
-            numerics.xlogy(stats.successes, self.probs)
-            + numerics.xlog1py(stats.failures, -self.probs)
-            + stats.log_base
-        )
+        (probs,) = numerics.as_float(self.probs)
+        return stats.log_likelihood(probs, 1 - probs)
 
     def parameter(self) -> Array:
         """probs, as a beta prior describes it."""
@@ -69,9 +66,8 @@ class Bernoulli(Family[BinaryCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        return BinaryCounts(
-            jnp.sum(weights * x), jnp.sum(weights * (1 - x)), jnp.zeros_like(weights, shape=())
-        )
+        counts = coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
+        return inside_only(counts, (x == 0) | (x == 1), weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

@@ -16,11 +16,10 @@ from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
 from likelax.numerics.special import (
-    factorial_excess,
-    log_beta,
+    log_beta_binomial,
     log_binomial_term,
 )
-from likelax.statistics import BinaryCounts, MeanLogs
+from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts, inside_only
 
 
 class _BinaryFamily(Family[BinaryCounts]):
@@ -30,11 +29,8 @@ class _BinaryFamily(Family[BinaryCounts]):
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """successes log probs + failures log(1 - probs) + log h, nats."""
-        return (
-            numerics.xlogy(stats.successes, self.probs)
-            + numerics.xlog1py(stats.failures, -self.probs)
-            + stats.log_base
-        )
+        (probs,) = numerics.as_float(self.probs)
+        return stats.log_likelihood(probs, 1 - probs)
 
     def parameter(self) -> Array:
         """probs, as a beta prior describes it."""
@@ -107,17 +103,21 @@ class Binomial(_BinaryFamily):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights, n = numerics.as_float(x, weights, self.total_count)
-        zero = jnp.zeros_like(x)
-        # C(n, x) is the probability under fair coins, without their part
-        log_choose = log_binomial_term(x, n - x, zero + 0.5, zero + 0.5) + n * jnp.log(2.0).astype(
-            n.dtype
-        )
-        base = numerics.weighted_sum(weights, log_choose)
         wins = numerics.weighted_sum(weights, x)
-        return BinaryCounts(wins, numerics.weighted_sum(weights, n - x), base)
+        losses = numerics.weighted_sum(weights, n - x)
+        p, q = _shares(wins, losses)
+        peak = numerics.weighted_sum(weights, log_binomial_term(x, n - x, p, q))
+        support = (x >= 0) & (x <= n) & whole(x)
+        return inside_only(BinaryCounts(wins, losses, peak), support, weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
+
+
+def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
+    """The probability with the largest likelihood, and its complement."""
+    total = wins + losses
+    return numerics.divide(wins, total, 0.5), numerics.divide(losses, total, 0.5)
 
 
 def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
@@ -186,20 +186,14 @@ class NegativeBinomial(_BinaryFamily):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights, r = numerics.as_float(x, weights, self.total_count)
-        log_choose = _log_choose_failures(x, r)
-        failures = numerics.weighted_sum(weights, x)
-        return BinaryCounts(
-            r * jnp.sum(weights), failures, numerics.weighted_sum(weights, log_choose)
-        )
+        wins, failures = r * jnp.sum(weights), numerics.weighted_sum(weights, x)
+        p, q = _shares(wins, failures)
+        term = log_binomial_term(x, r, q, p) - jnp.log1p(x / r)
+        counts = BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
+        return inside_only(counts, (x >= 0) & whole(x), weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
-
-
-def _log_choose_failures(x: Array, r: Array) -> Array:
-    """log C(x + r - 1, x), nats."""
-    log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
-    return jnp.where(x == 0, 0, log_choose)
 
 
 def _counts(x: Array, *parameters: Array) -> list[Array]:
@@ -255,15 +249,15 @@ class Geometric(_BinaryFamily):
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        failures = numerics.weighted_sum(weights, x)
-        return BinaryCounts(jnp.sum(weights), failures, jnp.zeros_like(failures))
+        counts = coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
+        return inside_only(counts, (x >= 0) & whole(x), weights)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)
 
 
 @pytree
-class BetaBinomial(Estimable[MeanLogs]):
+class BetaBinomial(Estimable[PositiveMoments]):
     """p(x) = integral of Binomial(x | n, v) Beta(v | alpha, beta) dv for x = 0, ..., n = total_count.
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -305,40 +299,26 @@ class BetaBinomial(Estimable[MeanLogs]):
         p, q = a / (a + b), b / (a + b)
         return n * p * q * (a + b + n) / (a + b + 1)
 
-    def expected_log_prob(self, stats: MeanLogs) -> Array:
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
     def _log_density(self, x: Array) -> Array:
         support, value, n, alpha, beta = _counts_up_to(x, self.total_count, self.alpha, self.beta)
-        return inside(support, x, _log_beta_binomial(value, n - value, alpha, beta))
+        return inside(support, x, log_beta_binomial(value, n - value, alpha, beta))
 
-    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
-        return latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
+        stats = latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
+        return inside_only(stats, (x >= 0) & (x <= n) & whole(x), weights)
 
-    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
         return type(self)(fitted.alpha, fitted.beta, total_count=self.total_count)
 
 
-def _log_beta_binomial(x: Array, y: Array, a: Array, b: Array) -> Array:
-    """log C(x + y, x) B(a + x, b + y) / B(a, b), nats: three binomial terms at one probability,
-    none of which is large where the result is not.
-    """
-    a_n, b_n = a + x, b + y
-    p, q = a_n / (a_n + b_n), b_n / (a_n + b_n)
-    data = log_binomial_term(x, y, p, q)
-    prior = log_binomial_term(a, b, p, q)
-    # the third term, at its own mean, has no deviance
-    after = factorial_excess(a_n + b_n) - factorial_excess(a_n) - factorial_excess(b_n)
-    # B(a, b) = (a + b) / (a b) / C(a + b, a)
-    edges = jnp.log1p((x + y) / (a + b)) - jnp.log1p(x / a) - jnp.log1p(y / b)
-    return data + prior - after + edges
-
-
 @pytree
-class BetaNegativeBinomial(Estimable[MeanLogs]):
+class BetaNegativeBinomial(Estimable[PositiveMoments]):
     """p(x) = integral of NegativeBinomial(x | r, v) Beta(v | alpha, beta) dv, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -382,20 +362,21 @@ class BetaNegativeBinomial(Estimable[MeanLogs]):
             a, 2, lambda a: r * b * (a + r - 1) * (a + b - 1) / ((a - 2) * (a - 1) ** 2)
         )
 
-    def expected_log_prob(self, stats: MeanLogs) -> Array:
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
     def _log_density(self, x: Array) -> Array:
         support, value, r, alpha, beta = _counts(x, self.total_count, self.alpha, self.beta)
-        term = _log_beta_binomial(r, value, alpha, beta)
+        term = log_beta_binomial(r, value, alpha, beta)
         return inside(support, x, term - jnp.log1p(value / r))
 
-    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, r, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
         wins = jnp.broadcast_to(a + r, x.shape)
-        return latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
+        stats = latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
+        return inside_only(stats, (x >= 0) & whole(x), weights)
 
-    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
         return type(self)(fitted.alpha, fitted.beta, total_count=self.total_count)

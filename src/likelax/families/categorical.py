@@ -10,6 +10,7 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.families.base import Family
+from likelax.families.simplex import check_simplex
 from likelax.model import pytree
 from likelax.statistics import CategoryCounts
 
@@ -20,7 +21,8 @@ class Categorical(Family[CategoryCounts]):
 
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. A value outside 0..C-1 is
-        impossible: its log probability is -inf, and it counts for no category.
+        impossible: its log probability is -inf, and it counts for no category. Where the sum is off
+        by more than 1e-3 the log probability is NaN.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -60,6 +62,7 @@ class Categorical(Family[CategoryCounts]):
 
     def _log_density(self, x: Array) -> Array:
         num_values = jnp.shape(self.probs)[-1]
+        probs = check_simplex(*numerics.as_float(self.probs))
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise TypeError(
                 f"Categorical: x must be integer codes 0..{num_values - 1}; got dtype {x.dtype}. "
@@ -67,14 +70,14 @@ class Categorical(Family[CategoryCounts]):
             )
         if x.size > _MANY * num_values:
             # a table made in a loop of its own: else XLA takes the logarithm anew at every look
-            log_probs = jax.lax.map(numerics.safe_log, jnp.asarray(self.probs))
+            log_probs = jax.lax.map(numerics.safe_log, probs)
         else:
-            log_probs = numerics.safe_log(self.probs)
+            log_probs = numerics.safe_log(probs)
         return look_up(log_probs, x)
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         one_hot = jax.nn.one_hot(x.reshape(-1), jnp.shape(self.probs)[-1], dtype=weights.dtype)
-        counts = jnp.matmul(weights.reshape(-1), one_hot, precision="highest")
+        counts = numerics.row_products(weights.reshape(-1, 1), one_hot)[0]
         return CategoryCounts(counts, jnp.zeros((), weights.dtype))
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:

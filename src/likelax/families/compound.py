@@ -9,7 +9,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.numerics import newton
-from likelax.numerics.special import deviance, factorial_excess, log_gamma_ratio, log_minus_digamma
+from likelax.numerics.special import (
+    deviance,
+    factorial_excess,
+    log_binomial_term,
+    log_gamma_ratio,
+    log_minus_digamma,
+)
 from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 T = TypeVar("T")
@@ -31,7 +37,7 @@ def expected_log_gamma(stats: PositiveMoments, concentration: Array, rate: Array
 def fit_gamma(stats: PositiveMoments, concentration: Array, rate: Array) -> tuple[Array, Array]:
     """(concentration, rate) of maximum likelihood; those given where the statistics are empty."""
     concentration, rate = numerics.as_float(concentration, rate)
-    seen = stats.weight > 0
+    seen = stats.weight != 0  # NaN counts: it makes the fit NaN
     shape = newton.solve_shape(numerics.divide(stats.deviance, stats.weight, 1.0)).point
     mean = jnp.where(seen, stats.mean, 1)
     return jnp.where(seen, shape, concentration), jnp.where(seen, shape / mean, rate)
@@ -53,8 +59,14 @@ def latent_gamma(concentration: Array, rate: Array, weights: Array) -> PositiveM
 def gamma_evidence(stats: EventCounts, concentration: Array, rate: Array) -> Array:
     """log of the integral of v^events exp(-v exposure) h under Gamma(v | concentration, rate)."""
     a, b, events, exposure = numerics.as_float(concentration, rate, stats.events, stats.exposure)
-    gain = log_gamma_ratio(a, events) - events * jnp.log(b + exposure)
-    return gain - a * jnp.log1p(exposure / b) + stats.log_base
+    bare = exposure == 0
+    share = jnp.where(bare, 1, exposure)
+    # the probability that so many events have under the gamma, and at their own rate
+    term = log_binomial_term(events, a, share / (b + share), b / (b + share))
+    usual = term - jnp.log1p(events / a) + factorial_excess(events)
+    # without exposure the likelihood is a bare power, kept at v = 1
+    alone = log_gamma_ratio(a, jnp.where(bare, events, 0)) - events * jnp.log(b)
+    return jnp.where(bare, alone, usual) + stats.log_peak
 
 
 def kl_gamma(

@@ -12,7 +12,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Family, inside, where_above
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
-from likelax.statistics import EventCounts, PositiveMoments
+from likelax.statistics import EventCounts, PositiveMoments, inside_only
 
 
 @pytree
@@ -49,8 +49,8 @@ class Exponential(Family[EventCounts]):
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
-        rate, exposure = numerics.as_float(self.rate, stats.exposure)
-        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+        (rate,) = numerics.as_float(self.rate)
+        return stats.log_likelihood(rate)
 
     def parameter(self) -> Array:
         """rate, as a gamma prior describes it."""
@@ -67,8 +67,10 @@ class Exponential(Family[EventCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)
-        exposure = numerics.weighted_sum(weights, x)
-        return EventCounts(jnp.sum(weights), exposure, jnp.zeros_like(exposure))
+        events, exposure = jnp.sum(weights), numerics.weighted_sum(weights, x)
+        rate = numerics.divide(events, exposure, 1.0)
+        stats = EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
+        return inside_only(stats, x >= 0, weights)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -125,7 +127,7 @@ class Lomax(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return latent_gamma(a + 1, b + x, weights)
+        return inside_only(latent_gamma(a + 1, b + x, weights), x >= 0, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

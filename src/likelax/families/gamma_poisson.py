@@ -13,7 +13,7 @@ from likelax.families.base import Estimable, inside, whole
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
 from likelax.numerics.special import log_binomial_term
-from likelax.statistics import PositiveMoments
+from likelax.statistics import PositiveMoments, inside_only
 
 
 @pytree
@@ -26,7 +26,8 @@ class GammaPoisson(Estimable[PositiveMoments]):
 
     Attributes:
       concentration: positive scalar a.
-      rate: positive scalar b. The mean is a / b, the variance a (b + 1) / b^2.
+      rate: positive scalar b. The mean is a / b, the variance a (b + 1) / b^2; at inf all mass is
+        on 0.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.6.
 
@@ -64,12 +65,12 @@ class GammaPoisson(Estimable[PositiveMoments]):
         value, a, b = numerics.as_float(
             jnp.where(support, x, jnp.zeros((), x.dtype)), self.concentration, self.rate
         )
-        term = log_binomial_term(value, a, 1 / (1 + b), b / (1 + b))
+        term = log_binomial_term(value, a, 1 / (1 + b), 1 / (1 + 1 / b))
         return inside(support, x, term - jnp.log1p(value / a))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return latent_gamma(a + x, b + 1, weights)
+        return inside_only(latent_gamma(a + x, b + 1, weights), (x >= 0) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

@@ -202,8 +202,8 @@ class NormalKnownLoc(Family[EventCounts]):
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """-2 events log scale - exposure / scale^2 + log h, nats."""
-        scale, exposure = numerics.as_float(self.scale, stats.exposure)
-        return stats.log_base - 2 * stats.events * jnp.log(scale) - exposure / scale**2
+        (scale,) = numerics.as_float(self.scale)
+        return stats.log_likelihood(1 / scale**2)
 
     def parameter(self) -> Array:
         """scale^2, as an inverse gamma prior describes it."""
@@ -221,9 +221,10 @@ class NormalKnownLoc(Family[EventCounts]):
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights, loc = numerics.as_float(x, weights, self.loc)
         events = jnp.sum(weights) / 2
-        return EventCounts(
-            events, numerics.weighted_sum(weights, (x - loc) ** 2) / 2, -events * LOG_2PI
-        )
+        exposure = numerics.weighted_sum(weights, (x - loc) ** 2) / 2
+        precision = numerics.divide(events, exposure, 1.0)
+        peak = numerics.xlogy(events, precision) - events * LOG_2PI - exposure * precision
+        return EventCounts(events, exposure, peak)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         scale, exposure = numerics.as_float(self.scale, stats.exposure)

@@ -12,14 +12,14 @@ from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
 from likelax.families.base import Estimable, Family, check_event, whole
 from likelax.families.dirichlet import Dirichlet
-from likelax.families.simplex import latent_simplex
+from likelax.families.simplex import check_simplex, latent_simplex
 from likelax.model import pytree
 from likelax.numerics.special import (
     factorial_excess,
     log_multinomial_coefficient,
     log_multinomial_term,
 )
-from likelax.statistics import CategoryCounts, MeanLogs
+from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
 def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
@@ -66,8 +66,12 @@ def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
 class Multinomial(Family[CategoryCounts]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
+    In float32 the log probability of counts to 1e9 is right to 1e-5 of itself and to what one rounding
+    of the probabilities changes.
+
     Attributes:
-      probs: (C,) non-negative, sums to one; zeros are exact.
+      probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
+        the log probability is NaN.
       total_count: n, which every x must add to, or None: then n is what x adds to, and p is
         conditional on it (documents of any length). `sample` needs n. By keyword only.
 
@@ -118,14 +122,20 @@ class Multinomial(Family[CategoryCounts]):
         return DirichletMultinomial(prior.concentration, total_count=self.total_count)
 
     def _log_density(self, x: Array) -> Array:
-        counts, _ = numerics.as_float(x, self.probs)
-        return self._log_kernel(x) + log_multinomial_coefficient(jnp.maximum(counts, 0))
+        counts, probs = numerics.as_float(x, self.probs)
+        kernel = self._log_kernel(x)
+        possible = kernel > -jnp.inf
+        counts = jnp.where(possible[..., None], counts, 0)
+        # kernel and coefficient are of order n each, and cancel
+        term = log_multinomial_term(counts, jnp.broadcast_to(probs, counts.shape))
+        return jnp.where(possible, term, kernel)
 
     def _log_kernel(self, x: Array) -> Array:
         probs = jnp.asarray(self.probs)
         check_event("Multinomial", x, probs.shape[-1])
         counts, probs = numerics.as_float(x, probs)
         possible = probs > 0
+        probs = check_simplex(probs)
         # one matrix product, also for K models under vmap
         log_probs = jnp.where(possible, numerics.safe_log(probs), 0)
         score = jnp.matmul(counts, log_probs, precision="highest")
@@ -136,7 +146,9 @@ class Multinomial(Family[CategoryCounts]):
         counts, weights = numerics.as_float(x, weights)
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
-        return CategoryCounts(jnp.matmul(weights.reshape(-1), rows, precision="highest"), base)
+        stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
+        # fractions of counts, such as tf-idf values, have statistics, though no probability
+        return inside_only(stats, jnp.all(counts >= 0, axis=-1), weights)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -147,7 +159,7 @@ class Multinomial(Family[CategoryCounts]):
 
 
 @pytree
-class DirichletMultinomial(Estimable[MeanLogs]):
+class DirichletMultinomial(Estimable[PositiveMoments]):
     """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -190,7 +202,7 @@ class DirichletMultinomial(Estimable[MeanLogs]):
         total = jnp.sum(a)
         return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)
 
-    def expected_log_prob(self, stats: MeanLogs) -> Array:
+    def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Dirichlet(self.concentration).expected_log_prob(stats)
 
@@ -209,10 +221,12 @@ class DirichletMultinomial(Estimable[MeanLogs]):
         log_prob = terms - last + edges
         return _inside(x, log_prob, self.total_count)
 
-    def _statistics(self, x: Array, weights: Array) -> MeanLogs:
+    def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, a = numerics.as_float(x, weights, self.concentration)
-        return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
+        stats = latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
+        support = _inside(x, jnp.zeros_like(x[..., 0]), self.total_count) == 0
+        return inside_only(stats, support, weights)
 
-    def _maximum_likelihood(self, stats: MeanLogs) -> Self:
+    def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
         return type(self)(fitted.concentration, total_count=self.total_count)

@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.families.base import Family, check_event, match_weights, split_mask
 from likelax.model import pytree
-from likelax.statistics import BinaryCounts
+from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
 
 @pytree
@@ -56,8 +56,9 @@ class MvBernoulli(Family[BinaryCounts]):
         """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
-        ones, zeros, _ = self._sides(x)
-        return self._count(ones, zeros, weights), numerics.weighted_sum(weights, log_prob)
+        ones, zeros, bad = self._sides(x)
+        counts = inside_only(self._count(ones, zeros, weights), ~bad, weights)
+        return counts, numerics.weighted_sum(weights, log_prob)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of 0 and 1, integers of shape (*shape, D)."""
@@ -76,9 +77,8 @@ class MvBernoulli(Family[BinaryCounts]):
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """sum_d successes[d] log probs[d] + failures[d] log(1 - probs[d]), nats."""
-        wins = numerics.xlogy(stats.successes, self.probs)
-        losses = numerics.xlog1py(stats.failures, -self.probs)
-        return jnp.sum(wins + losses + stats.log_base)
+        (probs,) = numerics.as_float(self.probs)
+        return jnp.sum(stats.log_likelihood(probs, 1 - probs))
 
     def parameter(self) -> Array:
         """probs (D,), as an `Independent` of beta priors describes them."""
@@ -100,19 +100,18 @@ class MvBernoulli(Family[BinaryCounts]):
         return values * seen, (1 - values) * seen, bad
 
     def _count(self, ones: Array, zeros: Array, weights: Array) -> BinaryCounts:
-        num_dims, flat = ones.shape[-1], weights.reshape(-1)
+        num_dims, flat = ones.shape[-1], weights.reshape(-1, 1)
         wins, losses = (
-            jnp.matmul(flat, side.reshape(-1, num_dims), precision="highest")
-            for side in (ones, zeros)
+            numerics.row_products(flat, side.reshape(-1, num_dims))[0] for side in (ones, zeros)
         )
-        return BinaryCounts(wins, losses, jnp.zeros_like(wins))
+        return coin_counts(wins, losses)
 
     def _log_density(self, x: Array) -> Array:
         return self.log_prob(x)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
-        ones, zeros, _ = self._sides(x)
-        return self._count(ones, zeros, weights)
+        ones, zeros, bad = self._sides(x)
+        return inside_only(self._count(ones, zeros, weights), ~bad, weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 
 from likelax import numerics
 from likelax.families.normal import LOG_2PI
@@ -174,11 +173,9 @@ def _frame(components: Any, log_weights: Array) -> _Frame:
         ],
         axis=1,
     )
-    root = jnp.linalg.cholesky(_matmul(wide, wide.T))
-    eye = jnp.eye(num_dims, dtype=tril.dtype)
-    unroot = solve_triangular(root, eye, lower=True)
-    solve = jax.vmap(lambda t: solve_triangular(t, root, lower=True))
-    whiten = jnp.tril(solve(tril))
+    root = numerics.cholesky(_matmul(wide, wide.T))
+    unroot = numerics.inverse_lower(root)
+    whiten = jnp.tril(jax.vmap(numerics.solve_lower, in_axes=(0, None))(tril, root))
     log_det = jnp.sum(jnp.log(jnp.diagonal(tril, axis1=-2, axis2=-1)), axis=-1)
     return _Frame(
         center,

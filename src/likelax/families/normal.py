@@ -22,6 +22,10 @@ LOG_2PI = float(np.log(2 * np.pi))
 class Normal(Family[Moments]):
     """log p(x) = -((x - loc) / scale)^2 / 2 - log scale - log(2 pi) / 2
 
+    In float32 a fit is right to 1e-5 of the scale, and loc to one rounding more, for up to 1e7 data as
+    far as 1e6 scales from zero. Scales outside 1e-18 to 1e15 leave the range of squares: the
+    fitted scale is then NaN, and `fit.em` ends as COLLAPSED.
+
     Attributes:
       loc: scalar, the mean.
       scale: positive scalar, the standard deviation.

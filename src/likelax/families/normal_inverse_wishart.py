@@ -20,7 +20,7 @@ from likelax.statistics import Moments
 
 
 def _log_det(positive: Array) -> Array:
-    return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(positive))))
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(numerics.cholesky(positive))))
 
 
 def inverse_wishart_variance(dof: Array, scale: Array) -> Array:
@@ -73,8 +73,8 @@ class NormalInverseWishart(Prior):
         loc, kappa, dof, scale = self._floats()
         mean, covariance = numerics.as_float(*value)
         num_dims = loc.shape[-1]
-        tril = jnp.linalg.cholesky(covariance)
-        whiten = solve_triangular(tril, jnp.eye(num_dims, dtype=tril.dtype), lower=True)
+        tril = numerics.cholesky(covariance)
+        whiten = numerics.inverse_lower(tril)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
         gap = jnp.matmul(whiten, mean - loc, precision="highest")
         trace = jnp.sum(jnp.matmul(whiten, scale, precision="highest") * whiten)
@@ -96,9 +96,10 @@ class NormalInverseWishart(Prior):
         lower = jnp.tril(jax.random.normal(key_lower, (*shape, num_dims, num_dims), loc.dtype), -1)
         bartlett = lower + jnp.sqrt(chi2)[..., None] * jnp.broadcast_to(eye, lower.shape)
         # scale = C C^T and Wishart root A: the draw is (C A^-T)(C A^-T)^T
-        inverse = jnp.linalg.inv(bartlett)
+        flat = bartlett.reshape(-1, num_dims, num_dims)
+        inverse = jax.vmap(numerics.inverse_lower)(flat).reshape(bartlett.shape)
         root = jnp.matmul(
-            jnp.linalg.cholesky(scale), jnp.swapaxes(inverse, -1, -2), precision="highest"
+            numerics.cholesky(scale), jnp.swapaxes(inverse, -1, -2), precision="highest"
         )
         covariance = jnp.matmul(root, jnp.swapaxes(root, -1, -2), precision="highest")
         white = jax.random.normal(key_mean, (*shape, num_dims, 1), loc.dtype)

@@ -6,7 +6,6 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -14,7 +13,7 @@ from likelax.families.base import Family, inside, whole
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.model import pytree
 from likelax.numerics.special import deviance, factorial_excess
-from likelax.statistics import EventCounts
+from likelax.statistics import EventCounts, inside_only
 
 
 @pytree
@@ -47,8 +46,8 @@ class Poisson(Family[EventCounts]):
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
-        rate, exposure = numerics.as_float(self.rate, stats.exposure)
-        return numerics.xlogy(stats.events, rate) - exposure * rate + stats.log_base
+        (rate,) = numerics.as_float(self.rate)
+        return stats.log_likelihood(rate)
 
     def parameter(self) -> Array:
         """rate, as a gamma prior describes it."""
@@ -65,8 +64,11 @@ class Poisson(Family[EventCounts]):
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)
-        log_base = -numerics.weighted_sum(weights, gammaln(x + 1))
-        return EventCounts(jnp.sum(weights * x), jnp.sum(weights), log_base)
+        events, exposure = numerics.weighted_sum(weights, x), jnp.sum(weights)
+        rate = numerics.divide(events, exposure, 1.0)
+        gaps = factorial_excess(x) + deviance(x, jnp.broadcast_to(rate, x.shape))
+        stats = EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
+        return inside_only(stats, (x >= 0) & whole(x), weights)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))

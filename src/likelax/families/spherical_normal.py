@@ -13,7 +13,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
-from likelax.statistics import Moments, pool_scatter
+from likelax.statistics import Moments, diagonal_moments, pool_scatter
 
 
 @pytree
@@ -118,11 +118,7 @@ class SphericalNormal(Family[Moments]):
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
         x, weights, loc = numerics.as_float(x, weights, self.loc)
-        x, weights = x.reshape(-1, loc.shape[-1]), weights.reshape(-1)
-        weight = jnp.sum(weights)
-        shift = jnp.sum(weights[:, None] * (x - loc[None, :]), axis=0)
-        mean = loc + numerics.divide(shift, weight[None], 0.0)
-        return Moments(weight, mean, jnp.sum(weights[:, None] * (x - mean[None, :]) ** 2, axis=0))
+        return diagonal_moments(x.reshape(-1, loc.shape[-1]), weights.reshape(-1), loc)
 
     def _maximum_likelihood(self, stats: Moments) -> Self:
         loc, scale = numerics.as_float(self.loc, self.scale)

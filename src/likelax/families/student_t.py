@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
@@ -17,19 +16,27 @@ from likelax.numerics import newton
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
-    log_gamma_ratio,
     log_minus_digamma,
 )
 from likelax.statistics import Moments, scalar_moments, vector_moments
 
-LOG_PI = float(np.log(np.pi))
+LOG_2PI = float(np.log(2 * np.pi))
 
 
-def _log_t(dof: Array, log_tail: Array, num_dims: int) -> Array:
-    """Log density of a standard t where log(1 + squared distance / dof) = log_tail, nats."""
-    half = (dof + num_dims) / 2
-    log_norm = log_gamma_ratio(dof / 2, num_dims / 2) - num_dims * (jnp.log(dof) + LOG_PI) / 2
-    return log_norm - half * log_tail
+def _log_t(dof: Array, log_tail: Array, square: Array, num_dims: int) -> Array:
+    """Log density of a standard t, nats; of a standard normal where dof is inf.
+
+    log_tail is log(1 + square / dof) with square the squared distance from the centre.
+    """
+    normal = jnp.isinf(dof)
+    half = jnp.where(normal, 1, dof) / 2
+    more = num_dims / 2
+    # log Gamma(half + more) - log Gamma(half) - more log(2 half), whose large parts cancel
+    top = half + more
+    log_norm = factorial_excess(top) - factorial_excess(half) - deviance(half, top)
+    log_norm = log_norm + (more - 1) * jnp.log1p(more / half) - more * LOG_2PI
+    tail = jnp.where(normal, square / 2, top * jnp.where(normal, 0, log_tail))
+    return jnp.where(normal, -more * LOG_2PI, log_norm) - tail
 
 
 def _log1p_square(x: Array) -> Array:
@@ -64,7 +71,10 @@ class TailMoments:
 def _tail_statistics(
     dof: Array, square: Array, num_dims: int, weights: Array, moments: Callable[[Array], Moments]
 ) -> TailMoments:
-    u = (dof + num_dims) / (dof + square)
+    normal = jnp.isinf(dof)
+    finite = jnp.where(normal, 1, dof)
+    # the precision of every row is known, and 1, in the limit of a normal
+    u = jnp.where(normal, 1, (finite + num_dims) / (finite + square))
     gap = deviance(1.0, u) + log_minus_digamma((dof + num_dims) / 2)
     return TailMoments(moments(weights * u), jnp.sum(weights), numerics.weighted_sum(weights, gap))
 
@@ -78,8 +88,10 @@ def _fit_dof(stats: TailMoments, dof: Array, fixed: bool) -> Array:
 
 def _expected_log_dof(stats: TailMoments, dof: Array) -> Array:
     """Expected log density of the latent precisions, Gamma(dof / 2, dof / 2), less its -log u."""
-    half = dof / 2
-    return stats.weight * (jnp.log(half) - factorial_excess(half)) - half * stats.deviance
+    normal = jnp.isinf(dof)
+    half = jnp.where(normal, 1, dof) / 2
+    value = stats.weight * (jnp.log(half) - factorial_excess(half)) - half * stats.deviance
+    return jnp.where(normal, 0, value)
 
 
 @pytree
@@ -90,7 +102,7 @@ class StudentT(Estimable[TailMoments]):
     `m_step` is a step of EM: fit with `fit.em`.
 
     Attributes:
-      dof: positive scalar, degrees of freedom.
+      dof: positive scalar, degrees of freedom; inf is the normal.
       loc: scalar.
       scale: positive scalar.
       fixed_dof: whether `m_step` holds dof. It grows without bound on data no heavier in the
@@ -117,11 +129,17 @@ class StudentT(Estimable[TailMoments]):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
-        return loc + scale * jax.random.t(key, dof, tuple(shape), loc.dtype)
+        normal = jnp.isinf(dof)
+        key_normal, key_dof = jax.random.split(key)
+        draws = jax.random.normal(key_normal, tuple(shape), loc.dtype)
+        half = jnp.where(normal, 1, dof) / 2
+        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
+        return loc + scale * draws / jnp.where(normal, 1, jnp.sqrt(spread))
 
     def _log_density(self, x: Array) -> Array:
         x, dof, loc, scale = numerics.as_float(x, self.dof, self.loc, self.scale)
-        return _log_t(dof, _log1p_square((x - loc) / scale / jnp.sqrt(dof)), 1) - jnp.log(scale)
+        z = (x - loc) / scale
+        return _log_t(dof, _log1p_square(z / jnp.sqrt(dof)), z * z, 1) - jnp.log(scale)
 
     def mean(self) -> Array:
         """loc; NaN where dof <= 1."""
@@ -164,7 +182,7 @@ class MvStudentT(Estimable[TailMoments]):
     `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`.
 
     Attributes:
-      dof: positive scalar.
+      dof: positive scalar; inf is the normal.
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal.
       fixed_dof: whether `m_step` holds dof.
@@ -193,8 +211,10 @@ class MvStudentT(Estimable[TailMoments]):
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         key_normal, key_dof = jax.random.split(key)
         normal = jax.random.normal(key_normal, (*shape, loc.shape[-1]), loc.dtype) @ tril.T
-        chi2 = 2 * jax.random.gamma(key_dof, dof / 2, tuple(shape), loc.dtype)
-        draws = normal * jnp.sqrt(dof / chi2)[..., None]
+        sharp = jnp.isinf(dof)
+        half = jnp.where(sharp, 1, dof) / 2
+        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
+        draws = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
         return draws + jnp.broadcast_to(loc, draws.shape)
 
     def mean(self) -> Array:
@@ -210,7 +230,7 @@ class MvStudentT(Estimable[TailMoments]):
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, less what no parameter moves, nats."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
-        whiten = solve_triangular(tril, jnp.eye(tril.shape[-1], dtype=tril.dtype), lower=True)
+        whiten = numerics.inverse_lower(tril)
         square = jnp.sum(jnp.matmul(whiten, stats.moments.about(loc), precision="highest") * whiten)
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * log_det
@@ -219,14 +239,14 @@ class MvStudentT(Estimable[TailMoments]):
         """(squared distance from loc, log det of scale_tril)."""
         x, loc, tril = numerics.as_float(x, self.loc, self.scale_tril)
         check_event("MvStudentT", x, loc.shape[-1])
-        whiten = solve_triangular(tril, jnp.eye(tril.shape[-1], dtype=tril.dtype), lower=True)
+        whiten = numerics.inverse_lower(tril)
         white = jnp.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T, precision="highest")
         return jnp.sum(white * white, axis=-1), jnp.sum(jnp.log(jnp.diagonal(tril)))
 
     def _log_density(self, x: Array) -> Array:
         square, log_det = self._square(x)
         dof, square = numerics.as_float(self.dof, square)
-        return _log_t(dof, jnp.log1p(square / dof), jnp.shape(self.loc)[-1]) - log_det
+        return _log_t(dof, jnp.log1p(square / dof), square, jnp.shape(self.loc)[-1]) - log_det
 
     def _statistics(self, x: Array, weights: Array) -> TailMoments:
         x, weights, dof, loc = numerics.as_float(x, weights, self.dof, self.loc)
@@ -241,7 +261,7 @@ class MvStudentT(Estimable[TailMoments]):
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         seen = stats.moments.weight > 0
         scatter = stats.moments.scatter / jnp.where(seen, stats.moments.weight, 1)
-        new = jnp.linalg.cholesky(jnp.where(seen, scatter, jnp.eye(loc.shape[-1], dtype=loc.dtype)))
+        new = numerics.cholesky(jnp.where(seen, scatter, jnp.eye(loc.shape[-1], dtype=loc.dtype)))
         return type(self)(
             _fit_dof(stats, dof, self.fixed_dof),
             jnp.where(seen, stats.moments.mean, loc),

@@ -1,4 +1,8 @@
-"""Fits: on the device from first step to last, returning a `Fit` in which failure is data."""
+"""Fits: they run on the device, and return a `Fit` whose `status` reports failure.
+
+An algorithm is a value (`EM`, `SQUAREM`, `Ascent`, `LBFGS`), and `run` runs any of them. `em`,
+`squarem`, `gradient` and the `maximize` functions are calls of it.
+"""
 
 from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob

@@ -260,14 +260,18 @@ def em(
       weights: one non-negative weight per observation, or None for ones.
       prior: the model's conjugate prior, for maximum a posteriori, or None.
       tol: relative rise of the objective at which to stop. None: 1e-10 in float64 and 1e-7 in
-        float32, one unit in the last place: overlapping clusters rise that slowly for long.
-      max_steps: most M steps to take. 0 evaluates the start.
-      chunk_size: rows of x taken at a time along the first axis, which bounds memory; the
-        statistics of the chunks are added. None: all at once, or as the model sees fit.
+        float32, just above rounding error: with overlapping clusters the objective rises that
+        slowly for many steps. Below zero only `max_steps` stops the fit. It may be traced.
+      max_steps: maximum number of M steps; 0 evaluates the start. If it is traced, `objectives`
+        has 1001 entries, whatever its value.
+      chunk_size: rows of x per E step along the first axis, which bounds memory; the statistics
+        of the chunks are added. None: all at once, or as the model decides.
       progress: called on the host after every step with its number, from 0, and the objective
         in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
       `Fit`. NaN is never reported as convergence, and the model is never worse than the start.
+      Parameters that the model holds (`Fixed`, a total count) stay bit-equal. Without a prior, a
+      data set whose weights are all zero or whose values are all masked has the status NO_DATA.
     Raises:
       ValueError: for empty data, NaN that was not declared missing, negative weights, labels
         out of range, or shapes that do not fit.
@@ -282,7 +286,7 @@ def em(
       [-2.  2.]
     """
     algorithm = EM(tol, max_steps, chunk_size)
-    validation.check("fit.em", model, x, weights)
+    x, weights = validation.check("fit.em", model, x, weights)
     algorithm.check("fit.em")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
@@ -300,13 +304,13 @@ def squarem(
 ) -> Fit:
     """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
 
-    For slow fits, such as overlapping clusters. A guess that does not raise the objective is
-    dropped, so the objective never falls, as with `em`.
+    For slow fits, such as those of overlapping clusters. An extrapolated model that does not raise
+    the objective is dropped, so the objective never falls, as with `em`.
 
     Args:
       model, x, weights, prior, tol, chunk_size, progress: as for `em`.
-      max_steps: most steps to take; a step is one E and one M step, a guess that was dropped
-        included, so steps cost what those of `em` cost.
+      max_steps: maximum number of steps. Each is one E step and one M step, also for a model that
+        is dropped, so a step costs the same as one of `em`.
     Returns:
       `Fit`, as for `em`.
     Raises:
@@ -322,7 +326,7 @@ def squarem(
       [-2.  2.]
     """
     algorithm = SQUAREM(EM(tol, max_steps, chunk_size))
-    validation.check("fit.squarem", model, x, weights)
+    x, weights = validation.check("fit.squarem", model, x, weights)
     algorithm.check("fit.squarem")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
@@ -334,11 +338,11 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
     Bayes classifier given `Labelled` data.
 
     Args:
-      model: gives the structure; its parameters matter only where statistics are empty or
-        latent variables unseen.
+      model: gives the structure; its parameters are used only where there are no data, or for the
+        posterior of unobserved latent variables.
       x, weights, prior: as for `em`.
     Returns:
-      The fitted model.
+      The fitted model. Parameters for which there are no data stay as they are.
     Raises:
       ValueError: as for `em`.
 
@@ -347,7 +351,7 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
       >>> print(mle(Poisson(1.0), jnp.array([2, 4])).rate)
       3.0
     """
-    validation.check("fit.mle", model, x, weights)
+    x, weights = validation.check("fit.mle", model, x, weights)
     return _mle(model, x, weights, prior)
 
 
@@ -355,14 +359,15 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
 def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
     # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
     jax.eval_shape(model.log_prob, x)
-    jax.eval_shape(model.log_prior, prior)
+    if prior is not None:
+        jax.eval_shape(model.log_prior, prior)
     return hold(model.m_step(model.e_step(x, weights)[0], prior), model)
 
 
 def e_step(
     model: Any, x: Any, weights: Any = None, chunk_size: int | None = None
 ) -> tuple[Any, Array]:
-    """`model.e_step` taken in chunks along the first axis of x, their statistics added.
+    """`model.e_step` in chunks along the first axis of x, with their statistics added.
 
     Args:
       model, x, weights: as for the model's own `e_step`.

@@ -1,8 +1,8 @@
 """Fit by gradient ascent in unconstrained space, with any optax optimiser, on the device.
 
-`gradient` maximises the log probability of data, `maximize` an exact objective of one's own,
-`maximize_noisy` one that is only known by draws or minibatches. None of them raises for
-numeric trouble: the status of the `Fit` tells.
+`gradient` maximises the log probability of data, `maximize` an exact objective of the user,
+`maximize_noisy` an objective that is estimated from draws or minibatches. None of them raises for
+numerical failure, which the status of the `Fit` reports.
 """
 
 from collections.abc import Callable
@@ -52,8 +52,10 @@ def gradient(
         negated objective and sees all parameters as one vector.
       max_steps: at least 1.
       tol: stop when a window of steps raised the best objective by at most
-        tol * (1 + |objective|).
-      window: steps between two looks at the stopping rule, at least 1.
+        tol * (1 + |objective|). Below zero only `max_steps` stops the fit.
+      window: steps between two evaluations of the stopping rule, at least 1.
+      progress: called on the host after every window with the number of steps and the best
+        objective in nats.
     Returns:
       A `Fit` with the best model that was seen. `objectives[t]` is the objective before step t
       for t < num_steps; from num_steps on it is the objective of `model`. Where the objective
@@ -69,7 +71,7 @@ def gradient(
       >>> print(fitted.model.loc.round(2))
       2.0
     """
-    validation.check("fit.gradient", model, x, weights, by_m_step=False)
+    x, weights = validation.check("fit.gradient", model, x, weights, by_m_step=False)
     algorithm = _ascent("fit.gradient", Likelihood(), optimizer, max_steps, tol, window)
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
@@ -123,7 +125,7 @@ def maximize_noisy(
         many steps is then drawn in one call, which is several times faster.
       start: a model, or any pytree of parameters; integer leaves stay as they are.
       tol: stop when the mean objective of a window exceeds that of the best earlier window by
-        at most tol standard errors of their difference. Below 0 only max_steps stops it.
+        at most tol standard errors of their difference. Below zero only `max_steps` stops the fit.
       window: steps over which the objective and the iterates are averaged, at least 2.
     Returns:
       A `Fit` whose model is the average, in unconstrained space, of the iterates of the

@@ -1,4 +1,4 @@
-"""Derivatives of a fitted model by the data, through the fixed point and not through the steps."""
+"""Derivatives of a fitted model with respect to the data, from the fixed point of EM."""
 
 from typing import Any
 
@@ -19,14 +19,15 @@ def implicit(
     tol: float | None = None,
     max_steps: int = 1000,
 ) -> Any:
-    """The model that `fit.em` finds, differentiable by x, weights and prior.
+    """The model that `fit.em` finds, differentiable with respect to x, weights and prior.
 
     At the fixed point theta = F(theta, data) of EM, d theta = (1 - dF/d theta)^-1 dF/d data d data.
     Memory does not grow with the steps, unlike differentiating through them.
 
     Args:
-      model, x, weights, prior, tol, max_steps: as for `fit.em`. Converge well: a derivative is
-        as exact as the fixed point. The derivative by `model`, the start, is zero.
+      model, x, weights, prior, tol, max_steps: as for `fit.em`. Use a small tol: a
+        derivative is as exact as the fixed point. The derivative with respect to `model`, the
+        start, is zero.
     Returns:
       The fitted model. Forward and reverse mode work, and vmap. A parameter on its boundary (a
       weight of zero) gives NaN. One dense system in the P parameters is solved.

@@ -230,7 +230,7 @@ def restarts(
     if num_restarts < 1:
         raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
-    validation.check("fit.restarts", models, x, weights, stacked=True)
+    x, weights = validation.check("fit.restarts", models, x, weights, stacked=True)
 
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.restarts")
@@ -288,7 +288,7 @@ def sweep(
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
-    validation.check("fit.sweep", models, x, weights, stacked=True)
+    x, weights = validation.check("fit.sweep", models, x, weights, stacked=True)
 
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.sweep")

@@ -1,4 +1,4 @@
-"""EM over data that come in batches: statistics are added, or faded and added."""
+"""EM over data in batches: exact, or online with older statistics discounted."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -40,8 +40,8 @@ def stream(
       batches: called for each pass; returns an iterable of batches, each as `fit.em` takes x.
         Batches of one shape compile once.
       prior: the model's conjugate prior, or None.
-      tol: relative rise of the objective at which to stop; None as for `fit.em`.
-      max_passes: most M steps to take; one pass more evaluates the start.
+      tol: relative rise of the objective at which to stop, as for `fit.em`.
+      max_passes: maximum number of M steps; one pass more evaluates the start.
       progress: called after every pass with its number, from 0, and the objective in nats.
       checkpoint: a file that holds the state of the fit after every pass. Where it exists, the
         fit goes on from it: a killed run loses the pass that it was in. None keeps nothing.
@@ -139,7 +139,7 @@ def stepwise(
         )
     total = None
     for count, batch in enumerate(batches):
-        validation.check("fit.stepwise", model, batch)
+        batch, _ = validation.check("fit.stepwise", model, batch)
         stats, log_prob, size, _ = _e_step(model, batch)
         stats = scale(stats, 1 / size)
         rate = 1.0 if total is None else (count + delay) ** -power
@@ -172,7 +172,7 @@ def _add(a: Any, b: Any) -> Any:
 def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     total = None
     for batch in batches:
-        validation.check("fit.stream", model, batch)
+        batch, _ = validation.check("fit.stream", model, batch)
         stats, log_prob, _, seen = _e_step(model, batch)
         part = stats, log_prob, seen
         total = part if total is None else _add(total, part)

@@ -1,4 +1,4 @@
-"""Extrapolation of EM's path: fewer steps where EM creeps."""
+"""Extrapolation of the path of EM: fewer steps where EM is slow."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from likelax.parameters import roles, to_vector
 
 
 def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -> Any:
-    """SQUAREM's guess from three models in a row of EM: where the path is heading.
+    """The extrapolation of SQUAREM from three successive models of EM.
 
     theta' = theta_0 - 2 a r + a^2 v,  r = theta_1 - theta_0,  v = (theta_2 - theta_1) - r,
     a = -min(max(|r| / |v|, 1), cap), in unconstrained coordinates.
@@ -19,8 +19,9 @@ def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -
       first, second, third: models of one type and shape, each an EM step after the one before.
       cap: at least 1; at 1 the guess is `third`.
     Returns:
-      A model of that type. At a fixed point, or where a coordinate is not finite (a structural
-      zero), it is `third`. Nothing says that it is better: the caller must look.
+      A model of that type. It equals `third` at a fixed point, and in coordinates that are not
+      finite (a structural zero). It may have a lower objective, so the caller must compare.
+      Parameters that a model holds are those of `third`, and tied ones stay tied.
     Source: Varadhan & Roland (2008), Scandinavian Journal of Statistics 35, 335-353, scheme S3.
 
     Examples:

@@ -134,7 +134,7 @@ def run(
       >>> print(found.model.loc.round(2))
       2.0
     """
-    validation.check("fit.run", model, x, weights, by_m_step=algorithm.by_m_step)
+    x, weights = validation.check("fit.run", model, x, weights, by_m_step=algorithm.by_m_step)
     algorithm.check("fit.run")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 

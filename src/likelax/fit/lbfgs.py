@@ -168,8 +168,10 @@ def maximize_lbfgs(
       start: a model, or any pytree of parameters; integer leaves stay as they are.
       max_steps: at least 1.
       tol: stop when three steps in a row raised the objective by at most
-        tol * (1 + |objective|); None: four roundings of the float type.
-      memory: gradient pairs that stand for the curvature.
+        tol * (1 + |objective|); None: four roundings of the float type. Below zero only `max_steps`
+        stops the fit.
+      memory: number of gradient pairs that approximate the curvature.
+      progress: called on the host after every step with its number and the objective in nats.
     Returns:
       A `Fit`; `objectives` and the statuses are as for `fit.maximize`.
     Raises:

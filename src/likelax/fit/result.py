@@ -1,4 +1,4 @@
-"""What a fit returns: failure is data, not an exception."""
+"""What a fit returns: failure is a status, not an exception."""
 
 import enum
 from typing import Any

@@ -1,17 +1,20 @@
 """Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
 
+import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from likelax.constraints import field_chains
-from likelax.data import check_data, first_index, is_concrete, take_series, unlabelled
+from likelax.constraints import FieldChain, field_chains
+from likelax.data import check_data, convert, first_index, is_concrete, take_series, unlabelled
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_registration
-from likelax.parameters import check_parameters, roles
+from likelax.numerics import as_array
+from likelax.one_of import OneOf
+from likelax.parameters import check_parameters
 from likelax.product import Product
 from likelax.wrappers import Fixed, Wrapper
 
@@ -24,8 +27,10 @@ def check(
     *,
     by_m_step: bool = True,
     stacked: bool = False,
-) -> None:
-    """Raise for a model, data or weights with invalid values. Traced values are not validated.
+) -> tuple[Any, Any]:
+    """Convert data and weights to JAX arrays; raise for invalid ones, or an invalid model.
+
+    Values of traced arrays are not validated.
 
     Args:
       name: the function that was called, for the message.
@@ -34,6 +39,8 @@ def check(
       weights: of the observations, or None.
       by_m_step: whether the fit calls `e_step` and `m_step`, which a `Density` does not have.
       stacked: whether `model` is several starts with a leading axis.
+    Returns:
+      (x, weights), converted by `data.convert`.
     Raises:
       TypeError: a model that does not derive from `likelax.Model`, or a class that JAX can confuse
         with another one (`model.check_registration`).
@@ -43,11 +50,12 @@ def check(
     """
     check_part(name, "model", model)
     check_registration(name, model)
-    nodes = _nodes(model)
+    chains = field_chains(model)
     if by_m_step:
-        _check_m_step(name, nodes)
-    if any(isinstance(node, Mixture) for node in nodes):
-        _check_one_model(name, model, stacked)
+        _check_m_step(name, model, chains)
+    _check_one_model(name, jax.tree.leaves(model), chains, stacked)
+    x = convert(f"{name}: x", x)
+    weights = None if weights is None else as_array(f"{name}: weights", weights)
     check_data(name, x)
     check_parameters(name, model)
     model.check_labels(name, x)
@@ -60,6 +68,7 @@ def check(
                 f"{name}: weights must be finite and not negative; "
                 f"got {array[wrong][0]} at index {first_index(wrong)}"
             )
+    return x, weights
 
 
 def check_options(
@@ -90,34 +99,47 @@ def check_options(
         raise ValueError(f"{name}: {steps} must be {fewest} or more; got {max_steps}")
 
 
-def _nodes(model: Any) -> list[Density]:
-    """The model and every model inside it."""
-    nodes = {id(model): model}
-    for chain in field_chains(model):
-        for node, _, _ in chain:
-            if isinstance(node, Density):
-                nodes[id(node)] = node
-    return list(nodes.values())
-
-
-def _check_m_step(name: str, nodes: list[Density]) -> None:
-    for node in nodes:
-        if not isinstance(node, Model):
+def _check_m_step(name: str, model: Any, chains: list[FieldChain]) -> None:
+    """Raise for a part whose `e_step` and `m_step` the model calls and that does not have them."""
+    if isinstance(model, Model) and all(
+        isinstance(node, Model) for chain in chains for node, _, _ in chain
+    ):
+        return
+    parts = {id(model): model}
+    for chain in chains:
+        for (node, field, _), (part, _, _) in itertools.pairwise(chain):
+            if not isinstance(node, Density) or not isinstance(part, Density):
+                break
+            if field.name not in (*node.stacks, *node.repeats) and not isinstance(node, _WHOLE):
+                break  # such as the prior of a variational node
+            parts[id(part)] = part
+    for part in parts.values():
+        if not isinstance(part, Model):
             raise TypeError(
-                f"{name}: {type(node).__name__} has no M step; fit the model by fit.gradient, or "
+                f"{name}: {type(part).__name__} has no M step; fit the model by fit.gradient, or "
                 "derive its class from likelax.Model"
             )
 
 
-def _check_one_model(name: str, model: Any, stacked: bool) -> None:
+# Nodes that pass the verbs on to every part.
+_WHOLE = (OneOf, Product, Wrapper)
+
+
+def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], stacked: bool) -> None:
     """Raise for a mixture whose weights have more axes than its place in the model explains."""
-    for leaf, role, chain in zip(
-        jax.tree.leaves(model), roles(model), field_chains(model), strict=True
-    ):
-        if not chain or not isinstance(chain[-1].node, Mixture):
+    for leaf, chain in zip(leaves, chains, strict=True):
+        if (
+            not chain
+            or chain[-1].field.name != "weights"
+            or not isinstance(chain[-1].node, Mixture)
+        ):
             continue
-        extra = jnp.ndim(leaf) - role.depth - 1 - stacked
-        if chain[-1].field.name == "weights" and extra > 0:
+        depth = sum(
+            field.name in node.stacks or field.name in node.repeats
+            for node, field, _ in chain
+            if isinstance(node, Density)
+        )
+        if jnp.ndim(leaf) > depth + 1 + stacked:
             raise ValueError(
                 f"{name}: a model describes one distribution, but its mixture weights of shape "
                 f"{jnp.shape(leaf)} are a batch; map over the batch with jax.vmap"
@@ -131,8 +153,9 @@ def _check_steps(name: str, model: Any, x: Any) -> None:
         node = node.components if isinstance(node, Mixture) else node.model
     if not isinstance(node, HMM) or isinstance(node.transition, Fixed):
         return
-    if any(isinstance(part, Product) for part in _nodes(node.emissions)):
-        return  # the fields of its data differ in their axes
+    for chain in field_chains(node.emissions):
+        if any(isinstance(part, Product) for part, _, _ in chain):
+            return  # the fields of its data differ in their axes
     values = jax.tree.leaves(take_series(unlabelled(x))[0])[0]
     if jnp.ndim(values) <= model.event_ndim:
         return

@@ -15,7 +15,7 @@ from likelax.hmm.chain import FEW_LANES, Chain
 
 # Steps times transitions, T K K over all rows. Up to the first number one exact recursion is all
 # that pays to compile; up to the second the full certificate costs more to compile than it saves.
-_SMALL, _MEDIUM = 10_000, 2**17
+_SMALL, _MEDIUM = 10_000, 2**15
 
 
 def _work(rows: Rows) -> int:

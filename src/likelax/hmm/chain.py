@@ -20,7 +20,7 @@ FEW, FEW_LANES = 8, 16
 
 @pytree
 class Chain:
-    """The potentials of one or more concatenated sequences, checked and with padding blanked.
+    """The potentials of one or more concatenated sequences, checked.
 
     The scaled recursions also take a batch of chains as lanes: a last axis of N, or of 1 where
     all chains share it, on every array. And they take a long chain in blocks (`blocks.cut`).
@@ -28,8 +28,9 @@ class Chain:
     Attributes:
       log_initial: (K,) nats.
       log_transition: (K, K), or (T-1, K, K) whose entry t carries step t to step t+1.
-      log_lik: (T, K) nats; 0 at padding.
-      starts: (T,) booleans, True at step 0 and wherever a sequence begins; None: only step 0.
+      log_lik: (T, K) nats; 0 at padding, once `hide_padding` has been called.
+      starts: (T,) booleans, True wherever a sequence begins, and at step 0 once `hide_padding` has
+        been called; None: only step 0.
       length: scalar integer, the number of steps that count; None: T.
       num_blocks: B. Above 1, T above is the length of a block, and every array has one more axis
         after those named here and before the lanes: B long, or 1 where all blocks share it. Step

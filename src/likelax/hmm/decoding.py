@@ -41,7 +41,7 @@ def viterbi(
       score is a scalar, nats, summed over sequences. Of equal paths the one whose last state is
       lowest wins, then the one whose last but one is lowest, and so on.
     Raises:
-      ValueError: at trace time, if shapes do not match.
+      ValueError: if shapes do not match, or a known length is not in 0..T.
     Source: Viterbi (1967); Rabiner (1989), Proc. IEEE 77(2), section III.B.
 
     Examples:
@@ -86,7 +86,7 @@ def path_log_prob(
       (joint, posterior), scalars, nats. Both are -inf for an impossible path, one with an entry
       outside 0..K-1 included.
     Raises:
-      ValueError: at trace time, if shapes do not match.
+      ValueError: if shapes do not match, or a known length is not in 0..T.
 
     Examples:
       >>> half, flat = jnp.log(jnp.array([0.5, 0.5])), jnp.zeros((3, 2))

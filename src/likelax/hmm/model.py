@@ -126,6 +126,16 @@ class HMM(Model):
             return _stationary.stationary(_value(self.transition))
         return _value(self.initial)
 
+    def transition_probs(self) -> Array:
+        """(K, K), or (T-1, K, K), the probabilities of the moves.
+
+        Raises:
+          ValueError: for a `SoftmaxTransition`, which depends on inputs.
+        """
+        if isinstance(self.transition, SoftmaxTransition):
+            raise ValueError("HMM.transition_probs: the transition depends on inputs")
+        return jnp.asarray(_value(self.transition))
+
     def check_shapes(self, name: str) -> None:
         """Raise if the emissions have another number of states than initial and transition.
 

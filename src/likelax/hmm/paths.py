@@ -43,7 +43,7 @@ def sample_paths(
       (S, T) int32, -1 at padding and in a sequence that no path can produce. A path of
       probability zero is never drawn.
     Raises:
-      ValueError: at trace time, if shapes do not match.
+      ValueError: if shapes do not match, or a known length is not in 0..T.
     Source: Chib (1996), J. Econometrics 75, 79-97.
 
     Examples:
@@ -136,7 +136,7 @@ def path_entropy(
     Returns:
       Scalar, nats; 0 where one path is certain. A sequence that no path can produce adds 0.
     Raises:
-      ValueError: at trace time, if shapes do not match.
+      ValueError: if shapes do not match, or a known length is not in 0..T.
     Source: Hernando, Crespi & Cybenko (2005), IEEE Trans. Inf. Theory 51(7).
 
     Examples:
@@ -190,7 +190,8 @@ def top_k_paths(
       (paths, scores): (R, T) int32 and (R,) nats, best first. Where fewer than R paths have
       positive probability, the others are all -1 with score -inf. The first is a `viterbi` path.
     Raises:
-      ValueError: at trace time, if shapes do not match or num_paths is below 1.
+      ValueError: if shapes do not match, num_paths is below 1, or a known length is not in
+        0..T.
     Source: Seshadri & Sundberg (1994), IEEE Trans. Communications 42.
 
     Examples:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import Compensated, as_float, log_normalize
+from likelax.numerics import Compensated, as_float, log_normalize, named_floats
 
 
 class Psis(NamedTuple):
@@ -122,7 +122,7 @@ def centre(log_weights: ArrayLike | Compensated) -> Array:
     if isinstance(log_weights, Compensated):
         high, low = as_float(log_weights.total, log_weights.error)
         return centre((high - _peak(high)) + low)
-    (x,) = as_float(log_weights)
+    (x,) = named_floats(log_weights=log_weights)
     return x - _peak(x)
 
 

@@ -5,7 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
-from likelax.numerics import as_float
+from likelax.numerics import named_floats
 
 
 def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -> Estimate:
@@ -31,7 +31,7 @@ def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -
       >>> bool(square.standard_error < 0.01)  # sd(f) / sqrt(S) is 0.03
       True
     """
-    values, controls, means = as_float(values, controls, means)
+    values, controls, means = named_floats(values=values, controls=controls, means=means)
     num_draws = values.shape[0] if values.ndim == 1 else 0
     num_controls = means.shape[0] if means.ndim == 1 else -1
     if controls.shape != (num_draws, num_controls):
@@ -43,12 +43,15 @@ def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -
         raise ValueError(
             f"control_variates wants more than C + 1 = {num_controls + 1} draws, got {num_draws}."
         )
-    centre = jnp.mean(controls, axis=0)
-    centred = controls - centre[None]
-    deviations = values - jnp.mean(values)
+    # from the first draw, so that constants have no spread and far values keep their digits
+    shifts = controls - controls[:1]
+    centre = controls[0] + jnp.mean(shifts, axis=0)
+    centred = shifts - jnp.mean(shifts, axis=0)[None]
+    gaps = values - values[0]
+    deviations = gaps - jnp.mean(gaps)
     coefficients = _least_squares(centred, deviations)
     residuals = deviations - jnp.matmul(centred, coefficients, precision="highest")
-    value = jnp.mean(values) - jnp.sum(coefficients * (centre - means))
+    value = values[0] + jnp.mean(gaps) - jnp.sum(coefficients * (centre - means))
     variance = jnp.sum(residuals**2) / (num_draws - num_controls - 1)
     raw = jnp.sum(deviations**2) / (num_draws - 1)
     exact = jnp.where(raw > 0, jnp.inf, num_draws)

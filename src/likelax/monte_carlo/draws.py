@@ -7,7 +7,7 @@ from jax.scipy.special import betainc, ndtri
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
-from likelax.numerics import as_float
+from likelax.numerics import named_floats
 
 
 def rhat(draws: ArrayLike) -> Array:
@@ -16,7 +16,7 @@ def rhat(draws: ArrayLike) -> Array:
     Args:
       draws: (M, N) M chains of N draws, N at least 4. vmap over quantities.
     Returns:
-      A scalar. NaN where every draw is the same.
+      A scalar. NaN where every draw is the same, or one of them is NaN.
     Raises:
       ValueError: draws of another shape.
     Source: Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), Rank-normalization,
@@ -34,7 +34,7 @@ def rhat(draws: ArrayLike) -> Array:
 def ess_bulk(draws: ArrayLike) -> Array:
     """Effective sample size of M chains for the centre of the distribution, by normal scores.
 
-    Args, Raises and Source as for `rhat`.
+    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_bulk)(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
@@ -46,7 +46,7 @@ def ess_bulk(draws: ArrayLike) -> Array:
 def ess_tail(draws: ArrayLike) -> Array:
     """Effective sample size for the tails: the smaller of those for the 5% and 95% quantiles.
 
-    Args, Raises and Source as for `rhat`.
+    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_tail)(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
@@ -69,8 +69,11 @@ def chain_mean(draws: ArrayLike) -> Estimate:
     """
     chains = _chains(draws)
     ess = _ess(_split(chains))
-    error = jnp.std(chains, ddof=1) / jnp.sqrt(ess)
-    return Estimate(jnp.mean(chains), error, ess, jnp.asarray(chains.size))
+    # from a draw, so that constant ones have no spread and far ones keep their digits
+    anchor = chains[0, 0]
+    gaps = chains - anchor
+    error = jnp.std(gaps, ddof=1) / jnp.sqrt(ess)
+    return Estimate(anchor + jnp.mean(gaps), error, ess, jnp.asarray(chains.size))
 
 
 def quantile(draws: ArrayLike, prob: float) -> Estimate:
@@ -99,7 +102,9 @@ def quantile(draws: ArrayLike, prob: float) -> Estimate:
     size = ordered.shape[0]
     low = jnp.floor(jnp.maximum(_beta_quantile(0.1586553, a, b) * size - 1, 0))
     high = jnp.ceil(jnp.minimum(_beta_quantile(0.8413447, a, b) * size - 1, size - 1))
-    width = ordered[high.astype(int)] - ordered[low.astype(int)]
+    places = (jnp.where(jnp.isnan(ess), 0, end).astype(int) for end in (high, low))
+    above, below = (ordered[place] for place in places)
+    width = jnp.where(jnp.isnan(ess), jnp.nan, above - below)
     return Estimate(jnp.quantile(ordered, prob), width / 2, ess, jnp.asarray(size))
 
 
@@ -117,7 +122,7 @@ def _beta_quantile(prob: float, a: Array, b: Array) -> Array:
 
 
 def _chains(draws: ArrayLike) -> Array:
-    (draws,) = as_float(draws)
+    (draws,) = named_floats(draws=draws)
     if draws.ndim != 2 or draws.shape[0] < 1 or draws.shape[1] < 4:
         raise ValueError(
             f"draws must be (chains, draws) with at least 4 draws each, got {draws.shape}; "
@@ -132,37 +137,40 @@ def _split(chains: Array) -> Array:
 
 
 def _normal_scores(chains: Array) -> Array:
-    """Ranks, ties averaged, through the normal quantile function."""
+    """Ranks, ties averaged, through the normal quantile function; NaN where a draw is NaN."""
     flat = chains.reshape(-1)
     ordered = jnp.sort(flat)
     first = jnp.searchsorted(ordered, flat, side="left")
     last = jnp.searchsorted(ordered, flat, side="right")
     rank = (first + last + 1).astype(chains.dtype) / 2
-    return ndtri((rank - 0.375) / (flat.shape[0] + 0.25)).reshape(chains.shape)
+    scores = ndtri((rank - 0.375) / (flat.shape[0] + 0.25)).reshape(chains.shape)
+    return jnp.where(jnp.any(jnp.isnan(flat)), jnp.nan, scores)
 
 
 def _rhat(chains: Array) -> Array:
     num_draws = chains.shape[1]
+    chains = chains - chains[0, 0]
     between = num_draws * jnp.var(jnp.mean(chains, axis=1), ddof=1)
-    within = jnp.mean(jnp.var(chains, axis=1, ddof=1))
+    within = jnp.mean(jnp.var(chains - chains[:, :1], axis=1, ddof=1))
     return jnp.sqrt((between / within + num_draws - 1) / num_draws)
 
 
 def _ess_quantile(chains: Array, prob: float) -> Array:
-    below = chains <= jnp.quantile(chains, prob)
-    return _ess(_split(below.astype(chains.dtype)))
+    below = (chains <= jnp.quantile(chains, prob)).astype(chains.dtype)
+    return _ess(_split(jnp.where(jnp.isnan(chains), jnp.nan, below)))
 
 
 def _ess(chains: Array) -> Array:
     """Geyer's initial monotone sequence over the chains' mean autocovariance."""
     num_chains, num_draws = chains.shape
     total = num_chains * num_draws
+    constant = jnp.all(chains == chains[0, 0])
+    chains = chains - chains[0, 0]
     covariance = jnp.mean(_autocovariance(chains), axis=0)
     within = covariance[0] * num_draws / (num_draws - 1)
     spread = covariance[0]
     if num_chains > 1:
         spread = spread + jnp.var(jnp.mean(chains, axis=1), ddof=1)
-    constant = spread <= 0
     correlation = 1 - (within - covariance) / jnp.where(constant, 1, spread)
     correlation = correlation.at[0].set(1)
     pairs = correlation[: num_draws // 2 * 2].reshape(-1, 2)
@@ -175,13 +183,16 @@ def _ess(chains: Array) -> Array:
     tail = jnp.where((pairs[end, 0] > 0) | (sums[end] >= 0), pairs[end, 0], 0)
     time = -1 + 2 * jnp.sum(jnp.where(inside, monotone, 0)) + tail
     time = jnp.maximum(time, 1 / jnp.log10(jnp.asarray(total, chains.dtype)))
-    return jnp.where(constant, total, total / time)
+    # comparisons with NaN are false, so that it would not reach the result by itself
+    ess = jnp.where(jnp.any(jnp.isnan(chains)), jnp.nan, total / time)
+    return jnp.where(constant, total, ess)
 
 
 def _autocovariance(chains: Array) -> Array:
     """(M, N) at lags 0 to N - 1, each sum divided by N."""
     num_draws = chains.shape[1]
-    centred = chains - jnp.mean(chains, axis=1, keepdims=True)
+    gaps = chains - chains[:, :1]
+    centred = gaps - jnp.mean(gaps, axis=1, keepdims=True)
     length = 2 ** (2 * num_draws - 1).bit_length()
     spectrum = jnp.fft.rfft(centred, n=length, axis=1)
     power = jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2

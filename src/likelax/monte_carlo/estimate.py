@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo._psis import centre
-from likelax.numerics import Compensated, as_float, log_normalize
+from likelax.numerics import Compensated, as_float, log_normalize, named_floats
 
 Sampler = Callable[[Array, Sequence[int]], Any]
 
@@ -202,9 +202,12 @@ def _is_moments(node: Any) -> bool:
 
 
 def _moments(values: ArrayLike) -> _Moments:
-    (values,) = as_float(values)
-    centre = jnp.mean(values, axis=0)
-    return _Moments(centre, jnp.sum((values - centre[None]) ** 2, axis=0))
+    (values,) = named_floats(values=values)
+    # from the first value, so that constant ones have no spread and far ones keep their digits
+    first = jnp.where(jnp.isfinite(values[0]), values[0], 0)
+    gaps = values - first[None]
+    shift = jnp.mean(gaps, axis=0)
+    return _Moments(first + shift, jnp.sum((gaps - shift[None]) ** 2, axis=0))
 
 
 def _merge(chunks: _Moments, chunk_size: int) -> _Moments:
@@ -269,7 +272,7 @@ def weighted(log_weights: ArrayLike | Compensated, values: Any) -> Estimate:
     w = jnp.where(total == -jnp.inf, jnp.nan, w)
 
     def kept(v: ArrayLike) -> tuple[Array, Array]:
-        weight, v = as_float(w, v)
+        weight, v = named_floats(w=w, v=v)
         weight = weight.reshape(-1, *(1,) * (v.ndim - 1))
         weight = jnp.broadcast_to(weight, v.shape)
         return weight, jnp.where(weight == 0, 0, v)

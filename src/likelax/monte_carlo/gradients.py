@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
-from likelax.numerics import as_float
+from likelax.numerics import as_float, named_floats
 
 
 def score_expectation(
@@ -100,7 +100,7 @@ def normal_loc_gradient(
       0.3989
     """
     check_num_samples(num_samples)
-    loc, scale = as_float(loc, scale)
+    loc, scale = named_floats(loc=loc, scale=scale)
     shift = scale * jax.random.rayleigh(key, jnp.ones((), scale.dtype), (num_samples,))
     factor = 1 / (scale * jnp.sqrt(2 * jnp.pi).astype(scale.dtype))
     gaps = _differences(f, loc + shift, loc - shift)
@@ -109,7 +109,7 @@ def normal_loc_gradient(
 
 def _differences(f: Callable[[Array], Any], high: Array, low: Array) -> Any:
     def gap(a: ArrayLike, b: ArrayLike) -> Array:
-        a, b = as_float(a, b)
+        a, b = named_floats(a=a, b=b)
         return a - b
 
     return jax.tree.map(gap, jax.vmap(f)(high), jax.vmap(f)(low))

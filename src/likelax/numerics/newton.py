@@ -6,17 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrain, unconstrain
-from likelax.numerics.special import factorial_excess
+from likelax.numerics.special import factorial_excess, log_minus_digamma
 
 _RUNNING = -1
 CONVERGED, MAX_STEPS, NON_FINITE = 0, 1, 3
 _FARTHEST = 3.0
+_HALVINGS = 60
 
 
 class Solution(NamedTuple):
@@ -155,7 +157,8 @@ def solve_shape(gap: ArrayLike) -> Solution:
     Args:
       gap: non-negative scalar, log of the mean minus the mean of the log.
     Returns:
-      `Solution` whose point is the scalar a; inf where gap is 0 (data without spread).
+      `Solution` whose point is the scalar a; inf where gap is 0 (data without spread), NaN where it
+      is inf or NaN (data with a zero). In float32 a is right to 1e-5 of itself.
     Source: Minka (2002), Estimating a gamma distribution.
 
     Examples:
@@ -164,13 +167,28 @@ def solve_shape(gap: ArrayLike) -> Solution:
     """
     (gap,) = numerics.as_float(gap)
     flat = gap <= 0
-    s = jnp.where(flat, 1, gap)
-    start = (3 - s + jnp.sqrt((s - 3) ** 2 + 24 * s)) / (12 * s)
+    shape = jnp.where(flat, jnp.inf, _shape_of(jnp.where(flat, 1, gap)))
+    value = jnp.where(flat, jnp.inf, jnp.log(shape) - factorial_excess(shape) - shape * gap)
+    return Solution(shape, value, jnp.asarray(_HALVINGS), jnp.asarray(CONVERGED))
 
-    def objective(log_shape: Array) -> Array:
-        a = jnp.exp(log_shape[0])
-        return log_shape[0] - factorial_excess(a) - a * s
 
-    found = maximize(objective, jnp.log(start)[None])
-    shape = jnp.where(flat, jnp.inf, jnp.exp(found.point[0]))
-    return Solution(shape, found.value, found.num_steps, found.status)
+@jax.custom_jvp
+def _shape_of(gap: Array) -> Array:
+    """The a with log a - digamma(a) = gap > 0, a falling function of a, by halving a bracket."""
+    limits = jnp.finfo(gap.dtype)
+    bracket = tuple(jnp.full_like(gap, float(np.log(v))) for v in (limits.tiny, limits.max))
+
+    def halve(_: int, bracket: tuple[Array, ...]) -> tuple[Array, ...]:
+        low, high = bracket
+        middle = (low + high) / 2
+        below = log_minus_digamma(jnp.exp(middle)) > gap
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, bracket)
+    return jnp.where(jnp.isnan(gap) | jnp.isinf(gap), jnp.nan, jnp.exp((low + high) / 2))
+
+
+@_shape_of.defjvp
+def _shape_of_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    shape = _shape_of(*primals)
+    return shape, tangents[0] / jax.jvp(log_minus_digamma, (shape,), (jnp.ones_like(shape),))[1]

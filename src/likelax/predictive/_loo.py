@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo._psis import Tail, centre, smooth_tail
-from likelax.numerics import as_float, chunks
+from likelax.numerics import chunks, named_floats
 from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
 
 _ROWS = 64  # at a time: S times that many numbers stay near the processor
@@ -162,7 +162,7 @@ def loo_pit(
       [0.5]
     """
     log_lik = draws_by_rows(log_lik)
-    x, draws, log_lik = as_float(x, draws, log_lik)
+    x, draws, log_lik = named_floats(x=x, draws=draws, log_lik=log_lik)
     if draws.shape != log_lik.shape or x.shape != draws.shape[1:]:
         raise ValueError(
             "x must have shape (N,), draws and log_lik (S, N), got "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, divide
+from likelax.numerics import divide, named_floats
 
 STATISTICS = (
     "mean",
@@ -39,7 +39,7 @@ def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
       >>> print(statistics(jnp.array([0.0, 0.0, 4.0, 4.0])))
       [2.   2.   0.   0.   4.   0.5  0.25 2.  ]
     """
-    (x,) = as_float(x)
+    (x,) = named_floats(x=x)
     seen = jnp.ones(x.shape, bool) if observed is None else jnp.asarray(observed)
     if x.ndim not in (1, 2) or seen.shape != x.shape:
         raise ValueError(
@@ -52,8 +52,11 @@ def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
     def mean(v: Array) -> Array:
         return divide(jnp.sum(jnp.where(seen, v, 0)), count, 0.0)
 
-    centre = mean(x)
-    away = jnp.where(seen, x - centre, 0)
+    # from an entry that was seen, so that constant ones have no spread and far ones keep their digits
+    anchor = x.reshape(-1)[jnp.argmax(seen)]
+    shift = mean(x - anchor)
+    centre = jnp.where(count > 0, anchor + shift, 0)
+    away = jnp.where(seen, (x - anchor) - shift, 0)
     sd = jnp.sqrt(mean(away**2))
     skewness = divide(mean(away**3), sd**3, 0.0)
     low = jnp.min(jnp.where(seen, x, jnp.inf))
@@ -85,7 +88,7 @@ def correlation(a: ArrayLike, b: ArrayLike, observed: ArrayLike | None = None) -
       >>> round(float(correlation(jnp.array([0.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 5.0]))), 4)
       1.0
     """
-    a, b = as_float(a, b)
+    a, b = named_floats(a=a, b=b)
     seen = jnp.ones(a.shape, bool) if observed is None else jnp.asarray(observed)
     if not a.shape == b.shape == seen.shape:
         raise ValueError(
@@ -94,7 +97,8 @@ def correlation(a: ArrayLike, b: ArrayLike, observed: ArrayLike | None = None) -
     count = jnp.sum(seen).astype(a.dtype)
 
     def centred(v: Array) -> Array:
-        return jnp.where(seen, v - divide(jnp.sum(jnp.where(seen, v, 0)), count, 0.0), 0)
+        gaps = jnp.where(seen, v - v.reshape(-1)[jnp.argmax(seen)], 0)
+        return jnp.where(seen, gaps - divide(jnp.sum(gaps), count, 0.0), 0)
 
     a, b = centred(a), centred(b)
     return divide(jnp.sum(a * b), jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2)), 0.0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, log_normalize
+from likelax.numerics import as_float, log_normalize, named_floats
 from likelax.predictive._statistics import statistics
 
 
@@ -46,7 +46,7 @@ def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) 
       >>> [name for name, p in zip(STATISTICS, result.p_value) if p < 0.01]
       ['lag-1 correlation', 'longest run']
     """
-    x, simulated = as_float(x, simulated)
+    x, simulated = named_floats(x=x, simulated=simulated)
     if simulated.shape[1:] != x.shape or simulated.ndim != x.ndim + 1:
         raise ValueError(
             f"simulated must have shape (S, *x.shape), got {simulated.shape} for x of {x.shape}"
@@ -75,7 +75,7 @@ def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:
       >>> print(p_value(9.0, jnp.arange(9.0)))
       0.2
     """
-    observed, simulated = as_float(observed, simulated)
+    observed, simulated = named_floats(observed=observed, simulated=simulated)
     if simulated.shape[1:] != observed.shape or simulated.ndim != observed.ndim + 1:
         raise ValueError(
             f"simulated must have shape (S, *observed.shape), got {simulated.shape} for observed "
@@ -112,7 +112,7 @@ def pit(
       >>> print(pit(jax.random.key(0), jnp.array([5.0]), jnp.zeros((99, 1))) > 0.98)
       [ True]
     """
-    x, draws = as_float(x, draws)
+    x, draws = named_floats(x=x, draws=draws)
     if draws.shape[1:] != x.shape or draws.ndim != x.ndim + 1:
         raise ValueError(
             f"draws must have shape (S, *x.shape), got {draws.shape} for x of {x.shape}"
@@ -122,7 +122,7 @@ def pit(
     if log_weights is None:
         ties = jnp.sum(equal, axis=0)
         return (jnp.sum(below, axis=0) + uniform * (ties + 1)) / (draws.shape[0] + 1)
-    _, log_weights = as_float(x, log_weights)
+    _, log_weights = named_floats(x=x, log_weights=log_weights)
     if log_weights.shape != draws.shape:
         raise ValueError(
             f"log_weights must have the shape of draws, {draws.shape}, got {log_weights.shape}"

@@ -10,7 +10,7 @@ from jax import Array
 from jax.scipy.special import betainc
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float
+from likelax.numerics import named_floats
 
 
 def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
@@ -29,7 +29,7 @@ def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
       >>> print(rank(jax.random.key(0), jnp.array([2.5]), jnp.arange(4.0)[:, None]))
       [3]
     """
-    x, draws = as_float(x, draws)
+    x, draws = named_floats(x=x, draws=draws)
     if draws.shape[1:] != x.shape or draws.ndim != x.ndim + 1:
         raise ValueError(
             f"draws must have shape (S, *x.shape), got {draws.shape} for x of {x.shape}"
@@ -181,6 +181,6 @@ def distribution(values: ArrayLike, points: ArrayLike) -> Array:
       >>> print(distribution(jnp.array([0.1, 0.5, 0.9]), jnp.array([0.5])).round(3))
       [0.667]
     """
-    values, points = as_float(values, points)
+    values, points = named_floats(values=values, points=points)
     below = jnp.searchsorted(jnp.sort(values), points, side="right")
     return below.astype(points.dtype) / values.shape[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, logsumexp
+from likelax.numerics import logsumexp, named_floats
 
 
 class Pointwise(Protocol):
@@ -121,7 +121,7 @@ def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
       >>> float(elpd_of(jnp.array([-1.0, -3.0])).standard_error)
       2.0
     """
-    (pointwise,) = as_float(pointwise)
+    (pointwise,) = named_floats(pointwise=pointwise)
     size = pointwise.shape[0]
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
@@ -185,7 +185,7 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
 
 def draws_by_rows(log_lik: ArrayLike) -> Array:
     """The log likelihoods as a float array (S, N)."""
-    (log_lik,) = as_float(log_lik)
+    (log_lik,) = named_floats(log_lik=log_lik)
     if log_lik.ndim != 2:
         raise ValueError(f"log_lik must have shape (S, N), got {log_lik.shape}")
     return log_lik

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float
+from likelax.numerics import named_floats
 
 Draw = TypeVar("Draw")
 Out = TypeVar("Out")
@@ -168,7 +168,7 @@ def summarise(draws: ArrayLike, mass: float = 0.9) -> Summary:
       >>> float(summarise(jnp.array([1.0, 3.0])).mean)
       2.0
     """
-    (values,) = as_float(draws)
+    (values,) = named_floats(draws=draws)
     size = values.shape[0]
     mean = jnp.mean(values, axis=0)
     square = jnp.sum((values - mean[None]) ** 2, axis=0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, safe_log, xlog1py, xlogy
+from likelax.numerics import as_array, named_floats, safe_log, xlog1py, xlogy
 
 
 def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
@@ -116,8 +116,8 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
 
 
 def _classes(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
-    (probs,) = as_float(probs)
-    labels = jnp.asarray(labels)
+    (probs,) = named_floats(probs=probs)
+    labels = as_array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
     if probs.ndim < 1 or labels.shape != probs.shape[:-1]:
@@ -136,7 +136,7 @@ def _pick(values: Array, labels: Array) -> Array:
 
 
 def _paired(probs: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
-    probs, outcome = as_float(probs, outcome)
+    probs, outcome = named_floats(probs=probs, outcome=outcome)
     if probs.shape != outcome.shape:
         raise ValueError(
             f"outcome must have the shape of probs, {probs.shape}, got {outcome.shape}"

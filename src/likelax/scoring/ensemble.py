@@ -1,13 +1,13 @@
 """Scores of forecasts given as draws: CRPS of numbers, energy score of vectors."""
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, chunks
+from likelax.numerics import chunks, named_floats
 
 _COLUMNS = 256  # sorted at a time: they stay near the processor
 _MOST_ROWS = 2048  # beyond it the sorting network is long to compile
@@ -25,7 +25,8 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
         the distribution behind the draws without bias; otherwise over all M^2 pairs, the
         score of the draws themselves as a distribution.
     Returns:
-      (...) in the unit of x; a fair score may be negative.
+      (...) in the unit of x, never negative: a sum of distances from x with non-negative
+      factors. In float32 it is right to a few units in the last place.
     Raises:
       ValueError: if the shapes differ, or M = 1 and fair.
     Source: Ferro (2014), Quarterly Journal of the Royal Meteorological Society 140.
@@ -36,56 +37,58 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
       >>> float(crps_ensemble(jnp.array([0.0, 2.0]), 1.0, fair=False))
       0.5
     """
-    draws, x = as_float(draws, x)
+    draws, x = named_floats(draws=draws, x=x)
     _check_draws(draws, x.shape)
     size = draws.shape[0]
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
     # distances from x are as good as the draws and lose no digits to a large offset
     away = draws - x[None]
-    pairs = size * (size - 1) if fair else size * size
-    near, spread = (total.reshape(x.shape) for total in _sums(away.reshape(size, -1)))
-    return near / size - spread / pairs
+    return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
 
-@jax.custom_jvp
-def _sums(away: Array) -> tuple[Array, Array]:
-    """sum_i |x_i| and sum_i (2 i - (M - 1)) x_(i) of each column of (M, N).
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _score(fair: bool, away: Array) -> Array:
+    """The score of each column of (M, N), whose outcome is 0.
 
-    The second is half the sum of the distances of all pairs.
+    Draw number i of the sorted ones counts with its distance times (2 (M - i) - 1) / M^2 above
+    the outcome and (2 i + 1) / M^2 below; fair, 2 (M - 1 - i) and 2 i over M (M - 1).
     """
-    size = away.shape[0]
-    rank = _ranks(size, away.dtype)
 
-    def of_sorted(x: Array) -> tuple[Array, Array]:
-        return jnp.sum(jnp.abs(x), axis=0), jnp.sum(rank * x, axis=0)
+    def of_sorted(x: Array) -> Array:
+        return jnp.sum(jnp.abs(x) * _shares(fair, x), axis=0)
 
-    def by_sort(away: Array) -> tuple[Array, Array]:
+    def by_sort(away: Array) -> Array:
         return of_sorted(jnp.sort(away, axis=0))
 
-    def by_network(away: Array) -> tuple[Array, Array]:
-        rows = away.T
-        return chunks.map_rows(lambda some: of_sorted(_network(some.T)), rows, _COLUMNS)
+    def by_network(away: Array) -> Array:
+        return chunks.map_rows(lambda some: of_sorted(_network(some.T)), away.T, _COLUMNS)
 
-    if size > _MOST_ROWS:
+    if away.shape[0] > _MOST_ROWS:
         return by_sort(away)
     # XLA sorts by calling a comparison, on a CPU thirty times slower than minima and maxima
     return jax.lax.platform_dependent(away, cpu=by_network, default=by_sort)
 
 
-@_sums.defjvp
-def _sums_jvp(
-    primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+@_score.defjvp
+def _score_jvp(fair: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (away,), (moves,) = primals, tangents
     order = jnp.argsort(away, axis=0)
-    rank = _ranks(away.shape[0], away.dtype)
-    near = jnp.sum(jnp.sign(away) * moves, axis=0)
-    return _sums(away), (near, jnp.sum(rank * jnp.take_along_axis(moves, order, axis=0), axis=0))
+    x, moves = (jnp.take_along_axis(a, order, axis=0) for a in (away, moves))
+    return _score(fair, away), jnp.sum(jnp.sign(x) * _shares(fair, x) * moves, axis=0)
 
 
-def _ranks(size: int, dtype: Any) -> Array:
-    return (2 * jnp.arange(size) - (size - 1)).astype(dtype)[:, None]
+def _shares(fair: bool, x: Array) -> Array:
+    """(M, N) the factor of each distance, for sorted columns."""
+    size = x.shape[0]
+    rank = jnp.arange(size).astype(x.dtype)[:, None]
+    below, above = (
+        (2 * rank, 2 * (size - 1 - rank)) if fair else (2 * rank + 1, 2 * (size - rank) - 1)
+    )
+    pairs = size * (size - 1) if fair else size * size
+    return (
+        jnp.where(x > 0, jnp.broadcast_to(above, x.shape), jnp.broadcast_to(below, x.shape)) / pairs
+    )
 
 
 def _network(x: Array) -> Array:
@@ -126,7 +129,7 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
       >>> float(energy_score(jnp.array([[0.0, 0.0], [6.0, 8.0]]), jnp.zeros(2)))
       0.0
     """
-    draws, x = as_float(draws, x)
+    draws, x = named_floats(draws=draws, x=x)
     _check_draws(draws, x.shape)
     if x.ndim < 1:
         raise ValueError("x must have shape (..., D), got (); use `crps_ensemble` for scalars")

@@ -9,7 +9,8 @@ from jax import Array
 
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
-from likelax.fit.result import Fit
+from likelax.fit.result import Fit, Status
+from likelax.numerics import cholesky, inverse_lower
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported
@@ -21,7 +22,8 @@ class LaplaceFit(NamedTuple):
 
     Attributes:
       guide: full-rank normal in unconstrained space, carried to the parameters.
-      fit: the `Fit` that found the mode.
+      fit: the `Fit` that found the mode. Its status is COLLAPSED where the search converged on a
+        point without positive definite curvature: a flat direction, a ridge or a saddle.
       log_evidence: Laplace's approximation to log p(x), nats; NaN where the curvature at the
         mode is not that of a maximum.
     """
@@ -44,7 +46,9 @@ def laplace(
       sets: a `Constraint` for each leaf; None: what the template's fields declare.
       max_steps: of L-BFGS.
     Returns:
-      A `LaplaceFit`. At a saddle or a ridge the guide's scale is NaN.
+      A `LaplaceFit`. Where the log joint is flat in some direction, at a ridge or at a saddle there
+      is no normal: the guide's scale and the evidence are NaN, and the status says COLLAPSED. A
+      curvature counts as flat where it is within rounding of zero, given the other directions.
     Source: MacKay (2003), Information Theory, Inference, and Learning Algorithms, chapter 27.
 
     Examples:
@@ -63,12 +67,13 @@ def _laplace(log_joint: LogJoint, space: Space, point: Array, max_steps: int) ->
 
     found = maximize_lbfgs(target, point, max_steps=max_steps)
     precision = -jax.hessian(target)(found.model)
-    tril = jnp.linalg.cholesky(precision)
-    volume = jnp.sum(jnp.log(jnp.diagonal(tril)))
+    curved = _is_curved(precision)
+    precision = jnp.where(curved, precision, jnp.nan)
+    volume = jnp.sum(jnp.log(jnp.diagonal(cholesky(precision))))
     log_evidence = target(found.model) + space.dim * LOG_2PI / 2 - volume
     guide = Transported(FullRank(found.model, _inverse_root(precision)), space)
     model = space.constrain(found.model)
-    return LaplaceFit(guide, Fit(model, *_rest(found)), log_evidence)
+    return LaplaceFit(guide, Fit(model, *_rest(found, curved)), log_evidence)
 
 
 class FixedDrawFit(NamedTuple):
@@ -76,7 +81,8 @@ class FixedDrawFit(NamedTuple):
 
     Attributes:
       guide: mean-field normal in unconstrained space, carried to the parameters.
-      fit: the `Fit` that made it.
+      fit: the `Fit` that made it. Its status is COLLAPSED where the search converged on a point
+        without positive definite curvature; the covariance is then NaN.
       elbo: a fresh `Estimate` of its ELBO, nats: that on the fixed draws is optimistic.
       covariance: (D, D) linear-response covariance of the unconstrained parameters, right
         for a normal posterior, where mean-field variances are too small.
@@ -152,20 +158,28 @@ def _fixed_draws(
     found = maximize_lbfgs(lambda q: bound(q.loc, jnp.log(q.scale)), start, max_steps=max_steps)
     both = jnp.concatenate([found.model.loc, jnp.log(found.model.scale)])
     curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
-    covariance = jnp.linalg.inv(curvature)[: space.dim, : space.dim]
+    curved = _is_curved(curvature)
+    root = _inverse_root(jnp.where(curved, curvature, jnp.nan))
+    covariance = jnp.matmul(root, root.T, precision="highest")[: space.dim, : space.dim]
     guide = Transported(found.model, space)
     fresh = elbo(key_elbo, log_joint, guide, num_check)
-    return FixedDrawFit(guide, Fit(guide, *_rest(found)), fresh, covariance)
+    return FixedDrawFit(guide, Fit(guide, *_rest(found, curved)), fresh, covariance)
 
 
-def _rest(fit: Fit) -> tuple[Array, Array, Array]:
-    return fit.objectives, fit.num_steps, fit.status
+def _rest(fit: Fit, curved: Array) -> tuple[Array, Array, Array]:
+    flat = ~curved & (fit.status == Status.CONVERGED)
+    return fit.objectives, fit.num_steps, jnp.where(flat, int(Status.COLLAPSED), fit.status)
+
+
+def _is_curved(precision: Array) -> Array:
+    """Whether the matrix is positive definite by more than rounding, in any units of its rows."""
+    size = precision.shape[0]
+    pivots = jnp.diagonal(cholesky(precision)) ** 2
+    noise = 2 * size * jnp.finfo(precision.dtype).eps * jnp.diagonal(precision)
+    return jnp.all(pivots > noise)
 
 
 def _inverse_root(precision: Array) -> Array:
     """Lower Cholesky factor of the inverse."""
-    size = precision.shape[0]
-    eye = jnp.eye(size, dtype=precision.dtype)
-    # the factor of the reversed precision, reversed, is upper; its inverse transposed is ours
-    upper = jnp.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
-    return jax.scipy.linalg.solve_triangular(upper, eye, lower=False).T
+    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
+    return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T

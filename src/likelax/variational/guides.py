@@ -13,10 +13,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static
+from likelax.numerics import cholesky, solve_lower
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -105,7 +105,7 @@ class LowRank:
         """Cholesky factor (R, R) of I + F'F with F = factor / scale, and F."""
         scaled = self.factor / self.scale[:, None]
         inner = jnp.eye(scaled.shape[1], dtype=scaled.dtype) + scaled.T @ scaled
-        return jnp.linalg.cholesky(inner), scaled
+        return cholesky(inner), scaled
 
     def _log_volume(self, tril: Array) -> Array:
         return jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(jnp.diagonal(tril)))
@@ -147,7 +147,7 @@ class FullRank:
 
     def with_moments(self, loc: Array, covariance: Array) -> Self:
         """The same kind of distribution with this mean and covariance."""
-        return type(self)(loc, jnp.linalg.cholesky(covariance))
+        return type(self)(loc, cholesky(covariance))
 
     def _log_volume(self) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
@@ -196,7 +196,7 @@ class FullRankT:
 
     def with_moments(self, loc: Array, covariance: Array) -> Self:
         """The same kind of distribution with this mean and covariance."""
-        return type(self)(loc, jnp.linalg.cholesky(covariance * (1 - 2 / self.dof)), self.dof)
+        return type(self)(loc, cholesky(covariance * (1 - 2 / self.dof)), self.dof)
 
     def _log_constant(self) -> float:
         beta = math.lgamma(self.dof / 2) - math.lgamma((self.dof + 1) / 2)
@@ -338,4 +338,4 @@ def _match(vector: Array, x: Array) -> Array:
 def _solve(tril: Array, x: Array) -> Array:
     """tril^-1 x for every x (..., D)."""
     flat = x.reshape(-1, x.shape[-1])
-    return solve_triangular(tril, flat.T, lower=True).T.reshape(x.shape)
+    return solve_lower(tril, flat.T).T.reshape(x.shape)
