@@ -1,6 +1,7 @@
 """Random nestings of nodes, wrappers and data, over which `test_nestings.py` runs the laws."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import likelax as lx
+from likelax.constraints import constrain, unconstrain
+from likelax.families.registry import FAMILIES, Entry
 
 NUM_ROWS, NUM_STEPS, NUM_FEATURES, NUM_VALUES = 8, 3, 2, 2
 Lead = tuple[int, ...]
@@ -22,6 +25,7 @@ class Leaf:
     model: Callable[[np.random.Generator, Lead], Any]
     event: Lead = ()
     pools: bool = False
+    inputs: Lead | None = None  # the shape of one input of a model of targets given inputs
 
 
 def _reals(rng: np.random.Generator, lead: Lead, *event: int) -> Any:
@@ -64,6 +68,30 @@ LEAVES = {
         lambda r, n: lx.SphericalNormal(_reals(r, n, 2), _positive(r, n)), (2,), pools=True
     ),
     "MvBernoulli": Leaf(lambda r, n: lx.MvBernoulli(_probs(r, n, 3)), (3,)),
+}
+
+
+def _near(entry: Entry, rng: np.random.Generator, lead: Lead) -> Any:
+    """Copies of a family's example with leading axes, each moved a little within its constraints."""
+    example = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), entry.example())
+    many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), example)
+    moves = [role.moves for role in lx.parameters.roles(example)]
+    reals, structure = jax.tree.flatten(unconstrain(many))
+    moved = [
+        leaf + 0.3 * rng.normal(size=leaf.shape) if move else leaf
+        for leaf, move in zip(reals, moves, strict=True)
+    ]
+    return constrain(jax.tree.unflatten(structure, moved))
+
+
+# one observation outside the support of one component makes a leaf alone impossible
+SHARP = ("Delta", "Pareto", "Uniform", "UniformFromZero")
+LEAVES |= {
+    entry.name: Leaf(
+        functools.partial(_near, entry), pools=bool(entry.family.spread), inputs=entry.inputs
+    )
+    for entry in FAMILIES
+    if issubclass(entry.family, lx.Model) and entry.name not in {*LEAVES, *SHARP}
 }
 WRAPPERS = ("none", "Fixed", "Tied")
 SHAPES = ("alone", "Independent", "Product")
@@ -132,7 +160,13 @@ class Nesting:
         if self.node == "Mixture of HMM":
             model = jax.tree.map(lambda leaf: leaf[0], model.components)
         rows = (NUM_ROWS, NUM_STEPS) if self.is_serial else (NUM_ROWS,)
-        return jax.jit(lambda key: model.sample(key, rows))(jax.random.key(self.seed))
+        key, inputs = jax.random.key(self.seed), LEAVES[self.leaf].inputs
+        if inputs is None:
+            return jax.jit(lambda key: model.sample(key, rows))(key)
+        given: Any = np.random.default_rng(self.seed).uniform(size=(*rows, *inputs))
+        if self.shape == "Product":
+            given = {"a": given, "b": None}
+        return jax.jit(lambda key: model.sample_given(key, given, rows))(key)
 
     def wrapped(self, values: Any) -> Any:
         """The data as `data` says: entries hidden, or series cut short."""
@@ -160,6 +194,8 @@ def every_nesting(seed: int = 0) -> list[Nesting]:
         for wrapper in WRAPPERS
         if wrapper != "Tied" or LEAVES[leaf].pools
         for shape in SHAPES
+        # several targets of one input are a product of regressions
+        if shape != "Independent" or LEAVES[leaf].inputs is None
         for node in NODES
         for data in DATA
         if data != "Sequences" or "HMM" in node

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.families.base import Family, check_event, match_weights, split_mask
+from likelax.families.base import Family, Prior, check_event, match_weights, split_mask
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
@@ -83,6 +83,10 @@ class MvBernoulli(Family[BinaryCounts]):
     def parameter(self) -> Array:
         """probs (D,), as an `Independent` of beta priors describes them."""
         return jnp.asarray(self.probs)
+
+    def log_prior(self, prior: Prior | None) -> Array:
+        """Log density of all probs under independent betas, nats; 0 without a prior."""
+        return jnp.sum(super().log_prior(prior))
 
     def predictive(self, prior: Any) -> "MvBernoulli":
         """Coins with the prior means of probs."""
