@@ -3,99 +3,84 @@
 import dataclasses
 import inspect
 from pathlib import Path
-from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from likelax import families as f
-from likelax.families.base import Estimable, Family, Prior
-from likelax.model import Model
+from likelax.families.base import Distribution, Family, Prior
+from likelax.families.registry import FAMILIES, Entry
+from likelax.families.ridge import RidgePrior
+from likelax.model import Density, Model
 
 PAGE = Path(__file__).with_name("families.md")
 
-# A prior and a likelihood whose parameter it describes, with one observation. What the pair
-# answers is found out by asking it.
-PAIRS: list[tuple[Any, Any, Any]] = [
-    (f.Beta(1.0, 1.0), f.Bernoulli(0.5), 1),
-    (f.Beta(1.0, 1.0), f.Binomial(3, 0.5), 1),
-    (f.Beta(1.0, 1.0), f.Geometric(0.5), 1),
-    (f.Beta(1.0, 1.0), f.NegativeBinomial(2.0, 0.5), 1),
-    (f.Beta(jnp.ones(2), jnp.ones(2)), f.MvBernoulli(jnp.full(2, 0.5)), jnp.ones(2)),
-    (f.Dirichlet(jnp.ones(2)), f.Categorical(jnp.full(2, 0.5)), 1),
-    (f.Dirichlet(jnp.ones(2)), f.Multinomial(jnp.full(2, 0.5)), jnp.ones(2)),
-    (f.Gamma(1.0, 1.0), f.Poisson(1.0), 1),
-    (f.Gamma(1.0, 1.0), f.Exponential(1.0), 1.0),
-    (f.Gamma(1.0, 1.0), f.GammaKnownShape(2.0, 1.0), 1.0),
-    (f.InverseGamma(1.0, 1.0), f.NormalKnownLoc(0.0, 1.0), 1.0),
-    (f.NormalMean(0.0, 1.0), f.NormalKnownScale(0.0, 1.0), 1.0),
-    (f.NormalInverseGamma(0.0, 1.0, 1.0, 1.0), f.Normal(0.0, 1.0), 1.0),
-    (
-        f.NormalInverseWishart(jnp.zeros(2), 1.0, 3.0, jnp.eye(2)),
-        f.MvNormal(jnp.zeros(2), jnp.eye(2)),
-        jnp.ones(2),
-    ),
-    (f.Pareto(scale=1.0, shape=1.0), f.UniformFromZero(1.0), 1.0),
-    (
-        f.MatrixNormalInverseWishart(jnp.zeros((1, 1)), jnp.eye(1), 2.0, jnp.eye(1)),
-        f.LinearRegression(jnp.zeros((1, 1)), jnp.eye(1)),
-        (jnp.ones(1), jnp.ones(1)),
-    ),
-]
+
+ANSWERS = ("log_prob", "sample", "mean", "variance", "e_step", "m_step", "predictive")
 
 
-def how_it_learns(cls: type) -> str:
-    """What the class says of its own maximum likelihood."""
-    if not issubclass(cls, Estimable) and not hasattr(cls, "m_step"):
+def how_it_learns(entry: Entry) -> str:
+    """Whether the parameters stand still after one M step, found out on a small sample."""
+    model = entry.example()
+    if not isinstance(model, Model):
         return "-"
-    doc = inspect.getdoc(cls) or ""
-    if "fit.em" in doc:
+    x = entry.draw(model, jax.random.key(0), (50,))
+    # a start away from the example and from the maximum
+    start = model.m_step(model.e_step(jax.tree.map(lambda leaf: leaf[:3], x))[0])
+    once = start.m_step(start.e_step(x)[0])
+    twice = once.m_step(once.e_step(x)[0])
+    still = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=2e-4, atol=1e-5), once, twice)
+    if not all(jax.tree.leaves(still)):
         return "EM"
-    return "Newton" if "Newton" in doc else "closed form"
+    return "Newton" if "Newton" in (inspect.getdoc(entry.family) or "") else "closed form"
+
+
+def answers(entry: Entry) -> list[str]:
+    """The methods that the family has beyond the defaults of the contract."""
+    defaults = [getattr(base, verb, None) for base in (Density, Model) for verb in ANSWERS]
+    return [v for v in ANSWERS if getattr(entry.family, v, None) not in (None, *defaults)]
 
 
 def family_rows() -> list[str]:
     rows = []
-    for name in f.__all__:
-        cls = getattr(f, name)
-        role = "likelihood" if hasattr(cls, "log_prob") else ""
-        if issubclass(cls, Prior):
-            role = "likelihood, prior" if issubclass(cls, Estimable) else "prior"
+    for entry in FAMILIES:
+        cls = entry.family
+        roles = ["likelihood"] if issubclass(cls, Model | Distribution) else []
+        if issubclass(cls, Prior | RidgePrior):
+            roles.append("prior")
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(cls))
-        answers = [
-            v
-            for v in ("log_prob", "sample", "e_step", "m_step", "predictive")
-            if getattr(cls, v, None) not in (None, Model.predictive)
-        ]
-        verbs = ", ".join(f"`{v}`" for v in answers)
-        rows.append(f"| `{name}` | {fields} | {role} | {verbs} | {how_it_learns(cls)} |")
+        verbs = ", ".join(f"`{v}`" for v in answers(entry))
+        rows.append(
+            f"| `{entry.name}` | {fields} | {', '.join(roles)} | {verbs} | {how_it_learns(entry)} |"
+        )
     return rows
 
 
 def pair_rows() -> list[str]:
     rows = []
-    for prior, likelihood, x in PAIRS:
+    for entry in FAMILIES:
+        if entry.prior is None:
+            continue
+        prior, likelihood = entry.prior(), entry.example()
+        x = entry.draw(likelihood, jax.random.key(0))
         stats, _ = likelihood.e_step(x)
         posterior = prior.posterior(stats)
         same = "yes" if type(posterior) is type(prior) else "another type"
-        if isinstance(likelihood, f.LinearRegression):
-            predictive = posterior.predictive(x[0])
-        else:
-            predictive = posterior.predictive(likelihood)
+        predictive = posterior.predictive(likelihood if entry.inputs is None else x[0])
         evidence = "yes" if jnp.all(jnp.isfinite(prior.log_evidence(stats))) else "no"
         rows.append(
-            f"| `{type(prior).__name__}` | `{type(likelihood).__name__}` | {same} "
+            f"| `{type(prior).__name__}` | `{entry.name}` | {same} "
             f"| `{type(predictive).__name__}` | {evidence} |"
         )
-    return rows
+    return sorted(rows)
 
 
 def missing_pairs() -> list[str]:
-    """Likelihoods with a conjugate prior that `PAIRS` leaves out: none, or this page is stale."""
-    listed = {type(likelihood).__name__ for _, likelihood, _ in PAIRS}
-    named = [n for n in f.__all__ if issubclass(getattr(f, n), Family)]
+    """Likelihoods with a conjugate prior whose entry names none: there must be none."""
+    named = [e.name for e in FAMILIES if issubclass(e.family, Family) and e.prior is None]
     # its predictive says that it offers none
     named.remove("SphericalNormal")
-    return [n for n in named if n not in listed]
+    return named
 
 
 def page() -> str:
@@ -109,7 +94,8 @@ def page() -> str:
             "",
             "Every one is a pytree with one distribution's parameters; K of them are the same with a",
             "leading axis under `jax.vmap`. EM means that `fit.em` finds the maximum, step by step;",
-            "the others need one `m_step`.",
+            "the others need one `m_step`. The rows are those of `likelax.families.registry`; see",
+            "[Add a family](add_a_family.md).",
             "",
             "| family | fields | is a | answers | maximum likelihood |",
             "| --- | --- | --- | --- | --- |",

@@ -286,6 +286,15 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
         """InverseGamma(concentration + events, rate + exposure)."""
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
 
+    def expected_log_likelihood(self, stats: EventCounts) -> Array:
+        """-events E[log v] - exposure E[1 / v] + log_base, nats."""
+        return Gamma(self.concentration, self.rate).expected_log_likelihood(stats)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats: that of the gamma distributions of 1 / v."""
+        self._same_type(other)
+        return kl_gamma(self.concentration, self.rate, other.concentration, other.rate)
+
     def mean(self) -> Array:
         """rate / (concentration - 1), inf where concentration <= 1."""
         a, b = numerics.as_float(self.concentration, self.rate)

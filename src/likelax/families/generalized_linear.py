@@ -116,8 +116,8 @@ class LogisticRegression(_GeneralizedLinear):
     """p(target = 1 | input) = 1 / (1 + exp(-input . coefficients)), targets 0 or 1
 
     Data are pairs (inputs (..., D), targets (...)). A constant is an input of ones. Its prior is a
-    `RidgePrior`. In a `Mixture` it is a mixture of experts, in an `HMM` a GLM-HMM. See the module's
-    text for the M step.
+    `RidgePrior`. In a `Mixture` it is a mixture of experts, in an `HMM` a GLM-HMM. Fit
+    with `fit.em`.
 
     Attributes:
       coefficients: (D,).
@@ -191,8 +191,8 @@ class SoftmaxRegression(_GeneralizedLinear):
 
     Data are pairs (inputs (..., D), targets (...)), the targets integers. A constant is an input of
     ones. Adding the same vector to the coefficients of every class changes nothing, so there are
-    D (C - 1) free parameters; a `RidgePrior` prefers those that sum to zero over the classes. See
-    the module's text for the M step.
+    D (C - 1) free parameters; a `RidgePrior` prefers those that sum to zero over the classes. Fit
+    with `fit.em`.
 
     Attributes:
       coefficients: (D, C).
@@ -256,8 +256,8 @@ class PoissonRegression(_GeneralizedLinear):
     """target ~ Poisson(exp(input . coefficients)), targets 0, 1, 2, ...
 
     Data are pairs (inputs (..., D), targets (...)). A constant is an input of ones, and a known
-    exposure an input log(exposure) whose coefficient is one. Its prior is a `RidgePrior`. See the
-    module's text for the M step.
+    exposure an input log(exposure) whose coefficient is one. Its prior is a `RidgePrior`. Fit with
+    `fit.em`.
 
     Attributes:
       coefficients: (D,).

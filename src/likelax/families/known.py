@@ -124,6 +124,18 @@ class NormalMean(Prior):
         merged = self._moments() + stats.moments
         return type(self)(merged.mean, 1 / jnp.sqrt(merged.weight))
 
+    def expected_log_likelihood(self, stats: LocationStats) -> Array:
+        """That of the likelihood at `loc`, less precision times variance over 2, nats."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other), nats."""
+        self._same_type(other)
+        loc, scale, loc0, scale0 = numerics.as_float(self.loc, self.scale, other.loc, other.scale)
+        ratio = scale / scale0
+        return (ratio**2 - 1 + ((loc - loc0) / scale0) ** 2) / 2 - jnp.log(ratio)
+
     def mean(self) -> Array:
         """loc."""
         return jnp.asarray(self.loc)
