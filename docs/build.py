@@ -36,7 +36,7 @@ def run(page: Path) -> int:
     scope: dict[str, object] = {}
     compared = 0
     for line, source in blocks(page.read_text(encoding="utf-8")):
-        wanted = re.findall(r"^ *print\(.*\)  # (.*)$", source, flags=re.MULTILINE)
+        wanted = re.findall(r"^ *(?:print\(.*)?\)  # (.*)$", source, flags=re.MULTILINE)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile("\n" * (line - 1) + source, str(page), "exec"), scope)
