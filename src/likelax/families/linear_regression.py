@@ -24,7 +24,7 @@ from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
-from likelax.statistics import Moments, pool_scatter, vector_moments
+from likelax.statistics import Moments, vector_moments
 
 
 @pytree
@@ -167,7 +167,8 @@ class LinearRegression(Regression):
     def pool(self, stats: RegressionStats) -> RegressionStats:
         """Statistics of K models, each with its share of the total residual scatter.
 
-        The coefficients of each stay those of its own least squares.
+        The coefficients of each stay those of its own least squares: only the block of the targets
+        changes, by what the residual scatter lacks of its share.
         """
         num_inputs = jnp.shape(self.coefficients)[-2]
         joint = stats.joint
@@ -177,7 +178,8 @@ class LinearRegression(Regression):
             return jnp.where(joint.weight > 0, _residual(joint, fitted), 0)
 
         scatter = jax.vmap(own)(joint)
-        pooled = pool_scatter(Moments(joint.weight, joint.mean, scatter)).scatter
+        share = numerics.divide(joint.weight, jnp.sum(joint.weight), 0.0)
+        pooled = share[:, None, None] * jnp.sum(scatter, axis=0, keepdims=True)
         moved = jax.vmap(_add_to_targets)(joint.scatter, pooled - scatter)
         return RegressionStats(Moments(joint.weight, joint.mean, moved))
 
