@@ -240,10 +240,13 @@ class Model(Density):
         return None
 
     def pool(self, stats: Any) -> Any:
-        """Statistics of K models, stacked in self, with the spread shared: what `Tied` calls.
+        """Statistics of K models from which an M step gives all the same spread: what `Tied` calls.
 
         Args:
           stats: statistics with a leading axis K.
+        Returns:
+          Statistics of the same form: each model keeps what determines its location, and has the
+          scatter and weight of all K together. Empty statistics stay empty.
         Raises:
           TypeError: for a model without a spread that components can share.
         """
