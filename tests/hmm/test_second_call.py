@@ -87,11 +87,11 @@ CALLS = {
         data.Sequences(counts(s, 4, T), jnp.array([3, 5, 9, 2]) + s)
     ),
     "HMM.log_prob, stationary": lambda s: model(s, stationary=True).log_prob(counts(s)),
-    "HMM.posterior": lambda s: model(s).posterior(counts(s)),
+    "HMM.smoother": lambda s: model(s).smoother(counts(s)),
     "HMM.filter": lambda s: model(s).filter(counts(s)),
     "HMM.viterbi": lambda s: model(s).viterbi(counts(s)),
     "HMM.forecast": lambda s: model(s).forecast(counts(s), 3),
-    "HMM.predictive": lambda s: model(s).predictive(counts(s), 3),
+    "HMM.forecast_observations": lambda s: model(s).forecast_observations(counts(s), 3),
     "HMM.sample": lambda s: model(s).sample(jax.random.key(s), (5, T)),
     "HMM.m_step": lambda s: model(s).m_step(model(s).e_step(counts(s))[0]),
     "HMM.m_step, stationary": lambda s: model(s, stationary=True).m_step(

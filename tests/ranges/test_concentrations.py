@@ -49,7 +49,7 @@ ALIKE = {
     "Gamma": (lx.Gamma(1.0, 1.0), 0.3),
     "InverseGamma": (lx.InverseGamma(1.0, 1.0), 0.3),
     "LogNormal": (lx.LogNormal(0.0, 1.0), 0.3),
-    "Weibull": (lx.Weibull(1.0, 1.0), 0.3),
+    "Weibull": (lx.Weibull(shape=1.0, scale=1.0), 0.3),
     "Laplace": (lx.Laplace(0.0, 1.0), 0.3),
     "StudentT": (lx.StudentT(3.0, 0.0, 1.0), 0.3),
     "Normal": (lx.Normal(0.0, 1.0), 0.3),
@@ -70,12 +70,12 @@ def test_data_that_are_all_alike_collapse(name):
 
 
 ZEROS = {
-    "Weibull": lx.Weibull(1.0, 1.0),
+    "Weibull": lx.Weibull(shape=1.0, scale=1.0),
     "Gamma": lx.Gamma(1.0, 1.0),
     "InverseGamma": lx.InverseGamma(1.0, 1.0),
     "LogNormal": lx.LogNormal(0.0, 1.0),
     "Beta": lx.Beta(1.0, 1.0),
-    "Pareto": lx.Pareto(0.1, 1.0),
+    "Pareto": lx.Pareto(scale=0.1, shape=1.0),
     "Dirichlet": lx.Dirichlet(jnp.ones(2)),
 }
 
@@ -102,7 +102,7 @@ ENDS = [
     (lx.Beta(8.0, 1.0), 1.0, 7.0),
     (lx.Beta(1.0, 0.5), 0.0, 0.5),
     (lx.Gamma(1.0, 3.0), 0.0, -3.0),
-    (lx.Weibull(1.0, 2.0), 0.0, -0.5),
+    (lx.Weibull(shape=1.0, scale=2.0), 0.0, -0.5),
     (lx.GammaGamma(2.0, 4.0, 1.0), 0.0, -0.75),
     (lx.Exponential(2.0), 0.0, -2.0),
     (lx.Lomax(2.0, 4.0), 0.0, -0.75),

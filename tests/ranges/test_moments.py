@@ -86,7 +86,7 @@ def test_moments_merge_as_if_summed_at_once(count):
     def parts(x, w):
         half = ROWS // 2
         stats = [model.e_step(x[s], w[s])[0] for s in (slice(half), slice(half, None))]
-        return lx.add(*stats), model.e_step(x, w)[0]
+        return lx.statistics.add(*stats), model.e_step(x, w)[0]
 
     step = jax.jit(jax.vmap(parts))
     for _ in range(count // CHUNK):
@@ -139,7 +139,7 @@ def test_a_scatter_out_of_range_is_nan_and_not_zero(unit):
         fitted = fit.mle(model, rows)
         scale = fitted.scale_tril if isinstance(model, lx.MvNormal) else fitted.scale
         assert np.isnan(scale).any(), model
-        assert not bool(fit.em(model, rows).ok)
+        assert not bool(fit.em(model, rows).usable)
 
 
 @pytest.mark.parametrize("unit", [1e-17, 1e17])
@@ -147,5 +147,5 @@ def test_units_within_the_range_of_squares_are_equivariant(unit):
     x = generator("units").standard_normal(50)
     scaled = (unit * x).astype(np.float32)
     fitted = fit.em(lx.Normal(0.0, unit), scaled)
-    assert bool(fitted.ok)
+    assert bool(fitted.usable)
     np.testing.assert_allclose(fitted.model.scale / unit, x.std(), rtol=1e-5)
