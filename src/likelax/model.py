@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
+from likelax.constraints import Constraint
 from likelax.data import take_labels
 
 __all__ = ["Density", "Model", "check_registration", "pytree", "static"]
@@ -124,6 +125,15 @@ class Density(abc.ABC):
         if type(self).log_kernel is Density.log_kernel:
             return self.stacked_log_prob(x)
         return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
+
+    def constraint(self, field: str, index: Any = None) -> Constraint | None:
+        """The constraint of an entry of a field, where the field itself declares none.
+
+        Args:
+          field: name of a field.
+          index: the entry of a dict, tuple or list in that field, or None.
+        """
+        return None
 
     def used(self, field: str, index: Any = None) -> Array | None:
         """Which of the models in a field have a probability above zero; None: all of them.

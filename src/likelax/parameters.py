@@ -53,6 +53,15 @@ def roles(model: Any) -> list[Role]:
     ]
 
 
+def _constraint(chain: FieldChain) -> Constraint:
+    """What the last model on the way to a leaf says of it, or else what the field declares."""
+    if chain and isinstance(chain[-1].node, Density):
+        own = chain[-1].node.constraint(chain[-1].field.name, chain[-1].index)
+        if own is not None:
+            return own
+    return constraints.constraint_of(chain)
+
+
 def _role(leaf: Any, chain: FieldChain) -> Role:
     depth, stack, shared_over, tied, held = 0, None, None, None, False
     for node, field, _ in chain:
@@ -67,7 +76,7 @@ def _role(leaf: Any, chain: FieldChain) -> Role:
             stack = depth
         depth += field.name in node.stacks or field.name in node.repeats
     moves = constraints.is_floating(leaf) and not held
-    return Role(constraints.constraint_of(chain), moves, tied, depth)
+    return Role(_constraint(chain), moves, tied, depth)
 
 
 def num_parameters(model: Any) -> Array:
@@ -242,7 +251,7 @@ def check_parameters(name: str, model: Any) -> None:
 
 
 def _check_values(name: str, values: np.ndarray, chain: FieldChain) -> None:
-    constraint = constraints.constraint_of(chain)
+    constraint = _constraint(chain)
     wrong = ~constraint.contains(values.astype(np.float64))
     if not np.any(wrong):
         return

@@ -7,6 +7,7 @@ from scipy import stats
 numpyro = pytest.importorskip("numpyro")
 import numpyro.distributions as dist  # noqa: E402
 
+import likelax as lx  # noqa: E402
 from likelax import constraints, variational  # noqa: E402
 from likelax.interop import numpyro as adapter  # noqa: E402
 
@@ -94,3 +95,56 @@ def test_a_numpyro_distribution_is_a_guide_and_discrete_latents_keep_their_score
     want = q * (1 - q) * (np.log(lik[1] / q) - np.log(lik[0] / (1 - q)))
     error = np.std(gradients) / np.sqrt(200)
     assert abs(np.mean(gradients) - want) < 4 * error
+
+
+COMPONENTS = {
+    "Normal": {"loc": np.array([-1.0, 0.5, 3.0]), "scale": np.array([0.5, 1.0, 2.0])},
+    "Gumbel": {"loc": np.array([-1.0, 0.5, 3.0]), "scale": np.array([0.5, 1.0, 2.0])},
+    "Gamma": {"concentration": np.array([1.0, 2.0, 5.0]), "rate": np.array([1.0, 0.5, 2.0])},
+    "Poisson": {"rate": np.array([1.0, 4.0, 9.0])},
+    "CategoricalProbs": {"probs": np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])},
+    "MultivariateNormal": {
+        "loc": np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]),
+        "scale_tril": np.broadcast_to(np.eye(2), (3, 2, 2)),
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_numpyro_distributions_are_components_and_emissions(name):
+    parameters = {k: jnp.asarray(v, jnp.float32) for k, v in COMPONENTS[name].items()}
+    parts = adapter.density(getattr(dist, name), **parameters)
+    weights = jnp.array([0.2, 0.3, 0.5])
+    mixture = lx.Mixture(weights, parts)
+    event = (2,) if name == "MultivariateNormal" else ()
+    assert mixture.sample(jax.random.key(0), ()).shape == event
+    x = mixture.sample(jax.random.key(0), (5,))
+    assert x.shape == (5, *event)
+    with jax.numpy_rank_promotion("allow"):
+        each = getattr(dist, name)(**parameters).log_prob(x[:, None])
+    want = jax.nn.logsumexp(each + jnp.log(weights)[None], axis=1)
+    np.testing.assert_allclose(mixture.log_prob(x), want, rtol=1e-5)
+    chain = lx.HMM(weights, jnp.full((3, 3), 1 / 3), parts)
+    assert chain.sample(jax.random.key(1), (3, 7)).shape == (3, 7, *event)
+    # with equal rows a chain is a series of independent draws from its mixture
+    even = lx.Mixture(jnp.full(3, 1 / 3), parts)
+    want = mixture.log_prob(x[:1]).sum() + even.log_prob(x[1:]).sum()
+    np.testing.assert_allclose(chain.log_prob(x), want, rtol=1e-4)
+
+
+def test_gradient_fits_keep_the_constraints_and_em_names_the_way_out():
+    parts = adapter.density(dist.Normal, loc=jnp.array([-1.0, 1.0]), scale=jnp.ones(2))
+    mixture = lx.Mixture(jnp.array([0.5, 0.5]), parts)
+    x = jax.random.normal(jax.random.key(0), (50,)) * 0.3 + jnp.repeat(jnp.array([-2.0, 2.0]), 25)
+    ours = lx.Mixture(mixture.weights, lx.Normal(jnp.array([-1.0, 1.0]), jnp.ones(2)))
+    got, want = lx.fit.gradient(mixture, x).model, lx.fit.em(ours, x).model
+    np.testing.assert_allclose(got.components.parameters["loc"], want.components.loc, atol=1e-2)
+    np.testing.assert_allclose(got.components.parameters["scale"], want.components.scale, atol=1e-2)
+    with pytest.raises(TypeError, match=r"has no M step; fit it by fit\.gradient"):
+        lx.fit.em(mixture, x)
+    fixed = lx.fit.em(lx.Mixture(mixture.weights, lx.Fixed(parts)), x)
+    assert fixed.converged
+    with pytest.raises(TypeError, match=r"components must be a likelax model; got numpyro"):
+        lx.Mixture(mixture.weights, dist.Normal(jnp.zeros(2), jnp.ones(2)))
+    with pytest.raises(TypeError, match=r"Normal has the parameters \['loc', 'scale'\]"):
+        adapter.density(dist.Normal, mean=0.0)

@@ -1,7 +1,7 @@
-"""NumPyro models as log joints: fit guides of this library to them, and correct the fits.
+"""NumPyro models as log joints, for guides of this library, and NumPyro distributions as models.
 
-NumPyro's distributions need no adapter: they answer `sample` and `log_prob`, and stand as guides
-and components as they are.
+A NumPyro distribution needs no adapter as a guide: it answers `sample` and `log_prob`. As a
+component or an emission it does: `density(dist.Gamma, concentration=..., rate=...)`.
 """
 
 import contextlib
@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax import constraints
+from likelax.interop.external import External
+
 try:
+    from numpyro.distributions import constraints as their_constraints
     from numpyro.infer.util import initialize_model, log_density
 except ModuleNotFoundError as missing:  # pragma: no cover
     raise ModuleNotFoundError(
@@ -107,6 +111,68 @@ def constrained(
             return jnp.asarray(log_density(model, tuple(args), kwargs, dict(sites))[0])
 
     return log_joint
+
+
+def density(kind: Any, **parameters: Any) -> External:
+    """A NumPyro distribution as a model: K of them with a leading axis K on every parameter.
+
+    Args:
+      kind: a class of `numpyro.distributions`.
+      parameters: its parameters, as keywords.
+    Returns:
+      `External`. Its log density is -inf off the support; a gradient fit keeps the parameters within
+      the constraints that the class declares.
+    Raises:
+      TypeError: for a parameter that the class does not have.
+
+    Examples:
+      >>> import numpyro.distributions as dist
+      >>> from likelax import Mixture
+      >>> gumbels = density(dist.Gumbel, loc=jnp.array([0.0, 4.0]), scale=jnp.ones(2))
+      >>> model = Mixture(jnp.array([0.5, 0.5]), gumbels)
+      >>> model.sample(jax.random.key(0), (5,)).shape
+      (5,)
+    """
+    unknown = set(parameters) - set(kind.arg_constraints)
+    if unknown:
+        raise TypeError(
+            f"density: {kind.__name__} has the parameters {sorted(kind.arg_constraints)}; "
+            f"got {sorted(unknown)}"
+        )
+    declared = tuple(
+        (name, ours)
+        for name in sorted(parameters)
+        if (ours := _constraint(kind.arg_constraints[name])) is not None
+    )
+    arrays = {name: jnp.asarray(value) for name, value in parameters.items()}
+    with _lenient():
+        num_event_axes = int(jax.eval_shape(lambda: jnp.zeros(kind(**arrays).event_shape)).ndim)
+    return External(arrays, kind, declared, _log_density, _draw, num_event_axes)
+
+
+def _constraint(theirs: Any) -> constraints.Constraint | None:
+    """Our constraint of a NumPyro one; None for the reals and for those without an equal here."""
+    known = {
+        "positive": constraints.positive,
+        "nonnegative": constraints.positive,
+        "unit_interval": constraints.unit_interval,
+        "simplex": constraints.simplex,
+        "lower_cholesky": constraints.scale_tril,
+        "positive_definite": constraints.positive_definite,
+    }
+    found = [ours for name, ours in known.items() if theirs is getattr(their_constraints, name)]
+    return found[0] if found else None
+
+
+def _log_density(distribution: Any, x: Array) -> Array:
+    with _lenient():
+        log_prob = distribution.log_prob(x)
+        return jnp.where(distribution.support(x), log_prob, -jnp.inf)
+
+
+def _draw(distribution: Any, key: Array, shape: tuple[int, ...]) -> Array:
+    with _lenient():
+        return distribution.sample(key, shape)
 
 
 @contextlib.contextmanager
