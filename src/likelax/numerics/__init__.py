@@ -12,6 +12,28 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+__all__ = [
+    "Compensated",
+    "add_compensated",
+    "any_in_batch",
+    "as_array",
+    "as_float",
+    "cholesky",
+    "divide",
+    "inverse_lower",
+    "log_normalize",
+    "logsumexp",
+    "named_floats",
+    "normalize",
+    "row_products",
+    "safe_log",
+    "solve_cholesky",
+    "solve_lower",
+    "weighted_sum",
+    "xlog1py",
+    "xlogy",
+]
+
 Axis = int | Sequence[int] | None
 
 _BLOCK = 256  # rows that one running sum of `row_products` adds
