@@ -39,8 +39,8 @@ def pseudo_residuals(model: lx.HMM, counts: np.ndarray) -> Array:
     """(T,) normal quantiles of each count given the years before it, in the middle of its step."""
     predicted = jnp.exp(model.filter(counts).log_predicted)
     rates = model.emissions.rate[None, :]
-    high = jax.scipy.stats.poisson.cdf(counts[:, None], rates)
-    low = jax.scipy.stats.poisson.cdf(counts[:, None] - 1, rates)
+    column = jnp.asarray(counts, float)[:, None]
+    high, low = (jax.scipy.stats.poisson.cdf(at, rates) for at in (column, column - 1))
     return jax.scipy.special.ndtri(jnp.sum(predicted * (low + high) / 2, axis=1))
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     print(f"  this path has probability {jnp.exp(log_joint - best.log_prob(counts)):.3f}")
 
     print("\nForecast, mean and 90% interval:")
-    values = jnp.arange(61)
+    values = jnp.arange(61.0)
     for year, law in enumerate(jnp.exp(best.forecast(counts, 5)), int(data.year[-1]) + 1):
         probs = jnp.exp(lx.Mixture(law, best.emissions).log_prob(values))
         low, high = jnp.searchsorted(jnp.cumsum(probs), jnp.array([0.05, 0.95]))

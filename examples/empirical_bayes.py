@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from likelax.data import Masked
 from likelax.datasets import earthquakes
-from likelax.families import Gamma, Poisson, newton
+from likelax.families import Gamma, Poisson
+from likelax.numerics import newton
 
 
 def main() -> None:

@@ -224,3 +224,15 @@ def test_a_row_of_no_weight_may_be_infinite():
 def test_the_tail_of_a_t_does_not_overflow():
     # 2 log(1e20) + log pi
     np.testing.assert_allclose(StudentT(1.0, 0.0, 1.0).log_prob(1e20), -93.24813, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Bernoulli(0.3), Categorical(jnp.array([0.4, 0.6])), Poisson(0.5)],
+    ids=lambda model: type(model).__name__,
+)
+def test_booleans_are_the_integers_zero_and_one(model):
+    x = jnp.array([True, False, True])
+    np.testing.assert_array_equal(model.log_prob(x), model.log_prob(x.astype(int)))
+    sums = model.e_step(Masked(x, jnp.array([True, True, False])))[0]
+    chex.assert_trees_all_close(sums, model.e_step(x.astype(int)[:2])[0])

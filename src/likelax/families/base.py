@@ -28,13 +28,18 @@ def split_mask(x: Any) -> tuple[Array, Array | None]:
             "a Mixture or an HMM"
         )
     if not isinstance(x, Masked):
-        return numerics.as_array("x", x), None
-    values, observed = numerics.as_array("x.values", x.values), jnp.asarray(x.observed)
+        return _counted(numerics.as_array("x", x)), None
+    values, observed = _counted(numerics.as_array("x.values", x.values)), jnp.asarray(x.observed)
     if values.shape != observed.shape:
         raise ValueError(
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
         )
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def _counted(values: Array) -> Array:
+    """Booleans as the integers 0 and 1; other arrays as they are."""
+    return values.astype(int) if values.dtype == jnp.bool_ else values
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
