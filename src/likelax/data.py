@@ -277,8 +277,8 @@ def check_data(name: str, x: Any) -> None:
     Raises:
       ValueError: naming the part of x and what was wrong.
     """
-    series = take_series(unlabelled(x))[1]
-    values, observed = _split(name, take_series(unlabelled(x))[0])
+    rest, series = take_series(unlabelled(x))
+    values, observed = _split(name, rest)
     for path, leaf, seen in _entries("x", values, observed):
         if isinstance(leaf, Masked | Labelled | Sequences | Driven):
             check_data(name, leaf)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.data import Labelled, Masked, Sequences
+from likelax.data import Masked, Sequences, take_labels, take_series, unlabelled
 from likelax.hmm.model import HMM
 from likelax.numerics import as_float, logsumexp
 
@@ -75,30 +75,19 @@ def scores(model: Any, x: Any) -> Array:
 
 def unwrap(x: Any) -> tuple[Any, Any]:
     """(values as the model's emissions take them, lengths or None)."""
-    lengths = None
-    while isinstance(x, Labelled | Sequences):
-        if isinstance(x, Sequences):
-            lengths = x.lengths
-        x = x.values
-    return x, lengths
+    values, series = take_series(unlabelled(x))
+    return values, series.lengths
 
 
 def starts_of(x: Any) -> Array | None:
     """Where new sequences begin, or None."""
-    while isinstance(x, Labelled | Sequences):
-        if isinstance(x, Sequences):
-            return x.starts
-        x = x.values
-    return None
+    return take_series(unlabelled(x))[1].starts
 
 
 def labels_of(x: Any) -> Array | None:
     """The labels that came with the data, or None."""
-    while isinstance(x, Labelled | Sequences):
-        if isinstance(x, Labelled):
-            return jnp.asarray(x.labels)
-        x = x.values
-    return None
+    labels = take_labels(x)[1]
+    return None if labels is None else jnp.asarray(labels)
 
 
 def shape_of(model: Any, x: Any) -> tuple[int, ...]:
