@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import batching, blocks, certified, chain, inference, logspace, scaled
+from likelax.hmm import blocks, chain, dispatch, inference, log_domain, products, rows, scaled
 from reference.chains import chains
 
 INF = np.inf
@@ -63,7 +63,15 @@ def _scaled_and_certified(c):
 @jax.jit
 def in_logs(potentials, known):
     c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
-    out, post = logspace.forward(c), logspace.posterior(c, in_logs=True)
+    out, post = log_domain.filtered(c), log_domain.posterior(c, in_logs=True)
+    (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
+    return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
+
+
+@jax.jit
+def by_products(potentials, known):
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
+    out, post = products.filtered(c), products.posterior(c, in_logs=True)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
 
@@ -103,6 +111,26 @@ def test_certified_answers_are_exact(num_blocks, initial, transition, log_lik, l
     assert_same(forward, want, STEPS * sum(finite))
     if both_ok:
         assert_same(post, want_post, STEPS * sum(finite))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    initial=log_potentials(STATES, EDGES),
+    transition=log_potentials((STATES, STATES), EDGES),
+    log_lik=log_potentials((STEPS, STATES), FAR),
+    length=st.integers(0, STEPS),
+    starts=hnp.arrays(bool, STEPS, elements=st.booleans()),
+)
+def test_products_need_no_certificate(small_blocks, initial, transition, log_lik, length, starts):
+    potentials = (initial, transition, log_lik)
+    known = {"length": np.int32(length), "starts": starts & (starts.sum() < STEPS // 2)}
+    forward, post = by_products(potentials, known)
+    with jax.enable_x64(True):
+        wide = tuple(np.asarray(p, np.float64) for p in potentials)
+        want, want_post = jax.device_get(in_logs(wide, known))
+    finite = [np.abs(p[np.isfinite(p)]).max(initial=0) for p in potentials]
+    assert_same(forward, want, STEPS * sum(finite))
+    assert_same(post, want_post, STEPS * sum(finite))
 
 
 @pytest.mark.parametrize(
@@ -152,10 +180,10 @@ def test_a_clean_batch_never_runs_the_log_domain(large_program):
 
     def exact(c):
         jax.debug.callback(lambda: ran.append(1))
-        return logspace.log_prob(c)
+        return log_domain.log_prob(c)
 
-    answer = functools.partial(certified.fast_where_certified, scaled.log_prob, exact)
-    one = batching.kernel(answer)
+    answer = functools.partial(dispatch._certified, scaled.log_prob, exact)
+    one = rows.kernel(answer)
 
     def log_prob(log_transition, log_lik):
         return one(chain.chain(np.zeros(2, np.float32), log_transition, log_lik, None, None))
@@ -180,7 +208,7 @@ def test_a_clean_batch_never_runs_the_log_domain(large_program):
     assert ran
 
 
-def test_vmap_is_a_loop_over_clean_and_flagged_chains(both_programs):
+def test_vmap_is_a_loop_over_clean_and_flagged_chains(every_program):
     each, stacked = chains(5, 3, varying=False, seeds=range(12))
     batched = jax.jit(jax.vmap(lambda p, k: inference.log_partition(*p, **k)))
     single = jax.jit(lambda p, k: inference.log_partition(*p, **k))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from likelax.hmm import chain, inference, logspace, scaled
+from likelax.hmm import chain, inference, log_domain, scaled
 from reference import enumeration
 from reference.chains import assert_close, chains, run
 
@@ -16,10 +16,10 @@ def exact_and_scaled(*potentials, length, starts):
     fast, _, evidence = scaled.posterior(c, in_logs=True)
     fast = scaled.in_time(fast, c)
     pairs, _, _ = scaled.pairwise(c)
-    exact = logspace.posterior(c, in_logs=True)
+    exact = log_domain.posterior(c, in_logs=True)
     blank = chain.blank(c, exact.marginals, fast.marginals)
     return (
-        (exact._replace(marginals=blank[0]), logspace.pairwise(c)),
+        (exact._replace(marginals=blank[0]), log_domain.pairwise(c)),
         (fast._replace(marginals=blank[1]), pairs),
         scaled.careful(evidence, c),
     )
@@ -49,7 +49,7 @@ def test_both_recursions_agree_with_enumeration_in_float64(x64, varying):
 
 
 @pytest.mark.parametrize("varying", [False, True])
-def test_public_kernels_agree_with_enumeration_in_float64(x64, both_programs, varying):
+def test_public_kernels_agree_with_enumeration_in_float64(x64, every_program, varying):
     each, stacked = chains(5, 3, varying=varying, seeds=range(24))
 
     def kernels(*potentials, **known):

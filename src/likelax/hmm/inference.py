@@ -36,9 +36,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import certified, dispatch
+from likelax.hmm import dispatch, log_domain
 from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
-from likelax.hmm.logspace import backward_windows, forward
 from likelax.numerics import log_normalize, weighted_sum
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
@@ -337,7 +336,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
 
 @jax.jit
 def _forecast(c: Chain) -> Array:
-    return forward(c).predicted[1:]
+    return log_domain.filtered(c).predicted[1:]
 
 
 def fixed_lag_smoother(
@@ -383,5 +382,5 @@ def fixed_lag_smoother(
 @functools.partial(jax.jit, static_argnames="lag")
 def _fixed_lag(c: Chain, lag: int) -> Array:
     c = hide_padding(c)
-    behind = backward_windows(c, lag)
-    return blank(c, log_normalize(certified.filtered(c).filtered + behind)[0])[0]
+    behind = log_domain.backward_windows(c, lag)
+    return blank(c, log_normalize(dispatch.filtered(c).filtered + behind)[0])[0]
