@@ -62,12 +62,12 @@ def split(x: Array, num_blocks: int, axis: int) -> Array:
     return jnp.moveaxis(x.reshape(num_blocks, -1, *x.shape[1:]), 0, axis)
 
 
-def join(c: Chain, x: Array) -> Array:
-    """(T, ...) of a chain in blocks, in the order of time, with the padding; else as it is."""
+def join(c: Chain, x: Array, whole: Chain) -> Array:
+    """(T, ...) of a chain in blocks in the order of time, without the padding; else as it is."""
     if c.num_blocks == 1:
         return x
     x = jnp.moveaxis(x, block_axis(c, x), 0)
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(-1, *x.shape[2:])[: whole.log_lik.shape[0]]
 
 
 def beginnings(c: Chain, p: Pass) -> Array:

@@ -1,8 +1,6 @@
 """The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
 import dataclasses
-import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree, static
-from likelax.numerics import as_float
+from likelax.numerics import as_float, logsumexp
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
@@ -189,6 +187,24 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
 _RUN = 32
 
 
+def before_moves(c: Chain, x: Array) -> Array:
+    """(T, K, ...) x of the step before, and -inf where no move leads into a step that counts."""
+    return jnp.where((active(c) & ~first(c))[:, None], later(c, x, -1), -jnp.inf)
+
+
+def log_pairs(c: Chain, log_before: Array, log_after: Array) -> Array:
+    """(T, K, K) log p(z_t-1 = i, z_t = j | x) from messages up to constants, nats.
+
+    Args:
+      c: the chain.
+      log_before: (T, K) log p(z_t, x_0..x_t) + a constant for each t.
+      log_after: (T, K) log p(x_t..x_T-1 | z_t) + a constant for each t.
+    """
+    scores = before_moves(c, log_before)[:, :, None] + moves_in(c) + log_after[:, None]
+    whole = logsumexp(scores, axis=(1, 2), keepdims=True)
+    return scores - jnp.where(whole == -jnp.inf, 0, whole)
+
+
 class Filter(NamedTuple):
     """predicted, filtered (T, K); increment (T,): log p(x_t | x_<t). Nats; any value at padding."""
 
@@ -198,46 +214,45 @@ class Filter(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """marginals (T, K), in logs or not, any value at padding; counts (K, K); log_prob scalar."""
+    """marginals (T, K), in logs or not; counts (K, K); increment (T,). Any value at padding."""
 
     marginals: Array
     counts: Array
-    log_prob: Array
+    increment: Array
 
 
 def total(c: Chain, increment: Array) -> Array:
     """Sum of the increments (T,) of the steps that count.
 
-    Short runs are summed as they are, and their totals without rounding: the sum of T = 1e6
-    increments in float32 has the accuracy of a few roundings, not of 1e6. No step waits for another.
+    Short runs are summed as they are, and the totals of more than a few runs without rounding: the
+    sum of T = 1e6 increments in float32 has the accuracy of a few roundings, not of 1e6. No step
+    waits for another.
     """
     (terms,) = blank(c, increment, value=0)
-    num_steps, *rest = terms.shape
-    if num_steps > _RUN:
-        terms = jnp.pad(terms, ((0, -num_steps % _RUN), *((0, 0) for _ in rest)))
-    terms = terms.reshape(-1, min(num_steps, _RUN), *rest).sum(axis=1)
-    return _accurate_sum((0, 1) if c.num_blocks > 1 else (0,), terms)
+    num_steps = terms.shape[0]
+    if isinstance(num_steps, int) and num_steps > _RUN:
+        terms = jnp.sum(jnp.pad(terms, (0, -num_steps % _RUN)).reshape(-1, _RUN), axis=1)
+        if num_steps <= _RUN**2:
+            return jnp.sum(terms)
+    return _accurate_sum(terms)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _accurate_sum(axes: tuple[int, ...], terms: Array) -> Array:
-    """Sum over axes, with all but a few bits of every term added without rounding, in any order.
+@jax.custom_jvp
+def _accurate_sum(terms: Array) -> Array:
+    """Sum with all but a few bits of every term added without rounding, in any order.
 
     Adding and subtracting a number above the sum of all terms rounds each term to a multiple of
     that number's last bit. The sum of these is exact, and what was rounded away is small.
 
     Source: Rump, Ogita & Oishi (2008), SIAM J. Scientific Computing 31(1), 189-224.
     """
-    num_terms = math.prod(terms.shape[a] for a in axes)
-    above = 4 * num_terms * jnp.max(jnp.abs(terms), axis=axes, keepdims=True)
+    above = 4 * terms.shape[0] * jnp.max(jnp.abs(terms))
     above = jnp.where(jnp.isfinite(above), above, 0)
     rounded = (terms + above) - above
     rest = jnp.where(jnp.isfinite(terms), terms - rounded, 0)
-    return jnp.sum(rounded, axis=axes) + jnp.sum(rest, axis=axes)
+    return jnp.sum(rounded) + jnp.sum(rest)
 
 
 @_accurate_sum.defjvp
-def _accurate_sum_jvp(
-    axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
-    return _accurate_sum(axes, *primals), jnp.sum(*tangents, axis=axes)
+def _accurate_sum_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _accurate_sum(*primals), jnp.sum(*tangents)

@@ -26,7 +26,7 @@ from jax import Array, lax
 
 from likelax.hmm import best_path as by_steps
 from likelax.hmm import log_domain, products, scaled
-from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
+from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior, total
 from likelax.hmm.rows import Rows, kernel
 
 # Work up to the first number is one exact recursion, the smallest program; up to the second the full
@@ -105,14 +105,13 @@ def _certified(
         def careful() -> Array:
             return jnp.broadcast_to(scaled.careful(evidence, c), plain.shape)
 
-        out = rows.from_lanes(scaled.in_time(draft, c))
+        out = rows.from_lanes(draft)
     else:
-        draft, plain, evidence = rows.each(fast)
+        out, plain, evidence = rows.each(fast)
 
         def careful() -> Array:
             return rows.each(scaled.careful, evidence)
 
-        out = rows.each(scaled.in_time, draft)
     ok = plain
     if _larger(rows, _MEDIUM):
         ok = lax.cond(jnp.all(plain), lambda: plain, careful)
@@ -165,7 +164,7 @@ def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain
 
 def log_prob(c: Chain, parallel: bool | None = None) -> Any:
     """Scalar, nats."""
-    return _kernel("log_prob", parallel)(c)
+    return total(c, _kernel("increments", parallel)(c))
 
 
 def filtered(c: Chain, parallel: bool | None = None) -> Filter:
@@ -179,10 +178,11 @@ def pairwise(c: Chain, parallel: bool | None = None) -> Any:
 
 
 def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Posterior:
-    """Marginals, counts and log partition."""
+    """Marginals, counts and increments."""
     return _kernel("posterior", parallel, in_logs=in_logs)(c)
 
 
 def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:
     """(path (T,), its score)."""
-    return _kernel("best_path", parallel)(c)
+    path, gain = _kernel("best_path", parallel)(c)
+    return path, total(c, gain)

@@ -148,7 +148,7 @@ def _log_partition_jvp(
         + weighted_sum(moves, dot.log_transition)
         + weighted_sum(steps, dot.log_lik)
     )
-    return post.log_prob, tangent
+    return total(c, post.increment), tangent
 
 
 def filter(
@@ -242,7 +242,7 @@ def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
     post = dispatch.posterior(c, parallel, in_logs=True)
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
-    return Smoothed(marginals, post.counts, counts, post.log_prob)
+    return Smoothed(marginals, post.counts, counts, total(c, post.increment))
 
 
 def expected_states(
@@ -262,7 +262,8 @@ def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
     post = dispatch.posterior(c, None, in_logs=False)
     (marginals,) = blank(c, post.marginals, value=0)
-    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
+    counts = _initial_counts(c, marginals)
+    return Expected(marginals, post.counts, counts, total(c, post.increment))
 
 
 def _initial_counts(c: Chain, marginals: Array) -> Array:

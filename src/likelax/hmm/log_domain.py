@@ -21,9 +21,8 @@ from likelax.hmm.chain import (
     last,
     moves_in,
     moves_out,
-    total,
 )
-from likelax.numerics import Compensated, add_compensated, logsumexp
+from likelax.numerics import Compensated, add_compensated
 
 
 def _sum_of_exp(scores: Array, axis: int) -> tuple[Array, Array, Array]:
@@ -66,9 +65,9 @@ def filtered(c: Chain) -> Filter:
     return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
 
 
-def log_prob(c: Chain) -> Array:
-    """Log partition of the chain."""
-    return total(c, filtered(c).increment)
+def increments(c: Chain) -> Array:
+    """(T,) log p(x_t | x_<t), nats."""
+    return filtered(c).increment
 
 
 def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
@@ -117,11 +116,11 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
 
 
 def posterior(c: Chain, in_logs: bool) -> Posterior:
-    """Posterior marginals, summed transition counts and log partition."""
+    """Posterior marginals, summed transition counts and increments."""
     run = filtered(c)
     marginals, counts = _smooth(c, run, lambda marginals, scores: marginals)
     marginals = marginals if in_logs else jnp.exp(marginals)
-    return Posterior(marginals, counts, total(c, run.increment))
+    return Posterior(marginals, counts, run.increment)
 
 
 def pairwise(c: Chain) -> Array:
@@ -130,15 +129,8 @@ def pairwise(c: Chain) -> Array:
 
 
 def best_path(c: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; its score, nats)."""
+    """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
     return in_order(c)
-
-
-def pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
-    """(K, K, ...) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
-    scores = filtered[:, None] + transition + ahead[None]
-    scores = jnp.where(end[None, None], -jnp.inf, scores)
-    return scores - _finite(logsumexp(scores, axis=(0, 1), keepdims=True))
 
 
 def backward_windows(c: Chain, lag: int) -> Array:

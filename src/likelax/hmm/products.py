@@ -37,15 +37,15 @@ from likelax.hmm.chain import (
     Chain,
     Filter,
     Posterior,
-    active,
+    before_moves,
     block_axis,
     first,
     fixed,
     last,
     later,
+    log_pairs,
     moves_in,
     moves_out,
-    total,
 )
 from likelax.numerics import log_normalize, logsumexp
 
@@ -184,22 +184,16 @@ def _walk(p: _Lanes, begin: Array, contract: Contraction, keep: bool) -> tuple[A
     return lax.scan(step, begin, (p.lik, p.cut, None if one_move else p.moves))
 
 
-def _beginnings(p: _Lanes, along: Contraction, across: Contraction) -> Array:
-    """(1, K, D, B, ...) the messages to the first steps of the blocks.
-
-    Args:
-      p: the lanes.
-      along: multiplies the transitions of a block.
-      across: multiplies those of blocks.
-    """
+def _beginnings(p: _Lanes, contract: Contraction) -> Array:
+    """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
     num_states = p.lik.shape[1]
     identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(p.lik.dtype)
     identity = identity.reshape(num_states, num_states, *(1,) * len(p.lik.shape[2:]))
     identity = jnp.broadcast_to(identity, (num_states, num_states, *p.lik.shape[2:]))
-    each, _ = _walk(p, identity, along, keep=False)
-    before = _prefixes(each, identity, 3, lambda a, b: _shifted(across(a, b)))
+    each, _ = _walk(p, identity, contract, keep=False)
+    before = _prefixes(each, identity, 3, lambda a, b: _shifted(contract(a, b)))
     start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
-    return _hand_over(p, _shifted(across(start, before)))
+    return _hand_over(p, _shifted(contract(start, before)))
 
 
 def _hand_over(p: _Lanes, message: Array) -> Array:
@@ -227,7 +221,7 @@ def _messages(c: Chain, both_ways: bool) -> tuple[Array, Array]:
     p = _lanes(c, both_ways)
 
     def from_products(contract: Contraction) -> tuple[Array, Array, Array]:
-        begun = _beginnings(p, contract, contract)
+        begun = _beginnings(p, contract)
         handed, messages = _walk(p, begun, _log_sums, keep=True)
         return begun, _hand_over(p, handed), messages
 
@@ -262,15 +256,13 @@ def _filter(c: Chain, message: Array) -> Filter:
     return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
 
 
-def _pairs(c: Chain, run: Filter, behind: Array) -> tuple[Array, Array]:
-    """(T, K) each: log p(z_t-1 = i, z_t = j | x) is before[t, i] + transition[i, j] + ahead[t, j]."""
-    before = jnp.where((active(c) & ~first(c))[:, None], later(c, run.filtered, -1), -jnp.inf)
-    ahead = c.log_lik + behind
-    return before, ahead - _finite(logsumexp(run.predicted + ahead, axis=1, keepdims=True))
+def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
+    """(K, K) expected moves.
 
-
-def _transition_counts(c: Chain, before: Array, ahead: Array) -> Array:
-    """(K, K) expected moves."""
+    log p(z_t-1 = i, z_t = j | x) is before[t, i] + transition[i, j] + ahead[t, j].
+    """
+    before, ahead = before_moves(c, run.filtered), c.log_lik + behind
+    ahead = ahead - _finite(logsumexp(run.predicted + ahead, axis=1, keepdims=True))
     num_states, moves = before.shape[1], moves_in(c)
     if num_states <= FEW_LANES:
         # a column at a time: XLA's sums on a CPU are wrong where both operands are broadcast
@@ -291,55 +283,49 @@ def _transition_counts(c: Chain, before: Array, ahead: Array) -> Array:
     return counts if c.num_blocks == 1 else jnp.sum(counts, axis=2)
 
 
-def _in_time(c: Chain, x: Array, num_steps: int) -> Array:
-    return blocks.join(c, x)[:num_steps]
+def increments(whole: Chain) -> Array:
+    """(T,) log p(x_t | x_<t), nats."""
+    return filtered(whole).increment
 
 
-def log_prob(c: Chain) -> Array:
-    """Scalar, nats: log p(x)."""
-    c = cut(c)
-    return total(c, _filter(c, _messages(c, both_ways=False)[0]).increment)
-
-
-def filtered(c: Chain) -> Filter:
+def filtered(whole: Chain) -> Filter:
     """Forward posteriors."""
-    num_steps, c = c.log_lik.shape[0], cut(c)
+    c = cut(whole)
     run = _filter(c, _messages(c, both_ways=False)[0])
-    return Filter(*(_in_time(c, x, num_steps) for x in run))
+    return Filter(*(blocks.join(c, x, whole) for x in run))
 
 
-def posterior(c: Chain, in_logs: bool) -> Posterior:
-    """Marginals, summed transition counts and log p(x)."""
-    num_steps, c = c.log_lik.shape[0], cut(c)
+def posterior(whole: Chain, in_logs: bool) -> Posterior:
+    """Marginals, summed transition counts and increments."""
+    c = cut(whole)
     message, behind = _messages(c, both_ways=True)
     run = _filter(c, message)
     marginals = log_normalize(run.filtered + behind, axis=1)[0]
-    marginals = marginals if in_logs else jnp.exp(marginals)
-    counts = _transition_counts(c, *_pairs(c, run, behind))
-    return Posterior(_in_time(c, marginals, num_steps), counts, total(c, run.increment))
+    marginals = blocks.join(c, marginals if in_logs else jnp.exp(marginals), whole)
+    counts = _transition_counts(c, run, behind)
+    return Posterior(marginals, counts, blocks.join(c, run.increment, whole))
 
 
-def pairwise(c: Chain) -> Array:
+def pairwise(whole: Chain) -> Array:
     """(T-1, K, K) nats: log posterior of consecutive states."""
-    num_steps, c = c.log_lik.shape[0], cut(c)
+    c = cut(whole)
     message, behind = _messages(c, both_ways=True)
-    before, ahead = _pairs(c, _filter(c, message), behind)
-    return _in_time(c, before[:, :, None] + moves_in(c) + ahead[:, None], num_steps)[1:]
+    return blocks.join(c, log_pairs(c, message + c.log_lik, c.log_lik + behind), whole)[1:]
 
 
-def best_path(c: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; its score, nats)."""
-    num_steps, c = c.log_lik.shape[0], cut(c, _STEPS)
+def best_path(whole: Chain) -> tuple[Array, Array]:
+    """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
+    c = cut(whole, _STEPS)
     p = _lanes(c, both_ways=False)
     begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
     if c.num_blocks > 1:
-        begin = _beginnings(p, _best, _best)
+        begin = _beginnings(p, _best)
     message = _walk(p, begin, _best, keep=True)[1][:, :, 0]
     scores = _unit(message + c.log_lik)
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
     gain = jnp.max(into + c.log_lik, axis=1)
-    return _in_time(c, _choices(c, scores), num_steps), total(c, gain)
+    return blocks.join(c, _choices(c, scores), whole), blocks.join(c, gain, whole)
 
 
 def _unit(scores: Array) -> Array:

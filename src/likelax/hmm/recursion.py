@@ -26,20 +26,20 @@ class Recursion(Protocol):
     `scaled` returns each one as a draft, with the evidence for its certificate.
     """
 
-    def log_prob(self, c: Chain) -> Any:
-        """Scalar, nats: log p(x)."""
+    def increments(self, c: Chain) -> Any:
+        """(T,) nats: log p(x_t | x_<t)."""
 
     def filtered(self, c: Chain) -> Any:
         """`Filter`: forward posteriors."""
 
     def posterior(self, c: Chain, in_logs: bool) -> Any:
-        """`Posterior`: marginals, summed transition counts and log p(x)."""
+        """`Posterior`: marginals, summed transition counts and increments."""
 
     def pairwise(self, c: Chain) -> Any:
         """(T-1, K, K) nats: log posterior of consecutive states."""
 
     def best_path(self, c: Chain) -> tuple[Array, Array]:
-        """(path (T,) int32, -1 where there is none; its score, nats)."""
+        """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
 
 
 class Pass(Protocol):

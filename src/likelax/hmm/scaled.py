@@ -42,7 +42,7 @@ eps to the relative error of p[t, j], fewer than the T K eps of the steps.
 
 import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,9 +59,8 @@ from likelax.hmm.chain import (
     fixed,
     last,
     later,
-    total,
+    log_pairs,
 )
-from likelax.hmm.log_domain import pairwise_step
 from likelax.hmm.recursion import over_states, run
 from likelax.numerics import safe_log
 
@@ -224,20 +223,6 @@ def _sweep(c: Chain, q: Potentials, reverse: bool) -> Sweep:
     return Sweep(message, _total(message * q.lik))
 
 
-def in_time(draft: Any, c: Chain) -> Any:
-    """What `filtered` and the like give, in the order of time where the chain was cut into blocks."""
-    cut = blocks.cut(c)
-
-    def order(x: Array) -> Array:
-        return blocks.join(cut, x)[: c.log_lik.shape[0]]
-
-    if isinstance(draft, Filter):
-        return Filter(*map(order, draft))
-    if isinstance(draft, Posterior):
-        return draft._replace(marginals=order(draft.marginals))
-    return draft
-
-
 def careful(evidence: Evidence | None, c: Chain) -> Array:
     """(...) the certificate of each chain: is everything drawn from the evidence exact?"""
     c = blocks.cut(c)
@@ -292,26 +277,25 @@ def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
     return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
 
 
-def log_prob(c: Chain) -> tuple[Array, Array, None]:
-    """Log partition; whether its certificate is plain; no evidence, since nothing is kept."""
-    c = blocks.cut(c)
+def increments(whole: Chain) -> tuple[Array, Array, None]:
+    """(T,) log p(x_t | x_<t); whether its certificate is plain; no evidence, since nothing is kept."""
+    c = blocks.cut(whole)
     q = potentials(c)
     scale = _pass(c, q, reverse=False, messages=False)
-    plain = _plain(c, q, scale)
-    return total(c, _increment(c, q, scale)), plain, None
+    return blocks.join(c, _increment(c, q, scale), whole), _plain(c, q, scale), None
 
 
-def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
+def filtered(whole: Chain) -> tuple[Filter, Array, Evidence]:
     """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
-    c = blocks.cut(c)
+    c = blocks.cut(whole)
     q = potentials(c)
     ahead = _sweep(c, q, False)
     predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
     possible = (increment > -jnp.inf)[:, None]
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
-    plain = _plain(c, q, ahead.scale)
-    return Filter(predicted, log_filtered, increment), plain, Evidence(ahead)
+    run = Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
+    return run, _plain(c, q, ahead.scale), Evidence(ahead)
 
 
 class Meeting(NamedTuple):
@@ -338,23 +322,21 @@ def _reciprocal(x: Array) -> Array:
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
-def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
-    """Posterior marginals, summed transition counts and log partition, and so on."""
-    c = blocks.cut(c)
+def posterior(whole: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
+    """Posterior marginals, summed transition counts and increments, and so on."""
+    c = blocks.cut(whole)
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
-    counts = _transition_counts(c, q, meeting)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
         marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
         marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
-    return (
-        Posterior(marginals, counts, total(c, _increment(c, q, ahead.scale))),
-        plain,
-        Evidence(ahead, behind, norm),
-    )
+    marginals = blocks.join(c, marginals, whole)
+    increment = blocks.join(c, _increment(c, q, ahead.scale), whole)
+    post = Posterior(marginals, _transition_counts(c, q, meeting), increment)
+    return post, plain, Evidence(ahead, behind, norm)
 
 
 def _transition_counts(c: Chain, q: Potentials, meeting: Meeting) -> Array:
@@ -388,25 +370,13 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
 
 
-def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
+def pairwise(whole: Chain) -> tuple[Array, Array, Evidence]:
     """(T-1, K, K) log posterior of consecutive states, and so on."""
-    whole, c = c, blocks.cut(c)
+    c = blocks.cut(whole)
     q = potentials(c)
     ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
     norm = _total(ahead.message * q.lik * behind.message)
+    before = _log_predicted(c, q, ahead) + c.log_lik
+    pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
     plain = _plain(c, q, ahead.scale, behind.scale)
-    before = blocks.join(c, _log_predicted(c, q, ahead) + c.log_lik)
-    after = blocks.join(c, c.log_lik + safe_log(behind.message))
-    num_moves = whole.log_lik.shape[0] - 1
-    moves = None if fixed(c) else 0
-    step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
-    return (
-        step(
-            before[:num_moves],
-            whole.log_transition,
-            after[1 : num_moves + 1],
-            last(whole)[:num_moves],
-        ),
-        plain,
-        Evidence(ahead, behind, norm),
-    )
+    return blocks.join(c, pairs, whole)[1:], plain, Evidence(ahead, behind, norm)
