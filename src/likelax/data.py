@@ -8,7 +8,7 @@ labels, `Labelled(Labelled(y, components), states)`, label both levels of an HMM
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,13 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
 from likelax.numerics import as_array
+
+DataLike: TypeAlias = Any
+"""Data of a model: an array of numbers (..., *event), a dict or tuple of data for a `Product`, a pair
+for a regression, or one of the wrappers of this module around any of these.
+
+Which of them a model takes depends on its parts, which types cannot express here.
+"""
 
 
 @pytree
@@ -32,11 +39,11 @@ class Masked:
       observed: booleans of the same shape and structure; True where the entry was seen.
     """
 
-    values: Any
-    observed: Any
+    values: DataLike
+    observed: DataLike
 
     @classmethod
-    def from_nan(cls, values: Any) -> Self:
+    def from_nan(cls, values: DataLike) -> Self:
         """Declare every NaN in an array, or in a dict or tuple of arrays, as missing.
 
         Integer and boolean arrays have no NaN and count as seen.
@@ -60,7 +67,7 @@ class Labelled:
         unknown ones summed out.
     """
 
-    values: Any
+    values: DataLike
     labels: Array
 
 
@@ -76,7 +83,7 @@ class Sequences:
         chain. None: only step 0 begins one.
     """
 
-    values: Any
+    values: DataLike
     lengths: Array | None = None
     starts: Array | None = None
 
@@ -90,11 +97,11 @@ class Driven:
       inputs: (..., T, D); the move into step t uses inputs[t].
     """
 
-    values: Any
+    values: DataLike
     inputs: Array
 
 
-def convert(name: str, x: Any) -> Any:
+def convert(name: str, x: DataLike) -> DataLike:
     """Data with every list, NumPy array and pandas column in them converted to a JAX array.
 
     Args:
@@ -149,7 +156,7 @@ class Series(NamedTuple):
     inputs: Array | None = None
 
 
-def take_labels(x: Any) -> tuple[Any, Array | None]:
+def take_labels(x: DataLike) -> tuple[DataLike, Array | None]:
     """The data without their outermost layer of labels, and that layer; None if there is none.
 
     Examples:
@@ -165,7 +172,7 @@ def take_labels(x: Any) -> tuple[Any, Array | None]:
     return x, None
 
 
-def take_series(x: Any) -> tuple[Any, Series]:
+def take_series(x: DataLike) -> tuple[DataLike, Series]:
     """The data without `Sequences` and `Driven`, and what those said. Labels stay where they are.
 
     Raises:
@@ -187,7 +194,7 @@ def take_series(x: Any) -> tuple[Any, Series]:
     return x, Series()
 
 
-def unlabelled(x: Any) -> Any:
+def unlabelled(x: DataLike) -> DataLike:
     """The data without any labels, `Sequences`, `Driven` and `Masked` kept."""
     while True:
         x, labels = take_labels(x)
@@ -195,7 +202,7 @@ def unlabelled(x: Any) -> Any:
             return x
 
 
-def holds_no_value(x: Any) -> Array | None:
+def holds_no_value(x: DataLike) -> Array | None:
     """Whether every value of the data is masked: a boolean scalar, or None if none can be.
 
     Data with labels hold at least those, and count as observed.
@@ -266,7 +273,7 @@ def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
         )
 
 
-def check_data(name: str, x: Any) -> None:
+def check_data(name: str, x: DataLike) -> None:
     """Raise if data are empty, hold a NaN that was not declared missing, or lengths are off.
 
     Traced arrays are looked at for their shapes only.
@@ -305,7 +312,7 @@ def check_data(name: str, x: Any) -> None:
             )
 
 
-def _split(name: str, x: Any) -> tuple[Any, Any]:
+def _split(name: str, x: DataLike) -> tuple[Any, Any]:
     """(values, observed) of data without series; observed is None where all were seen."""
     if not isinstance(x, Masked):
         return x, None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,16 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled, check_labels, rule_out, take_labels
+from likelax.data import DataLike, Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
-from likelax.model import JointPrior, Model, check_part, pytree
+from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_part, pytree
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
+
+C = TypeVar("C", bound=Model)
+"""The type of the components: K models, stacked."""
+
+D = TypeVar("D", bound=Density)
 
 
 def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
@@ -83,7 +88,7 @@ class MixtureStats(NamedTuple):
 
 
 @pytree
-class MixturePrior(JointPrior):
+class MixturePrior(JointPrior[MixtureStats]):
     """The conjugate prior of a mixture's parameters.
 
     Attributes:
@@ -91,8 +96,8 @@ class MixturePrior(JointPrior):
       components: the component's prior with a leading axis K on every leaf, or None for none.
     """
 
-    weights: Prior | None = None
-    components: Any = None
+    weights: Prior[CategoryCounts] | None = None
+    components: PriorLike | None = None
 
     def posterior(self, stats: MixtureStats) -> Self:
         """Both parts updated: exact where the statistics come from labels."""
@@ -103,7 +108,7 @@ class MixturePrior(JointPrior):
 
 
 @pytree
-class Mixture(Model):
+class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     """p(x) = sum_k weights[k] p_k(x): K components of any node.
 
     With `Labelled` data the components are classes: one `e_step` and one `m_step` fit a
@@ -126,7 +131,7 @@ class Mixture(Model):
     stacks: ClassVar[tuple[str, ...]] = ("components",)
 
     weights: Array = constrained(simplex)
-    components: Any
+    components: C
 
     def __post_init__(self) -> None:
         check_part("Mixture", "components", self.components)
@@ -141,11 +146,11 @@ class Mixture(Model):
         """Axes of one observation, as of each component."""
         return self.components.event_ndim
 
-    def component_log_prob(self, x: Any) -> Array:
+    def component_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) for every component: (..., K), nats."""
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log p(x), or log p(x, labels) for `Labelled` x: (...), nats.
 
         Raises:
@@ -162,7 +167,7 @@ class Mixture(Model):
 
         return chunks.map_rows(total, x, self.rows_in_cache(x))
 
-    def log_responsibilities(self, x: Any) -> Array:
+    def log_responsibilities(self, x: DataLike) -> Array:
         """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
 
         def normalized(rows: Any) -> Array:
@@ -170,11 +175,11 @@ class Mixture(Model):
 
         return chunks.map_rows(normalized, x, self.rows_in_cache(x))
 
-    def responsibilities(self, x: Any) -> Array:
+    def responsibilities(self, x: DataLike) -> Array:
         """p(component = k | x): (..., K). A row that nothing can produce is all 0."""
         return jnp.exp(self.log_responsibilities(x))
 
-    def complete_statistics(self, x: Any, shares: Array) -> MixtureStats:
+    def complete_statistics(self, x: DataLike, shares: Array) -> MixtureStats:
         """What data contribute whose components are known, wholly or in shares.
 
         Args:
@@ -185,7 +190,7 @@ class Mixture(Model):
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
         return MixtureStats(labels, self.components.stacked_e_step(x, shares))
 
-    def predict(self, x: Any) -> Array:
+    def predict(self, x: DataLike) -> Array:
         """The most probable component of each row: integers (...).
 
         -1 for a row that no component can produce, as for a label that is unknown.
@@ -194,7 +199,7 @@ class Mixture(Model):
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
-    def entropy(self, x: Any) -> Array:
+    def entropy(self, x: DataLike) -> Array:
         """Entropy of the posterior over components, (...), nats: 0 where a row surely belongs.
 
         A row that no component can produce has entropy 0.
@@ -202,7 +207,7 @@ class Mixture(Model):
         log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
-    def rows_in_cache(self, x: Any) -> int:
+    def rows_in_cache(self, x: DataLike) -> int:
         """How many rows of x to take at a time: all where they are few, or x is one observation."""
         rows = chunks.num_rows(x)
         if rows <= chunks.FEWEST:
@@ -214,16 +219,18 @@ class Mixture(Model):
             return rows
         return size
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Draws of shape (*shape, *event). inputs: as for `sample_labelled`."""
         return self.sample_labelled(key, shape, inputs).values
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample`."""
         return self.sample(key, shape, inputs)
 
     def sample_labelled(
-        self, key: Array, shape: Sequence[int] = (), inputs: Any = None
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
     ) -> Labelled:
         """Draws with the component that each came from.
 
@@ -239,7 +246,7 @@ class Mixture(Model):
         values = draw_each(self.components, key_value, labels, inputs, shape)
         return Labelled(values, labels.reshape(tuple(shape)))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
         A row that no component can produce counts for no component.
@@ -294,14 +301,14 @@ class Mixture(Model):
             )
         return total
 
-    def marginal(self, dims: Any) -> "Mixture":
+    def marginal(self, dims: Dims) -> "Mixture":
         """The mixture of the components' marginals over the event entries `dims`.
 
         For components that answer `marginal`, such as `MvNormal`.
         """
         return type(self)(self.weights, jax.vmap(lambda c: c.marginal(dims))(self.components))
 
-    def condition(self, dims: Any, values: ArrayLike) -> "Mixture":
+    def condition(self, dims: Dims, values: ArrayLike) -> "Mixture":
         """The distribution of the other entries given that the entries `dims` are `values`.
 
         Its weights are the posterior of the components given those values, so its mean is a
@@ -325,11 +332,11 @@ class Mixture(Model):
         weights = jnp.exp(self.marginal(dims).log_responsibilities(jnp.asarray(values)))
         return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """sum_k weights[k] mean_k: (*event), or a dict or tuple of such for products."""
         return self._average(jax.vmap(lambda c: c.mean())(self.components))
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Mean of the components' variances plus variance of their means: (*event)."""
         means = jax.vmap(lambda c: c.mean())(self.components)
         spread = jax.tree.map(lambda m, total: (m - total[None]) ** 2, means, self._average(means))
@@ -347,7 +354,7 @@ class Mixture(Model):
         each = jax.vmap(lambda c, p: c.predictive(p))
         return Mixture(weights, each(self.components, prior.components))
 
-    def _e_step(self, x: Any, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
+    def _e_step(self, x: DataLike, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
         log_resp, log_total = numerics.log_normalize(
             self._joint(x, self.components.stacked_log_prob)
         )
@@ -365,7 +372,7 @@ class Mixture(Model):
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
 
-    def check_labels(self, name: str, x: Any) -> None:
+    def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x name no component, or if those left do not fit the components."""
         values, labels = take_labels(x)
         if labels is not None:
@@ -381,12 +388,14 @@ class Mixture(Model):
 
         return jax.tree.map(average, values)
 
-    def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
+    def _joint(self, x: DataLike, each: Callable[[Any], Array]) -> Array:
         values, labels = take_labels(x)
         return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
 
 
-def draw_each(models: Any, key: Array, index: Array, inputs: Any, shape: Sequence[int]) -> Any:
+def draw_each(
+    models: Density, key: Array, index: Array, inputs: DataLike, shape: Sequence[int]
+) -> DataLike:
     """One draw of models[index[n]] for every n.
 
     Args:
@@ -413,5 +422,5 @@ def draw_each(models: Any, key: Array, index: Array, inputs: Any, shape: Sequenc
     return jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
 
 
-def _take(models: Any, index: Array) -> Any:
+def _take(models: D, index: Array) -> D:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], models)

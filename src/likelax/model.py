@@ -1,13 +1,13 @@
-"""The contract: what every model answers, with a default for whatever has one.
+"""The base classes of all models: their methods, and a default for each one that has one.
 
-`Density` answers `log_prob` and `sample`; `Model` can also be fitted by EM. Nodes such as `Mixture`
-and `HMM` call these methods and nothing else, so a model that derives from `Model` works in every
-node, in every wrapper and in every fit.
+A `Density` has `log_prob` and `sample`. A `Model` can also be fitted by EM. Nodes such as `Mixture`
+and `HMM` call only these methods, so a class that derives from `Model` works in every node, in
+every wrapper and in every fit.
 """
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,18 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
-from likelax.data import take_labels
+from likelax.data import DataLike, take_labels
 
-__all__ = ["Density", "Model", "check_registration", "pytree", "static"]
+__all__ = ["Density", "JointPrior", "Model", "PriorLike", "check_registration", "pytree", "static"]
+
+S = TypeVar("S")
+"""The statistics of a model, such as `statistics.Moments`."""
+
+P = TypeVar("P")
+"""The conjugate prior of a model."""
+
+Dims: TypeAlias = ArrayLike | Sequence[int]
+"""Positions of entries on the event axis: integers (M,)."""
 
 
 class Density(abc.ABC):
@@ -48,14 +57,14 @@ class Density(abc.ABC):
         return self._event_ndim
 
     @abc.abstractmethod
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density in nats: x of shape (..., *event) gives (...)."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Independent draws of shape (*shape, *event)."""
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """Independent draws of a model of targets given inputs, such as a regression.
 
         Args:
@@ -69,14 +78,14 @@ class Density(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__}.sample: it takes no inputs; leave inputs out")
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """log p(x) up to a term without parameters, (...), nats: enough for a posterior over models.
 
         Override it where the rest is expensive, such as the coefficient of a multinomial.
         """
         return self.log_prob(x)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Expected value of one observation, (*event).
 
         Raises:
@@ -86,7 +95,7 @@ class Density(abc.ABC):
             f"{type(self).__name__}.mean: no closed form; average over .sample(key, (S,))"
         )
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of each entry of one observation, (*event).
 
         Raises:
@@ -96,11 +105,11 @@ class Density(abc.ABC):
             f"{type(self).__name__}.variance: no closed form; take it from .sample(key, (S,))"
         )
 
-    def num_observations(self, x: Any) -> Array:
+    def num_observations(self, x: DataLike) -> Array:
         """How many observations each entry of `log_prob(x)` stands for, (...): one, or T steps."""
         return jnp.ones_like(self.log_prob(x))
 
-    def marginal(self, dims: Any) -> Any:
+    def marginal(self, dims: Dims) -> "Density":
         """The distribution of the event entries `dims` alone.
 
         Raises:
@@ -108,7 +117,7 @@ class Density(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__}.marginal: no closed form")
 
-    def condition(self, dims: Any, values: ArrayLike) -> Any:
+    def condition(self, dims: Dims, values: ArrayLike) -> "Density":
         """The distribution of the other event entries, given that the entries `dims` are `values`.
 
         Raises:
@@ -116,17 +125,17 @@ class Density(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__}.condition: no closed form")
 
-    def stacked_log_prob(self, x: Any) -> Array:
+    def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K models, stacked in self: (..., K), nats."""
         return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
 
-    def stacked_log_kernel(self, x: Any) -> Array:
+    def stacked_log_kernel(self, x: DataLike) -> Array:
         """`log_kernel` of K models, stacked in self: (..., K), nats."""
         if type(self).log_kernel is Density.log_kernel:
             return self.stacked_log_prob(x)
         return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
 
-    def constraint(self, field: str, index: Any = None) -> Constraint | None:
+    def constraint(self, field: str, index: DataLike = None) -> Constraint | None:
         """The constraint of an entry of a field, where the field itself declares none.
 
         Args:
@@ -135,7 +144,7 @@ class Density(abc.ABC):
         """
         return None
 
-    def used(self, field: str, index: Any = None) -> Array | None:
+    def used(self, field: str, index: DataLike = None) -> Array | None:
         """Which of the models in a field have a probability above zero; None: all of them.
 
         Args:
@@ -154,7 +163,7 @@ class Density(abc.ABC):
         """
         return
 
-    def check_labels(self, name: str, x: Any) -> None:
+    def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x do not fit the latent variables of this model.
 
         Traced labels are not looked at.
@@ -171,11 +180,11 @@ class Density(abc.ABC):
             )
 
 
-class Model(Density):
+class Model(Density, Generic[S, P]):
     """A density with additive sufficient statistics: one that EM can fit."""
 
     @abc.abstractmethod
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """(statistics, log_prob), both summed over the leading axes of x with the weights.
 
         Statistics of two data sets under one model add with `statistics.add` to those of
@@ -183,7 +192,7 @@ class Model(Density):
         """
 
     @abc.abstractmethod
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """The model that maximises the expected log joint of the statistics.
 
         That is `expected_log_prob(stats)`, plus `log_prior(prior)` where there is a prior.
@@ -191,10 +200,10 @@ class Model(Density):
         """
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
 
-    def log_prior(self, prior: Any) -> Array:
+    def log_prior(self, prior: P | None) -> Array:
         """Log density of the parameters under a prior, nats; 0 without one.
 
         Raises:
@@ -206,7 +215,7 @@ class Model(Density):
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
 
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: P) -> Density:
         """The distribution of one new observation with the parameters integrated out.
 
         Raises:
@@ -214,7 +223,7 @@ class Model(Density):
         """
         raise TypeError(f"{type(self).__name__}.predictive: no closed form")
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """Statistics of K models, stacked in self, with a leading axis K.
 
         Args:
@@ -224,7 +233,7 @@ class Model(Density):
         each = jax.vmap(lambda model, share: model.e_step(x, share)[0], in_axes=(0, -1))
         return each(self, shares)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K models, stacked in self; `Tied` ones share statistics here.
 
         Args:
@@ -234,8 +243,8 @@ class Model(Density):
         return jax.vmap(lambda model, s, p: model.m_step(s, p))(self, stats, prior)
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
-    ) -> tuple[Array, Any, Array] | None:
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[Array, S, Array] | None:
         """A fused E step of the mixture of K models, stacked in self, or None for none.
 
         Override it only if the joint form is faster than `stacked_log_prob` and `stacked_e_step`.
@@ -249,7 +258,7 @@ class Model(Density):
         """
         return None
 
-    def pool(self, stats: Any) -> Any:
+    def pool(self, stats: S) -> S:
         """Statistics of K models from which an M step gives all the same spread: what `Tied` calls.
 
         Args:
@@ -263,15 +272,23 @@ class Model(Density):
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
 
-class JointPrior(abc.ABC):
+class JointPrior(abc.ABC, Generic[S]):
     """The priors of the parts of a node, such as `MixturePrior`; it has no density of its own."""
 
     @abc.abstractmethod
-    def posterior(self, stats: Any) -> Self:
+    def posterior(self, stats: S) -> Self:
         """Each part updated by its statistics: exact where the latent variables were seen."""
 
 
-def check_part(name: str, field: str, value: Any) -> None:
+PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...]
+"""A prior over the parameters of a model.
+
+A density over the parameter of a family, a `Product` or `Independent` of such densities, the
+`JointPrior` of a node, or for `OneOf` a tuple with one entry for each option.
+"""
+
+
+def check_part(name: str, field: str, value: object) -> None:
     """Raise unless a field holds a model of this library.
 
     Raises:

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.families.base import match_weights
-from likelax.model import Model, check_part, pytree
+from likelax.model import Model, PriorLike, check_part, pytree
 
 
 @pytree
-class OneOf(Model):
+class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
     """One of several models of the same kind of x: p(x) = p of options[which].
 
     K of them in a `Mixture` are K unlike components. Zero inflation is such a mixture: a point
@@ -33,7 +34,7 @@ class OneOf(Model):
     """
 
     which: Array
-    options: tuple[Any, ...]
+    options: tuple[Model, ...]
 
     def __post_init__(self) -> None:
         for i, option in enumerate(self.options):
@@ -45,7 +46,7 @@ class OneOf(Model):
         return self.options[0].event_ndim
 
     @classmethod
-    def stack(cls, *options: Any) -> Self:
+    def stack(cls, *options: Model) -> Self:
         """All the options, one after the other, as one model with a leading axis."""
         count = len(options)
 
@@ -55,7 +56,7 @@ class OneOf(Model):
 
         return cls(jnp.arange(count), jax.tree.map(repeat, tuple(options)))
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., *event) under the model that counts: (...), nats."""
         return self._choose([option.log_prob(x) for option in self.options])
 
@@ -67,7 +68,9 @@ class OneOf(Model):
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[tuple[Any, ...], Array]:
+    def e_step(
+        self, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[tuple[Any, ...], Array]:
         """(statistics of every option, empty for those that do not count; log probability)."""
         shape = jax.eval_shape(self.options[0].log_prob, x)
         weights = match_weights(weights, shape.shape, shape.dtype)
@@ -77,7 +80,9 @@ class OneOf(Model):
         ]
         return tuple(s for s, _ in steps), self._choose([log_prob for _, log_prob in steps])
 
-    def m_step(self, stats: tuple[Any, ...], prior: tuple[Any, ...] | None = None) -> Self:
+    def m_step(
+        self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
+    ) -> Self:
         """The option that counts takes its own M step. prior: one entry an option, None for none."""
         priors = (None,) * len(self.options) if prior is None else prior
         moved = []
@@ -88,7 +93,9 @@ class OneOf(Model):
             )
         return type(self)(self.which, tuple(moved))
 
-    def stacked_m_step(self, stats: tuple[Any, ...], prior: Any = None) -> Self:
+    def stacked_m_step(
+        self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
+    ) -> Self:
         """M step of K models; only the option that counts in each of them changes."""
         priors = (None,) * len(self.options) if prior is None else prior
         moved = []
@@ -104,7 +111,7 @@ class OneOf(Model):
         """Whether an option is the one that counts."""
         return jnp.asarray(self.which) == index if field == "options" else None
 
-    def check_labels(self, name: str, x: Any) -> None:
+    def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x do not fit every option."""
         for option in self.options:
             option.check_labels(name, x)
@@ -123,7 +130,7 @@ class OneOf(Model):
             [o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)]
         )
 
-    def log_prior(self, prior: tuple[Any, ...] | None) -> Array:
+    def log_prior(self, prior: tuple[PriorLike | None, ...] | None) -> Array:
         """That of the option that counts, nats. prior: one entry an option, None for none."""
         if prior is None:
             return jnp.zeros(())

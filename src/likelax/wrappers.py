@@ -10,19 +10,20 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.constraints import field_chains, inherited
-from likelax.model import Model, check_part, pytree
+from likelax.data import DataLike
+from likelax.model import Density, Dims, Model, P, S, check_part, pytree
 
 
-class Wrapper(Model):
+class Wrapper(Model[S, P]):
     """A model that answers as the one inside; subclasses override what differs.
 
     Attributes:
       model: the model inside.
     """
 
-    model: Any
+    model: Model[S, P]
 
-    def _around(self, model: Any) -> Self:
+    def _around(self, model: Density) -> Self:
         """The same wrapper around another model."""
         return dataclasses.replace(cast(Any, self), model=model)
 
@@ -31,93 +32,95 @@ class Wrapper(Model):
         """Number of axes of one observation."""
         return self.model.event_ndim
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density of the model inside, nats."""
         return self.model.log_prob(x)
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """Log kernel of the model inside, nats."""
         return self.model.log_kernel(x)
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Draws from the model inside, given inputs if it takes some."""
         if inputs is None:
             return self.model.sample(key, shape)
         return self.model.sample_given(key, inputs, shape)
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """Draws from the model inside, given inputs."""
         return self.model.sample_given(key, inputs, shape)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Mean of the model inside."""
         return self.model.mean()
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of the model inside."""
         return self.model.variance()
 
-    def marginal(self, dims: Any) -> Self:
+    def marginal(self, dims: Dims) -> Self:
         """The marginal of the model inside, wrapped the same way."""
         return self._around(self.model.marginal(dims))
 
-    def condition(self, dims: Any, values: ArrayLike) -> Self:
+    def condition(self, dims: Dims, values: ArrayLike) -> Self:
         """The conditional of the model inside, wrapped the same way."""
         return self._around(self.model.condition(dims, values))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """E step of the model inside."""
         return self.model.e_step(x, weights)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of the model inside."""
         return self._around(self.model.m_step(stats, prior))
 
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """Expected log probability of the model inside, nats."""
         return self.model.expected_log_prob(stats)
 
-    def log_prior(self, prior: Any) -> Array:
+    def log_prior(self, prior: P | None) -> Array:
         """Log prior of the model inside, nats."""
         return self.model.log_prior(prior)
 
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: P) -> Density:
         """Predictive distribution of the model inside."""
         return self.model.predictive(prior)
 
-    def stacked_log_prob(self, x: Any) -> Array:
+    def stacked_log_prob(self, x: DataLike) -> Array:
         """As the model inside."""
         return self.model.stacked_log_prob(x)
 
-    def stacked_log_kernel(self, x: Any) -> Array:
+    def stacked_log_kernel(self, x: DataLike) -> Array:
         """As the model inside."""
         return self.model.stacked_log_kernel(x)
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """As the model inside."""
         return self.model.stacked_e_step(x, shares)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """As the model inside."""
         return self._around(self.model.stacked_m_step(stats, prior))
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
-    ) -> tuple[Array, Any, Array] | None:
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[Array, S, Array] | None:
         """As the model inside."""
         return self.model.mixture_e_step(log_weights, x, weights)
 
-    def pool(self, stats: Any) -> Any:
+    def pool(self, stats: S) -> S:
         """As the model inside."""
         return self.model.pool(stats)
 
-    def check_labels(self, name: str, x: Any) -> None:
+    def check_labels(self, name: str, x: DataLike) -> None:
         """As the model inside."""
         self.model.check_labels(name, x)
 
 
 @pytree
-class Tied(Wrapper):
+class Tied(Wrapper[S, P]):
     """A component that shares its covariance or scale with the other components.
 
     `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
@@ -139,12 +142,12 @@ class Tied(Wrapper):
 
     ties: ClassVar[bool] = True
 
-    model: Model
+    model: Model[S, P]
 
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of the model inside, for one component alone.
 
         Raises:
@@ -153,7 +156,7 @@ class Tied(Wrapper):
         _refuse_prior(prior)
         return super().m_step(stats)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.
 
         Raises:
@@ -179,13 +182,13 @@ def _same_for_all(new: Array, old: ArrayLike) -> Array:
     return jnp.broadcast_to(jnp.take_along_axis(new, changed, axis=0), new.shape)
 
 
-def _refuse_prior(prior: Any) -> None:
+def _refuse_prior(prior: object) -> None:
     if prior is not None:
         raise ValueError("Tied: a prior over the covariance of one component can't be shared")
 
 
 @pytree
-class Fixed(Wrapper):
+class Fixed(Wrapper[Any, Any]):
     """A model whose parameters no fit changes. They are not counted by `fit.num_parameters`.
 
     Attributes:
@@ -203,14 +206,14 @@ class Fixed(Wrapper):
 
     model: Any = inherited()
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: object, prior: object = None) -> Self:
         """Self, whatever the statistics."""
         return self
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: object, prior: object = None) -> Self:
         """Self, whatever the statistics."""
         return self
 
-    def log_prior(self, prior: Any) -> Array:
+    def log_prior(self, prior: object) -> Array:
         """0: parameters that are fixed have no prior density, nats."""
         return jnp.zeros(())
