@@ -87,7 +87,7 @@ def _fields(cls: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(f.name for f in fields if f.name not in statics), statics
 
 
-def check_registration(name: str, model: Any) -> None:
+def check_registration(name: str, model: object) -> None:
     """Raise if JAX can confuse the class of any part of the model with another class.
 
     Args:
@@ -109,7 +109,7 @@ def check_registration(name: str, model: Any) -> None:
             check_registration(name, part)
 
 
-def _is_ambiguous(node: Any) -> bool:
+def _is_ambiguous(node: object) -> bool:
     """Whether the tree definition of a dataclass equals that of another class with its fields."""
     if not dataclasses.is_dataclass(node) or isinstance(node, type):
         return False

@@ -8,7 +8,7 @@ real. A constraint acts on the last axes, so K stacked models need nothing extra
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, safe_log
+
+T = TypeVar("T")
 
 
 class Constraint(NamedTuple):
@@ -58,7 +60,7 @@ def inherited(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"inherits": True}, **kwargs)
 
 
-def unconstrain(model: Any) -> Any:
+def unconstrain(model: T) -> T:
     """Carry every parameter to the reals: the same pytree type, each field unconstrained.
 
     The result is a point of the space in which gradients are taken, not a model to ask for
@@ -75,12 +77,12 @@ def unconstrain(model: Any) -> Any:
     return _map(lambda c, leaf: c.unconstrain(leaf), model)
 
 
-def constrain(reals: Any) -> Any:
+def constrain(reals: T) -> T:
     """The inverse of `unconstrain`: from a point of the reals to the model."""
     return _map(lambda c, leaf: c.constrain(leaf), reals)
 
 
-def log_det(reals: Any) -> Array:
+def log_det(reals: object) -> Array:
     """log |det d model / d reals| of `constrain`, summed over all parameters, nats.
 
     Returns:
@@ -101,7 +103,7 @@ def log_det(reals: Any) -> Array:
     return jnp.sum(jnp.stack(as_float(*terms))) if terms else jnp.zeros(())
 
 
-def declared(model: Any) -> Any:
+def declared(model: T) -> T:
     """The same pytree with the `Constraint` of each leaf in its place.
 
     Examples:
@@ -137,7 +139,7 @@ class Step(NamedTuple):
 FieldChain = list[Step]
 
 
-def field_chains(tree: Any) -> list[FieldChain]:
+def field_chains(tree: object) -> list[FieldChain]:
     """For each leaf of a pytree the dataclasses on the way to it.
 
     The way ends at a node that does not name its children.

@@ -7,7 +7,7 @@ every wrapper and in every fit.
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,10 @@ from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
 from likelax.data import DataLike, take_labels
 
-__all__ = ["Density", "JointPrior", "Model", "PriorLike", "check_registration", "pytree", "static"]
+__all__ = [
+    "Density", "JointPrior", "Model", "PriorLike", "SupportsLogProb", "SupportsSample",
+    "check_registration", "pytree", "static",
+]  # fmt: skip
 
 S = TypeVar("S")
 """The statistics of a model, such as `statistics.Moments`."""
@@ -28,6 +31,20 @@ P = TypeVar("P")
 
 Dims: TypeAlias = ArrayLike | Sequence[int]
 """Positions of entries on the event axis: integers (M,)."""
+
+
+class SupportsLogProb(Protocol):
+    """Anything with a log density: a model, or an object of your own."""
+
+    def log_prob(self, x: DataLike, /) -> Array:
+        """Log density in nats: x of shape (..., *event) gives (...)."""
+
+
+class SupportsSample(Protocol):
+    """Anything that can be sampled: a model, or an object of your own."""
+
+    def sample(self, key: Array, shape: Sequence[int], /) -> DataLike:
+        """Independent draws of shape (*shape, *event)."""
 
 
 class Density(abc.ABC):

@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Masked, check_labels
+from likelax.data import DataLike, Labelled, Masked, check_labels
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -22,7 +22,7 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, pytree
+from likelax.model import Density, Model, PriorLike, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
 
@@ -53,7 +53,7 @@ class NaiveBayes(NamedTuple):
     class_prior: Array | None = None
 
     def statistics(
-        self, x: Any, labels: ArrayLike, weights: ArrayLike | None = None
+        self, x: DataLike, labels: ArrayLike, weights: ArrayLike | None = None
     ) -> MixtureStats:
         """What labelled data contribute; those of batches add with `statistics.add`.
 
@@ -136,8 +136,8 @@ def _stack(tree: T, num_classes: int) -> T:
 
 def build(
     num_classes: int,
-    component: Any,
-    prior: Any = None,
+    component: Model,
+    prior: PriorLike | None = None,
     *,
     class_prior: ArrayLike | None = None,
     class_smoothing: float | None = None,
@@ -268,8 +268,8 @@ def _spread(leaf: Any, num_features: int) -> Array:
 
 def mixed(
     num_classes: int,
-    fields: Mapping[str, Any],
-    priors: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Model],
+    priors: Mapping[str, Density] | None = None,
     *,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
@@ -322,7 +322,7 @@ class ComplementScore(Density):
         """
         raise TypeError("ComplementScore.sample: the score of complement naive Bayes is no density")
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Score of counts x (..., D): (...)."""
         counts, weights = numerics.as_float(x, self.weights)
         return jnp.matmul(counts, weights, precision="highest")
@@ -348,7 +348,7 @@ def complement(stats: MixtureStats, *, smoothing: float = 1.0, norm: bool = Fals
     return Mixture(jnp.full(num_classes, 1 / num_classes, counts.dtype), ComplementScore(weights))
 
 
-def columns(x: Any) -> Any:
+def columns(x: DataLike) -> DataLike:
     """A table (..., D), plain or `Masked`, as a tuple of D columns (...).
 
     Examples:

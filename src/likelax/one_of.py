@@ -34,7 +34,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
     """
 
     which: Array
-    options: tuple[Model, ...]
+    options: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         for i, option in enumerate(self.options):

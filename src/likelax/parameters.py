@@ -1,7 +1,7 @@
 """Which numbers of a model are free parameters: what fits may change, and what counts."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from likelax.constraints import Constraint, FieldChain
 from likelax.data import first_index, is_concrete
 from likelax.model import Density
 from likelax.numerics import as_float
+
+T = TypeVar("T")
 
 
 class Role(NamedTuple):
@@ -31,7 +33,7 @@ class Role(NamedTuple):
     depth: int
 
 
-def roles(model: Any) -> list[Role]:
+def roles(model: object) -> list[Role]:
     """The role of each leaf, in the order of `jax.tree.leaves`.
 
     Args:
@@ -79,7 +81,7 @@ def _role(leaf: Any, chain: FieldChain) -> Role:
     return Role(_constraint(chain), moves, tied, depth)
 
 
-def num_parameters(model: Any) -> Array:
+def num_parameters(model: object) -> Array:
     """Number of free parameters of a model.
 
     K probabilities count K - 1, a triangle D (D + 1) / 2. Not counted are values that no fit
@@ -135,7 +137,7 @@ def _count(leaf: Array, role: Role, used: Array) -> Array:
     return jnp.sum(jnp.where(used, each, 0))
 
 
-def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
+def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
     """The free parameters in unconstrained space as one vector, and the way back to a model.
 
     Leaves that are held or not floating point are no part of the vector; `rebuild` returns them
@@ -164,7 +166,7 @@ def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
     return vector, lambda vector: from_vector(vector, model)
 
 
-def from_vector(vector: Array, like: Any) -> Any:
+def from_vector(vector: Array, like: T) -> T:
     """The model with these free parameters, and everything else as in `like`.
 
     Args:
@@ -199,7 +201,7 @@ def _free(leaf: Any, role: Role) -> Array:
     return role.constraint.unconstrain(value)
 
 
-def hold(new: Any, old: Any) -> Any:
+def hold(new: T, old: T) -> T:
     """The model `new` with the leaves that no fit changes taken from `old`, bit for bit.
 
     Args:
@@ -219,7 +221,7 @@ def hold(new: Any, old: Any) -> Any:
     )
 
 
-def held_leaves(model: Any) -> list[bool]:
+def held_leaves(model: object) -> list[bool]:
     """Which leaves no fit changes because the model declares it, in the order of the leaves.
 
     A leaf that is an integer only because the start was written so, as in `Poisson(1)`, is not
@@ -228,7 +230,7 @@ def held_leaves(model: Any) -> list[bool]:
     return [_role(0.0, chain).moves is False for chain in constraints.field_chains(model)]
 
 
-def check_parameters(name: str, model: Any) -> None:
+def check_parameters(name: str, model: object) -> None:
     """Raise if a parameter lies outside its set, anywhere in a model. Traced ones are let through.
 
     Args:

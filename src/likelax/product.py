@@ -1,7 +1,7 @@
 """Products of independent fields: mixed-type data, and one model repeated over an axis."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,11 @@ class Product(Model[FieldStats, "Product"]):
       -1.6121
     """
 
-    fields: Mapping[str, Part] | Sequence[Part]
+    fields: Any
+
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, fields: Mapping[str, Part] | Sequence[Part]) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.fields, dict | tuple | list):
@@ -214,7 +218,11 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
 
     repeats: ClassVar[tuple[str, ...]] = ("component",)
 
-    component: Model[S, Any]
+    component: Any
+
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, component: Model[S, Any]) -> None: ...
 
     def __post_init__(self) -> None:
         check_part("Independent", "component", self.component)

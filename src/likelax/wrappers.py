@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class Wrapper(Model[S, P]):
       model: the model inside.
     """
 
-    model: Model[S, P]
+    model: Any
 
     def _around(self, model: Density) -> Self:
         """The same wrapper around another model."""
@@ -142,7 +142,11 @@ class Tied(Wrapper[S, P]):
 
     ties: ClassVar[bool] = True
 
-    model: Model[S, P]
+    model: Any
+
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, model: Model[S, P]) -> None: ...
 
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)

@@ -13,6 +13,7 @@ from likelax.checklist.verdict import Line, Numbers, Verdict, line
 from likelax.data import Labelled, Sequences
 from likelax.families.base import Prior
 from likelax.hmm.model import HMM
+from likelax.hmm.transitions import SoftmaxTransition
 from likelax.mixture import Mixture
 from likelax.model import Model
 from likelax.numerics import log_normalize, logsumexp, safe_log
@@ -291,8 +292,10 @@ def _em_fall(model: Any, train: Any) -> tuple[float, float] | None:
     """(nats lost by one EM step, what rounding explains), or None where it can't be taken."""
     if not isinstance(model, Model):
         return None
-    if isinstance(model, HMM) and jnp.ndim(model.transition) != 2:
-        return None
+    if isinstance(model, HMM):
+        driven = isinstance(model.transition, SoftmaxTransition)
+        if driven or model.transition_probs().ndim != 2:
+            return None
     values = train.values if isinstance(train, Labelled) else train
     before, after = view.call(_em_step, model, values)
     return float(before - after), 1e-5 * (1 + abs(float(before)))

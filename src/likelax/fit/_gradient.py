@@ -15,28 +15,29 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import is_concrete
+from likelax.data import DataLike, is_concrete
 from likelax.fit import validation
 from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
-from likelax.fit.result import Fit
+from likelax.fit.result import D, Fit, T
+from likelax.model import Density, PriorLike
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
 
 
 def gradient(
-    model: Any,
-    x: Any,
+    model: D,
+    x: DataLike,
     *,
     weights: ArrayLike | None = None,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[D]:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
 
     Parameters move in unconstrained space, guided by the constraints that the model's fields
@@ -78,14 +79,14 @@ def gradient(
 
 def maximize(
     objective: ExactObjective,
-    start: Any,
+    start: T,
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """Gradient ascent on an exact objective; options and result as in `gradient`.
 
     Args:
@@ -105,14 +106,14 @@ def maximize(
 def maximize_noisy(
     key: Array,
     objective: NoisyObjective,
-    start: Any,
+    start: T,
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1.0,
     window: int = 100,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """Stochastic gradient ascent on an objective known by draws: an ELBO, or minibatches.
 
     Options and result are those of `gradient`, but for the stopping rule and the model.
@@ -162,7 +163,7 @@ def _ascent(
 
 
 def minibatch_log_prob(
-    x: Any, batch_size: int, *, log_prior: ExactObjective | None = None
+    x: DataLike, batch_size: int, *, log_prior: ExactObjective | None = None
 ) -> NoisyObjective:
     """An objective for `maximize_noisy`: the log probability of x, estimated from a batch.
 
@@ -189,14 +190,14 @@ class Exact:
 
     objective: ExactObjective
 
-    def __call__(self, noise: None, model: Any, data: Any) -> Array:
+    def __call__(self, noise: None, model: object, data: object) -> Array:
         """The objective."""
         return self.objective(model)
 
-    def draw(self, key: Array, start: Any) -> None:
+    def draw(self, key: Array, start: object) -> None:
         """No noise."""
 
-    def empty(self, model: Any, data: Any) -> Array:
+    def empty(self, model: object, data: object) -> Array:
         """No: there are no data."""
         return jnp.zeros((), bool)
 
@@ -207,31 +208,31 @@ class Noisy:
 
     objective: NoisyObjective
 
-    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
+    def __call__(self, noise: Any, model: object, data: object) -> Array:
         """The objective."""
         return self.objective(noise, model)
 
-    def draw(self, key: Array, start: Any) -> Any:
+    def draw(self, key: Array, start: object) -> Any:
         """The noise of one step: what the objective itself draws, or the key."""
         own = getattr(self.objective, "draw", None)
         return key if own is None else own(key, start)
 
-    def empty(self, model: Any, data: Any) -> Array:
+    def empty(self, model: object, data: object) -> Array:
         """No: there are no data."""
         return jnp.zeros((), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class _Minibatch:
-    x: Any
+    x: DataLike
     batch_size: int
     num_data: int
     log_prior: ExactObjective | None
 
-    def draw(self, key: Array, start: Any) -> Array:
+    def draw(self, key: Array, start: object) -> Array:
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
-    def __call__(self, noise: Array, model: Any) -> Array:
+    def __call__(self, noise: Array, model: Density) -> Array:
         is_key = jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
         rows = self.draw(noise, model) if is_key else noise
         batch = jax.tree.map(lambda v: v[rows], self.x)

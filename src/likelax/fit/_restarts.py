@@ -9,16 +9,19 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Sequences
+from likelax.data import DataLike, Labelled, Sequences
 from likelax.families import MvNormal
 from likelax.fit import validation
 from likelax.fit._em import EM, mle
 from likelax.fit.algorithm import Data, drive
-from likelax.fit.result import Fit, best
-from likelax.mixture import Mixture
+from likelax.fit.result import Fit, M, best
+from likelax.mixture import Mixture, MixturePrior
+from likelax.model import PriorLike
 
 
-def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tuple[Array, Array]:
+def kmeans(
+    key: Array, x: DataLike, num_clusters: int, *, num_steps: int = 10
+) -> tuple[Array, Array]:
     """k-means: k-means++ seeds, then Lloyd's steps.
 
     Args:
@@ -80,7 +83,7 @@ def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
 
 def at_points(
     key: Array,
-    x: Any,
+    x: DataLike,
     max_components: int,
     size: Array | int | None = None,
     *,
@@ -131,7 +134,7 @@ def at_points(
     return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
 
 
-def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
+def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = None) -> M:
     """A mixture or hidden Markov model started from given labels: one M step.
 
     Args:
@@ -148,7 +151,7 @@ def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
 
 
 def from_responsibilities(
-    model: Mixture, x: Any, responsibilities: ArrayLike, prior: Any = None
+    model: Mixture, x: DataLike, responsibilities: ArrayLike, prior: MixturePrior | None = None
 ) -> Mixture:
     """A mixture started from given responsibilities: one M step.
 
@@ -189,17 +192,17 @@ def from_responsibilities(
 
 def restarts(
     key: Array,
-    start: Callable[[Array], Any],
-    x: Any,
+    start: Callable[[Array], M],
+    x: DataLike,
     *,
     num_restarts: int,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     keep_all: bool = False,
-) -> Fit:
+) -> Fit[M]:
     """Fit from many starts in one vmapped program, and return the best.
 
     Args:
@@ -241,18 +244,18 @@ def restarts(
 
 def sweep(
     key: Array,
-    start: Callable[[Array, Array], Any],
-    x: Any,
+    start: Callable[[Array, Array], M],
+    x: DataLike,
     *,
     sizes: Any,
     num_restarts: int,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     keep_all: bool = False,
-) -> Fit:
+) -> Fit[M]:
     """Fits of several sizes, each from many starts, in one program; the best start of each size.
 
     Args:

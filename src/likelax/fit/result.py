@@ -1,14 +1,20 @@
 """What a fit returns: failure is a status, not an exception."""
 
 import enum
-from typing import Any
+from typing import Generic, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
+
+T = TypeVar("T")
+"""The type of the fitted model."""
+
+M = TypeVar("M", bound=Model)
+D = TypeVar("D", bound=Density)
 
 
 class Status(enum.IntEnum):
@@ -47,7 +53,7 @@ class FitError(RuntimeError):
 
 
 @pytree
-class Fit:
+class Fit(Generic[T]):
     """The result of a fit, or of a vmapped batch of them (then every leaf has leading axes).
 
     Attributes:
@@ -58,7 +64,7 @@ class Fit:
       status: scalar integer, a `Status`.
     """
 
-    model: Any
+    model: T
     objectives: Array
     num_steps: Array
     status: Array
@@ -78,7 +84,7 @@ class Fit:
         """True where the fit converged or ran out of steps; False where it failed."""
         return (self.status == Status.CONVERGED) | (self.status == Status.MAX_STEPS)
 
-    def raise_unless_converged(self) -> "Fit":
+    def raise_unless_converged(self) -> Self:
         """Return self, or raise where any status is not CONVERGED.
 
         Raises:
@@ -101,7 +107,7 @@ class Fit:
         return self
 
 
-def best(fits: Fit) -> Fit:
+def best(fits: Fit[T]) -> Fit[T]:
     """The fit with the highest objective in a batch that was vmapped over its first axis.
 
     A failed fit is taken only where all failed: a component that collapsed onto a point scores

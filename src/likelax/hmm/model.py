@@ -1,7 +1,7 @@
 """The hidden Markov model as a node: emissions of any kind over the kernels of this package."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled, check_labels, take_labels, take_series
+from likelax.data import DataLike, Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
-from likelax.mixture import Mixture, draw_each
-from likelax.model import JointPrior, Model, check_part, pytree
+from likelax.mixture import C, Mixture, draw_each
+from likelax.model import JointPrior, Model, PriorLike, check_part, pytree
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -32,12 +32,12 @@ class HMMStats(NamedTuple):
     """
 
     initial: CategoryCounts
-    transition: Any
+    transition: CategoryCounts | DrivenCounts
     emissions: Any
 
 
 @pytree
-class HMMPrior(JointPrior):
+class HMMPrior(JointPrior[HMMStats]):
     """The conjugate prior of a hidden Markov model's parameters; None is no prior.
 
     Attributes:
@@ -48,22 +48,22 @@ class HMMPrior(JointPrior):
       emissions: the emission's prior with a leading axis K on every leaf.
     """
 
-    initial: Prior | None = None
-    transition: Prior | None = None
-    emissions: Any = None
+    initial: Prior[CategoryCounts] | None = None
+    transition: Prior[CategoryCounts] | None = None
+    emissions: PriorLike | None = None
 
     def posterior(self, stats: HMMStats) -> Self:
         """Each part updated by its statistics: exact where the states were seen."""
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         return type(self)(
             None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(stats.transition),
+            None if self.transition is None else self.transition.posterior(_moves(stats)),
             None if self.emissions is None else update(self.emissions, stats.emissions),
         )
 
 
 @pytree
-class HMM(Model):
+class HMM(Model[HMMStats, HMMPrior], Generic[C]):
     """p(x, z) = initial[z_0] prod_t transition[z_t, z_t+1] prod_t p(x_t | z_t)
 
     An observation is a whole sequence (T, *event): `log_prob` of (..., T, *event) is (...).
@@ -98,7 +98,16 @@ class HMM(Model):
 
     initial: Any = constrained(simplex)
     transition: Any = constrained(simplex)
-    emissions: Any
+    emissions: C
+
+    if TYPE_CHECKING:  # two of the fields are dynamic, so that they can be indexed as arrays
+
+        def __init__(
+            self,
+            initial: ArrayLike | Fixed | None,
+            transition: ArrayLike | SoftmaxTransition | Fixed,
+            emissions: C,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         check_part("HMM", "emissions", self.emissions)
@@ -152,27 +161,27 @@ class HMM(Model):
                 f"got {got}"
             )
 
-    def emission_log_prob(self, values: Any) -> Array:
+    def emission_log_prob(self, values: DataLike) -> Array:
         """log p(x_t | z_t = k) for every state: (..., T, K), nats."""
         return self.emissions.stacked_log_prob(values)
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log p(x), all paths summed out, or log p(x, labels) for `Labelled` x: (...), nats."""
         return self._map(inference.log_partition, self._observe(x))
 
-    def smoother(self, x: Any) -> inference.Smoothed:
+    def smoother(self, x: DataLike) -> inference.Smoothed:
         """States given all data, and expected counts; fields have the leading axes of x."""
         return self._map(inference.smoother, self._observe(x))
 
-    def filter(self, x: Any) -> inference.Filtered:
+    def filter(self, x: DataLike) -> inference.Filtered:
         """States given the data so far; fields have the leading axes of x."""
         return self._map(inference.filter, self._observe(x))
 
-    def viterbi(self, x: Any) -> tuple[Array, Array]:
+    def viterbi(self, x: DataLike) -> tuple[Array, Array]:
         """(most probable path (..., T), its log joint probability with the data (...), nats)."""
         return self._map(decoding.viterbi, self._observe(x))
 
-    def forecast(self, x: Any, num_steps: int) -> Array:
+    def forecast(self, x: DataLike, num_steps: int) -> Array:
         """log p(z_T+h = k | x) for h = 1..num_steps: (..., num_steps, K), nats.
 
         Raises:
@@ -190,7 +199,7 @@ class HMM(Model):
             final,
         )
 
-    def forecast_observations(self, x: Any, num_steps: int) -> Mixture:
+    def forecast_observations(self, x: DataLike, num_steps: int) -> Mixture:
         """The distribution of each of the next num_steps observations of one sequence.
 
         Returns:
@@ -215,15 +224,15 @@ class HMM(Model):
         shape: Sequence[int] = (),
         inputs: ArrayLike | None = None,
         *,
-        emission_inputs: Any = None,
-    ) -> Any:
+        emission_inputs: DataLike | None = None,
+    ) -> DataLike:
         """Sequences of shape (*shape, *event), whose last axis of `shape` is time.
 
         inputs and emission_inputs: as for `sample_labelled`.
         """
         return self.sample_labelled(key, shape, inputs, emission_inputs=emission_inputs).values
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample` with these inputs of the emissions."""
         return self.sample(key, shape, emission_inputs=inputs)
 
@@ -233,7 +242,7 @@ class HMM(Model):
         shape: Sequence[int],
         inputs: ArrayLike | None = None,
         *,
-        emission_inputs: Any = None,
+        emission_inputs: DataLike | None = None,
     ) -> Labelled:
         """Sequences with the states that they came from.
 
@@ -258,7 +267,7 @@ class HMM(Model):
         values = draw_each(self.emissions, key_values, flat, emission_inputs, shape)
         return Labelled(values, states)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
         Args:
@@ -279,7 +288,7 @@ class HMM(Model):
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none
             )
 
-        moves: Any = CategoryCounts(
+        moves: CategoryCounts | DrivenCounts = CategoryCounts(
             total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
         )
         if isinstance(self.transition, SoftmaxTransition):
@@ -304,15 +313,16 @@ class HMM(Model):
         initial = self.initial
         if initial is not None:
             initial = _rows(stats.initial, prior.initial, initial)
-        if isinstance(self.transition, SoftmaxTransition):
-            moves: Any = self.transition.m_step(stats.transition, prior.transition)
-            return type(self)(initial, moves, emissions)
+        if isinstance(stats.transition, DrivenCounts):
+            driven = self._driven_transition().m_step(stats.transition, prior.transition)
+            return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
-        moves = _rows(stats.transition, prior.transition, self.transition)
+        seen = _moves(stats)
+        moves = _rows(seen, prior.transition, self.transition)
         if initial is None and not isinstance(moves, Fixed):
-            counts = stats.transition.counts
+            counts = seen.counts
             if prior.transition is not None:
-                after: Any = prior.transition.posterior(stats.transition)
+                after: Any = prior.transition.posterior(seen)
                 counts = jnp.maximum(after.concentration - 1, 0)
             moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
@@ -327,7 +337,7 @@ class HMM(Model):
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
             jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(stats.transition.counts, _value(self.transition)))
+            + jnp.sum(numerics.xlogy(_moves(stats).counts, _value(self.transition)))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -345,7 +355,7 @@ class HMM(Model):
             total = total + jnp.sum(each(self.emissions, prior.emissions))
         return total
 
-    def num_observations(self, x: Any) -> Array:
+    def num_observations(self, x: DataLike) -> Array:
         """The number of steps that count, (...)."""
         seen = self._observe(x)
         steps = final_step(seen) + 1
@@ -375,22 +385,27 @@ class HMM(Model):
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
 
-    def check_labels(self, name: str, x: Any) -> None:
+    def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x name no state, or if those left do not fit the emissions."""
         values, labels = take_labels(x)
         if labels is not None:
             check_labels(name, labels, self.num_states)
         self.emissions.check_labels(name, take_series(values)[0])
 
+    def _driven_transition(self) -> SoftmaxTransition:
+        if not isinstance(self.transition, SoftmaxTransition):
+            raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
+        return self.transition
+
     def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
         inputs = jnp.asarray(seen.inputs)[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
-        return self.transition.statistics(
+        return self._driven_transition().statistics(
             pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
 
-    def _observe(self, x: Any) -> Observed:
+    def _observe(self, x: DataLike) -> Observed:
         return observe(x, self.emission_log_prob)
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
@@ -399,7 +414,7 @@ class HMM(Model):
             numerics.safe_log(self.initial_probs()), seen.log_lik
         )
 
-        def one(lik: Any, length: Any, starts: Any, inputs: Any) -> Any:
+        def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
             log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
             return kernel(log_initial, log_transition, lik, length=length, starts=starts)
 
@@ -434,6 +449,12 @@ def _value(parameter: Any) -> Array:
     if isinstance(parameter, Fixed):
         return jax.lax.stop_gradient(jnp.asarray(parameter.model))
     return parameter
+
+
+def _moves(stats: HMMStats) -> CategoryCounts:
+    if isinstance(stats.transition, DrivenCounts):
+        raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
+    return stats.transition
 
 
 def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:
