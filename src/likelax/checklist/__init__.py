@@ -10,19 +10,21 @@ from likelax.checklist import density, latent, simulation
 from likelax.checklist import heldout as _heldout
 from likelax.checklist.decision import top_label
 from likelax.checklist.verdict import TITLES, Checklist, Line, Verdict
+from likelax.data import DataLike
+from likelax.model import PriorLike, SupportsLogProb
 
 __all__ = ["TITLES", "Checklist", "Line", "Verdict", "run", "top_label"]
 
 
 def run(
     key: Array,
-    model: Any,
-    train: Any,
-    heldout: Any,
+    model: SupportsLogProb,
+    train: DataLike,
+    heldout: DataLike,
     decision: Any = None,
     *,
-    prior: Any = None,
-    baseline: Any = None,
+    prior: PriorLike | None = None,
+    baseline: SupportsLogProb | None = None,
     num_draws: int = 1000,
     level: float = 0.01,
     tolerance: float = 0.05,

@@ -12,11 +12,14 @@ from jax.typing import ArrayLike
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
+from likelax.data import DataLike
+from likelax.mixture import Mixture
+from likelax.model import SupportsLogProb
 
 Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
 
-def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
+def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
     """The decision of a classifier: take the class with the highest posterior probability.
 
     Args:
@@ -35,13 +38,15 @@ def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
     return confidence[known], correct[known]
 
 
-def _decide(model: Any, values: Any, labels: Any) -> tuple[Array, Array]:
+def _decide(model: Mixture, values: Any, labels: Any) -> tuple[Array, Array]:
     log_probs = jnp.asarray(model.log_responsibilities(values))
     probs = jnp.exp(log_probs.reshape(-1, log_probs.shape[-1]))
     return calibration.top_label(probs, jnp.reshape(labels, -1))
 
 
-def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:
+def check(
+    model: SupportsLogProb, heldout: DataLike, decision: Any, *, tolerance: float, level: float
+) -> Line:
     """Line 6. See `checklist.run`."""
     if decision is None:
         return line(

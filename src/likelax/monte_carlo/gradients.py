@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.model import Density
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
 from likelax.numerics import as_float, named_floats
 
 
 def score_expectation(
-    key: Array, model: Any, f: Callable[[Any], Array], num_samples: int
+    key: Array, model: Density, f: Callable[[Any], Array], num_samples: int
 ) -> Estimate:
     """E[f(X)] whose gradient is the score estimator with a leave-one-out baseline.
 

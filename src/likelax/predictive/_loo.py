@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.monte_carlo._psis import Tail, centre, smooth_tail
 from likelax.numerics import chunks, named_floats
 from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
@@ -60,7 +61,7 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: float = 1.0) -> Loo:
 def loo_of(
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     *,
     relative_efficiency: float = 1.0,
     chunk_size: int = 256,
@@ -112,7 +113,7 @@ def waic(log_lik: ArrayLike) -> Loo:
 
 
 def waic_of(
-    log_prob: Callable[[Any, Any], Array], draws: Any, x: Any, *, chunk_size: int = 256
+    log_prob: Callable[[Any, Any], Array], draws: Any, x: DataLike, *, chunk_size: int = 256
 ) -> Loo:
     """WAIC from a function: the (S, N) array of log likelihoods is never held whole.
 

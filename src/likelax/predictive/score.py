@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.numerics import logsumexp, named_floats
 
 
@@ -59,7 +60,7 @@ def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
 def log_predictive_density_of(
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     *,
     block_size: int = 1,
     chunk_size: int = 256,
@@ -96,7 +97,7 @@ def map_observations(
     point: Callable[[Array], Any],
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     chunk_size: int,
 ) -> Any:
     """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time."""

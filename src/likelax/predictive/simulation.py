@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
+from likelax.model import SupportsSample
 from likelax.numerics import named_floats
 
 Draw = TypeVar("Draw")
@@ -75,8 +77,13 @@ def simulate(
 
 
 def replicate(
-    key: Array, model: Any, shape: tuple[int, ...], num_draws: int, *, chunk_size: int | None = None
-) -> Any:
+    key: Array,
+    model: SupportsSample,
+    shape: tuple[int, ...],
+    num_draws: int,
+    *,
+    chunk_size: int | None = None,
+) -> DataLike:
     """Data sets that a fitted model would produce: `num_draws` samples of the given shape.
 
     Args:
