@@ -14,7 +14,19 @@ T = TypeVar("T")
 
 
 def static(**kwargs: Any) -> Any:
-    """A dataclass field that is part of the type (a size, a name), not a parameter."""
+    """A dataclass field that is part of the type (a size, a name), not a parameter.
+
+    Args:
+      kwargs: as for `dataclasses.field`, such as a default.
+
+    Examples:
+      >>> @pytree
+      ... class Lags:
+      ...     weights: jax.Array
+      ...     name: str = static(default="lags")
+      >>> jax.tree.leaves(Lags(0.5))
+      [0.5]
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -26,8 +38,8 @@ def pytree(cls: type[T]) -> type[T]:
     to 0.12 the tree definitions of two classes registered by the latter compare equal, and
     `jax.jit` may answer a call with the program compiled for the other class.
 
-    Nothing is checked or converted on construction, since `jax.vmap` and `jax.grad` rebuild
-    models from tracers; kernels check shapes when they are traced.
+    The constructor does not check or convert values, since `jax.vmap` and `jax.grad` rebuild models
+    from tracers. Kernels check shapes when they are traced.
 
     Examples:
       >>> @pytree
@@ -96,6 +108,12 @@ def check_registration(name: str, model: object) -> None:
     Raises:
       TypeError: for a dataclass registered by `jax.tree_util.register_dataclass` on a version of
         jax that does not tell such classes apart (see `pytree`).
+
+    Examples:
+      >>> @pytree
+      ... class Point:
+      ...     x: jax.Array
+      >>> check_registration("here", Point(1.0))
     """
     if _is_ambiguous(model):
         kind = type(model).__name__

@@ -17,6 +17,10 @@ from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_par
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
 
+__all__ = [
+    "Mixture", "MixturePrior", "MixtureStats", "log_prob", "responsibilities",
+]  # fmt: skip
+
 C = TypeVar("C", bound=Model)
 """The type of the components: K models, stacked."""
 
@@ -24,7 +28,7 @@ D = TypeVar("D", bound=Density)
 
 
 def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
-    """Posterior over components, in logs: the E step of a mixture.
+    """Log posterior probabilities of the components: the E step of a mixture.
 
     log r[n, k] = log w[k] + log p(x_n | k) - log sum_j w[j] p(x_n | j)
 
@@ -32,7 +36,7 @@ def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
       log_weights: (K,) nats; -inf is a component of weight zero.
       log_lik: (..., K) log p(x_n | k), nats.
     Returns:
-      (..., K) nats; rows of exp(r) sum to one. A row that no component can produce is
+      (..., K) nats; rows of exp(r) sum to one. A row that is impossible under every component is
       all -inf.
     Raises:
       ValueError: at trace time, if the K axes differ.
@@ -53,7 +57,7 @@ def log_prob(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
       log_weights: (K,) nats; -inf is a component of weight zero.
       log_lik: (..., K) log p(x_n | k), nats.
     Returns:
-      (...) nats; -inf for a row that no component can produce, with gradient zero.
+      (...) nats; -inf, with gradient zero, for a row that is impossible under every component.
     Raises:
       ValueError: at trace time, if the K axes differ.
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.2.
@@ -94,13 +98,22 @@ class MixturePrior(JointPrior[MixtureStats]):
     Attributes:
       weights: a `Dirichlet` over the weights, or None for none.
       components: the component's prior with a leading axis K on every leaf, or None for none.
+
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.1.
+
+    Examples:
+      >>> from likelax import Dirichlet, Gamma, Mixture, MixturePrior, Poisson, fit
+      >>> prior = MixturePrior(Dirichlet(jnp.array([2.0, 2.0])), Gamma(jnp.ones(2), jnp.ones(2)))
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+      >>> print(fit.mle(start, jnp.array([0, 10]), prior=prior).weights.round(3))
+      [0.5 0.5]
     """
 
     weights: Prior[CategoryCounts] | None = None
     components: PriorLike | None = None
 
     def posterior(self, stats: MixtureStats) -> Self:
-        """Both parts updated: exact where the statistics come from labels."""
+        """Both parts updated; the exact posterior if the statistics come from labels."""
         weights = None if self.weights is None else self.weights.posterior(stats.weights)
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         components = None if self.components is None else update(self.components, stats.components)
@@ -109,7 +122,7 @@ class MixturePrior(JointPrior[MixtureStats]):
 
 @pytree
 class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
-    """p(x) = sum_k weights[k] p_k(x): K components of any node.
+    """p(x) = sum_k weights[k] p_k(x), with K components of any kind.
 
     With `Labelled` data the components are classes: one `e_step` and one `m_step` fit a
     naive Bayes classifier, and labels of -1 make it semi-supervised.
@@ -147,7 +160,17 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return self.components.event_ndim
 
     def component_log_prob(self, x: DataLike) -> Array:
-        """log p_k(x) for every component: (..., K), nats."""
+        """log p_k(x) for every component: (..., K), nats.
+
+        Args:
+          x: (..., *event), without labels of this mixture.
+
+        Examples:
+          >>> from likelax import Exponential
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Exponential(jnp.array([1.0, 2.0])))
+          >>> print(model.component_log_prob(jnp.array([1.0])).round(4))
+          [[-1.     -1.3069]]
+        """
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
     def log_prob(self, x: DataLike) -> Array:
@@ -168,7 +191,17 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return chunks.map_rows(total, x, self.rows_in_cache(x))
 
     def log_responsibilities(self, x: DataLike) -> Array:
-        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
+        """log p(component = k | x): (..., K), nats. An impossible row is all -inf.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
+          >>> print(model.log_responsibilities(jnp.array(3)).round(4))
+          [-0.6931 -0.6931]
+        """
 
         def normalized(rows: Any) -> Array:
             return numerics.log_normalize(self._joint(rows, self.components.stacked_log_kernel))[0]
@@ -176,15 +209,26 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return chunks.map_rows(normalized, x, self.rows_in_cache(x))
 
     def responsibilities(self, x: DataLike) -> Array:
-        """p(component = k | x): (..., K). A row that nothing can produce is all 0."""
+        """p(component = k | x): (..., K). An impossible row is all 0. See the example of the class.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+        """
         return jnp.exp(self.log_responsibilities(x))
 
     def complete_statistics(self, x: DataLike, shares: Array) -> MixtureStats:
-        """What data contribute whose components are known, wholly or in shares.
+        """Statistics of data with given responsibilities.
 
         Args:
           x: data with leading axes (...).
           shares: (..., K) non-negative: the weight of each row in each component.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2)))
+          >>> stats = model.complete_statistics(jnp.array([0, 4]), jnp.eye(2))
+          >>> print(stats.weights.counts, stats.components.events)
+          [1. 1.] [0. 4.]
         """
         counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
@@ -193,22 +237,40 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def predict(self, x: DataLike) -> Array:
         """The most probable component of each row: integers (...).
 
-        -1 for a row that no component can produce, as for a label that is unknown.
+        -1 for an impossible row, as for an unknown label.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+          >>> print(model.predict(jnp.array([0, 8, -1])))
+          [ 0  1 -1]
         """
         log_resp = self.log_responsibilities(x)
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
     def entropy(self, x: DataLike) -> Array:
-        """Entropy of the posterior over components, (...), nats: 0 where a row surely belongs.
+        """Entropy of the posterior over components, (...), nats.
 
-        A row that no component can produce has entropy 0.
+        It is 0 where the component is certain, and for an impossible row.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
+          >>> print(model.entropy(jnp.array([3])).round(4))  # log 2
+          [0.6931]
         """
         log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
     def rows_in_cache(self, x: DataLike) -> int:
-        """How many rows of x to take at a time: all where they are few, or x is one observation."""
+        """How many rows of x to process at a time: all if they are few, or x is one observation."""
         rows = chunks.num_rows(x)
         if rows <= chunks.FEWEST:
             return max(rows, 1)
@@ -226,7 +288,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return self.sample_labelled(key, shape, inputs).values
 
     def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
-        """`sample`."""
+        """`sample`, with inputs (*shape, ...) for components that take them."""
         return self.sample(key, shape, inputs)
 
     def sample_labelled(
@@ -238,6 +300,15 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           key: random key.
           shape: of the draws.
           inputs: (*shape, ...), for components that take inputs, such as regressions.
+        Raises:
+          ValueError: for inputs of other leading axes.
+
+        Examples:
+          >>> from likelax import Delta
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Delta(jnp.array([0.0, 5.0])))
+          >>> draws = model.sample_labelled(jax.random.key(0), (4,))
+          >>> bool(jnp.all((draws.values == 5.0) == (draws.labels == 1)))
+          True
         """
         key_label, key_value = jax.random.split(key)
         labels = jax.random.categorical(
@@ -249,7 +320,13 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
-        A row that no component can produce counts for no component.
+        An impossible row adds nothing to any component.
+
+        Args:
+          x: data with leading axes (...), plain or wrapped.
+          weights: (...) non-negative, or None for ones.
+        Raises:
+          ValueError: for weights of another shape.
         """
         values, labels = take_labels(x)
         log_weights = numerics.safe_log(self.weights)
@@ -271,7 +348,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
 
-        A component that received nothing keeps its parameters and gets weight zero.
+        A component without data keeps its parameters and gets weight zero.
         """
         prior = MixturePrior() if prior is None else prior
         counts = stats.weights.counts
@@ -304,7 +381,10 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def marginal(self, dims: Dims) -> "Mixture":
         """The mixture of the components' marginals over the event entries `dims`.
 
-        For components that answer `marginal`, such as `MvNormal`.
+        For components that have `marginal`, such as `MvNormal`.
+
+        Args:
+          dims: (M,) positions on the event axis.
         """
         return type(self)(self.weights, jax.vmap(lambda c: c.marginal(dims))(self.components))
 
@@ -312,7 +392,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """The distribution of the other entries given that the entries `dims` are `values`.
 
         Its weights are the posterior of the components given those values, so its mean is a
-        mixture regression. For components that answer `condition`, such as `MvNormal`.
+        mixture regression. For components that have `condition`, such as `MvNormal`.
 
         Args:
           dims: (M,) integers, the entries that are known.
@@ -346,7 +426,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def predictive(self, prior: MixturePrior) -> "Mixture":
         """A mixture of the components' predictive distributions, under independent priors.
 
-        Exact for one new observation where the prior is the posterior from labelled data.
+        Exact for one new observation if `prior` is the posterior given labelled data.
         """
         weights = self.weights if prior.weights is None else prior.weights.mean()
         if prior.components is None:
@@ -373,7 +453,14 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return jnp.asarray(self.weights) > 0 if field == "components" else None
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels in x name no component, or if those left do not fit the components."""
+        """Raise if labels of this mixture are out of range, or labels of its components.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         values, labels = take_labels(x)
         if labels is not None:
             check_labels(name, labels, self.num_components)

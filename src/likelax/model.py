@@ -48,10 +48,11 @@ class SupportsSample(Protocol):
 
 
 class Density(abc.ABC):
-    """A distribution with a log density: what a component must answer at least.
+    """Base class of all distributions: `log_prob` and `sample`.
 
-    An instance describes ONE distribution. K of them are the same pytree with a leading axis K on
-    every leaf; the `stacked_*` methods are called on such a stack, the others through `jax.vmap`.
+    An instance describes one distribution. K distributions are the same pytree with a leading axis K
+    on every leaf. The `stacked_*` methods are called on such a stack; all other methods describe one
+    distribution, and `jax.vmap` maps them over a stack.
 
     Attributes:
       held: names of the fields that no fit changes, such as a total count.
@@ -59,6 +60,18 @@ class Density(abc.ABC):
       stacks: names of the fields that hold K models, one for each value of a latent variable.
       repeats: names of the fields that hold one model for each entry of an event axis.
       ties: whether components share their `spread`, as in `Tied`.
+
+    Examples:
+      >>> from likelax.constraints import constrained, positive
+      >>> @pytree
+      ... class Triangular(Density):
+      ...     width: Array = constrained(positive)
+      ...     def log_prob(self, x):
+      ...         return jnp.log(jnp.maximum(1 - abs(x) / self.width, 0) / self.width)
+      ...     def sample(self, key, shape=()):
+      ...         return self.width * jnp.diff(jax.random.uniform(key, (2, *shape)), axis=0)[0]
+      >>> print(Triangular(2.0).log_prob(jnp.array([0.0, 3.0])).round(4))
+      [-0.6931    -inf]
     """
 
     _event_ndim: ClassVar[int] = 0
@@ -82,11 +95,11 @@ class Density(abc.ABC):
         """Independent draws of shape (*shape, *event)."""
 
     def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
-        """Independent draws of a model of targets given inputs, such as a regression.
+        """Independent draws of targets given inputs, for a model such as a regression.
 
         Args:
           key: random key.
-          inputs: (*shape, ...), what the model is given; a dict or tuple of it for a product.
+          inputs: (*shape, ...); a dict or tuple of inputs for a product.
           shape: of the draws.
         Returns:
           Draws of shape (*shape, *event) as `log_prob` takes them, the inputs included.
@@ -96,14 +109,15 @@ class Density(abc.ABC):
         raise TypeError(f"{type(self).__name__}.sample: it takes no inputs; leave inputs out")
 
     def log_kernel(self, x: DataLike) -> Array:
-        """log p(x) up to a term without parameters, (...), nats: enough for a posterior over models.
+        """log p(x) without terms that do not depend on the parameters, (...), nats.
 
-        Override it where the rest is expensive, such as the coefficient of a multinomial.
+        It suffices for a posterior over models. Override it where such a term is expensive, as the
+        coefficient of a multinomial is.
         """
         return self.log_prob(x)
 
     def mean(self) -> DataLike:
-        """Expected value of one observation, (*event).
+        """Expected value of one observation, (*event); a dict or tuple of them for a product.
 
         Raises:
           TypeError: for a model whose mean has no closed form here.
@@ -123,11 +137,14 @@ class Density(abc.ABC):
         )
 
     def num_observations(self, x: DataLike) -> Array:
-        """How many observations each entry of `log_prob(x)` stands for, (...): one, or T steps."""
+        """Number of observations in each entry of `log_prob(x)`, (...): one, or T for a series."""
         return jnp.ones_like(self.log_prob(x))
 
     def marginal(self, dims: Dims) -> "Density":
-        """The distribution of the event entries `dims` alone.
+        """The distribution of the event entries `dims`, the others integrated out.
+
+        Args:
+          dims: (M,) positions on the event axis.
 
         Raises:
           TypeError: for a model whose marginals have no closed form here.
@@ -137,43 +154,49 @@ class Density(abc.ABC):
     def condition(self, dims: Dims, values: ArrayLike) -> "Density":
         """The distribution of the other event entries, given that the entries `dims` are `values`.
 
+        Args:
+          dims: (M,) positions on the event axis.
+          values: (M,).
+
         Raises:
           TypeError: for a model whose conditionals have no closed form here.
         """
         raise TypeError(f"{type(self).__name__}.condition: no closed form")
 
     def stacked_log_prob(self, x: DataLike) -> Array:
-        """log p_k(x) of K models, stacked in self: (..., K), nats."""
+        """log p_k(x) of K stacked models: (..., K), nats."""
         return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
 
     def stacked_log_kernel(self, x: DataLike) -> Array:
-        """`log_kernel` of K models, stacked in self: (..., K), nats."""
+        """`log_kernel` of K stacked models: (..., K), nats."""
         if type(self).log_kernel is Density.log_kernel:
             return self.stacked_log_prob(x)
         return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
 
     def constraint(self, field: str, index: DataLike = None) -> Constraint | None:
-        """The constraint of an entry of a field, where the field itself declares none.
+        """The constraint of a parameter whose field does not declare one by `constrained`.
 
         Args:
           field: name of a field.
           index: the entry of a dict, tuple or list in that field, or None.
+        Returns:
+          The constraint, or None to use what the field declares.
         """
         return None
 
     def used(self, field: str, index: DataLike = None) -> Array | None:
-        """Which of the models in a field have a probability above zero; None: all of them.
+        """Which of the models in a field have a probability above zero.
 
         Args:
           field: name of a field; for one of `stacks` the result has the axis K.
           index: the entry of a dict, tuple or list in that field, or None.
         Returns:
-          Booleans with the leading axes of self, and those that the field adds.
+          Booleans with the leading axes of self and those that the field adds; None if all are.
         """
         return None
 
     def check_shapes(self, name: str) -> None:
-        """Raise if parts of this model do not fit each other.
+        """Raise if the shapes of this model's parts do not match. The default accepts all.
 
         Args:
           name: the function that was called, for the message.
@@ -181,9 +204,9 @@ class Density(abc.ABC):
         return
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels in x do not fit the latent variables of this model.
+        """Raise if labels in x do not match the latent variables of this model.
 
-        Traced labels are not looked at.
+        Values of traced labels are not checked.
 
         Args:
           name: the function that was called, for the message.
@@ -198,27 +221,43 @@ class Density(abc.ABC):
 
 
 class Model(Density, Generic[S, P]):
-    """A density with additive sufficient statistics: one that EM can fit."""
+    """A density with additive sufficient statistics, so that EM can fit it.
+
+    The type parameters are the statistics and the conjugate prior, as in
+    `class Poisson(Family[EventCounts, Gamma])`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> model = Poisson(1.0)
+      >>> stats, log_prob = model.e_step(jnp.array([2, 4]))
+      >>> print(stats.events, model.m_step(stats).rate)
+      6.0 3.0
+    """
 
     @abc.abstractmethod
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
-        """(statistics, log_prob), both summed over the leading axes of x with the weights.
+        """Sufficient statistics of x, and its log probability.
 
-        Statistics of two data sets under one model add with `statistics.add` to those of
-        both together. log_prob is a scalar: sum_n weights[n] log p(x[n]).
+        Statistics of two data sets under one model add by `statistics.add` to those of both sets
+        together.
+
+        Args:
+          x: data with leading axes (...).
+          weights: (...) non-negative, or None for ones.
+        Returns:
+          (statistics, sum_n weights[n] log p(x[n]), a scalar in nats).
         """
 
     @abc.abstractmethod
     def m_step(self, stats: S, prior: P | None = None) -> Self:
-        """The model that maximises the expected log joint of the statistics.
+        """The model that maximises `expected_log_prob(stats)`, plus `log_prior(prior)` with a prior.
 
-        That is `expected_log_prob(stats)`, plus `log_prior(prior)` where there is a prior.
-        Without statistics and prior the parameters stay as they are.
+        Empty statistics leave the parameters as they are when there is no prior.
         """
 
     @abc.abstractmethod
     def expected_log_prob(self, stats: S) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
+        """Expected complete-data log probability of data with these statistics, a scalar in nats."""
 
     def log_prior(self, prior: P | None) -> Array:
         """Log density of the parameters under a prior, nats; 0 without one.
@@ -233,15 +272,17 @@ class Model(Density, Generic[S, P]):
         )
 
     def predictive(self, prior: P) -> Density:
-        """The distribution of one new observation with the parameters integrated out.
+        """The distribution of one new observation, with the parameters integrated out.
 
+        Args:
+          prior: the distribution of the parameters, such as their posterior.
         Raises:
           TypeError: for a model without a closed form.
         """
         raise TypeError(f"{type(self).__name__}.predictive: no closed form")
 
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
-        """Statistics of K models, stacked in self, with a leading axis K.
+        """Statistics of K stacked models, with a leading axis K.
 
         Args:
           x: data with leading axes (...).
@@ -251,7 +292,7 @@ class Model(Density, Generic[S, P]):
         return each(self, shares)
 
     def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
-        """M step of K models, stacked in self; `Tied` ones share statistics here.
+        """M step of K stacked models. `Tied` shares their statistics here.
 
         Args:
           stats: statistics with a leading axis K.
@@ -262,9 +303,9 @@ class Model(Density, Generic[S, P]):
     def mixture_e_step(
         self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[Array, S, Array] | None:
-        """A fused E step of the mixture of K models, stacked in self, or None for none.
+        """A fused E step of the mixture of K stacked models; None if there is none.
 
-        Override it only if the joint form is faster than `stacked_log_prob` and `stacked_e_step`.
+        Override it only if the fused form is faster than `stacked_log_prob` and `stacked_e_step`.
 
         Args:
           log_weights: (K,) nats.
@@ -276,12 +317,14 @@ class Model(Density, Generic[S, P]):
         return None
 
     def pool(self, stats: S) -> S:
-        """Statistics of K models from which an M step gives all the same spread: what `Tied` calls.
+        """Statistics of K models changed so that an M step gives all of them the same spread.
+
+        `Tied` calls it.
 
         Args:
           stats: statistics with a leading axis K.
         Returns:
-          Statistics of the same form: each model keeps what determines its location, and has the
+          Statistics of the same form. Each model keeps what determines its location, and gets the
           scatter and weight of all K together. Empty statistics stay empty.
         Raises:
           TypeError: for a model without a spread that components can share.
@@ -290,11 +333,24 @@ class Model(Density, Generic[S, P]):
 
 
 class JointPrior(abc.ABC, Generic[S]):
-    """The priors of the parts of a node, such as `MixturePrior`; it has no density of its own."""
+    """The priors of the parts of a node, such as `MixturePrior`. It has no density itself.
+
+    Examples:
+      >>> from likelax.families import Dirichlet
+      >>> from likelax.mixture import MixturePrior, MixtureStats
+      >>> from likelax.statistics import CategoryCounts
+      >>> prior = MixturePrior(weights=Dirichlet(jnp.ones(2)))
+      >>> stats = MixtureStats(CategoryCounts(jnp.array([3.0, 1.0]), 0.0), None)
+      >>> print(prior.posterior(stats).weights.concentration)
+      [4. 2.]
+    """
 
     @abc.abstractmethod
     def posterior(self, stats: S) -> Self:
-        """Each part updated by its statistics: exact where the latent variables were seen."""
+        """The prior with each part updated by its statistics.
+
+        It is the exact posterior if the latent variables were observed.
+        """
 
 
 PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...]

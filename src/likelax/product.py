@@ -22,8 +22,8 @@ FieldStats: TypeAlias = dict[str, Any] | tuple[Any, ...]
 class Product(Model[FieldStats, "Product"]):
     """Independent fields of any types: log p(x) = sum_f log p_f(x[f])
 
-    The features of a naive Bayes classifier, or data of mixed type. A product of priors is the
-    prior of a product, and answers `posterior`, `mode` and `log_evidence` field by field.
+    For the features of a naive Bayes classifier, or data of mixed type. A product of priors is the
+    prior of a product; its methods `posterior`, `mode` and `log_evidence` go field by field.
 
     Attributes:
       fields: a dict or tuple of models. x has the same structure, each entry of shape
@@ -53,7 +53,7 @@ class Product(Model[FieldStats, "Product"]):
                 check_part("Product", f"fields[{name!r}]", self.fields[name])
 
     def log_prob(self, x: DataLike) -> Array:
-        """Sum of the fields' log probabilities, (...), nats; a field that was not seen adds 0."""
+        """Sum of the fields' log probabilities, (...), nats; a missing field adds 0."""
         return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
 
     def log_kernel(self, x: DataLike) -> Array:
@@ -112,7 +112,14 @@ class Product(Model[FieldStats, "Product"]):
         return self._each(lambda model, s: model.pool(s), stats)
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels of a field do not fit that field."""
+        """Raise if labels of a field do not match that field.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, as `log_prob` takes them.
+        Raises:
+          ValueError: starting with `name`.
+        """
         super().check_labels(name, x)
         values = x.values if isinstance(x, Masked) else x
         self._each(lambda model, v: model.check_labels(name, v), self._aligned(values, "x"))
@@ -238,7 +245,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         return jax.tree.leaves(self.component)[0].shape[0]
 
     def log_prob(self, x: DataLike) -> Array:
-        """Sum over the D features, (...), nats; a feature that was not seen adds 0."""
+        """Sum over the D features, (...), nats; a missing feature adds 0."""
         features = self._features(x)
         log_prob = jax.vmap(lambda model, value: model.log_prob(value))(self.component, features)
         return jnp.sum(log_prob, axis=0)

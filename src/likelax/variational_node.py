@@ -1,5 +1,4 @@
-"""Variational Bayes as one more M step over the same statistics: a node whose parameters are
-distributions."""
+"""Variational Bayes by EM: nodes whose parameters are distributions, updated by an M step."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +29,7 @@ class Variational(Model[S, Prior[S]]):
     Attributes:
       posterior: q(theta), a conjugate prior's type: `NormalInverseWishart`, `NormalInverseGamma`,
         `Gamma` (of a Poisson rate), `Beta` (of a Bernoulli) or `Dirichlet` (of a categorical).
-      likelihood: a model of the family, whose statistics are taken; its parameters don't matter.
+      likelihood: a model of the family, which computes the statistics; its parameters are not used.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.
 
@@ -104,8 +103,9 @@ def _given(prior: Prior[S] | None, verb: str) -> Prior[S]:
 
 @pytree
 class VariationalMixture(Model[MixtureStats, MixturePrior]):
-    """A mixture with distributions over weights and components: `Mixture`'s E step at
-    exp(E_q[log weights]) and E_q[log p].
+    """A mixture with distributions over its weights and over the parameters of its components.
+
+    Its E step is that of `Mixture` at exp(E_q[log weights]) and E_q[log p].
 
     Attributes:
       weights: q(weights), a `Dirichlet`, or `StickBreaking` for Dirichlet-process weights.
@@ -113,6 +113,13 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2; Blei & Jordan (2006),
     Bayesian Analysis 1, 121-143.
+
+    Examples:
+      >>> from likelax import Bernoulli, Beta, Dirichlet
+      >>> coins = Variational(Beta(jnp.ones(2), jnp.ones(2)), Bernoulli(jnp.full(2, 0.5)))
+      >>> node = VariationalMixture(Dirichlet(jnp.ones(2)), coins)
+      >>> print(jnp.exp(node.log_responsibilities(jnp.array(1))))
+      [0.5 0.5]
     """
 
     weights: "Dirichlet | StickBreaking"
@@ -182,13 +189,20 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.
 
-        What a stick-breaking process leaves past K goes to the K components in proportion.
+        The weights of a stick-breaking process beyond K are shared by the K components in proportion.
         """
         weights = numerics.normalize(self.weights.mean())
         return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels in x name no component."""
+        """Raise if labels in x are out of range.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         self._mixture().check_labels(name, x)
 
     def _mixture(self) -> Mixture:
@@ -206,8 +220,10 @@ def _both_parts(prior: MixturePrior | None, verb: str) -> tuple[Any, PriorLike]:
 
 @pytree
 class StickBreaking:
-    """weights[k] = v[k] prod_{j<k} (1 - v[j]), v[k] ~ Beta(alpha[k], beta[k]): a Dirichlet process
-    cut at K, whose weights past the data's need go to zero.
+    """weights[k] = v[k] prod_{j<k} (1 - v[j]), v[k] ~ Beta(alpha[k], beta[k])
+
+    A Dirichlet process truncated at K components. The weights of components without data shrink to
+    zero.
 
     Attributes:
       alpha, beta: (K,) positive. `StickBreaking.process(concentration, K)` is the prior.
@@ -224,7 +240,12 @@ class StickBreaking:
 
     @classmethod
     def process(cls, concentration: ArrayLike, num_components: int) -> Self:
-        """The prior: v[k] ~ Beta(1, concentration)."""
+        """The prior: v[k] ~ Beta(1, concentration). See the example of the class.
+
+        Args:
+          concentration: positive scalar.
+          num_components: K.
+        """
         (concentration,) = numerics.as_float(concentration)
         ones = jnp.ones(num_components, concentration.dtype)
         return cls(ones, ones * concentration)
@@ -246,7 +267,7 @@ class StickBreaking:
         return jnp.sum(kl_beta(self.alpha, self.beta, other.alpha, other.beta))
 
     def mean(self) -> Array:
-        """(K,) expected weights; they sum to less than one, the rest lies past K."""
+        """(K,) expected weights; their sum is below one, since components beyond K have the rest."""
         v = self.alpha / (self.alpha + self.beta)
         left = jnp.cumprod(1 - v)
         return v * jnp.concatenate([jnp.ones_like(left[:1]), left[:-1]])

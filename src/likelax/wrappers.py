@@ -15,7 +15,9 @@ from likelax.model import Density, Dims, Model, P, S, check_part, pytree
 
 
 class Wrapper(Model[S, P]):
-    """A model that answers as the one inside; subclasses override what differs.
+    """A model around another one. Every method calls that of the model inside.
+
+    Subclasses override the methods that differ.
 
     Attributes:
       model: the model inside.
@@ -89,33 +91,33 @@ class Wrapper(Model[S, P]):
         return self.model.predictive(prior)
 
     def stacked_log_prob(self, x: DataLike) -> Array:
-        """As the model inside."""
+        """That of the model inside."""
         return self.model.stacked_log_prob(x)
 
     def stacked_log_kernel(self, x: DataLike) -> Array:
-        """As the model inside."""
+        """That of the model inside."""
         return self.model.stacked_log_kernel(x)
 
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
-        """As the model inside."""
+        """That of the model inside."""
         return self.model.stacked_e_step(x, shares)
 
     def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
-        """As the model inside."""
+        """That of the model inside."""
         return self._around(self.model.stacked_m_step(stats, prior))
 
     def mixture_e_step(
         self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[Array, S, Array] | None:
-        """As the model inside."""
+        """That of the model inside."""
         return self.model.mixture_e_step(log_weights, x, weights)
 
     def pool(self, stats: S) -> S:
-        """As the model inside."""
+        """That of the model inside."""
         return self.model.pool(stats)
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """As the model inside."""
+        """That of the model inside."""
         self.model.check_labels(name, x)
 
 
@@ -125,12 +127,12 @@ class Tied(Wrapper[S, P]):
 
     `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
     around `Independent(Normal(...))` the variances are shared feature by feature, around
-    `SphericalNormal` the one variance. It may stand anywhere inside the components of a `Mixture` or
-    the emissions of an `HMM`, such as in a field of a `Product`, and shares over the components of
-    the nearest one. Each component has its own copy; EM and gradient fits make and keep them equal.
+    `SphericalNormal` the one variance. `Tied` can be anywhere inside the components of a `Mixture` or
+    the emissions of an `HMM`, such as in a field of a `Product`. It shares over the components of the
+    nearest mixture or HMM around it. Each component has a copy; EM and gradient fits keep them equal.
 
     Attributes:
-      model: a model with a covariance or scale to share, as its method `pool` says.
+      model: a model with a covariance or scale to share, see its method `pool`.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.2.2.
 
@@ -193,7 +195,7 @@ def _refuse_prior(prior: object) -> None:
 
 @pytree
 class Fixed(Wrapper[Any, Any]):
-    """A model whose parameters no fit changes. They are not counted by `fit.num_parameters`.
+    """A model whose parameters fits do not update, nor does `fit.num_parameters` count them.
 
     Attributes:
       model: any model; as a component, K of them with a leading axis K. The initial or transition
@@ -219,5 +221,5 @@ class Fixed(Wrapper[Any, Any]):
         return self
 
     def log_prior(self, prior: object) -> Array:
-        """0: parameters that are fixed have no prior density, nats."""
+        """0 nats: parameters that are fixed have no prior density."""
         return jnp.zeros(())

@@ -26,9 +26,9 @@ def _sample(distribution: Any, key: Array, shape: tuple[int, ...]) -> Array:
 class External(Distribution, Model[tuple[()], Never]):
     """A distribution of another library: a component, an emission or a field of a product.
 
-    The distribution is built from its parameters whenever it is asked for something, so K of them,
-    with a leading axis K on every parameter, are K distributions of batch shape (). It has no M step:
-    fit it by `fit.gradient`, or wrap it in `Fixed` beside parts that EM fits.
+    The distribution is built from its parameters at each call. So K of them, with a leading axis K on
+    every parameter, are K distributions of batch shape (). It has no M step: fit it by `fit.gradient`,
+    or wrap it in `Fixed` beside parts that EM fits.
 
     Attributes:
       parameters: a dict from names to arrays.
