@@ -67,7 +67,14 @@ class EM:
     chunk_size: int | None = static(default=None)
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=0)
 
     def init(self, model: Model, data: Data, key: Array | None = None) -> EMState:
@@ -202,7 +209,14 @@ class SQUAREM:
         return self.em.max_steps
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
         self.em.check(name)
 
     def init(self, model: Model, data: Data, key: Array | None = None) -> SQUAREMState:
@@ -251,8 +265,8 @@ def em(
     """Fit a model by expectation maximisation, on the device from first step to last.
 
     Alternates `e_step` and `m_step` until the objective, sum_n weights[n] log p(x[n]) plus the
-    log prior, rises by no more than tol * max(|objective|, sum of weights). Compiled once per
-    type and shape; vmaps over models (restarts) and over data sets.
+    log prior, rises by no more than tol * max(|objective|, sum of weights). It is compiled once per
+    type and shape, and `jax.vmap` maps it over starts and over data sets.
 
     Args:
       model: where to start. Its structure is kept; its parameters are replaced.
@@ -302,7 +316,7 @@ def squarem(
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> Fit[M]:
-    """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
+    """`em` with extrapolation along the path of two EM steps.
 
     For slow fits, such as those of overlapping clusters. An extrapolated model that does not raise
     the objective is dropped, so the objective never falls, as with `em`.
@@ -347,6 +361,7 @@ def mle(
       The fitted model. Parameters for which there are no data stay as they are.
     Raises:
       ValueError: as for `em`.
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 2.4.1.
 
     Examples:
       >>> from likelax.families import Poisson

@@ -40,9 +40,9 @@ def gradient(
 ) -> Fit[D]:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
 
-    Parameters move in unconstrained space, guided by the constraints that the model's fields
-    declare; structural zeros stay zero. The density of the prior is taken over the model's
-    own parameters, so the mode does not depend on the constraint's map.
+    The steps are taken in unconstrained space, as the constraints of the model's fields define it.
+    Structural zeros stay zero. The density of the prior is that over the model's own parameters, so
+    the mode does not depend on the map of the constraint.
 
     Args:
       model: the start; anything with `log_prob(x)`.
@@ -90,10 +90,13 @@ def maximize(
     """Gradient ascent on an exact objective; options and result as in `gradient`.
 
     Args:
-      objective: model -> scalar, to be raised.
+      objective: model -> scalar, to be maximised.
       start: a model, or any pytree of parameters; integer leaves stay as they are.
+      optimizer, max_steps, tol, window, progress: as for `gradient`.
     Returns:
       A `Fit` with the best iterate.
+    Raises:
+      ValueError: max_steps or window below 1, or an objective that is not scalar.
 
     Examples:
       >>> print(maximize(lambda p: -((p - 3.0) ** 2), jnp.array(0.0)).model.round(2))
@@ -129,9 +132,12 @@ def maximize_noisy(
         at most tol standard errors of their difference. Below zero only `max_steps` stops the fit.
       window: steps over which the objective and the iterates are averaged, at least 2.
     Returns:
-      A `Fit` whose model is the average, in unconstrained space, of the iterates of the
-      window with the highest mean objective: less noisy than any iterate, and not the lucky
-      one. Its `objective` is that mean; `objectives` before num_steps are the noisy values.
+      A `Fit` whose model is the average, in unconstrained space, of the iterates of the window with
+      the highest mean objective. The average is less noisy than any iterate, and no single iterate is
+      chosen for a high noisy value. Its `objective` is that mean; `objectives` before num_steps are
+      the noisy values.
+    Raises:
+      ValueError: max_steps below 1, window below 2, or an objective that is not scalar.
     Source: Polyak and Juditsky (1992); Dhaka et al. (2020), Robust, accurate stochastic
       optimization for variational inference.
 
@@ -172,6 +178,16 @@ def minibatch_log_prob(
     Args:
       x: an array (N, ...) or a pytree of such with one N.
       batch_size: B, at least 1.
+      log_prior: model -> scalar in nats, or None.
+    Raises:
+      ValueError: for a batch_size below 1, or x without rows.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> objective = minibatch_log_prob(jnp.full(100, 3), batch_size=2)
+      >>> key = jax.random.key(0)  # all rows are equal, so the estimate is exact
+      >>> print(f"{objective(key, Poisson(3.0)):.1f}")
+      -149.6
     """
     leaves = jax.tree.leaves(x)
     if not leaves or any(jnp.ndim(v) == 0 for v in leaves) or leaves[0].shape[0] == 0:

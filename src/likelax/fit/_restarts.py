@@ -1,4 +1,4 @@
-"""Where fits start, and many of them at once: the best is chosen on the device."""
+"""Starts of fits, and fits from many starts in one program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ def kmeans(
 
     Args:
       key: random key.
-      x: (..., D) finite data; (...,) is taken as D = 1 by the caller adding an axis.
+      x: (..., D) finite data.
       num_clusters: K.
       num_steps: Lloyd steps, a fixed number; an empty cluster keeps its centre.
     Returns:
@@ -140,10 +140,19 @@ def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = 
     Args:
       model: gives the structure; a component without labels keeps its parameters.
       x: data, as `fit.em` takes them.
-      labels: integers, one per latent variable; -1 is unknown.
+      labels: integers, one per latent variable: (...) for a mixture, (..., T) for an HMM; -1 is
+        unknown.
       prior: the model's conjugate prior, or None.
     Returns:
       The model after one M step.
+    Raises:
+      ValueError: as for `fit.em`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2)))
+      >>> print(from_labels(start, jnp.array([0, 2, 9]), jnp.array([0, 0, 1])).components.rate)
+      [1. 9.]
     """
     if isinstance(x, Sequences):
         return mle(model, Sequences(Labelled(x.values, labels), x.lengths, x.starts), prior=prior)
@@ -211,7 +220,7 @@ def restarts(
       x: data, as for `fit.em`.
       num_restarts: R, the number of starts.
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
-      keep_all: return the fits of all starts, so that they can be compared.
+      keep_all: return the fits of all starts, to compare them.
     Returns:
       The `Fit` with the highest objective, as `best` chooses it. With keep_all a `Fit` with a
       leading axis R on every leaf: entry r is from the start of `jax.random.split(key, R)[r]`, and
@@ -268,7 +277,8 @@ def sweep(
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
       keep_all: return the fits of all starts.
     Returns:
-      `Fit` with a leading axis S, or with keep_all leading axes (S, R). Compare by `bic` of `num_parameters`, or on held-out data.
+      `Fit` with a leading axis S, or with keep_all leading axes (S, R). Compare them by `bic`, or on
+      held-out data.
     Raises:
       ValueError: as for `restarts`.
 

@@ -1,4 +1,4 @@
-"""What an algorithm is, and the one loop that runs any of them."""
+"""The protocol of fitting algorithms, and the loop that runs them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +40,7 @@ class Data(NamedTuple):
 
 
 class State(Protocol):
-    """What every state has: a NamedTuple of arrays that also has these fields."""
+    """The fields of every state, which is a NamedTuple of arrays."""
 
     @property
     def step(self) -> Array:

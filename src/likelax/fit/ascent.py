@@ -146,7 +146,14 @@ class Ascent:
     noisy: bool = static(default=False)
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for an option out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
         fewest = 2 if self.noisy else 1
         if self.window < fewest:

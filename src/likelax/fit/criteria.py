@@ -21,6 +21,8 @@ def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
       weights: one weight for each observation, or None for ones.
     Returns:
       Scalar.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Akaike (1974), IEEE Transactions on Automatic Control 19, 716-723.
 
     Examples:
@@ -41,7 +43,9 @@ def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
       weights: one weight for each observation, or None for ones.
     Returns:
       Scalar. N is the number of observations that `model.log_prob(x)` has, or the sum of the
-      weights; for an `HMM` the number of steps that count.
+      weights; for an `HMM` the number of steps without padding.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Schwarz (1978), Annals of Statistics 6, 461-464.
 
     Examples:
@@ -56,10 +60,14 @@ def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
 def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Integrated completed likelihood: `bic` plus twice the entropy of the responsibilities.
 
-    It prefers components that are apart, where `bic` prefers a density that fits.
+    It prefers components that are far apart, while `bic` prefers a density that fits.
 
     Args:
       model, x, weights: as for `bic`.
+    Returns:
+      Scalar.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Biernacki, Celeux & Govaert (2000), IEEE PAMI 22, 719-725.
 
     Examples:

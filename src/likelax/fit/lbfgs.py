@@ -75,7 +75,14 @@ class LBFGS:
     objective: Any = static(default=Likelihood())
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for an option out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
         if self.memory < 1:
             raise ValueError(f"{name}: memory must be 1 or more; got {self.memory}")

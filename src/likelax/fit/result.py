@@ -1,4 +1,4 @@
-"""What a fit returns: failure is a status, not an exception."""
+"""The result of a fit. A failed fit has a status; it does not raise."""
 
 import enum
 from typing import Generic, Self, TypeVar
@@ -62,6 +62,12 @@ class Fit(Generic[T]):
         entries past `num_steps` repeat the last.
       num_steps: scalar integer, steps taken.
       status: scalar integer, a `Status`.
+
+    Examples:
+      >>> from likelax import Poisson, fit
+      >>> found = fit.em(Poisson(1.0), jnp.array([2, 4]))
+      >>> fit.Status(int(found.status)).name, int(found.num_steps), f"{found.objective:.3f}"
+      ('CONVERGED', 2, '-3.280')
     """
 
     model: T
@@ -71,7 +77,7 @@ class Fit(Generic[T]):
 
     @property
     def objective(self) -> Array:
-        """What the fit maximised, at `model`, nats: log p(x), plus the log prior where there is one."""
+        """The maximised objective at `model`, nats: log p(x), plus the log prior if there is one."""
         return self.objectives[..., -1]
 
     @property
@@ -88,7 +94,15 @@ class Fit(Generic[T]):
         """Return self, or raise where any status is not CONVERGED.
 
         Raises:
-          FitError: naming the status, the step and what to do about it.
+          FitError: naming the status, the step and a remedy.
+
+        Examples:
+          >>> from likelax import Poisson, fit
+          >>> fit.em(Poisson(1.0), jnp.array([2, 4]), max_steps=0).raise_unless_converged()
+          Traceback (most recent call last):
+            ...
+          likelax.fit.result.FitError: status MAX_STEPS after 0 steps; raise max_steps, loosen tol,
+          or start nearer.
         """
         status, steps = (
             np.atleast_1d(np.asarray(self.status)),
@@ -110,8 +124,11 @@ class Fit(Generic[T]):
 def best(fits: Fit[T]) -> Fit[T]:
     """The fit with the highest objective in a batch that was vmapped over its first axis.
 
-    A failed fit is taken only where all failed: a component that collapsed onto a point scores
-    higher than any honest fit.
+    A failed fit is chosen only if all failed, since a component that collapsed onto a point has a
+    higher objective than any good fit.
+
+    Args:
+      fits: a `Fit` whose leaves have a leading axis of fits.
 
     Examples:
       >>> objectives, zeros = jnp.array([[-3.0], [-2.0]]), jnp.zeros(2, int)
