@@ -1,4 +1,4 @@
-"""Line 6: an equivalence test of calibration. A small sample can't pass by being small."""
+"""Line 6: an equivalence test of calibration, which a small sample cannot pass."""
 
 import math
 from collections.abc import Callable
@@ -20,15 +20,21 @@ Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
 
 def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
-    """The decision of a classifier: take the class with the highest posterior probability.
+    """The decision of a classifier: the class with the highest posterior probability.
 
     Args:
       model: a mixture whose components are classes.
-      heldout: `Labelled` data; rows labelled -1 are left out.
+      heldout: `Labelled` data (N, ...); rows labelled -1 are left out.
     Returns:
       (confidence, correct), each (N,).
     Raises:
-      ValueError: if the data carry no labels.
+      ValueError: for data without labels.
+
+    Examples:
+      >>> from likelax import Labelled, Mixture, Poisson
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+      >>> print(top_label(model, Labelled(jnp.array([0, 9]), jnp.array([0, 0])))[1])
+      [1. 0.]
     """
     labels = view.labels_of(heldout)
     if labels is None:

@@ -66,7 +66,11 @@ class External(Distribution, Model[tuple[()], Never]):
         return self.draw(self.build(**self.parameters), key, tuple(shape))
 
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[tuple[()], Array]:
-        """No statistics, and the log probability, summed with the weights."""
+        """No statistics, and the log probability, summed with the weights.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         return (), numerics.weighted_sum(weights, log_prob)
