@@ -86,6 +86,14 @@ class Density(abc.ABC):
         """Number of axes of one observation."""
         return self._event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Leading axes of one observation whose length no parameter says, such as time.
+
+        `sample(key, shape)` takes their lengths as the last entries of `shape`.
+        """
+        return 0
+
     @abc.abstractmethod
     def log_prob(self, x: DataLike) -> Array:
         """Log density in nats: x of shape (..., *event) gives (...)."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, Masked
+from likelax.data import DataLike, take_mask, with_mask
 from likelax.model import Density, JointPrior, Model, S, check_part, pytree
 
 Part: TypeAlias = Density | JointPrior[Any] | None
@@ -121,8 +121,8 @@ class Product(Model[FieldStats, "Product"]):
           ValueError: starting with `name`.
         """
         super().check_labels(name, x)
-        values = x.values if isinstance(x, Masked) else x
-        self._each(lambda model, v: model.check_labels(name, v), self._aligned(values, "x"))
+        values = self._aligned(take_mask(x)[0], "x")
+        self._each(lambda model, v: model.check_labels(name, v), values)
 
     def expected_log_prob(self, stats: FieldStats) -> Array:
         """Sum of the fields' expected log probabilities, nats."""
@@ -174,11 +174,12 @@ class Product(Model[FieldStats, "Product"]):
         return _total(self._each(lambda prior, s: prior.log_evidence(s), stats))
 
     def _split(self, x: DataLike) -> Any:
-        if isinstance(x, Masked):
-            values = self._aligned(x.values, "x.values")
-            observed = self._aligned(x.observed, "x.observed")
-            return _like(self.fields, [Masked(values[n], observed[n]) for n in _names(self.fields)])
-        return self._aligned(x, "x")
+        values, observed = take_mask(x)
+        if observed is None:
+            return self._aligned(x, "x")
+        values, observed = self._aligned(values, "x.values"), self._aligned(observed, "x.observed")
+        names = _names(self.fields)
+        return _like(self.fields, [with_mask(values[n], observed[n]) for n in names])
 
     def _each(self, function: Any, *trees: Any) -> Any:
         names = _names(self.fields)
@@ -262,6 +263,12 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         stats, log_prob = step(self.component, self._features(x))
         return stats, jnp.sum(log_prob)
 
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
+        """Statistics of K models with D features each, with leading axes (K, D)."""
+        num_features = jax.tree.leaves(self.component)[0].shape[1]
+        step = jax.vmap(lambda model, v: model.stacked_e_step(v, shares), (1, 0), out_axes=1)
+        return step(self.component, self._features(x, num_features))
+
     def m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
         """Every feature's own M step. prior: an `Independent` of a prior with leading axis D."""
         if prior is None:
@@ -318,15 +325,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """For a prior: the sum of the features' log evidences, nats."""
         return jnp.sum(jax.vmap(lambda prior, s: prior.log_evidence(s))(self.component, stats))
 
-    def _features(self, x: DataLike) -> Any:
+    def _features(self, x: DataLike, num_features: int | None = None) -> Any:
         """x with the feature axis first."""
         ndim = self.component.event_ndim
+        wanted_size = self.num_features if num_features is None else num_features
 
         def first(value: Any) -> Array:
             value = jnp.asarray(value)
             axis = value.ndim - 1 - ndim
-            if axis < 0 or value.shape[axis] != self.num_features:
-                wanted = f"(..., {self.num_features}{', *event' * bool(ndim)})"
+            if axis < 0 or value.shape[axis] != wanted_size:
+                wanted = f"(..., {wanted_size}{', *event' * bool(ndim)})"
                 raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 

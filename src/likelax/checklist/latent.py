@@ -10,7 +10,7 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import DataLike, Labelled, Sequences
+from likelax.data import DataLike, Sequences, take_labels
 from likelax.families.base import Prior
 from likelax.hmm.model import HMM
 from likelax.hmm.transitions import SoftmaxTransition
@@ -297,6 +297,5 @@ def _em_fall(model: SupportsLogProb, train: DataLike) -> tuple[float, float] | N
         driven = isinstance(model.transition, SoftmaxTransition)
         if driven or model.transition_probs().ndim != 2:
             return None
-    values = train.values if isinstance(train, Labelled) else train
-    before, after = view.call(_em_step, model, values)
+    before, after = view.call(_em_step, model, take_labels(train)[0])
     return float(before - after), 1e-5 * (1 + abs(float(before)))

@@ -34,7 +34,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
       [0.2 0.8 0. ]
     """
 
-    _any_value_is_finite = True
+    _finite_statistics = True
     probs: Array = constrained(simplex)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:

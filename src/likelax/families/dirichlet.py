@@ -10,8 +10,8 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import DataLike
-from likelax.families.base import Estimable, Prior, check_event, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Estimable, Prior, check_event
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
     expected_log_density,

@@ -87,6 +87,7 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
@@ -149,7 +150,7 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
         rows = counts.reshape(-1, counts.shape[-1])
         stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
         # fractions of counts, such as tf-idf values, have statistics, though no probability
-        return inside_only(stats, jnp.all(counts >= 0, axis=-1), weights)
+        return inside_only(stats, jnp.min(counts, axis=-1) >= 0, weights)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)

@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.data import DataLike
-from likelax.families.base import Family, check_event, match_weights, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Family, check_event, match_weights
 from likelax.families.beta import Beta
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
@@ -38,6 +38,7 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
     def log_prob(self, x: DataLike) -> Array:

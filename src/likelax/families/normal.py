@@ -40,6 +40,7 @@ class Normal(Family[Moments, "NormalInverseGamma"]):
       -0.9189
     """
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
-from likelax.data import DataLike, Masked
-from likelax.families.base import match_inputs, split_mask
+from likelax.data import DataLike, split_mask, take_mask, with_mask
+from likelax.families.base import match_inputs
 from likelax.model import Model, P, S
 
 
@@ -23,13 +23,13 @@ def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Arr
     Raises:
       ValueError: for anything else.
     """
-    pair = x.values if isinstance(x, Masked) else x
+    pair, observed = take_mask(x)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"{name}: x must be a pair ({', '.join(parts)}); got {type(pair).__name__}"
         )
-    if isinstance(x, Masked):
-        pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
     return [split_mask(entry) for entry in pair]
 
 

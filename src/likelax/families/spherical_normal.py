@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import DataLike
-from likelax.families.base import Family, match_weights, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
@@ -36,6 +36,7 @@ class SphericalNormal(Family[Moments, Never]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array

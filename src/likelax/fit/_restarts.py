@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, Labelled, Sequences
+from likelax.data import DataLike, Labelled
 from likelax.families import MvNormal
 from likelax.fit import validation
 from likelax.fit._em import EM, mle
@@ -154,8 +154,6 @@ def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = 
       >>> print(from_labels(start, jnp.array([0, 2, 9]), jnp.array([0, 0, 1])).components.rate)
       [1. 9.]
     """
-    if isinstance(x, Sequences):
-        return mle(model, Sequences(Labelled(x.values, labels), x.lengths, x.starts), prior=prior)
     return mle(model, Labelled(x, labels), prior=prior)
 
 

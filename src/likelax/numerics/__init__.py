@@ -37,7 +37,8 @@ __all__ = [
 Axis = int | Sequence[int] | None
 
 _BLOCK = 256  # rows that one running sum of `row_products` adds
-_UNROLLED = 8  # rows of a triangular block whose substitution is written out
+_UNROLLED = 4  # rows of a triangular system whose substitution is written out
+_INVERTED = 32  # rows of a triangular block that is inverted by halves
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -369,9 +370,10 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
 def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril X = b by forward substitution, for small and for large systems.
 
-    Up to 8 rows the substitution is unrolled and compiles to one fused loop. A larger system is split
-    into blocks of 8 rows: the diagonal blocks are inverted together, and the rest are products. LAPACK
-    is not called, since two batched triangular solves of jaxlib in one program can deadlock on a CPU.
+    Up to 4 rows the substitution is unrolled. Up to 32 rows the matrix is inverted by halves in a few
+    products, and one step of refinement makes the residual as small as that of substitution. A larger
+    system is split into blocks of 32 rows, whose inverses are computed together. LAPACK is not called,
+    since two batched triangular solves of jaxlib in one program can deadlock on a CPU.
 
     Args:
       tril: (D, D) lower triangular; entries above the diagonal are not used, and have derivative
@@ -396,9 +398,6 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     columns = b if b.ndim == 2 else b[:, None]
     lower = jnp.tril(tril)
 
-    def product(x: Array) -> Array:
-        return jnp.matmul(lower, x, precision="highest")
-
     def forward(_: Any, right: Array) -> Array:
         return _substitute(lower, right)
 
@@ -407,12 +406,12 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
         return _substitute(lower.T[::-1, ::-1], right[::-1])[::-1]
 
     # the derivative is that of the solution, not of the steps: two solves, however many the rows
-    x = jax.lax.custom_linear_solve(product, columns, forward, backward)
+    x = jax.lax.custom_linear_solve(lambda x: _product(lower, x), columns, forward, backward)
     return x if b.ndim == 2 else x[:, 0]
 
 
 def inverse_lower(tril: ArrayLike) -> Array:
-    """The inverse of a lower triangular matrix, by `solve_lower`.
+    """The inverse of a lower triangular matrix, without LAPACK as `solve_lower`.
 
     Args:
       tril: (D, D) lower triangular.
@@ -423,7 +422,21 @@ def inverse_lower(tril: ArrayLike) -> Array:
        [-0.5  1. ]]
     """
     (tril,) = as_float(tril)
-    return solve_lower(tril, jnp.eye(tril.shape[-1], dtype=tril.dtype))
+    return _inverse_lower(jnp.tril(tril))
+
+
+@jax.custom_jvp
+def _inverse_lower(tril: Array) -> Array:
+    if tril.shape[0] <= _INVERTED:
+        return _inverse_by_halves(tril)
+    return _substitute(tril, jnp.eye(tril.shape[0], dtype=tril.dtype))
+
+
+@_inverse_lower.defjvp
+def _inverse_lower_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (tril,), (change,) = primals, tangents
+    inverse = _inverse_lower(tril)
+    return inverse, -_product(_product(inverse, change), inverse)
 
 
 def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
@@ -477,24 +490,27 @@ def _substitute(tril: Array, b: Array) -> Array:
     size = tril.shape[0]
     if size <= _UNROLLED:
         return _written_out(tril, b)
-    count = -(-size // _UNROLLED)
-    spare = count * _UNROLLED - size
+    if size <= _INVERTED:
+        inverse = _inverse_by_halves(tril)
+        x = _product(inverse, b)
+        return x + _product(inverse, b - _product(tril, x))
+    count = -(-size // _INVERTED)
+    spare = count * _INVERTED - size
     tril = jnp.pad(tril, ((0, spare), (0, spare)))
     # ones on the diagonal of the rows that were added, which take no part
     tril = tril + jnp.diag(jnp.arange(size + spare) >= size).astype(tril.dtype)
     b = jnp.pad(b, ((0, spare), (0, 0)))
     at = jnp.arange(count)
-    square = tril.reshape(count, _UNROLLED, count, _UNROLLED)[at, :, at, :]
-    eye = jnp.eye(_UNROLLED, dtype=tril.dtype)
-    inverses = jax.vmap(_written_out, in_axes=(0, None))(square, eye)
+    inverses = jax.vmap(_inverse_by_halves)(
+        tril.reshape(count, _INVERTED, count, _INVERTED)[at, :, at, :]
+    )
 
     def step(i: Any, x: Array) -> Array:
-        start = i * _UNROLLED
-        rows = jax.lax.dynamic_slice_in_dim(tril, start, _UNROLLED)
-        right = jax.lax.dynamic_slice_in_dim(b, start, _UNROLLED)
+        start = i * _INVERTED
+        rows = jax.lax.dynamic_slice_in_dim(tril, start, _INVERTED)
+        right = jax.lax.dynamic_slice_in_dim(b, start, _INVERTED)
         # rows of x from here on are zero, so the block's own columns add nothing
-        right = right - jnp.matmul(rows, x, precision="highest")
-        block = jnp.matmul(inverses[i], right, precision="highest")
+        block = _product(inverses[i], right - _product(rows, x))
         return jax.lax.dynamic_update_slice_in_dim(x, block, start, 0)
 
     return jax.lax.fori_loop(0, count, step, jnp.zeros_like(b))[:size]
@@ -508,6 +524,27 @@ def _written_out(tril: Array, b: Array) -> Array:
             right = right - tril[i, j] * row
         rows.append(right / tril[i, i])
     return jnp.stack(rows)
+
+
+def _inverse_by_halves(tril: Array) -> Array:
+    """The inverse of a lower triangular matrix, from those of its diagonal blocks of 1, 2, 4, ... rows.
+
+    The inverse of [[A, 0], [C, B]] is [[A^-1, 0], [-B^-1 C A^-1, B^-1]]. Each round does this for
+    all pairs of blocks, in two products: X holds the inverses so far on its block diagonal.
+    """
+    at = np.arange(tril.shape[0])
+    inverse = jnp.diag(1 / jnp.diagonal(tril))
+    size = 1
+    while size < len(at):
+        block, pair = at // size, at // (2 * size)
+        below = (pair[:, None] == pair[None, :]) & (block[:, None] > block[None, :])
+        step = _product(_product(inverse, jnp.where(below, tril, 0)), inverse)
+        inverse, size = inverse - step, 2 * size
+    return inverse
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
 
 
 class Compensated(NamedTuple):
