@@ -9,27 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit._em import default_tolerance, holds_nan, total_weight
 from likelax.fit.algorithm import Data, Progress
 from likelax.fit.checkpoint import load, save
-from likelax.fit.result import Fit, Status
+from likelax.fit.result import Fit, M, Status
+from likelax.model import Model, PriorLike, S
 from likelax.parameters import hold
 from likelax.statistics import add, scale
 
-Batches = Callable[[], Iterable[Any]]
+Batches = Callable[[], Iterable[DataLike]]
 
 
 def stream(
-    model: Any,
+    model: M,
     batches: Batches,
     *,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_passes: int = 100,
     progress: Progress | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-) -> Fit:
+) -> Fit[M]:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
 
     The statistics of the batches are added on the device; only one batch is held at a time.
@@ -94,15 +96,15 @@ def stream(
 
 
 def stepwise(
-    model: Any,
-    batches: Iterable[Any],
+    model: M,
+    batches: Iterable[DataLike],
     *,
     num_rows: int | None = None,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     power: float = 0.7,
     delay: float = 2.0,
     warm_up: int = 1,
-) -> Iterator[tuple[Any, Array]]:
+) -> Iterator[tuple[M, Array]]:
     """Stepwise (online) EM: an M step after every batch, older statistics fading.
 
     After batch t the statistics are (1 - g) old + g new with g = (t + delay)^-power, each scaled
@@ -151,7 +153,7 @@ def stepwise(
 
 
 @jax.jit
-def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array, Array]:
+def _e_step(model: Model[S, Any], x: DataLike) -> tuple[S, Array, Array, Array]:
     """(statistics, log probability, number of rows, the same or 0 if all values are masked)."""
     stats, log_prob = model.e_step(x)
     rows = jax.eval_shape(model.log_prob, x).size
@@ -160,16 +162,16 @@ def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array, Array]:
 
 
 @jax.jit
-def _m_step(model: Any, stats: Any, prior: Any) -> Any:
+def _m_step(model: M, stats: object, prior: PriorLike | None) -> M:
     return hold(model.m_step(stats, prior), model)
 
 
 @jax.jit
-def _add(a: Any, b: Any) -> Any:
+def _add(a: S, b: S) -> S:
     return add(a, b)
 
 
-def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
+def _one_pass(model: Model[S, Any], batches: Iterable[DataLike]) -> tuple[S, Array, float]:
     total = None
     for batch in batches:
         batch, _ = validation.check("fit.stream", model, batch)

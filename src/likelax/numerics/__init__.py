@@ -1,6 +1,6 @@
 """Arithmetic that is exact at zero: logs, normalisation, sums and small linear systems.
 
-Zero is -inf here, never an epsilon. Every function has finite gradients at its edges.
+The log of zero is -inf; no epsilon is added. Every function has finite gradients at its edges.
 """
 
 from collections.abc import Sequence
@@ -42,16 +42,16 @@ _INVERTED = 32  # rows of a triangular block that is inverted by halves
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Convert an argument to a JAX array, or refuse it in a sentence that names the argument.
+    """Convert an argument to a JAX array, or raise an error that names the argument.
 
     Numbers, nested lists, NumPy arrays and pandas columns are converted. JAX arrays, traced ones
     included, are returned as they are.
 
     Args:
       name: of the argument, for the message.
-      value: what the user passed.
+      value: the argument, of any shape.
     Returns:
-      Boolean, integer or floating array, of the dtype that `jnp.asarray` would give.
+      Boolean, integer or floating array of the same shape, of the dtype that `jnp.asarray` gives.
     Raises:
       TypeError: for None, text, dates, complex numbers and arrays of Python objects.
       ValueError: for rows of different lengths, for integers that do not fit the integer type of
@@ -131,6 +131,13 @@ def _check_fits(name: str, array: np.ndarray) -> None:
 def named_floats(**arguments: Any) -> list[Array]:
     """`as_array` of each keyword under its own name, then `as_float` of all of them.
 
+    Args:
+      arguments: arrays of any shapes, as keywords.
+    Returns:
+      One array for each keyword, in order, all of the same floating dtype.
+    Raises:
+      TypeError, ValueError: as `as_array`, naming the keyword.
+
     Examples:
       >>> draws, x = named_floats(draws=[1, 2], x=0.5)
       >>> draws.dtype == x.dtype
@@ -142,8 +149,10 @@ def named_floats(**arguments: Any) -> list[Array]:
 def as_float(*arrays: ArrayLike) -> list[Array]:
     """Convert all arguments to one floating dtype: the widest among the floats given.
 
-    Integers and booleans never decide the dtype, so counts may be passed as they are.
+    Integers and booleans do not affect the dtype, so counts may be passed as they are.
 
+    Args:
+      arrays: of any shapes.
     Returns:
       One array per argument, in order, all of the same floating dtype.
 
@@ -173,7 +182,8 @@ def _is_weak(a: ArrayLike) -> bool:
 def safe_log(x: ArrayLike) -> Array:
     """Natural log with log 0 = -inf and a zero gradient there.
 
-    A structural zero stays a zero: its tangent is 0, not the inf of d log x / dx.
+    The tangent at zero is 0 instead of the infinite d log x / dx, so a gradient step keeps a
+    structural zero.
 
     Args:
       x: any shape, non-negative. Negative entries give NaN.
@@ -196,7 +206,7 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
       x: any shape.
       y: broadcastable to x, non-negative. y = 0 with x > 0 gives -inf.
     Returns:
-      x log y. Where x = 0 the derivative by y is 0; where y = 0 the derivative by y is 0.
+      x log y, the shape of x. Its derivative with respect to y is 0 where x = 0 or y = 0.
 
     Examples:
       >>> print(xlogy(jnp.array([0.0, 2.0]), jnp.array([0.0, 1.0])))
@@ -210,6 +220,12 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
 
 def xlog1py(x: ArrayLike, y: ArrayLike) -> Array:
     """x log(1 + y) with 0 log 0 = 0, and finite gradients wherever x = 0 or y = -1.
+
+    Args:
+      x: any shape.
+      y: broadcastable to x, at least -1.
+    Returns:
+      x log(1 + y), the shape of x.
 
     Examples:
       >>> print(xlog1py(jnp.array([0.0, 0.0]), jnp.array([-1.0, 1.0])))
@@ -225,11 +241,12 @@ def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp(a), equal to -inf with zero gradient where every term is -inf.
 
     Args:
-      a: nats; -inf is a term of zero.
+      a: (...) nats; -inf is a term of zero.
       axis: axes to sum over; None is all of them.
+      keepdims: whether to keep the summed axes with length 1.
     Returns:
-      nats. The gradient is softmax(a); a slice of zeros has gradient zero, where
-      `jax.nn.logsumexp` gives NaN.
+      nats, without the summed axes. The gradient is softmax(a). For a slice that is all -inf it is
+      zero; that of `jax.nn.logsumexp` is NaN.
 
     Examples:
       >>> float(logsumexp(jnp.full(3, -jnp.inf)))
@@ -254,10 +271,10 @@ def normalize(scores: ArrayLike, axis: int = -1) -> Array:
 
     Args:
       scores: any shape, non-negative.
-      axis: the axis whose entries shall sum to one.
+      axis: the axis along which the result sums to one.
     Returns:
-      Probabilities. A slice whose sum is zero has no distribution and is all NaN in the
-      value; use `log_normalize`, which keeps it as all -inf.
+      Probabilities, the shape of scores. A slice whose sum is zero becomes NaN; `log_normalize`
+      keeps such a slice as all -inf.
 
     Examples:
       >>> print(normalize(jnp.array([4.0, 2.0, 1.0])))
@@ -271,8 +288,8 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     """Subtract log sum exp along an axis.
 
     Args:
-      scores: log scores, nats.
-      axis: the axis whose exponentials shall sum to one.
+      scores: (...) log scores, nats.
+      axis: the axis along which the exponentials of the result sum to one.
     Returns:
       (log_probs, log_total): log_probs has the shape of scores, log_total lacks `axis`.
       An impossible slice (all -inf) stays all -inf with log_total = -inf.
@@ -293,6 +310,11 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
 
     For ratios of statistics that may be empty. The gradient there is that of `otherwise`.
 
+    Args:
+      numerator, denominator, otherwise: of shapes that broadcast.
+    Returns:
+      The broadcast shape.
+
     Examples:
       >>> print(divide(jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]), 7.0))
       [0.5 7. ]
@@ -303,7 +325,11 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
 
 
 def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Array:
-    """Sum of weights * values in which a zero weight removes its value, -inf included.
+    """Sum of weights * values, where a zero weight removes its value, even if that is infinite.
+
+    Args:
+      weights, values: of shapes that broadcast.
+      axis: axes to sum over; None is all of them.
 
     Examples:
       >>> float(weighted_sum(jnp.array([0.0, 2.0]), jnp.array([-jnp.inf, 3.0])))
@@ -315,11 +341,11 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
 
 
 def row_products(a: ArrayLike, b: ArrayLike) -> Array:
-    """a^T b, a sum over N rows that keeps its digits however many rows there are.
+    """a^T b, with a sum over N rows that is accurate for any N.
 
     One running sum in float32 stops growing once a term is smaller than half a unit in the last
-    place of the total, from about 1e7 equal terms on, and is wrong in the third digit long before.
-    Blocks of 256 rows are summed first, and then the blocks.
+    place of the total, at about 1e7 equal terms, and its third digit is wrong much earlier. So blocks
+    of 256 rows are summed first, and then the sums of the blocks.
 
     Args:
       a: (N, P).
@@ -344,19 +370,20 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
 def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril X = b by forward substitution, for small and for large systems.
 
-    Up to 4 rows the substitution is written out. Up to 32 rows the matrix is inverted by halves in
-    a few products, and one step of refinement makes the residual as small as that of substitution.
-    A larger system is cut into blocks of 32 rows, whose inverses are found all at once. No LAPACK
-    call is made: two batched triangular solves of jaxlib in one program can wait for each other for
-    ever on a CPU.
+    Up to 4 rows the substitution is unrolled. Up to 32 rows the matrix is inverted by halves in a few
+    products, and one step of refinement makes the residual as small as that of substitution. A larger
+    system is split into blocks of 32 rows, whose inverses are computed together. LAPACK is not called,
+    since two batched triangular solves of jaxlib in one program can deadlock on a CPU.
 
     Args:
-      tril: (D, D) lower triangular; entries above the diagonal are not read, and have derivative
-        zero. Batches by vmap.
+      tril: (D, D) lower triangular; entries above the diagonal are not used, and have derivative
+        zero. Use `jax.vmap` for batches.
       b: (D,) or (D, M).
     Returns:
-      The shape of b. A zero on the diagonal gives inf or NaN. Its error is that of substitution, a
-      few D units in the last place times the condition of tril.
+      The shape of b. A zero on the diagonal gives inf or NaN. The error is that of substitution, a
+      few D units in the last place times the condition number of tril.
+    Raises:
+      ValueError: for other shapes.
     Source: Golub & Van Loan (2013), Matrix Computations, 3.1.
 
     Examples:
@@ -384,7 +411,10 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
 
 
 def inverse_lower(tril: ArrayLike) -> Array:
-    """The inverse (D, D) of a lower triangular matrix, without LAPACK as `solve_lower`.
+    """The inverse of a lower triangular matrix, without LAPACK as `solve_lower`.
+
+    Args:
+      tril: (D, D) lower triangular.
 
     Examples:
       >>> print(inverse_lower(jnp.array([[2.0, 0.0], [1.0, 1.0]])))
@@ -412,6 +442,10 @@ def _inverse_lower_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril tril^T X = b: `cho_solve` without LAPACK, for the reason given in `solve_lower`.
 
+    Args:
+      tril: (D, D) lower triangular.
+      b: (D,) or (D, M).
+
     Examples:
       >>> print(solve_cholesky(2 * jnp.eye(2), jnp.array([4.0, 8.0])))
       [1. 2.]
@@ -423,9 +457,12 @@ def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def cholesky(matrix: Array) -> Array:
-    """Lower Cholesky factor (D, D), NaN where the matrix is not positive definite.
+    """Lower Cholesky factor, NaN if the matrix is not positive definite.
 
     The value of `jnp.linalg.cholesky`, with a derivative that uses `solve_lower`.
+
+    Args:
+      matrix: (D, D) symmetric.
 
     Examples:
       >>> print(cholesky(jnp.array([[4.0, 0.0], [0.0, 9.0]])))
@@ -511,7 +548,11 @@ def _product(a: Array, b: Array) -> Array:
 
 
 class Compensated(NamedTuple):
-    """A running sum and the rounding error that it lost: the true sum is total + error."""
+    """A running sum and its rounding error: the true sum is total + error.
+
+    Attributes:
+      total, error: (...) of one shape.
+    """
 
     total: Array
     error: Array
@@ -523,6 +564,9 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
     A running sum of 1e6 terms in float32 keeps float32 accuracy. An infinite term makes
     the total infinite and leaves the error at zero.
 
+    Args:
+      acc: arrays (...).
+      term: (...).
     Source: Neumaier (1974), ZAMM 54, 39-51.
 
     Examples:
@@ -543,9 +587,12 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
 
 @jax.custom_batching.custom_vmap
 def any_in_batch(flag: Array) -> Array:
-    """The flag itself; under `jax.vmap`, whether any member of the batch has it.
+    """The flag itself; under `jax.vmap`, whether it is True for any member of the batch.
 
-    For a `cond` or a `while_loop` that the members of a batch shall share.
+    For a `cond` or a `while_loop` that all members of a batch share.
+
+    Args:
+      flag: boolean scalar.
 
     Examples:
       >>> print(jax.vmap(any_in_batch)(jnp.array([False, True])))
