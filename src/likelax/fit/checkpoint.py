@@ -1,4 +1,4 @@
-"""Models and the state of long fits on disk: whole or not at all."""
+"""Write models and the state of long fits to disk, and read them."""
 
 import os
 import tempfile
@@ -15,7 +15,8 @@ T = TypeVar("T")
 def save(path: str | os.PathLike[str], tree: object) -> None:
     """Write a model, or any tree of arrays, to a file.
 
-    It is written beside the file and moved into place, so a killed process leaves the old file.
+    The data are written to a temporary file that then replaces the old one. So a process that is
+    killed while it writes leaves the old file.
 
     Args:
       path: the file; its folder must exist.
@@ -57,6 +58,12 @@ def load(path: str | os.PathLike[str], like: T) -> T:
     Raises:
       FileNotFoundError: where there is no such file.
       ValueError: where the file holds a tree of another structure or other shapes.
+
+    Examples:
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save(f"{folder}/state.npz", {"step": 3})
+      ...     print(load(f"{folder}/state.npz", {"step": ...})["step"])
+      3
     """
     leaves, structure = jax.tree.flatten(like)
     with np.load(path, allow_pickle=False) as file:
