@@ -51,8 +51,11 @@ def scaled_and_certified(potentials, known, num_blocks=1):
 
 
 def _scaled_and_certified(c):
-    out, plain, evidence = scaled.filtered(c)
-    post, _, both = scaled.posterior(c, in_logs=True)
+    (finish, plain, evidence), (both_finish, _, both) = (
+        scaled.filtered(c),
+        scaled.posterior(c, in_logs=True),
+    )
+    out, post = finish(), both_finish()
     ok, both_ok = scaled.careful(evidence, c), scaled.careful(both, c)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     forward = (filtered, predicted, chain.total(c, out.increment))

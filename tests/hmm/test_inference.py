@@ -13,8 +13,8 @@ INF = np.inf
 def exact_and_scaled(*potentials, length, starts):
     """The posterior in the log domain, in linear space, and whether the latter is certified."""
     c = chain.hide_padding(chain.chain(*potentials, length, starts))
-    fast, _, evidence = scaled.posterior(c, in_logs=True)
-    pairs, _, _ = scaled.pairwise(c)
+    finish, _, evidence = scaled.posterior(c, in_logs=True)
+    fast, pairs = finish(), scaled.pairwise(c).finish()
     exact = log_domain.posterior(c, in_logs=True)
 
     def whole(post):

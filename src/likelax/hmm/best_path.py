@@ -11,24 +11,24 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import FEW_LANES, Chain, last, moves_out, stacked
+from likelax.hmm.chain import FEW_LANES, Chain, last, moves_out, stacked, total
 from likelax.hmm.recursion import over_states, run
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
+    """(path (T,) int32, -1 where there is none; its score, nats)."""
     c = blocks.cut(whole)
-    path, gain = in_order(c)
-    return blocks.join(c, path, whole), blocks.join(c, gain, whole)
+    path, score = in_order(c)
+    return blocks.join(c, path, whole), score
 
 
 def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
     forward = _Scores(c)
     scores = run(forward, blocks.beginnings(c, forward))
-    gain = over_states(jnp.maximum, jnp.max, scores)
+    score = total(c, over_states(jnp.maximum, jnp.max, scores))
     path = _choices(c, scores) if scores.ndim == 2 else _choices_in_lanes(c, scores)
-    return path, gain
+    return path, score
 
 
 @dataclass(frozen=True)

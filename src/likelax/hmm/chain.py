@@ -1,6 +1,8 @@
 """The potentials that every hidden Markov kernel takes: checked, with masks over time."""
 
 import dataclasses
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -229,30 +231,35 @@ def total(c: Chain, increment: Array) -> Array:
     waits for another.
     """
     (terms,) = blank(c, increment, value=0)
-    num_steps = terms.shape[0]
+    num_steps, *lanes = terms.shape
+    axes = (0,) if c.num_blocks == 1 else (0, 1)
     if isinstance(num_steps, int) and num_steps > _RUN:
-        terms = jnp.sum(jnp.pad(terms, (0, -num_steps % _RUN)).reshape(-1, _RUN), axis=1)
-        if num_steps <= _RUN**2:
-            return jnp.sum(terms)
-    return _accurate_sum(terms)
+        pad = ((0, -num_steps % _RUN), *((0, 0) for _ in lanes))
+        terms = jnp.sum(jnp.pad(terms, pad).reshape(-1, _RUN, *lanes), axis=1)
+        if num_steps <= _RUN**2 and c.num_blocks == 1:
+            return jnp.sum(terms, axis=0)
+    return _accurate_sum(axes, terms)
 
 
-@jax.custom_jvp
-def _accurate_sum(terms: Array) -> Array:
-    """Sum with all but a few bits of every term added without rounding, in any order.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _accurate_sum(axes: tuple[int, ...], terms: Array) -> Array:
+    """Sum over axes, with all but a few bits of every term added without rounding, in any order.
 
     Adding and subtracting a number above the sum of all terms rounds each term to a multiple of
     that number's last bit. The sum of these is exact, and what was rounded away is small.
 
     Source: Rump, Ogita & Oishi (2008), SIAM J. Scientific Computing 31(1), 189-224.
     """
-    above = 4 * terms.shape[0] * jnp.max(jnp.abs(terms))
+    num_terms = math.prod(terms.shape[a] for a in axes)
+    above = 4 * num_terms * jnp.max(jnp.abs(terms), axis=axes, keepdims=True)
     above = jnp.where(jnp.isfinite(above), above, 0)
     rounded = (terms + above) - above
     rest = jnp.where(jnp.isfinite(terms), terms - rounded, 0)
-    return jnp.sum(rounded) + jnp.sum(rest)
+    return jnp.sum(rounded, axis=axes) + jnp.sum(rest, axis=axes)
 
 
 @_accurate_sum.defjvp
-def _accurate_sum_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return _accurate_sum(*primals), jnp.sum(*tangents)
+def _accurate_sum_jvp(
+    axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    return _accurate_sum(axes, *primals), jnp.sum(*tangents, axis=axes)

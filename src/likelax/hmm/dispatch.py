@@ -89,34 +89,42 @@ def _larger(rows: Rows, bound: int) -> bool:
 
 
 def _certified(
-    fast: Callable[[Chain], tuple[Any, Array, Any]], exact: Callable[[Chain], Any], rows: Rows
+    fast: Callable[[Chain], scaled.Draft], exact: Callable[[Chain], Any], rows: Rows
 ) -> Any:
     """What `exact` gives for each row, by `fast` where that is certified.
 
     Args:
-      fast: chain -> (draft, plain certificate, evidence for the full one).
+      fast: chain -> draft; with few states all rows go through it as lanes.
       exact: chain -> the answer.
-      rows: one chain or a batch; with few states a batch goes through `fast` as lanes.
+      rows: one chain or a batch.
     """
     if rows.batched is None or rows.num_states <= FEW_LANES:
         c = rows.lanes()
-        draft, plain, evidence = fast(c)
+        draft = fast(c)
 
         def careful() -> Array:
-            return jnp.broadcast_to(scaled.careful(evidence, c), plain.shape)
+            return jnp.broadcast_to(scaled.careful(draft.evidence, c), draft.plain.shape)
 
-        out = rows.from_lanes(draft)
     else:
-        out, plain, evidence = rows.each(fast)
+
+        def finished(c: Chain) -> tuple[Any, Array, Any]:
+            draft = fast(c)
+            return draft.finish(), draft.plain, draft.evidence
+
+        out, plain, evidence = rows.each(finished)
+        draft = scaled.Draft(lambda: out, plain, evidence)
 
         def careful() -> Array:
             return rows.each(scaled.careful, evidence)
 
-    ok = plain
+    ok = draft.plain
     if _larger(rows, _MEDIUM):
-        ok = lax.cond(jnp.all(plain), lambda: plain, careful)
+        ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
     if rows.batched is None:
-        return lax.cond(ok, lambda: out, lambda: rows.each(exact))
+        return lax.cond(ok, draft.finish, lambda: rows.each(exact))
+    out = draft.finish()
+    if rows.num_states <= FEW_LANES:
+        out = rows.from_lanes(out)
     return _redone(exact, rows, jnp.broadcast_to(ok, rows.size), out)
 
 
@@ -184,5 +192,4 @@ def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Poste
 
 def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:
     """(path (T,), its score)."""
-    path, gain = _kernel("best_path", parallel)(c)
-    return path, total(c, gain)
+    return _kernel("best_path", parallel)(c)

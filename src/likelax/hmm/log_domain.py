@@ -129,7 +129,7 @@ def pairwise(c: Chain) -> Array:
 
 
 def best_path(c: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
+    """(path (T,) int32, -1 where there is none; its score, nats)."""
     return in_order(c)
 
 

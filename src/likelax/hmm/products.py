@@ -46,6 +46,7 @@ from likelax.hmm.chain import (
     log_pairs,
     moves_in,
     moves_out,
+    total,
 )
 from likelax.numerics import log_normalize, logsumexp
 
@@ -314,7 +315,7 @@ def pairwise(whole: Chain) -> Array:
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
+    """(path (T,) int32, -1 where there is none; its score, nats)."""
     c = cut(whole, _STEPS)
     p = _lanes(c, both_ways=False)
     begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
@@ -325,7 +326,7 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
     gain = jnp.max(into + c.log_lik, axis=1)
-    return blocks.join(c, _choices(c, scores), whole), blocks.join(c, gain, whole)
+    return blocks.join(c, _choices(c, scores), whole), total(c, gain)
 
 
 def _unit(scores: Array) -> Array:

@@ -39,7 +39,7 @@ class Recursion(Protocol):
         """(T-1, K, K) nats: log posterior of consecutive states."""
 
     def best_path(self, c: Chain) -> tuple[Array, Array]:
-        """(path (T,) int32, -1 where there is none; (T,) what each step adds to its score, nats)."""
+        """(path (T,) int32, -1 where there is none; its score, nats)."""
 
 
 class Pass(Protocol):

@@ -41,8 +41,9 @@ eps to the relative error of p[t, j], fewer than the T K eps of the steps.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -277,16 +278,32 @@ def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
     return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
 
 
-def increments(whole: Chain) -> tuple[Array, Array, None]:
-    """(T,) log p(x_t | x_<t); whether its certificate is plain; no evidence, since nothing is kept."""
+class Draft(NamedTuple):
+    """An answer that is still to be certified.
+
+    Attributes:
+      finish: () -> the answer, in the order of time. Only that is left to be done: XLA would not
+        vectorise a logarithm that it fuses with the change of order.
+      plain: (...) the plain certificate of each chain.
+      evidence: what the full one is drawn from; None where no messages were kept.
+    """
+
+    finish: Callable[[], Any]
+    plain: Array
+    evidence: Evidence | None
+
+
+def increments(whole: Chain) -> Draft:
+    """(T,) log p(x_t | x_<t), nats."""
     c = blocks.cut(whole)
     q = potentials(c)
     scale = _pass(c, q, reverse=False, messages=False)
-    return blocks.join(c, _increment(c, q, scale), whole), _plain(c, q, scale), None
+    increment = _increment(c, q, scale)
+    return Draft(lambda: blocks.join(c, increment, whole), _plain(c, q, scale), None)
 
 
-def filtered(whole: Chain) -> tuple[Filter, Array, Evidence]:
-    """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
+def filtered(whole: Chain) -> Draft:
+    """`Filter`: predicted and filtered log probabilities, and increments."""
     c = blocks.cut(whole)
     q = potentials(c)
     ahead = _sweep(c, q, False)
@@ -294,8 +311,11 @@ def filtered(whole: Chain) -> tuple[Filter, Array, Evidence]:
     possible = (increment > -jnp.inf)[:, None]
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
-    run = Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
-    return run, _plain(c, q, ahead.scale), Evidence(ahead)
+
+    def finish() -> Filter:
+        return Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
+
+    return Draft(finish, _plain(c, q, ahead.scale), Evidence(ahead))
 
 
 class Meeting(NamedTuple):
@@ -322,21 +342,24 @@ def _reciprocal(x: Array) -> Array:
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
-def posterior(whole: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
-    """Posterior marginals, summed transition counts and increments, and so on."""
+def posterior(whole: Chain, in_logs: bool) -> Draft:
+    """`Posterior`: marginals, summed transition counts and increments."""
     c = blocks.cut(whole)
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
+    counts, increment = _transition_counts(c, q, meeting), _increment(c, q, ahead.scale)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
         marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
         marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
-    marginals = blocks.join(c, marginals, whole)
-    increment = blocks.join(c, _increment(c, q, ahead.scale), whole)
-    post = Posterior(marginals, _transition_counts(c, q, meeting), increment)
-    return post, plain, Evidence(ahead, behind, norm)
+
+    def finish() -> Posterior:
+        in_time = [blocks.join(c, x, whole) for x in (marginals, increment)]
+        return Posterior(in_time[0], counts, in_time[1])
+
+    return Draft(finish, plain, Evidence(ahead, behind, norm))
 
 
 def _transition_counts(c: Chain, q: Potentials, meeting: Meeting) -> Array:
@@ -370,8 +393,8 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
 
 
-def pairwise(whole: Chain) -> tuple[Array, Array, Evidence]:
-    """(T-1, K, K) log posterior of consecutive states, and so on."""
+def pairwise(whole: Chain) -> Draft:
+    """(T-1, K, K) log posterior of consecutive states, nats."""
     c = blocks.cut(whole)
     q = potentials(c)
     ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
@@ -379,4 +402,5 @@ def pairwise(whole: Chain) -> tuple[Array, Array, Evidence]:
     before = _log_predicted(c, q, ahead) + c.log_lik
     pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
     plain = _plain(c, q, ahead.scale, behind.scale)
-    return blocks.join(c, pairs, whole)[1:], plain, Evidence(ahead, behind, norm)
+    evidence = Evidence(ahead, behind, norm)
+    return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence)
