@@ -26,14 +26,14 @@ class Recursion(Protocol):
     `scaled` returns each one as a draft, with the evidence for its certificate.
     """
 
-    def increments(self, c: Chain) -> Any:
-        """(T,) nats: log p(x_t | x_<t)."""
+    def log_prob(self, c: Chain) -> Any:
+        """Scalar, nats: log p(x)."""
 
     def filtered(self, c: Chain) -> Any:
         """`Filter`: forward posteriors."""
 
     def posterior(self, c: Chain, in_logs: bool) -> Any:
-        """`Posterior`: marginals, summed transition counts and increments."""
+        """`Posterior`: marginals, summed transition counts and log p(x)."""
 
     def pairwise(self, c: Chain) -> Any:
         """(T-1, K, K) nats: log posterior of consecutive states."""
