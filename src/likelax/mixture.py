@@ -277,6 +277,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def rows_in_cache(self, x: DataLike) -> int:
         """How many rows of x to process at a time: all if they are few, or x is one observation."""
         rows = chunks.num_rows(x)
+        if not isinstance(rows, int):
+            return rows  # symbolic, for `jax.export`: one form for every number
         if rows <= chunks.FEWEST:
             return max(rows, 1)
         spread = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(x))

@@ -98,7 +98,7 @@ def run(p: Pass, begin: Array) -> Array:
     state = p.enter(begin, at_first)
     if p.moves is None:
         # all steps in one loop: to leave the first one out would copy all that is known at the others
-        head = jnp.zeros(len(jax.tree.leaves(p.known)[0]), bool).at[one].set(True)
+        head = jnp.zeros(jax.tree.leaves(p.known)[0].shape[0], bool).at[one].set(True)
         return lax.scan(step, state, (p.known, None, head), reverse=p.reverse)[1]
     others = jax.tree.map(lambda x: x[rest], p.known)
     _, each = lax.scan(step, state, (others, p.moves, None), reverse=p.reverse)
