@@ -160,6 +160,30 @@ def gradient_rows(batch, num_steps, num_states):
     )
 
 
+def uncertified_rows(batch, num_steps, num_states):
+    """A batch with structural zeros, in which one chain or ten cannot be certified."""
+    initial = np.full(num_states, 1 / num_states)
+    transition = np.eye(num_states) + np.roll(np.eye(num_states), 1, axis=1)
+    log_lik = data(num_steps, num_states, batch)[2]
+    with np.errstate(divide="ignore"):
+        initial, transition = arrays(np.log(initial), np.log(transition / 2))
+    run = jax.jit(jax.vmap(inference.smoother, (None, None, 0)))
+
+    def flagged(number):
+        bad = log_lik.copy()
+        # all weight on the last state, then on the second, which takes two moves
+        bad[:number, num_steps // 2] = np.where(np.arange(num_states) == num_states - 1, 0, -200)
+        bad[:number, num_steps // 2 + 1] = np.where(np.arange(num_states) == 1, 0, -400)
+        (narrow,) = arrays(bad)
+        return lambda: run(initial, transition, narrow)
+
+    compare(
+        f"smoother of N{batch} T{num_steps} K{num_states}, uncertified: none",
+        flagged(0),
+        {"one": flagged(1), "ten": flagged(10)},
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, a few seconds")
@@ -171,6 +195,8 @@ def main():
         if options.only in rows.__name__:
             for size in sizes:
                 rows(*size)
+    if options.only in uncertified_rows.__name__:
+        uncertified_rows(*((500, 50, 4) if options.quick else (10_000, 100, 4)))
     if options.only in gradient_rows.__name__:
         gradient_rows(*((10, 200, 4) if options.quick else (100, 1000, 4)))
         gradient_rows(*((5, 100, 16) if options.quick else (20, 1000, 32)))

@@ -752,12 +752,9 @@ class Row(NamedTuple):
     extra: Callable[[float], dict] = lambda seconds: {}
 
 
-def prefix(size: str) -> bool | None:
-    """`parallel` for the form that a GPU would take: None on a GPU, which asks the dispatch."""
-    _, steps, states = SIZES[size]
-    if jax.default_backend() == "gpu":
-        return None
-    return steps >= 2048 and states <= 16
+def accelerated() -> bool | None:
+    """`parallel` for the form that a GPU takes: None on a GPU, which asks the dispatch."""
+    return None if jax.default_backend() == "gpu" else True
 
 
 def today(name: str, size: str, tree: bool = False) -> Row:
@@ -766,7 +763,7 @@ def today(name: str, size: str, tree: bool = False) -> Row:
 
     def make() -> Any:
         function = hmm.log_partition if name == "gradient" else getattr(hmm, name)
-        one = functools.partial(function, parallel=prefix(size))
+        one = functools.partial(function, parallel=accelerated())
         each = one if batch is None else jax.vmap(one, (None, None, 0))
         shrink = {
             "log_partition": lambda out: out,

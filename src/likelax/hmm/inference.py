@@ -14,16 +14,16 @@ and -inf is an exact zero. Sequences that `starts` cuts apart are independent; o
 path can produce makes log_prob -inf, has no posterior (all -inf, counts of zero), and leaves the
 posteriors of the others as they are.
 
-`parallel` picks the recursion: False goes step by step, True takes prefix products in log2 T
-rounds, and None, the default, goes step by step on a CPU, and elsewhere unless the chain is long
-(2048 steps or more) with few states (16 at most). All give the same answers.
+`parallel` picks the recursion: False goes step by step, True multiplies blocks of transitions so
+that few steps wait for each other, and None, the default, does the latter in programs for
+accelerators with more than a little work. All give the same answers.
 
-Small work, by steps, states and the size of the batch, is one recursion in the log domain, which
+Little work, by steps, states and the size of the batch, is one recursion in the log domain, which
 compiles in a third of the time. More work is done by the scaled recursion where that is certified as
 exact, and in the log domain elsewhere (`likelax.hmm.scaled` has the proof). A chain of 8192 steps or
 more with at most 16 states and a fixed transition runs in blocks side by side
-(`likelax.hmm.blocks`). Under `jax.vmap` the certificate is that of the batch: one sequence that needs
-the log domain sends the whole batch there, which is right but slower.
+(`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
+log domain are computed again, and not the batch.
 
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
 """
