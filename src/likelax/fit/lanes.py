@@ -16,6 +16,9 @@ STEPS = 2
 # Numbers of data that one lane may spread out for each number it holds: the arrays of an E step.
 SPREAD = 8
 MOST = 256
+# Fits for each lane. While the last fits end, the other lanes are idle: few lanes waste little then.
+FITS = 32
+FEWEST = 8
 
 
 OWN = Data(0, 0, None)
@@ -57,7 +60,8 @@ def count(data: Data, axes: Data, num_fits: int) -> int:
         for leaf in jax.tree.leaves(part)
     )
     fitting = chunks.CACHE // (SPREAD * max(numbers, 1))
-    return max(1, min(fitting, MOST, num_fits) * chunks.scale())
+    wanted = max(num_fits // FITS, FEWEST)
+    return max(1, min(min(fitting, MOST) * chunks.scale(), wanted, num_fits))
 
 
 def begin(
