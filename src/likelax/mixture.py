@@ -200,6 +200,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         Args:
           x: (..., *event), plain or wrapped.
+        Raises:
+          ValueError: for a batch of mixtures, whose weights have more than one axis.
 
         Examples:
           >>> from likelax import Poisson
@@ -275,7 +277,13 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
     def rows_in_cache(self, x: DataLike) -> int:
-        """How many rows of x to process at a time: all if they are few, or x is one observation."""
+        """How many rows of x to process at a time: all if they are few, or x is one observation.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2))).rows_in_cache(jnp.zeros(9))
+          9
+        """
         rows = chunks.num_rows(x)
         if rows <= chunks.FEWEST:
             return max(rows, 1)

@@ -491,6 +491,8 @@ def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = 
       stats: `multinomial(...).statistics(x, labels, weights)`.
       smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
 
     Examples:

@@ -47,7 +47,12 @@ class BinaryCounts:
     log_peak: Array
 
     def log_likelihood(self, p: Array, q: Array) -> Array:
-        """The log likelihood at p with q = 1 - p, nats."""
+        """The log likelihood at p with q = 1 - p, nats.
+
+        Examples:
+          >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_likelihood(0.25, 0.75)):.4f}")
+          0.1875
+        """
         total = self.successes + self.failures
         gap = special.deviance(self.successes, total * p)
         return self.log_peak - gap - special.deviance(self.failures, total * q)
@@ -59,7 +64,10 @@ class BinaryCounts:
         return BinaryCounts(wins, losses, peak)
 
     def scaled(self, factor: Array | float) -> "BinaryCounts":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return BinaryCounts(self.successes * factor, self.failures * factor, self.log_peak * factor)
 
 
@@ -143,7 +151,13 @@ class EventCounts:
     log_peak: Array
 
     def log_likelihood(self, v: Array) -> Array:
-        """The log likelihood at v, nats."""
+        """The log likelihood at v, nats.
+
+        Examples:
+          >>> stats = EventCounts(*map(jnp.float32, (2, 1, -1)))  # -1 nat at v = 2
+          >>> print(f"{stats.log_likelihood(jnp.float32(1.0)):.4f}")  # 2 log v - v, shifted
+          -1.3863
+        """
         bare = self.exposure == 0
         at_one = numerics.xlogy(jnp.where(bare, self.events, 0), v)
         gap = special.deviance(self.events, jnp.where(bare, 1, self.exposure) * v)
@@ -156,7 +170,10 @@ class EventCounts:
         return EventCounts(events, exposure, peak)
 
     def scaled(self, factor: Array | float) -> "EventCounts":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return EventCounts(self.events * factor, self.exposure * factor, self.log_peak * factor)
 
 
@@ -198,12 +215,21 @@ class Moments:
         )
 
     def scaled(self, factor: Array | float) -> "Moments":
-        """The moments of the same data with every weight multiplied by `factor`."""
+        """The moments of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         weight = self.weight * factor
         return Moments(weight, self.mean, self.scatter * _expand(jnp.asarray(factor), self.scatter))
 
     def about(self, center: Array) -> Array:
-        """Weighted sum of squared deviations from `center`, shaped like `scatter`."""
+        """Weighted sum of squared deviations from `center` (*event), shaped like `scatter`.
+
+        Examples:
+          >>> moments = Moments(*map(jnp.float32, (2, 1, 0)))
+          >>> print(moments.about(jnp.float32(4)))
+          18.0
+        """
         gap = self.mean - center
         return self.scatter + _expand(self.weight, self.scatter) * _square(gap, self.scatter)
 
@@ -388,7 +414,10 @@ class PositiveMoments:
         return PositiveMoments(weight, mean, self.deviance + other.deviance + shift)
 
     def scaled(self, factor: Array | float) -> "PositiveMoments":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         times = _expand(jnp.asarray(factor), self.deviance)
         return PositiveMoments(self.weight * factor, self.mean, self.deviance * times)
 
@@ -487,7 +516,10 @@ class Extremes:
         return Extremes(self.weight + other.weight, low, high)
 
     def scaled(self, factor: Array | float) -> "Extremes":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return Extremes(self.weight * factor, self.low, self.high)
 
 

@@ -135,7 +135,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self._mixture().log_prob(x)
 
     def log_responsibilities(self, x: DataLike) -> Array:
-        """log q(component = k | x), (..., K), nats."""
+        """log q(component = k | x), (..., K), nats. See the example of the class."""
         return self._mixture().log_responsibilities(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
@@ -151,7 +151,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self.predictive().variance()
 
     def components_log_joint(self, x: DataLike) -> Array:
-        """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
+        """E_q[log weights[k] + log p_k(x)], (..., K), nats.
+
+        See the example of the class, whose responsibilities these are up to a constant.
+        """
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
@@ -256,7 +259,12 @@ class StickBreaking:
         return type(self)(self.alpha + stats.counts, self.beta + later)
 
     def expected_log(self) -> Array:
-        """E[log weights], (K,), nats."""
+        """E[log weights], (K,), nats.
+
+        Examples:
+          >>> print(StickBreaking.process(1.0, 2).expected_log())  # -1 and -2
+          [-1. -2.]
+        """
         a, b = numerics.as_float(self.alpha, self.beta)
         total = digamma(a + b)
         left = jnp.cumsum(digamma(b) - total)

@@ -98,6 +98,9 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
 
         A row of which no target was seen has weight zero. Of a row seen in part the moments are
         expected ones under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, inputs.shape[:-1], inputs.dtype)

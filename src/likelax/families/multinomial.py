@@ -102,12 +102,20 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
         return _draw_counts(key, self.total_count, self.probs, shape)
 
     def mean(self) -> Array:
-        """total_count probs, (C,)."""
+        """total_count probs, (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("mean", self.total_count, self.probs)
         return n * probs
 
     def variance(self) -> Array:
-        """total_count probs (1 - probs), (C,)."""
+        """total_count probs (1 - probs), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("variance", self.total_count, self.probs)
         return n * probs * (1 - probs)
 
@@ -194,12 +202,20 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
         return _draw_counts(key_counts, self.total_count, probs, shape)
 
     def mean(self) -> Array:
-        """total_count concentration / sum(concentration), (C,)."""
+        """total_count concentration / sum(concentration), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("mean", self.total_count, self.concentration)
         return n * a / jnp.sum(a)
 
     def variance(self) -> Array:
-        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,)."""
+        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("variance", self.total_count, self.concentration)
         total = jnp.sum(a)
         return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)

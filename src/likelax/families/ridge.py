@@ -71,6 +71,11 @@ class RidgePrior(Density):
 
         Raises:
           ValueError: unless precision is a scalar or has one entry for each input.
+
+        Examples:
+          >>> print(RidgePrior(jnp.array([1.0, 4.0])).matched(jnp.zeros((2, 2))))
+          [[1. 1.]
+           [4. 4.]]
         """
         precision = jnp.asarray(self.precision, coefficients.dtype)
         if precision.ndim and precision.shape != coefficients.shape[:1]:

@@ -53,6 +53,9 @@ class SphericalNormal(Family[Moments, Never]):
 
         A row of which nothing was seen has weight zero. An entry not seen stands at its mean
         with its variance, as a step of EM wants it.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:

@@ -93,7 +93,10 @@ class EM:
         return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
 
     def update(self, model: M, data: Data) -> tuple[M, Array]:
-        """One E step and one M step: (the new model, the objective of the one given)."""
+        """One E step and one M step: (the new model, the objective of the given one).
+
+        `step` calls it; see the example of the class.
+        """
         x, weights, prior = data
         stats, objective = e_step(model, x, weights, self.chunk_size)
         if prior is not None:
@@ -105,6 +108,8 @@ class EM:
         self, state: EMState, objective: Array, guess: Array | None = None
     ) -> tuple[EMState, Array]:
         """Compare the pending model, whose objective is given, with the best one.
+
+        `step` calls it; see the example of the class.
 
         Args:
           state: with the pending model that was evaluated.

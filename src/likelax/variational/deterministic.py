@@ -118,6 +118,8 @@ def fit_fixed_draws(
       num_check: fresh draws for the final ELBO.
     Returns:
       A `FixedDrawFit`.
+    Raises:
+      ValueError: num_samples below 1, or a template outside its sets.
     Source: Giordano, Ingram and Broderick (2024), Black box variational inference with a
       deterministic objective, JMLR 25.
 
