@@ -256,7 +256,7 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
     anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
     shift = numerics.divide(numerics.weighted_sum(weights, x - anchor), weight, 0.0)
     mean, lost = _offset(anchor, shift)
-    # what stands in for an observation without weight may be so far away that its square is inf
+    # a row without weight may be so far away that its square is inf
     scatter = numerics.weighted_sum(weights, (x - mean) ** 2) - weight * lost**2
     return Moments(weight, mean, _in_range(scatter, apart))
 
@@ -315,7 +315,7 @@ def _centred_rows(
     """(weight, mean, x - mean, what rounding took from the mean, spread of the first rows)."""
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x, weights, center)
-    # what stands in for a row without weight may be so far away that its square is inf
+    # a row without weight may be so far away that its square is inf
     kept = (weights != 0)[:, None]
     gap = jnp.where(kept, x - anchor[None, :], 0)
     shift = numerics.row_products(weights[:, None], gap)[0]

@@ -97,7 +97,7 @@ def check(
 
 
 class Means(NamedTuple):
-    """What is read off the bins, (B,) each: see `calibration.Bins`."""
+    """Statistics of the bins, (B,) each: see `calibration.Bins`."""
 
     fraction: Any
     count: Any

@@ -21,7 +21,7 @@ _WIDE = 1.0  # nats a row between training and held-out data
 
 
 class Scores(NamedTuple):
-    """Log scores of the model and of what it is compared with, per row or step.
+    """Log scores of the model and of the simpler model, per row or step.
 
     Attributes:
       train: (N,) of the model on training data.

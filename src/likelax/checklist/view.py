@@ -1,4 +1,4 @@
-"""How the checklist looks at a model and its data: rows or series, wrapped or not."""
+"""Access of the checklist to models and data: rows or series, wrapped or not."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Simulator(SupportsLogProb, SupportsSample, Protocol):
 
 
 def can_sample(model: object) -> TypeGuard[Simulator]:
-    """Whether the model draws: the checklist also takes records of functions, without `sample` even."""
+    """Whether the model can be sampled; the checklist also accepts objects without `sample`."""
     return callable(getattr(model, "sample", None))
 
 
@@ -51,12 +51,12 @@ def log_prob(model: SupportsLogProb, x: DataLike) -> Array:
 
 
 def log_responsibilities(model: Mixture, x: DataLike) -> Array:
-    """Of the components of a mixture, given x."""
+    """Log responsibilities of the components of a mixture, given x."""
     return model.log_responsibilities(x)
 
 
 def smoother(model: HMM, x: DataLike) -> Smoothed:
-    """Of the states of a hidden Markov model, given x."""
+    """The smoothed states of a hidden Markov model, given x."""
     return model.smoother(x)
 
 

@@ -73,8 +73,8 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it (documents of any length). `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it (documents of any length). `sample` needs n. By keyword only.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -177,8 +177,8 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
 
     Attributes:
       concentration: (C,) positive.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it. `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it. `sample` needs n. By keyword only.
 
     Source: Minka (2000), Estimating a Dirichlet distribution.
 

@@ -40,7 +40,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.
         `m_step` gives NaN where the scatter is singular to rounding (fewer rows than D, a
-        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior mends it.
+        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior prevents it.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2 and 3.3.
 
@@ -96,8 +96,8 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed entries has weight zero. For a row with some missing entries the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
 
         Raises:
           ValueError: for weights of another shape than `log_prob(x)`.

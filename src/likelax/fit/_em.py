@@ -367,8 +367,8 @@ def mle(
 ) -> M:
     """One E step and one M step: the maximum likelihood (or posterior mode) in closed form.
 
-    For families, products, and anything whose latent variables were seen, such as a naive
-    Bayes classifier given `Labelled` data.
+    For families, products, and models whose latent variables were observed, such as a naive Bayes
+    classifier given `Labelled` data.
 
     Args:
       model: gives the structure; its parameters are used only where there are no data, or for the
