@@ -118,8 +118,9 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
       >>> from likelax import Bernoulli, Beta, Dirichlet
       >>> coins = Variational(Beta(jnp.ones(2), jnp.ones(2)), Bernoulli(jnp.full(2, 0.5)))
       >>> node = VariationalMixture(Dirichlet(jnp.ones(2)), coins)
-      >>> print(jnp.exp(node.log_responsibilities(jnp.array(1))))
-      [0.5 0.5]
+      >>> predictive = node.predictive()  # a mixture
+      >>> print(predictive.weights, predictive.components.probs)
+      [0.5 0.5] [0.5 0.5]
     """
 
     weights: "Dirichlet | StickBreaking"
@@ -135,7 +136,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self._mixture().log_prob(x)
 
     def log_responsibilities(self, x: DataLike) -> Array:
-        """log q(component = k | x), (..., K), nats. See the example of the class."""
+        """log q(component = k | x), (..., K), nats.
+
+        As `Mixture.log_responsibilities`, which has an example of it.
+        """
         return self._mixture().log_responsibilities(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
@@ -153,7 +157,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
     def components_log_joint(self, x: DataLike) -> Array:
         """E_q[log weights[k] + log p_k(x)], (..., K), nats.
 
-        See the example of the class, whose responsibilities these are up to a constant.
+        `log_responsibilities` is this up to a constant; see the example of `Mixture`.
         """
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
