@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, Labelled
 from likelax.families import MvNormal
-from likelax.fit import validation
+from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
-from likelax.fit.algorithm import Data, drive
+from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import PriorLike
@@ -245,7 +245,7 @@ def restarts(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.restarts")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     return fits if keep_all else best(fits)
 
 
@@ -304,6 +304,6 @@ def sweep(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.sweep")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     fits = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits)
     return fits if keep_all else jax.vmap(best)(fits)

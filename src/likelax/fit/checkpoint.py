@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,7 +58,8 @@ def load(path: str | os.PathLike[str], like: T) -> T:
       A tree like it with the leaves of the file.
     Raises:
       FileNotFoundError: where there is no such file.
-      ValueError: where the file holds a tree of another structure or other shapes.
+      ValueError: where the file is damaged or was not written by `save`, or holds a tree of another
+        structure or other shapes.
 
     Examples:
       >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,13 +68,12 @@ def load(path: str | os.PathLike[str], like: T) -> T:
       3
     """
     leaves, structure = jax.tree.flatten(like)
-    with np.load(path, allow_pickle=False) as file:
-        if str(file["structure"]) != str(structure):
-            raise ValueError(
-                f"load: {os.fspath(path)} holds {file['structure']}; wanted {structure}. "
-                "Give a tree like the one that was saved, or another file"
-            )
-        found = [file[f"arr_{i}"] for i in range(len(leaves))]
+    written, found = _read(path, len(leaves))
+    if written != str(structure):
+        raise ValueError(
+            f"load: {os.fspath(path)} holds {written}; wanted {structure}. "
+            "Give a tree like the one that was saved, or another file"
+        )
     wrong = [
         (got.shape, np.shape(want))
         for got, want in zip(found, leaves, strict=True)
@@ -84,3 +85,18 @@ def load(path: str | os.PathLike[str], like: T) -> T:
             f"{wrong[0][1]}. Give a tree like the one that was saved, or another file"
         )
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in found])
+
+
+def _read(path: str | os.PathLike[str], most: int) -> tuple[str, list[np.ndarray]]:
+    """(the structure that was saved, as text; its first arrays)."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return str(file["structure"]), [
+                file[f"arr_{i}"] for i in range(min(most, len(file.files) - 1))
+            ]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"load: {os.fspath(path)} is damaged, or was not written by likelax ({error})"
+        ) from None

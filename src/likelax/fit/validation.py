@@ -58,12 +58,8 @@ def check(
         was not declared missing, a negative or NaN weight, a label that the model has no component
         for, or sequences of one step for an `HMM` whose transition is to be fitted.
     """
-    check_part(name, "model", model)
-    check_registration(name, model)
-    chains = field_chains(model)
-    if by_m_step:
-        _check_m_step(name, model, chains)
-    _check_one_model(name, jax.tree.leaves(model), chains, stacked)
+    check_models(name, model, by_m_step)
+    _check_one_model(name, jax.tree.leaves(model), field_chains(model), stacked)
     x = convert(f"{name}: x", x)
     weights = None if weights is None else as_array(f"{name}: weights", weights)
     check_data(name, x)
@@ -146,6 +142,20 @@ def _check_m_step(name: str, model: Density, chains: list[FieldChain]) -> None:
 
 # Nodes that pass the verbs on to every part.
 _WHOLE = (OneOf, Product, Wrapper)
+
+
+def check_models(name: str, model: Density, by_m_step: bool) -> None:
+    """Raise unless a start, or several stacked, is a model that the fit can use.
+
+    Args:
+      name, model, by_m_step: as for `check`.
+    Raises:
+      TypeError: as `check`.
+    """
+    check_part(name, "model", model)
+    check_registration(name, model)
+    if by_m_step:
+        _check_m_step(name, model, field_chains(model))
 
 
 def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], stacked: bool) -> None:
