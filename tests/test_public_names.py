@@ -56,7 +56,7 @@ WITHOUT_SOURCE = {
         "run", "save", "space_of",
     },
     "a start of a fit, or a choice between fits": {
-        "Ascent", "at_points", "from_labels", "from_responsibilities", "restarts", "scattered",
+        "Ascent", "Batch", "Done", "at_points", "batch", "from_labels", "from_responsibilities", "restarts", "scattered",
         "sweep",
     },
     "described where its fit is": {
