@@ -56,8 +56,8 @@ WITHOUT_SOURCE = {
         "run", "save", "space_of",
     },
     "a start of a fit, or a choice between fits": {
-        "Ascent", "Batch", "Done", "at_points", "batch", "from_labels", "from_responsibilities", "restarts", "scattered",
-        "sweep",
+        "Ascent", "Batch", "Done", "at_points", "batch", "from_labels", "from_responsibilities",
+        "restarts", "scattered", "sweep",
     },
     "described where its fit is": {
         "Fit", "FullRankT", "Transported", "fit_guide", "full_rank", "low_rank", "mean_field",
