@@ -462,14 +462,14 @@ def positive_rows(values: Array, weights: Array) -> PositiveMoments:
     """
     values, weights = numerics.as_float(values, weights)
     weight = jnp.sum(weights)
-    # from the smallest of the first rows: the gaps are positive, so that heavy tails lose nothing
+    # about the smallest of the first rows, so that the gaps are positive and do not cancel
     first = jnp.where((weights[:_FIRST] > 0)[:, None], values[:_FIRST], jnp.inf)
     anchor = jnp.min(first, axis=0, initial=jnp.inf)
     anchor = jnp.where(jnp.isinf(anchor), 1, anchor)
     gaps = numerics.weighted_sum(weights[:, None], values - anchor[None, :], axis=0)
     mean, lost = _offset(anchor, numerics.divide(gaps, weight[None], 0.0))
     deviance = numerics.weighted_sum(weights[:, None], _excess(values, mean), axis=0)
-    # the sum is about the rounded mean, which is not quite where it is least
+    # the sum is about the rounded mean, so it is not quite the minimum
     shift = numerics.divide(lost, mean, 0.0) ** 2 / 2
     return PositiveMoments(weight, mean, deviance - weight * shift)
 
@@ -480,7 +480,7 @@ def _excess(x: Array, mean: Array) -> Array:
     positive = (mean > 0) & (mean < jnp.inf)
     ratio = special.deviance(jnp.where(positive, mean, 1), jnp.where(positive, x, x + 1))
     excess = ratio / jnp.where(positive, mean, 1)
-    # an entry that is zero in every row has no mean to compare with
+    # an entry that is zero in every row has a mean of zero
     return jnp.where(positive, excess, jnp.where(mean == 0, jnp.inf, jnp.nan))
 
 

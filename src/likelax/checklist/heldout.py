@@ -47,7 +47,7 @@ def check(
     """Line 4. See `checklist.run`."""
     scores = _scores(model, train, heldout, baseline)
     n = scores.heldout.size
-    # neighbours of a series are not independent: blocks of about the cube root of its length
+    # steps of a series are dependent, so blocks have about the cube root of its length
     block = max(1, round(n ** (1 / 3))) if view.is_serial(model) else 1
     held, seen = _elpd(scores.heldout, block), _elpd(scores.train, block)
     mean = float(held.value) / n

@@ -133,7 +133,7 @@ def _swap_prior(model: Mixture | HMM, rows: DataLike) -> tuple[Array, Array, Arr
         before.log_posterior, before
     )
     wanted = _against_leader(jnp.broadcast_to(shift, odds.shape), before)
-    possible = before.log_posterior > -30.0  # below it float32 carries no third decimal
+    possible = before.log_posterior > -30.0  # below it float32 has no third decimal
     wrong = _largest(jnp.where(possible, odds - wanted, 0))
     return moved, wrong, _largest(before.log_lik), odds.shape[0]
 

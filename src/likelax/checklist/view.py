@@ -105,11 +105,11 @@ def shape_of(model: SupportsLogProb, x: DataLike) -> tuple[int, ...]:
     values = jax.tree.leaves(x)
     try:
         return jax.eval_shape(model.log_prob, x).shape
-    except TypeError:  # a model that is no pytree may not trace
+    except TypeError:  # a model that is not a pytree may not be traceable
         return jnp.shape(values[0])[:1]
 
 
-_MOST_COLUMNS = 32  # the rest of a wide event is left out
+_MOST_COLUMNS = 32  # further columns of a wide event are left out
 
 
 def columns(x: DataLike, lead: int) -> tuple[Array, Array]:

@@ -126,7 +126,7 @@ class EM:
         tol = jnp.asarray(_tolerance(self.tol, objective.dtype), objective.dtype)
         rise, reach = objective - before, jnp.maximum(jnp.abs(before), state.size)
         better = start | (finite & (rise >= 0))
-        # a fall within the rounding error of the sum is no fall
+        # a fall within the rounding error of the sum does not count
         slack = jnp.maximum(tol, 0) + 64 * jnp.finfo(objective.dtype).eps
         small, fell = (tol >= 0) & (rise <= tol * reach) & ~start, rise < -slack * reach
         if guess is not None:
@@ -161,7 +161,7 @@ class EM:
         return Fit(state.model, trace, steps, state.status)
 
 
-# Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
+# Roles of a pending model: an EM step of the best one; the same, with known parent; a guess.
 _PLAIN, _PAIRED, _GUESS = range(3)
 
 
@@ -391,7 +391,7 @@ def mle(
 
 @jax.jit
 def _mle(model: M, x: DataLike, weights: ArrayLike | None, prior: PriorLike | None) -> M:
-    # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
+    # evaluate both as `fit.em` does, so that the same shapes and priors raise
     jax.eval_shape(model.log_prob, x)
     if prior is not None:
         jax.eval_shape(model.log_prior, prior)

@@ -11,7 +11,7 @@ from jax import Array
 from likelax import numerics
 from likelax.statistics import add
 
-# Numbers that the work on one chunk may spread out: a megabyte or two in float32.
+# Numbers in the arrays of one chunk: a megabyte or two in float32.
 CACHE = 400_000
 FEWEST, MOST = 256, 4096
 # An accelerator needs much parallel work: its chunks only bound memory.
@@ -62,7 +62,7 @@ def map_rows(f: Callable[[Any], Any], x: Any, size: int) -> Any:
     total = num_rows(x)
     if size >= total:
         return f(x)
-    # the last chunk is moved back to end at the last row, and gives only the rows not yet seen
+    # the last chunk ends at the last row, and only its new rows are used
     count = -(-total // size)
     starts = jnp.minimum(jnp.arange(count) * size, total - size)
     parts = jax.lax.map(lambda start: f(_take(x, start, size)), starts)
@@ -96,12 +96,12 @@ def sum_rows(
       10.0
     """
     total = weights.shape[0]
-    # arrays of different lengths are for f to refuse
+    # f itself raises for arrays of different lengths
     if size >= total or num_rows(x) != total:
         return f(x, weights)
 
     def chunk(start: Array) -> tuple[Any, Array]:
-        # the last chunk is moved back to end at the last row; rows seen before weigh nothing there
+        # the last chunk ends at the last row; rows of earlier chunks have weight zero in it
         first = jnp.minimum(start, total - size)
         fresh = (jnp.arange(size) + first >= start).reshape((size,) + (1,) * (weights.ndim - 1))
         rows, shares = _take((x, weights), first, size)

@@ -62,10 +62,10 @@ def _kl(log_q: Array, log_p: Array) -> Array:
     both = (log_q > -jnp.inf) & (log_p > -jnp.inf)
     ratio = jnp.where(both, log_p, 0) - jnp.where(both, log_q, 0)
     q, p = jnp.exp(log_q), jnp.exp(log_p)
-    # q log(q/p) - q + p; the last two sum to zero
+    # the terms - q + p sum to zero
     far = ratio > 1
     near = jnp.where(far, 0, ratio)
-    # far off, q may underflow and exp(ratio) overflow, while p does neither
+    # if q is far below p, q may underflow and exp(ratio) overflow, but p does neither
     shared = jnp.where(far, p - q - q * ratio, q * jnp.maximum(jnp.expm1(near) - near, 0))
     alone = jnp.where(q > 0, jnp.inf, p)
     return jnp.sum(jnp.where(both, shared, alone), axis=-1)

@@ -183,5 +183,5 @@ def _is_curved(precision: Array) -> Array:
 
 def _inverse_root(precision: Array) -> Array:
     """Lower Cholesky factor of the inverse."""
-    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
+    # reversed and transposed, the inverse of the reversed precision's factor is lower triangular
     return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T

@@ -144,7 +144,7 @@ def score(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Ar
       [-0.9163 -0.9163]
     """
     log_p, log_q = _frozen_draws(key, log_joint, guide, num_samples)
-    # the part of the gradient that log_q has by itself is of mean zero, and only noise
+    # the gradient of log_q itself has mean zero, so it would only add noise
     log_w = log_p - jax.lax.stop_gradient(log_q)
     return log_w + _score_term(log_w, log_q)
 
