@@ -509,7 +509,7 @@ def _padding(name: str, leaf: Any, lengths: Any) -> Any:
 
 
 def is_concrete(a: Any) -> bool:
-    """Whether the values of an array can be looked at: it is not being traced."""
+    """Whether the values of an array are known: it is not being traced."""
     return not isinstance(a, jax.core.Tracer)
 
 

@@ -102,11 +102,11 @@ class MixturePrior(JointPrior[MixtureStats]):
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.1.
 
     Examples:
-      >>> from likelax import Dirichlet, Gamma, Mixture, MixturePrior, Poisson, fit
-      >>> prior = MixturePrior(Dirichlet(jnp.array([2.0, 2.0])), Gamma(jnp.ones(2), jnp.ones(2)))
-      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
-      >>> print(fit.mle(start, jnp.array([0, 10]), prior=prior).weights.round(3))
-      [0.5 0.5]
+      >>> from likelax import Dirichlet
+      >>> prior = MixturePrior(weights=Dirichlet(jnp.array([2.0, 1.0])))
+      >>> stats = MixtureStats(CategoryCounts(jnp.array([3.0, 1.0]), 0.0), None)
+      >>> print(prior.posterior(stats).weights.concentration)
+      [5. 2.]
     """
 
     weights: Prior[CategoryCounts] | None = None
@@ -171,10 +171,11 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           x: (..., *event), without labels of this mixture.
 
         Examples:
-          >>> from likelax import Exponential
-          >>> model = Mixture(jnp.array([0.5, 0.5]), Exponential(jnp.array([1.0, 2.0])))
-          >>> print(model.component_log_prob(jnp.array([1.0])).round(4))
-          [[-1.     -1.3069]]
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 2.0])))
+          >>> print(model.component_log_prob(jnp.array([0, 0])))
+          [[-1. -2.]
+           [-1. -2.]]
         """
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
@@ -200,12 +201,15 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         Args:
           x: (..., *event), plain or wrapped.
+        Raises:
+          ValueError: for a batch of mixtures, whose weights have more than one axis.
 
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
-          >>> print(model.log_responsibilities(jnp.array(3)).round(4))
-          [-0.6931 -0.6931]
+          >>> print(model.log_responsibilities(jnp.array([3, 9])).round(4))
+          [[-0.6931 -0.6931]
+           [-0.6931 -0.6931]]
         """
 
         def normalized(rows: Any) -> Array:
@@ -250,8 +254,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
-          >>> print(model.predict(jnp.array([0, 8, -1])))
-          [ 0  1 -1]
+          >>> print(model.predict(jnp.array([8, -1])))
+          [ 1 -1]
         """
         log_resp = self.log_responsibilities(x)
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
@@ -268,14 +272,20 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
-          >>> print(model.entropy(jnp.array([3])).round(4))  # log 2
-          [0.6931]
+          >>> print(model.entropy(jnp.array([3, 9])).round(4))  # log 2
+          [0.6931 0.6931]
         """
         log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
     def rows_in_cache(self, x: DataLike) -> int:
-        """How many rows of x to process at a time: all if they are few, or x is one observation."""
+        """How many rows of x to process at a time: all if they are few, or x is one observation.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2))).rows_in_cache(jnp.zeros(2))
+          2
+        """
         rows = chunks.num_rows(x)
         if rows <= chunks.FEWEST:
             return max(rows, 1)

@@ -143,9 +143,9 @@ class NaiveBayes(NamedTuple):
 
         Examples:
           >>> nb = bernoulli(num_classes=2, num_features=1, smoothing=0.0)
-          >>> stats = nb.statistics(jnp.array([[1], [0]]), jnp.array([0, 1]))
-          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")
-          0.2500
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")  # 1/3 for two ones, 1/2 for a zero
+          0.1667
         """
         _, prior = self._for(stats)
         if prior.components is None:
@@ -491,6 +491,8 @@ def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = 
       stats: `multinomial(...).statistics(x, labels, weights)`.
       smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
 
     Examples:

@@ -88,7 +88,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         return jax.tree.map(self._choose_draws, *draws)
 
     def _choose_draws(self, *draws: Array) -> Array:
-        # counts drawn as integers beside a point mass given as a float stay counts
+        # integer draws stay integers if the value of a point mass is a float
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 

@@ -206,7 +206,7 @@ def _like(fields: Any, values: list[Any]) -> Any:
 
 
 def _total(terms: Any) -> Any:
-    # a Python zero takes the dtype of whatever is added to it
+    # a Python zero has the dtype of the other summand
     return sum(terms.values() if isinstance(terms, dict) else terms, start=0.0)
 
 

@@ -118,8 +118,9 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
       >>> from likelax import Bernoulli, Beta, Dirichlet
       >>> coins = Variational(Beta(jnp.ones(2), jnp.ones(2)), Bernoulli(jnp.full(2, 0.5)))
       >>> node = VariationalMixture(Dirichlet(jnp.ones(2)), coins)
-      >>> print(jnp.exp(node.log_responsibilities(jnp.array(1))))
-      [0.5 0.5]
+      >>> predictive = node.predictive()  # a mixture
+      >>> print(predictive.weights, predictive.components.probs)
+      [0.5 0.5] [0.5 0.5]
     """
 
     weights: "Dirichlet | StickBreaking"
@@ -135,7 +136,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self._mixture().log_prob(x)
 
     def log_responsibilities(self, x: DataLike) -> Array:
-        """log q(component = k | x), (..., K), nats."""
+        """log q(component = k | x), (..., K), nats.
+
+        As `Mixture.log_responsibilities`, which has an example of it.
+        """
         return self._mixture().log_responsibilities(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
@@ -151,7 +155,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self.predictive().variance()
 
     def components_log_joint(self, x: DataLike) -> Array:
-        """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
+        """E_q[log weights[k] + log p_k(x)], (..., K), nats.
+
+        `log_responsibilities` is this up to a constant; see the example of `Mixture`.
+        """
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
@@ -256,7 +263,12 @@ class StickBreaking:
         return type(self)(self.alpha + stats.counts, self.beta + later)
 
     def expected_log(self) -> Array:
-        """E[log weights], (K,), nats."""
+        """E[log weights], (K,), nats.
+
+        Examples:
+          >>> print(StickBreaking.process(1.0, 2).expected_log())  # -1 and -2
+          [-1. -2.]
+        """
         a, b = numerics.as_float(self.alpha, self.beta)
         total = digamma(a + b)
         left = jnp.cumsum(digamma(b) - total)

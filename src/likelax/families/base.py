@@ -1,4 +1,4 @@
-"""What all leaf families share: missing entries, weights, and the way from a prior to a model."""
+"""Base classes of the leaf families: missing entries, weights and conjugate priors."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -30,9 +30,9 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
 
 
 def check_concrete(name: str, value: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
-    """Raise if a parameter has a value that it cannot have. Traced ones are let through, and NaN.
+    """Raise if a parameter has an invalid value. Traced values and NaN are accepted.
 
-    For constructors whose arguments are easily given in the wrong order.
+    For constructors whose arguments are easy to mix up.
 
     Args:
       name: "Class: field", for the message.
@@ -119,7 +119,7 @@ class Prior(Density, Generic[S]):
     def posterior(self, stats: S) -> Self:
         """The prior updated by the statistics of a data set: a density of the same type.
 
-        posterior(a + b) equals posterior(a).posterior(b): updates may come one by one.
+        posterior(a + b) equals posterior(a).posterior(b): updates can be made one at a time.
         """
 
     @abc.abstractmethod
@@ -145,7 +145,7 @@ class Prior(Density, Generic[S]):
         )
 
     def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
-        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
+        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x is missing.
 
         Args:
           likelihood: a model of the family; only its statistics and its support are used.
@@ -195,8 +195,8 @@ class Distribution(Density):
         Args:
           x: (..., *event), or `Masked` of it.
         Returns:
-          (...). Off the support -inf; a missing observation 0; a NaN that nobody declared
-          missing NaN.
+          (...). Off the support -inf; a missing observation 0; NaN for a NaN that was not declared
+          missing.
         """
         values, observed = self._split(x)
         log_prob = self._log_density(values)
@@ -207,7 +207,7 @@ class Distribution(Density):
         """Independent draws of shape (*shape, *event)."""
 
     def _split(self, x: DataLike) -> tuple[Array, Array | None]:
-        """(values, observed (...)): an observation was seen where all of its entries were."""
+        """(values, observed (...)): an observation counts as observed if all its entries are."""
         values, observed = split_mask(x)
         if observed is not None and self.event_ndim:
             observed = jnp.all(observed, axis=tuple(range(-self.event_ndim, 0)))
@@ -287,7 +287,7 @@ class Estimable(Distribution, Model[S, P]):
 
 
 class Family(Estimable[S, Conjugate]):
-    """A leaf with a conjugate prior, and the prior's ways."""
+    """A leaf family with a conjugate prior."""
 
     def m_step(self, stats: S, prior: Conjugate | None = None) -> Self:
         """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.

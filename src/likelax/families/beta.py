@@ -32,12 +32,12 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     As a prior of a probability it is updated by `BinaryCounts`; as a model of data its `m_step`
     finds both parameters, in float32 to 1e-4 of themselves. At an end of [0, 1] the log density is
     -inf, finite or, at a pole, inf; its derivative with respect to v there is that from inside,
-    and 0 where that is infinite. Data at an end have no maximum, and give NaN; data that are all
-    alike give inf. `fit.em` reports both as COLLAPSED.
+    and 0 where that is infinite. Data at an end have no maximum and give NaN; data that are all
+    equal give inf. `fit.em` reports both as COLLAPSED.
 
     Attributes:
-      alpha: positive scalar; alpha - 1 is the number of successes already seen.
-      beta: positive scalar; beta - 1 is the number of failures already seen.
+      alpha: positive scalar; alpha - 1 is the number of earlier successes.
+      beta: positive scalar; beta - 1 is the number of earlier failures.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.4.
 
@@ -65,7 +65,7 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
         return type(self)(self.alpha + stats.successes, self.beta + stats.failures)
 
     def expected_log_likelihood(self, stats: BinaryCounts) -> Array:
-        """The log likelihood at the mean of v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         total = alpha + beta
         p, q = alpha / total, beta / total
@@ -91,8 +91,8 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
         """(alpha - 1) / (alpha + beta - 2) where both exceed one.
 
         With alpha <= 1 < beta it is 0 and with beta <= 1 < alpha it is 1. Where the density is
-        flat (both are one) or has two poles (both below one) no single point stands out, and
-        the mean is returned.
+        flat (both are one) or has two poles (both below one) there is no unique mode, and the mean
+        is returned.
         """
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         a, b = jnp.maximum(alpha - 1, 0), jnp.maximum(beta - 1, 0)

@@ -23,7 +23,7 @@ from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts, insid
 
 
 class _BinaryFamily(Family[BinaryCounts, Beta]):
-    """What likelihoods with a beta prior on `probs` share."""
+    """Base class of likelihoods with a beta prior on `probs`."""
 
     probs: Array
 
@@ -121,7 +121,7 @@ def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
 
 
 def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, n, parameters) for counts of 0..n."""
+    """(support, x with a valid value off it, n, parameters) for counts of 0..n."""
     value, n, *floats = numerics.as_float(x, n, *parameters)
     support = (value >= 0) & (value <= n) & whole(x)
     return [support, jnp.where(support, value, 0), n, *floats]
@@ -197,7 +197,7 @@ class NegativeBinomial(_BinaryFamily):
 
 
 def _counts(x: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, parameters) for counts of 0, 1, 2, ..."""
+    """(support, x with a valid value off it, parameters) for counts of 0, 1, 2, ..."""
     value, *floats = numerics.as_float(x, *parameters)
     support = (value >= 0) & (value < jnp.inf) & whole(x)
     return [support, jnp.where(support, value, 0), *floats]

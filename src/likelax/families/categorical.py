@@ -24,7 +24,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
 
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. A value outside 0..C-1 is
-        impossible: its log probability is -inf, and it counts for no category. Where the sum is off
+        impossible: its log probability is -inf, and it adds to no count. Where the sum is off
         by more than 1e-3 the log probability is NaN.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.

@@ -100,9 +100,9 @@ class LaplaceStats:
 class Laplace(Estimable[LaplaceStats, Never]):
     """log p(x) = -|x - loc| / scale - log(2 scale)
 
-    The maximum is the weighted median, which no fixed statistics give. `e_step` replaces each
-    distance by the parabola that touches it from above, so `m_step` is a step uphill: fit with
-    `fit.em`, or at once with `from_data`.
+    The maximum is the weighted median, which is not a function of fixed statistics. `e_step`
+    replaces each distance by a parabola that touches it from above, so `m_step` raises the
+    likelihood: fit with `fit.em`, or in closed form with `from_data`.
 
     Attributes:
       loc: scalar, the median.
@@ -288,14 +288,14 @@ class Weibull(Estimable[WeibullStats, Never]):
 
 @pytree
 class Direction:
-    """Mean direction, length of the resultant and what it lacks of the weight: statistics of angles.
+    """Statistics of angles: mean direction, length of the resultant, and weight minus that length.
 
-    Length and lack are both kept, so that nothing cancels in float32 where the angles are nearly
-    uniform, nor where they are nearly alike; two of them merge exactly.
+    Both the length and the difference are stored, so that nothing cancels in float32 if the angles
+    are nearly uniform or nearly equal. Two of them merge exactly.
 
     Attributes:
-      angle: (...) direction of the sum of the unit vectors, radians; counts for nothing where the
-        length is zero.
+      angle: (...) direction of the sum of the unit vectors, radians; not used if the length is
+        zero.
       length: (...) length of the weighted sum of the unit vectors.
       spread: (...) weighted sum of 1 - cos(x - angle); the weight is length + spread.
     """
@@ -397,12 +397,12 @@ class VonMises(Estimable[Direction, Never]):
     """log p(x) = concentration cos(x - loc) - log(2 pi I0(concentration)), x an angle in radians
 
     In float32 a fitted concentration is right to 2e-5 of itself from 1e-3 up to the point where
-    the angles themselves are rounded, about 1e12 near an angle of 1. Angles that are all alike have
+    the angles themselves are rounded, about 1e12 near an angle of 1. Angles that are all equal have
     an infinite one, which `fit.em` reports as COLLAPSED.
 
     Attributes:
-      loc: scalar angle. Any x is taken as an angle, also beyond one turn; the density is that of
-        one turn.
+      loc: scalar angle. Any real x is an angle, also beyond one turn; the density is with respect
+        to one turn.
       concentration: non-negative scalar; 0 is uniform on the circle, inf all mass at loc.
 
     Source: Mardia & Jupp (2000), Directional Statistics, 3.5 and 5.3; Best & Fisher (1979),

@@ -31,8 +31,8 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
     As a prior of probabilities it is updated by `CategoryCounts`; as a model of data its
     `m_step` finds the concentration, in float32 to 1e-4 of itself. On an edge of the simplex the
     log density is -inf, finite or, at a pole, inf. A row whose sum differs from one by more than
-    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum, and
-    give NaN; data that are all alike give inf. `fit.em` reports both as COLLAPSED.
+    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum
+    and give NaN; data that are all equal give inf. `fit.em` reports both as COLLAPSED.
 
     Attributes:
       concentration: (C,) positive; concentration[c] - 1 draws of value c were already seen.
@@ -78,7 +78,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         return jnp.sum(stats.counts * self.expected_log()) + stats.log_base
 
     def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
-        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x was not seen."""
+        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x is missing."""
         if not isinstance(likelihood, Categorical):
             return super().expected_log_density(likelihood, x)
         values, observed = split_mask(x)
@@ -105,7 +105,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         """(concentration - 1) / sum(concentration - 1) where all are at least one.
 
         An entry below one has its mode at zero: it counts as zero here. Where no entry exceeds
-        one no single point stands out, and the mean is returned.
+        one there is no unique mode, and the mean is returned.
         """
         (concentration,) = numerics.as_float(self.concentration)
         excess = jnp.maximum(concentration - 1, 0)

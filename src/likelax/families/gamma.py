@@ -63,7 +63,7 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
-        """The log likelihood at the mean of v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
         concentration, rate = numerics.as_float(self.concentration, self.rate)
         cost = digamma(concentration) - jnp.log(concentration)
         return stats.log_likelihood(concentration / rate) + stats.events * cost
@@ -287,7 +287,7 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
-        """The log likelihood at the mean of 1 / v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of 1 / v, minus a term for the variance of v, nats."""
         return Gamma(self.concentration, self.rate).expected_log_likelihood(stats)
 
     def kl_divergence(self, other: Self) -> Array:

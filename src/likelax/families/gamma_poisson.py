@@ -21,8 +21,9 @@ class GammaPoisson(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Poisson(x | r) Gamma(r | concentration, rate) dr, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent rates, so `m_step` is a step of EM over
-    both parameters: fit with `fit.em`. Counts no more spread than a Poisson's have no maximum:
-    concentration and rate then grow without bound, their ratio being the mean.
+    both parameters: fit with `fit.em`. If the variance of the counts does not exceed that of a
+    Poisson there is no maximum: concentration and rate then grow without bound, and their ratio is
+    the mean.
 
     Attributes:
       concentration: positive scalar a.

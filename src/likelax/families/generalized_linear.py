@@ -2,7 +2,7 @@
 
 Their statistics are value, gradient and Hessian of the log likelihood at the current coefficients;
 `m_step` maximises a bound of it that is proven from these (see `local_quadratic`), so `fit.em`
-never goes down and ends at the maximum, where it converges quadratically, as Newton's method does.
+never lowers the likelihood and converges to the maximum, quadratically as Newton's method does.
 """
 
 import abc
@@ -28,10 +28,10 @@ from likelax.numerics.special import deviance, factorial_excess, log_binomial_te
 
 
 class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
-    """What regressions share whose log density is concave in scores = inputs @ coefficients."""
+    """Base class of regressions whose log density is concave in scores = inputs @ coefficients."""
 
     def log_prob(self, x: DataLike) -> Array:
-        """log p(targets | inputs), (...), nats; 0 where the target was not seen.
+        """log p(targets | inputs), (...), nats; 0 where the target is missing.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -68,9 +68,9 @@ class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
         """The coefficients that maximise `expected_log_prob(stats)`, a shortened Newton step.
 
         With a prior they maximise the same kind of bound of the log joint, which never falls.
-        Without rows and prior the model stays as it is. Inputs that depend on each other linearly
-        share their step. Data that a plane separates have no maximum: the coefficients then grow
-        from step to step, and a prior stops them.
+        Without rows and prior the model stays as it is. Linearly dependent inputs share their step.
+        Linearly separable data have no maximum: the coefficients then grow from step to step,
+        unless there is a prior.
         """
         old = self._matrix().astype(stats.at.dtype)
         at = jnp.where(stats.weight > 0, stats.at, old)
@@ -106,7 +106,7 @@ class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
 
     @abc.abstractmethod
     def _derivatives(self, scores: Array, targets: Array) -> tuple[Array, Array]:
-        """Derivatives of the log density by the scores: first, and second with opposite sign."""
+        """Derivatives of the log density with respect to the scores: first, and second with opposite sign."""
 
     @abc.abstractmethod
     def _with_coefficients(self, coefficients: Array) -> Self: ...

@@ -121,12 +121,12 @@ class NormalMean(Prior[LocationStats]):
         return Normal(self.loc, self.scale).sample(key, shape)
 
     def posterior(self, stats: LocationStats) -> Self:
-        """Precisions add, and the means are weighed by them."""
+        """Precisions add, and the means are weighted by them."""
         merged = self._moments() + stats.moments
         return type(self)(merged.mean, 1 / jnp.sqrt(merged.weight))
 
     def expected_log_likelihood(self, stats: LocationStats) -> Array:
-        """That of the likelihood at `loc`, less precision times variance over 2, nats."""
+        """That of the likelihood at `loc`, minus precision times variance over 2, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
 

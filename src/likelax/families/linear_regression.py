@@ -44,8 +44,8 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
 
     Data are pairs (inputs (..., D), targets (..., E)), or targets (...) where E is 1; the log
     probability is that of the targets given the inputs. A constant is an input of ones. Missing
-    targets are marginalised exactly: of a row seen in part, `e_step` fills in the conditional mean
-    and covariance of the others. In a `Mixture` it is a mixture of experts, in an `HMM` a
+    targets are marginalised exactly: `e_step` uses their conditional mean and covariance given the
+    observed targets of the row. In a `Mixture` it is a mixture of experts, in an `HMM` a
     regression that switches.
 
     Its conjugate prior is a `MatrixNormalInverseWishart`; a `RidgePrior` of the coefficients alone
@@ -72,7 +72,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     scale_tril: Array = constrained(scale_tril)
 
     def log_prob(self, x: DataLike) -> Array:
-        """log p(targets | inputs), (...), nats: that of the targets seen of `Masked` ones.
+        """log p(targets | inputs), (...), nats: that of the observed targets of `Masked` ones.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -96,8 +96,11 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     ) -> tuple[RegressionStats, Array]:
         """(statistics, log probability) of a pair, summed with the weights.
 
-        A row of which no target was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed targets has weight zero. For a row with some missing targets the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, inputs.shape[:-1], inputs.dtype)
@@ -123,10 +126,9 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     ) -> Self:
         """Least squares, or with a prior the posterior mode; empty statistics change nothing.
 
-        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are best
-        given the covariance, then the covariance given them, so that the log joint never falls.
-        Inputs that depend on each other linearly have no single solution without a prior, and
-        give NaN.
+        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are
+        maximised given the covariance, and then the covariance given them, so the log joint never
+        falls. Linearly dependent inputs have no unique solution without a prior, and give NaN.
 
         Source: Meng & Rubin (1993), Biometrika 80, 267-278.
         """
@@ -169,8 +171,8 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     def pool(self, stats: RegressionStats) -> RegressionStats:
         """Statistics of K models, each with its share of the total residual scatter.
 
-        The coefficients of each stay those of its own least squares: only the block of the targets
-        changes, by what the residual scatter lacks of its share.
+        The coefficients of each model stay those of its own least squares. Only the block of the
+        targets changes, by the difference between its share and its residual scatter.
         """
         num_inputs = jnp.shape(self.coefficients)[-2]
         joint = stats.joint
@@ -317,7 +319,7 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         return jnp.broadcast_to(loc, gap.shape) + gap, covariance
 
     def posterior(self, stats: RegressionStats) -> Self:
-        """The prior's inputs and residuals with those of the data added."""
+        """The prior with the inputs and residuals of the data added."""
         loc, precision, dof, scale = self._floats()
         gram, cross = _gram(stats.joint, loc.shape[0])
         after = precision + gram
@@ -358,7 +360,7 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         return loc, scale / (dof + loc.shape[0] + loc.shape[1] + 1)
 
     def predictive(self, inputs: Array) -> MvStudentT:
-        """The distribution of the targets (E,) at one input (D,), with everything integrated out."""
+        """The distribution of the targets (E,) at one input (D,), with all parameters integrated out."""
         loc, precision, dof, scale = self._floats()
         inputs, _ = numerics.as_float(inputs, loc)
         num_targets = loc.shape[1]

@@ -73,8 +73,8 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it (documents of any length). `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it (documents of any length). `sample` needs n. By keyword only.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -102,12 +102,20 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
         return _draw_counts(key, self.total_count, self.probs, shape)
 
     def mean(self) -> Array:
-        """total_count probs, (C,)."""
+        """total_count probs, (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("mean", self.total_count, self.probs)
         return n * probs
 
     def variance(self) -> Array:
-        """total_count probs (1 - probs), (C,)."""
+        """total_count probs (1 - probs), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("variance", self.total_count, self.probs)
         return n * probs * (1 - probs)
 
@@ -169,8 +177,8 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
 
     Attributes:
       concentration: (C,) positive.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it. `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it. `sample` needs n. By keyword only.
 
     Source: Minka (2000), Estimating a Dirichlet distribution.
 
@@ -194,12 +202,20 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
         return _draw_counts(key_counts, self.total_count, probs, shape)
 
     def mean(self) -> Array:
-        """total_count concentration / sum(concentration), (C,)."""
+        """total_count concentration / sum(concentration), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("mean", self.total_count, self.concentration)
         return n * a / jnp.sum(a)
 
     def variance(self) -> Array:
-        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,)."""
+        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("variance", self.total_count, self.concentration)
         total = jnp.sum(a)
         return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)

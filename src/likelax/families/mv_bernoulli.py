@@ -56,7 +56,11 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
 
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
-        """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
+        """Counts (D,) of ones and zeros among the observed entries, and the log probability.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         ones, zeros, bad = self._sides(x)

@@ -40,11 +40,12 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.
         `m_step` gives NaN where the scatter is singular to rounding (fewer rows than D, a
-        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior mends it.
+        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior prevents it.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2 and 3.3.
 
     Examples:
+      >>> from likelax import Masked
       >>> model = MvNormal(jnp.zeros(2), jnp.eye(2))
       >>> half = Masked.from_nan(jnp.array([0.0, jnp.nan]))
       >>> print(f"{model.log_prob(jnp.zeros(2)):.4f} {model.log_prob(half):.4f}")
@@ -64,6 +65,12 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         """From a mean (D,) and a positive definite covariance (D, D).
 
         A matrix that is not positive definite gives NaN.
+
+        Examples:
+          >>> covariance = jnp.array([[4.0, 0.0], [0.0, 9.0]])
+          >>> print(MvNormal.from_covariance(jnp.zeros(2), covariance).scale_tril)
+          [[2. 0.]
+           [0. 3.]]
         """
         loc, covariance = numerics.as_float(loc, covariance)
         return cls(loc, numerics.cholesky(covariance))
@@ -75,7 +82,11 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         return jnp.matmul(tril, tril.T, precision="highest")
 
     def log_prob(self, x: DataLike) -> Array:
-        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        """Log density at x (..., D), or at the observed entries of `Masked` x: (...), nats.
+
+        Raises:
+          ValueError: for x with another number of features.
+        """
         values, observed = split_mask(x)
         if observed is None:
             return self._log_density(values)
@@ -85,8 +96,11 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed entries has weight zero. For a row with some missing entries the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:
@@ -106,6 +120,9 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         """The E step of a mixture whose K components are stacked in self, as one product.
 
         None for few rows, for which the plain form compiles faster, and for wrapped x.
+
+        Raises:
+          ValueError: for weights of another shape than the rows of x.
         """
         rows = self._rows(x)
         if rows is None:
@@ -240,14 +257,21 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
-        """Fill in entries that were not seen.
+        """Replace missing entries by their conditional means.
 
         Args:
           values: (..., D), finite.
           observed: (..., D) booleans.
         Returns:
-          (log density of the entries seen (...) in nats, rows (..., D) with the conditional mean in
-          place of the others, their conditional covariance (..., D, D), 0 at entries seen).
+          (log density of the observed entries (...) in nats, rows (..., D) with the conditional mean
+          in place of the others, their conditional covariance (..., D, D), 0 at observed entries).
+
+        Examples:
+          >>> covariance = jnp.array([[1.0, 0.5], [0.5, 1.0]])
+          >>> model = MvNormal.from_covariance(jnp.zeros(2), covariance)
+          >>> _, rows, spread = model.complete(jnp.array([2.0, 0.0]), jnp.array([True, False]))
+          >>> print(rows, spread[1, 1])
+          [2. 1.] 0.75
         """
         values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
 

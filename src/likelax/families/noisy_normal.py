@@ -95,7 +95,11 @@ class NoisyNormal(Model[Moments, NormalInverseGamma]):
         return self._total(inputs)
 
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
-        """Expected moments of the quantity itself and the log probability, summed with weights."""
+        """Expected moments of the quantity itself and the log probability, summed with weights.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         values, noise, seen = self._pair(x)
         log_prob = self._observed(noise).log_prob(values)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)

@@ -25,7 +25,7 @@ class NormalInverseGamma(Prior[Moments]):
 
     Attributes:
       loc: scalar, expected mean.
-      kappa: positive scalar: the mean was already seen this many times.
+      kappa: positive scalar: the number of earlier observations of the mean.
       alpha: positive scalar, shape of the variance.
       beta: positive scalar, scale of the variance.
 
@@ -77,7 +77,7 @@ class NormalInverseGamma(Prior[Moments]):
         return type(self)(merged.mean, merged.weight, alpha + stats.weight / 2, merged.scatter / 2)
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
-        """That of the normal at E[1 / variance], less what the spread of both parameters costs, nats."""
+        """That of the normal at E[1 / variance], minus a term for the variance of both parameters, nats."""
         loc, kappa, alpha, beta = self._floats()
         plugged_in = Normal(loc, jnp.sqrt(beta / alpha)).expected_log_prob(stats)
         return plugged_in + stats.weight * (digamma(alpha) - jnp.log(alpha) - 1 / kappa) / 2

@@ -47,7 +47,7 @@ class NormalInverseWishart(Prior[Moments]):
 
     Attributes:
       loc: (D,), expected mean.
-      kappa: positive scalar: the mean was already seen this many times.
+      kappa: positive scalar: the number of earlier observations of the mean.
       dof: scalar above D - 1, degrees of freedom of the covariance.
       scale: (D, D) positive definite, scatter already seen.
 
@@ -114,7 +114,7 @@ class NormalInverseWishart(Prior[Moments]):
         return type(self)(merged.mean, merged.weight, dof + stats.weight, merged.scatter)
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
-        """That of the normal at E[covariance^-1], less what the spread of both costs, nats."""
+        """That of the normal at E[covariance^-1], minus a term for the variance of both, nats."""
         plugged_in, excess = self._plug_in()
         return plugged_in.expected_log_prob(stats) + stats.weight * excess
 
@@ -122,7 +122,7 @@ class NormalInverseWishart(Prior[Moments]):
         """E[log p(x | mean, covariance)], (...), nats.
 
         Raises:
-          ValueError: for `Masked` vectors, whose entries have no closed form one by one.
+          ValueError: for `Masked` vectors, which have no closed form for single entries.
         """
         if take_mask(x)[1] is not None:
             raise ValueError(

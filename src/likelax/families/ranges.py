@@ -187,7 +187,7 @@ class ParetoUniform(Distribution):
 class ParetoStats:
     """Weight, smallest value, and weighted sum of log(x / smallest).
 
-    With zero weight the smallest value counts for nothing.
+    With zero weight the smallest value is not used.
     """
 
     weight: Array
@@ -335,7 +335,7 @@ class Delta(Estimable[Array, Never]):
         return jnp.zeros_like(*numerics.as_float(self.value))
 
     def expected_log_prob(self, stats: Array) -> Array:
-        """0, or -inf where weight was seen elsewhere, nats."""
+        """0, or -inf if another value has positive weight, nats."""
         return jnp.where(stats > 0, -jnp.inf, 0)
 
     def _log_density(self, x: Array) -> Array:

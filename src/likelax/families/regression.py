@@ -1,4 +1,4 @@
-"""Models of targets given inputs: what linear and generalised linear regressions share."""
+"""The base class of linear and generalised linear regressions: targets given inputs."""
 
 import abc
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ class Regression(Model[S, P]):
     """Targets given inputs. Data are pairs (inputs (..., D), targets (...) or (..., E)).
 
     The log probability is that of the targets given the inputs; the inputs themselves have no
-    distribution. A target that was not seen, as in `(inputs, Masked(targets, observed))`, adds
-    nothing; nor does a row of which an input was not seen.
+    distribution. A missing target, as in `(inputs, Masked(targets, observed))`, adds nothing, nor
+    does a row with a missing input.
     """
 
     _target_ndim: ClassVar[int] = 0
@@ -117,10 +117,9 @@ class Regression(Model[S, P]):
             )
 
     def _pair(self, x: DataLike) -> tuple[Array, Array, Array | None]:
-        """(inputs, targets, seen): seen has the shape of targets, or is None where all were.
+        """(inputs, targets, seen): seen has the shape of targets, or is None without missing ones.
 
-        Inputs that do not matter are 0 and targets not seen are 1, so that no NaN reaches a
-        gradient.
+        Inputs of missing rows are 0 and missing targets are 1, so that no NaN reaches a gradient.
         """
         (inputs, inputs_seen), (targets, seen) = split_pair(
             type(self).__name__, x, ("inputs", "targets")

@@ -21,7 +21,7 @@ from likelax.statistics import Moments, diagonal_moments, pool_scatter
 class SphericalNormal(Family[Moments, Never]):
     """log p(x) = -|x - loc|^2 / (2 scale^2) - D log scale - D log(2 pi) / 2
 
-    Missing entries are marginalised exactly, each on its own.
+    Missing entries are marginalised exactly, independently of each other.
 
     Attributes:
       loc: (D,).
@@ -43,7 +43,7 @@ class SphericalNormal(Family[Moments, Never]):
     scale: Array = constrained(positive)
 
     def log_prob(self, x: DataLike) -> Array:
-        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        """Log density at x (..., D), or at the observed entries of `Masked` x, nats."""
         values, observed = split_mask(x)
         terms = self._terms(values)
         return jnp.sum(terms if observed is None else jnp.where(observed, terms, 0), axis=-1)
@@ -51,8 +51,11 @@ class SphericalNormal(Family[Moments, Never]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. An entry not seen stands at its mean
-        with its variance, as a step of EM wants it.
+        A row without observed entries has weight zero. A missing entry has its mean and variance
+        under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:
@@ -99,7 +102,7 @@ class SphericalNormal(Family[Moments, Never]):
         return loc, scale**2
 
     def predictive(self, prior: Never) -> Never:
-        """Not offered: no conjugate prior of the shared variance is built in.
+        """Not available: this family has no conjugate prior.
 
         Raises:
           TypeError: always.

@@ -60,7 +60,7 @@ class TailMoments:
     Attributes:
       moments: of the data, each weight times the expected relative precision u of its row.
       weight: sum of the weights.
-      deviance: weighted sum of E[u - 1 - log u], which tells the degrees of freedom.
+      deviance: weighted sum of E[u - 1 - log u], the statistic of the degrees of freedom.
     """
 
     moments: Moments
@@ -105,8 +105,8 @@ class StudentT(Estimable[TailMoments, Never]):
       dof: positive scalar, degrees of freedom; inf is the normal.
       loc: scalar.
       scale: positive scalar.
-      fixed_dof: whether `m_step` holds dof. It grows without bound on data no heavier in the
-        tails than a normal.
+      fixed_dof: whether `m_step` holds dof. It grows without bound for data whose tails are not
+        heavier than a normal's.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A; Liu & Rubin (1995),
     ML estimation of the t distribution using EM and its extensions, Statistica Sinica 5.
@@ -152,7 +152,7 @@ class StudentT(Estimable[TailMoments, Never]):
         return scale**2 * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
         square = stats.moments.about(loc) / scale**2
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * jnp.log(scale)
@@ -228,7 +228,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         return jnp.sum(tril * tril, axis=-1) * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         whiten = numerics.inverse_lower(tril)
         square = jnp.sum(jnp.matmul(whiten, stats.moments.about(loc), precision="highest") * whiten)

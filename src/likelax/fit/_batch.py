@@ -1,10 +1,10 @@
-"""Thousands of fits, none lost: lanes that are refilled on the device, checkpoints, progress."""
+"""Many fits in a fixed number of lanes on the device, with checkpoints and progress."""
 
 import hashlib
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
@@ -35,8 +35,8 @@ class Batch(Generic[T]):
     Attributes:
       fits: `Fit` with leading axes (B, R): B data sets, R restarts. Of `objectives` only the last is
         kept: (B, R, 1).
-      executed: integer scalar, steps that all lanes took, those of idle lanes and of fits that had
-        ended included; `needed` says how many the fits needed.
+      executed: integer scalar, steps of all lanes, including those of idle lanes and of fits that had
+        ended; `needed` is the number without them.
 
     Examples:
       >>> from likelax import Poisson, fit
@@ -81,6 +81,11 @@ class Batch(Generic[T]):
 
         Raises:
           ImportError: if pandas is not installed.
+
+        Examples:
+          >>> done.to_pandas()  # doctest: +SKIP
+             dataset  restart     status  objective  num_steps
+          0        0        0  CONVERGED  -2.881...          2
         """
         pandas = importlib.import_module("pandas")
 
@@ -99,14 +104,19 @@ class Batch(Generic[T]):
 
 @dataclass(frozen=True)
 class Done:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
       fits: fits that have ended.
       total: all fits.
-      seconds: since the call, or since it went on from a checkpoint.
-      statuses: how many fits ended with each `Status`, by name.
+      seconds: since the call, or since it continued from a checkpoint.
+      statuses: number of fits that ended with each `Status`, by name.
       left: estimated seconds until the end; NaN before the first fit has ended.
+
+    Examples:
+      >>> done = Done(fits=3, total=9, seconds=2.0, statuses={"CONVERGED": 3}, left=4.0)
+      >>> print(f"{done.fits} of {done.total}, {done.left:.0f} s left")
+      3 of 9, 4 s left
     """
 
     fits: int
@@ -118,12 +128,12 @@ class Done:
 
 def batch(
     algorithm: Algorithm,
-    start: Callable[[Array, Any], M],
-    datasets: Any,
+    start: Callable[[Array, DataLike], M],
+    datasets: DataLike,
     *,
     key: Array,
     num_restarts: int = 1,
-    weights: Any = None,
+    weights: ArrayLike | Sequence[ArrayLike] | None = None,
     prior: PriorLike | None = None,
     num_lanes: int | None = None,
     previous: "Batch[M] | None" = None,
@@ -133,8 +143,8 @@ def batch(
     """Fit a model to each of many data sets, from several starts each.
 
     The fits run in a fixed number of lanes on the device. A lane whose fit has ended takes the next
-    one from the queue, so no fit waits for the slowest, as under `jax.vmap`. A fit that fails is a
-    row with a status; the others go on.
+    one from the queue, so no fit waits for the slowest one, as it would under `jax.vmap`. A failed fit
+    has a status and does not stop the others.
 
     Args:
       algorithm: `fit.EM(...)`, `fit.SQUAREM(...)`, `fit.Ascent(...)` or `fit.LBFGS(...)`.
@@ -152,7 +162,8 @@ def batch(
       previous: the result of an earlier call for the same data sets. Only those of which no fit is
         usable are fitted again; give another key, or other starts.
       checkpoint: a file that holds the state of the run, written about every second. If it exists,
-        the run goes on from it, and ends bit-equal to an undisturbed one. None keeps nothing.
+        the run continues from it, and its result is bit-equal to that of an uninterrupted run. None
+        saves nothing.
       progress: called about every second with a `Done`.
     Returns:
       `Batch`. NaN in a data set gives NON_FINITE, and no rows NO_DATA.

@@ -89,7 +89,7 @@ def at_points(
     *,
     spread: bool = True,
 ) -> Mixture:
-    """A Gaussian mixture to start from: means at rows, each with the covariance of all data.
+    """A Gaussian mixture as a start: its means are rows, its covariances that of all data.
 
     Args:
       key: random key.
@@ -100,8 +100,8 @@ def at_points(
       spread: choose the rows by k-means++, far from each other; False: evenly at random.
     Returns:
       `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond. Where the covariance of all data
-      is singular, as with a constant column, its diagonal stands in, with a width of one for
-      columns that never vary.
+      is singular, as with a constant column, its diagonal is used instead, with a width of one for
+      constant columns.
     Raises:
       ValueError: where x is not (N, D), or size exceeds max_components.
 

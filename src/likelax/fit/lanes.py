@@ -11,9 +11,9 @@ from likelax.fit.algorithm import Algorithm, Data, finish, trace_lengths
 from likelax.fit.result import Fit
 from likelax.numerics import any_in_batch, chunks
 
-# Steps between two looks at which lanes are done. A fit wastes half of them on average.
+# Steps between two checks of which lanes are done. A fit wastes half of them on average.
 STEPS = 2
-# Numbers of data that one lane may spread out for each number it holds: the arrays of an E step.
+# Size of the arrays of an E step, for each number in the data of one lane.
 SPREAD = 8
 MOST = 256
 # Fits for each lane. While the last fits end, the other lanes are idle: few lanes waste little then.
@@ -205,7 +205,7 @@ def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Data) -> Lanes:
         states, values = step(states, data)
         if length > 1:
             at = turn[:, None] * window + jnp.arange(window)[None, :]
-            # the last entry is the final objective, which the hand-over writes
+            # the last entry is the final objective, written when the fit leaves its lane
             at = jnp.where(at < length - 1, at, length)
             objectives = objectives.at[now.fit[:, None], at].set(values, mode="drop")
         return (states, turn + 1, objectives), None

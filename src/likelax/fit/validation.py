@@ -140,7 +140,7 @@ def _check_m_step(name: str, model: Density, chains: list[FieldChain]) -> None:
             )
 
 
-# Nodes that pass the verbs on to every part.
+# Nodes whose methods call the same method of every part.
 _WHOLE = (OneOf, Product, Wrapper)
 
 

@@ -72,7 +72,7 @@ def as_array(name: str, value: Any) -> Array:
     elif any(isinstance(leaf, jax.Array) for leaf in _leaves(value)):
         return jnp.asarray(value)
     elif isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**31):
-        return jnp.asarray(value)  # a Python number leaves the choice of dtype to the others
+        return jnp.asarray(value)  # a Python number does not affect the dtype
     else:
         array = _as_numpy(name, value)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
@@ -213,7 +213,7 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
       [0. 0.]
     """
     x, y = as_float(x, y)
-    # x = 0 removes the term, so y may be anything there, an infinity included
+    # x = 0 removes the term, so y may be anything there, even infinite
     inner = jnp.where(x == 0, 1, y)
     return jnp.where(x == 0, 0, x) * jnp.where(x == 0, 0, safe_log(inner))
 
@@ -336,7 +336,7 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       6.0
     """
     weights, values = as_float(weights, values)
-    # cleared before the product, so that neither it nor its gradient meets 0 * inf
+    # cleared before the product, so that neither it nor its gradient has 0 * inf
     return jnp.sum(weights * jnp.where(weights == 0, 0, values), axis=axis)
 
 
@@ -405,7 +405,7 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
         # reversed in both axes the transpose is lower triangular again
         return _substitute(lower.T[::-1, ::-1], right[::-1])[::-1]
 
-    # the derivative is that of the solution, not of the steps: two solves, however many the rows
+    # the derivative of the solution, not of the steps, needs two solves for any number of rows
     x = jax.lax.custom_linear_solve(lambda x: _product(lower, x), columns, forward, backward)
     return x if b.ndim == 2 else x[:, 0]
 
@@ -497,7 +497,7 @@ def _substitute(tril: Array, b: Array) -> Array:
     count = -(-size // _INVERTED)
     spare = count * _INVERTED - size
     tril = jnp.pad(tril, ((0, spare), (0, spare)))
-    # ones on the diagonal of the rows that were added, which take no part
+    # ones on the diagonal of the padding rows, which do not affect the others
     tril = tril + jnp.diag(jnp.arange(size + spare) >= size).astype(tril.dtype)
     b = jnp.pad(b, ((0, spare), (0, 0)))
     at = jnp.arange(count)

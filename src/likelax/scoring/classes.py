@@ -78,6 +78,9 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
       (...). For two classes it is twice `binary_brier_score`.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Brier (1950), Monthly Weather Review 78.
 
     Examples:
@@ -120,6 +123,9 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
       (...), in [0, C - 1].
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Epstein (1969), Journal of Applied Meteorology 8.
 
     Examples:

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import chunks, named_floats
 
-_COLUMNS = 256  # sorted at a time: they stay near the processor
-_MOST_ROWS = 2048  # beyond it the sorting network is long to compile
+_COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
+_MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
 
 
 def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
@@ -42,7 +42,7 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
     size = draws.shape[0]
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
-    # distances from x are as good as the draws and lose no digits to a large offset
+    # distances from x suffice, and lose no digits for a large offset
     away = draws - x[None]
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
