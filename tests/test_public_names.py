@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator
