@@ -69,7 +69,9 @@ WITHOUT_SOURCE = {
 SHOWN_BY_CLASS = {"FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
 
 # Parameters that are models, statistics of them, priors or guides.
-TYPED = {"component", "components", "guide", "model", "prior", "statistics", "stats"}
+TYPED = {
+    "component", "components", "guide", "likelihood", "model", "prior", "statistics", "stats",
+}  # fmt: skip
 
 # Methods that return a model or its statistics.
 RETURNS_TYPED = {
@@ -105,7 +107,9 @@ class Public(NamedTuple):
     @property
     def is_own(self) -> bool:
         """Whether the class defines the method itself."""
-        return self.owner is not None and self.value.__qualname__.startswith(self.owner.__name__)
+        return self.owner is not None and self.value.__qualname__.startswith(
+            f"{self.owner.__name__}."
+        )
 
 
 def _is_type_expression(value: Any) -> bool:
