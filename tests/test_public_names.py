@@ -69,9 +69,7 @@ WITHOUT_SOURCE = {
 SHOWN_BY_CLASS = {"FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
 
 # Parameters that are models, statistics of them, priors or guides.
-TYPED = {
-    "component", "components", "guide", "likelihood", "model", "prior", "statistics", "stats",
-}  # fmt: skip
+TYPED = {"component", "components", "guide", "model", "prior", "statistics", "stats"}
 
 # Methods that return a model or its statistics.
 RETURNS_TYPED = {
