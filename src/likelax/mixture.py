@@ -365,6 +365,10 @@ class Mixture(Model):
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
 
+    def possible(self, x: Any) -> Any:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
+
     def check_labels(self, name: str, x: Any) -> None:
         """Raise if labels in x name no component, or if those left do not fit the components."""
         values, labels = take_labels(x)

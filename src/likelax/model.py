@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
-from likelax.data import take_labels
+from likelax.data import Masked, first_index, is_concrete, take_labels
 
 __all__ = ["Density", "Model", "check_registration", "pytree", "static"]
 
@@ -115,6 +116,31 @@ class Density(abc.ABC):
           TypeError: for a model whose conditionals have no closed form here.
         """
         raise TypeError(f"{type(self).__name__}.condition: no closed form")
+
+    def atom(self) -> tuple[Array, Array] | None:
+        """(whether the whole mass lies on one point, that point): a limit such as a scale of 0.
+
+        None for a model that has no such limit. Works on stacked models too.
+        """
+        return None
+
+    def possible(self, x: Any) -> Any:
+        """Where some value of the parameters gives x a positive density: booleans (...).
+
+        Fits refuse other observations. It runs on the host: all arrays, those of self too, are
+        NumPy arrays. Override it for a density with a support; here every x is possible.
+        """
+        return np.True_
+
+    def stacked_possible(self, x: Any) -> Any:
+        """Where `possible` holds for one of K models, stacked in self, at least: booleans (...)."""
+        leaves, structure = jax.tree.flatten(self)
+        found: Any = np.False_
+        for k in range(leaves[0].shape[0]):
+            found = found | jax.tree.unflatten(structure, [a[k] for a in leaves]).possible(x)
+            if np.all(found):
+                break
+        return found
 
     def stacked_log_prob(self, x: Any) -> Array:
         """log p_k(x) of K models, stacked in self: (..., K), nats."""
@@ -283,3 +309,35 @@ def check_part(name: str, field: str, value: Any) -> None:
             f"{name}: {field} must be a likelax model; got {kind}. Wrap a distribution of another "
             "library by its adapter in likelax.interop, or derive a class from likelax.Model"
         )
+
+
+def check_possible(name: str, model: Density, x: Any, weights: Any = None) -> None:
+    """Raise for an observation that no parameters of the model give a positive density.
+
+    Traced arguments are let through; the objective of a fit is -inf or NaN then.
+
+    Args:
+      name: the function that was called, for the message.
+      model: any model; only parameters that no fit changes matter, such as a total count.
+      x: data, plain or wrapped.
+      weights: one for each observation, or None. An observation of weight zero may be anything.
+    Raises:
+      ValueError: naming the first such observation.
+    """
+    if not all(is_concrete(leaf) for leaf in jax.tree.leaves((model, x, weights))):
+        return
+    model, x = jax.tree.map(np.asarray, (model, x))
+    wrong = ~np.asarray(model.possible(x))
+    if weights is not None and wrong.shape == np.shape(weights):
+        wrong &= np.asarray(weights) > 0
+    if not wrong.any():
+        return
+    at = first_index(wrong)
+    values = x.values if isinstance(x, Masked) else x
+    what = f"the observation at index {at}"
+    if isinstance(values, np.ndarray):
+        what = f"x{list(at) if at else ''} = {values[at]}"
+    raise ValueError(
+        f"{name}: {what} has probability zero whatever the parameters of {type(model).__name__}; "
+        "remove it, or declare it missing with Masked"
+    )

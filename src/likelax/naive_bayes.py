@@ -9,11 +9,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Masked, check_labels
+from likelax.data import Labelled, Masked, check_labels, convert, is_concrete
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -22,7 +23,7 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, pytree
+from likelax.model import Density, check_possible, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
 
@@ -64,10 +65,11 @@ class NaiveBayes(NamedTuple):
         Returns:
           Class counts (K,), and the components' statistics with a leading axis K.
         Raises:
-          ValueError: if labels are not integers or name no class, or if data, labels and weights
-            have different leading axes.
+          ValueError: if labels are not integers or name no class, if data, labels and weights
+            have different leading axes, or for a row that is impossible in every class, such as
+            tf-idf values for a multinomial.
         """
-        labels = jnp.asarray(labels)
+        x, labels = convert("naive_bayes: x", x), numerics.as_array("naive_bayes: labels", labels)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise ValueError(
                 f"labels must be integers 0..{self.model.num_components - 1}, or -1 for unknown; "
@@ -77,6 +79,9 @@ class NaiveBayes(NamedTuple):
         (dtype_of,) = numerics.as_float(self.model.weights)
         weights = match_weights(weights, labels.shape, dtype_of.dtype)
         num_classes = self.model.num_components
+        if is_concrete(labels) and is_concrete(weights):
+            counted = np.where(np.asarray(labels) < 0, 0, weights)
+            check_possible("naive_bayes", self.model, x, counted)
 
         def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
             shares = jax.nn.one_hot(rows.labels, num_classes, dtype=weights.dtype)

@@ -109,6 +109,10 @@ class OneOf(Model):
         for option in self.options:
             option.check_labels(name, x)
 
+    def possible(self, x: Any) -> Any:
+        """As the option that counts."""
+        return self.options[int(self.which)].possible(x)
+
     def mean(self) -> Array:
         """That of the option that counts."""
         return self._choose([option.mean() for option in self.options])

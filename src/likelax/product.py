@@ -5,9 +5,11 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax import numerics
 from likelax.data import Masked
 from likelax.model import JointPrior, Model, check_part, pytree
 
@@ -100,6 +102,14 @@ class Product(Model):
     def pool(self, stats: Any) -> Any:
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
+
+    def possible(self, x: Any) -> Any:
+        """Where every field is possible."""
+        each = self._each(lambda model, value: model.possible(value), self._split(x))
+        found: Any = np.True_
+        for name in _names(self.fields):
+            found = found & each[name]
+        return found
 
     def check_labels(self, name: str, x: Any) -> None:
         """Raise if labels of a field do not fit that field."""
@@ -235,6 +245,23 @@ class Independent(Model):
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """Sum of the features' log kernels under each of K models: (..., K), nats.
+
+        Features whose whole mass lies on one point are compared as `Normal` says.
+        """
+        kernel, atom = super().stacked_log_kernel(x), self.component.atom()
+        if atom is None:
+            return kernel
+
+        def with_atoms(kernel: Array) -> Array:
+            each = jax.vmap(lambda model, value: model.stacked_log_kernel(value), in_axes=(1, 0))
+            features = self._features(x, jax.tree.leaves(self.component)[0].shape[1])
+            return jnp.sum(each(self.component, features), axis=0).astype(kernel.dtype)
+
+        some = numerics.any_in_batch(jnp.any(atom[0]))
+        return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
+
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
         """(statistics with a leading axis D, weighted log probability)."""
         step = jax.vmap(lambda model, value: model.e_step(value, weights))
@@ -281,6 +308,16 @@ class Independent(Model):
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
+    def possible(self, x: Any) -> Any:
+        """Where every feature is possible."""
+        axis = -1 - self.component.event_ndim
+        leaves, structure = jax.tree.flatten(self.component)
+        found: Any = np.True_
+        for d in range(leaves[0].shape[0]):
+            feature = jax.tree.unflatten(structure, [leaf[d] for leaf in leaves])
+            found = found & feature.possible(jax.tree.map(lambda a, d=d: a.take(d, axis), x))
+        return found
+
     def mean(self) -> Any:
         """The features' means, (D, *event)."""
         return jax.vmap(lambda model: model.mean())(self.component)
@@ -297,16 +334,17 @@ class Independent(Model):
         """For a prior: the sum of the features' log evidences, nats."""
         return jnp.sum(jax.vmap(lambda prior, s: prior.log_evidence(s))(self.component, stats))
 
-    def _features(self, x: Any) -> Any:
-        """x with the feature axis first."""
+    def _features(self, x: Any, num_features: int | None = None) -> Any:
+        """x with the feature axis first. num_features: that of one model, for K stacked ones."""
         ndim = self.component.event_ndim
+        wanted = self.num_features if num_features is None else num_features
 
         def first(value: Any) -> Array:
             value = jnp.asarray(value)
             axis = value.ndim - 1 - ndim
-            if axis < 0 or value.shape[axis] != self.num_features:
-                wanted = f"(..., {self.num_features}{', *event' * bool(ndim)})"
-                raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
+            if axis < 0 or value.shape[axis] != wanted:
+                shape = f"(..., {wanted}{', *event' * bool(ndim)})"
+                raise ValueError(f"Independent: x must have shape {shape}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 
         return jax.tree.map(first, x)

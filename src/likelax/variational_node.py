@@ -11,6 +11,7 @@ from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.data import take_labels
 from likelax.families.beta import kl_beta
 from likelax.mixture import Mixture, MixtureStats
 from likelax.model import Model, pytree
@@ -67,6 +68,10 @@ class Variational(Model):
         log_prob = self.log_prob(x)
         weights = jnp.ones_like(log_prob) if weights is None else weights
         return stats, numerics.weighted_sum(weights, log_prob)
+
+    def possible(self, x: Any) -> Any:
+        """As the likelihood."""
+        return self.likelihood.possible(x)
 
     def m_step(self, stats: Any, prior: Any = None) -> Self:
         """q(theta) = prior.posterior(stats).
@@ -162,6 +167,10 @@ class VariationalMixture(Model):
         """-KL(q || prior) of weights and components, nats."""
         each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
         return jnp.sum(each) - self.weights.kl_divergence(prior.weights)
+
+    def possible(self, x: Any) -> Any:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
 
     def predictive(self, prior: Any = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.

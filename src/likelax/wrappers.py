@@ -49,6 +49,10 @@ class Wrapper(Model):
         """Draws from the model inside, given inputs."""
         return self.model.sample_given(key, inputs, shape)
 
+    def possible(self, x: Any) -> Any:
+        """As the model inside."""
+        return self.model.possible(x)
+
     def mean(self) -> Any:
         """Mean of the model inside."""
         return self.model.mean()

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import Driven, Labelled, Masked, Sequences, is_concrete
 from likelax.model import Density, Model
+from likelax.statistics import inside_only
 
 Stats = TypeVar("Stats")
 
@@ -35,6 +36,15 @@ def split_mask(x: Any) -> tuple[Array, Array | None]:
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
         )
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def split_host(x: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """`split_mask` for NumPy arrays, on the host."""
+    values = np.asarray(x.values if isinstance(x, Masked) else x)
+    values = values.astype(int) if values.dtype == bool else values
+    if not isinstance(x, Masked):
+        return values, None
+    return np.where(x.observed, values, np.ones((), values.dtype)), np.asarray(x.observed)
 
 
 def _counted(values: Array) -> Array:
@@ -126,9 +136,28 @@ def check_event(name: str, x: Array, size: int) -> None:
         raise ValueError(f"{name}: x must have shape (..., {size}); got {x.shape}")
 
 
-def whole(x: Array) -> Array:
-    """True where x is a whole number."""
-    return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
+def whole(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is a whole number."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x == x
+    return (np.floor(x) if isinstance(x, np.ndarray) else jnp.floor(x)) == x
+
+
+def finite(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is neither infinite nor NaN."""
+    return abs(x) < np.inf if jnp.issubdtype(x.dtype, jnp.floating) else x == x
+
+
+def is_count(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is one of 0, 1, 2, ..."""
+    return (x >= 0) & whole(x) & finite(x)
+
+
+def alike(x: Any, parameter: Any) -> Any:
+    """(x, parameter) in one dtype, or both as NumPy arrays where x is one."""
+    if isinstance(x, np.ndarray):
+        return x, np.asarray(parameter)
+    return numerics.as_float(x, parameter)
 
 
 class Prior(Density):
@@ -229,6 +258,46 @@ class Distribution(Density):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """Log kernel of K models, stacked in self: (..., K), nats.
+
+        A model whose whole mass lies on one point, such as a normal of scale 0, has kernel 0 there
+        and -inf elsewhere; at that point the kernel of a model with a density is -inf. These are
+        the densities with respect to Lebesgue measure plus a unit mass at each such point.
+        """
+        kernel, atom = super().stacked_log_kernel(x), self.atom()
+        if atom is None:
+            return kernel
+        values, observed = self._split(x)
+
+        def with_atoms(kernel: Array) -> Array:
+            value, at = numerics.as_float(values[..., None], atom[1])
+            is_atom = jnp.broadcast_to(atom[0], kernel.shape)
+            hit = is_atom & (value == jnp.broadcast_to(at, kernel.shape))
+            beside = is_atom | jnp.any(hit, axis=-1, keepdims=True)
+            exact = jnp.where(hit, 0, jnp.where(beside, -jnp.inf, kernel))
+            return exact if observed is None else jnp.where(observed[..., None], exact, 0)
+
+        some = numerics.any_in_batch(jnp.any(atom[0]))
+        return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
+
+    def possible(self, x: Any) -> Any:
+        """Where some parameters of this family give x a positive density; True where not seen."""
+        values, observed = split_host(x)
+        if values.ndim < self.event_ndim:
+            return np.True_
+        axes = tuple(range(-self.event_ndim, 0))
+        support = self._support(values)
+        support = np.all(finite(values), axis=axes) if support is None else np.asarray(support)
+        return support if observed is None else support | ~np.any(observed, axis=axes)
+
+    def _support(self, x: Any) -> Any:
+        """Where some parameters that fits may change give x a positive density: booleans (...).
+
+        Written with operators and methods alone, for JAX and NumPy arrays. None: at every finite x.
+        """
+        return None
+
     def _split(self, x: Any) -> tuple[Array, Array | None]:
         """(values, observed (...)): an observation was seen where all of its entries were."""
         values, observed = split_mask(x)
@@ -261,7 +330,11 @@ class Estimable(Distribution, Model, Generic[Stats]):
             # a row of no weight may hold anything, infinity included
             kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
             values = jnp.where(kept, values, jnp.ones((), values.dtype))
-        return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
+        stats, support = self._statistics(values, weights), self._support(values)
+        if support is not None and not self._any_value_is_finite:
+            # such a row has probability zero under every parameter: no fit may count it in silence
+            stats = inside_only(stats, support, weights)
+        return stats, numerics.weighted_sum(weights, log_prob)
 
     def m_step(self, stats: Stats, prior: Any = None) -> Self:
         """Maximum likelihood from statistics; empty ones leave the parameters as they are.

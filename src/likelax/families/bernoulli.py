@@ -9,9 +9,12 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.families.base import Family, inside
+from likelax.families.base import (
+    Family,
+    inside,
+)
 from likelax.model import pytree
-from likelax.statistics import BinaryCounts, coin_counts, inside_only
+from likelax.statistics import BinaryCounts, coin_counts
 
 
 @pytree
@@ -59,15 +62,17 @@ class Bernoulli(Family[BinaryCounts]):
         """Bernoulli with the prior mean of probs."""
         return Bernoulli(prior.mean())
 
+    def _support(self, x: Any) -> Any:
+        return (x == 0) | (x == 1)
+
     def _log_density(self, x: Array) -> Array:
         (value, probs) = numerics.as_float(x, self.probs)
         log_prob = numerics.xlogy(value, probs) + numerics.xlog1py(1 - value, -probs)
-        return inside((x == 0) | (x == 1), x, log_prob)
+        return inside(self._support(x), x, log_prob)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        counts = coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
-        return inside_only(counts, (x == 0) | (x == 1), weights)
+        return coin_counts(jnp.sum(weights * x), jnp.sum(weights * (1 - x)))
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

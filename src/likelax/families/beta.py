@@ -11,7 +11,11 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Prior, inside
+from likelax.families.base import (
+    Estimable,
+    Prior,
+    inside,
+)
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.simplex import expected_log_density, fit_simplex
 from likelax.model import pytree
@@ -114,6 +118,9 @@ class Beta(Estimable[PositiveMoments], Prior):
         top = factorial_excess(wins + losses) - factorial_excess(wins) - factorial_excess(losses)
         return log_beta_binomial(wins, losses, alpha, beta) - top + stats.log_peak
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & (x <= 1)
+
     def _log_density(self, x: Array) -> Array:
         v, alpha, beta = numerics.as_float(x, self.alpha, self.beta)
         interior = (v > 0) & (v < 1)
@@ -129,7 +136,7 @@ class Beta(Estimable[PositiveMoments], Prior):
         distance = jnp.where(v == 0, v, jnp.where(v == 1, 1 - v, 0))
         away = jnp.where(here == 1, (there - 1) * jnp.log1p(-distance), 0)
         edge = log_zero_power(here - 1) + away - log_beta(alpha, beta)
-        return inside((v >= 0) & (v <= 1), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights = numerics.as_float(x, weights)

@@ -11,7 +11,15 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, unit_interval
-from likelax.families.base import Estimable, Family, check_concrete, inside, where_above, whole
+from likelax.families.base import (
+    Estimable,
+    Family,
+    alike,
+    check_concrete,
+    inside,
+    is_count,
+    where_above,
+)
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
@@ -19,7 +27,7 @@ from likelax.numerics.special import (
     log_beta_binomial,
     log_binomial_term,
 )
-from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts, inside_only
+from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts
 
 
 class _BinaryFamily(Family[BinaryCounts]):
@@ -96,6 +104,10 @@ class Binomial(_BinaryFamily):
         """Binomial with a beta-distributed probability."""
         return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
+    def _support(self, x: Any) -> Any:
+        value, n = alike(x, self.total_count)
+        return is_count(x) & (value <= n)
+
     def _log_density(self, x: Array) -> Array:
         n = jnp.asarray(self.total_count)
         support, value, n, probs = _counts_up_to(x, n, self.probs)
@@ -107,8 +119,7 @@ class Binomial(_BinaryFamily):
         losses = numerics.weighted_sum(weights, n - x)
         p, q = _shares(wins, losses)
         peak = numerics.weighted_sum(weights, log_binomial_term(x, n - x, p, q))
-        support = (x >= 0) & (x <= n) & whole(x)
-        return inside_only(BinaryCounts(wins, losses, peak), support, weights)
+        return BinaryCounts(wins, losses, peak)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
@@ -123,7 +134,7 @@ def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
 def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
     """(support, x made harmless off it, n, parameters) for counts of 0..n."""
     value, n, *floats = numerics.as_float(x, n, *parameters)
-    support = (value >= 0) & (value <= n) & whole(x)
+    support = is_count(x) & (value <= n)
     return [support, jnp.where(support, value, 0), n, *floats]
 
 
@@ -179,6 +190,9 @@ class NegativeBinomial(_BinaryFamily):
         """Negative binomial with a beta-distributed probability."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, probs, r = _counts(x, self.probs, self.total_count)
         term = log_binomial_term(value, r, 1 - probs, probs)
@@ -189,8 +203,7 @@ class NegativeBinomial(_BinaryFamily):
         wins, failures = r * jnp.sum(weights), numerics.weighted_sum(weights, x)
         p, q = _shares(wins, failures)
         term = log_binomial_term(x, r, q, p) - jnp.log1p(x / r)
-        counts = BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
-        return inside_only(counts, (x >= 0) & whole(x), weights)
+        return BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
@@ -199,7 +212,7 @@ class NegativeBinomial(_BinaryFamily):
 def _counts(x: Array, *parameters: Array) -> list[Array]:
     """(support, x made harmless off it, parameters) for counts of 0, 1, 2, ..."""
     value, *floats = numerics.as_float(x, *parameters)
-    support = (value >= 0) & (value < jnp.inf) & whole(x)
+    support = is_count(x)
     return [support, jnp.where(support, value, 0), *floats]
 
 
@@ -243,14 +256,16 @@ class Geometric(_BinaryFamily):
         """Geometric with a beta-distributed probability: r = 1."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=jnp.ones_like(prior.alpha))
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, probs = _counts(x, self.probs)
         return inside(support, x, numerics.xlog1py(value, -probs) + numerics.safe_log(probs))
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        counts = coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
-        return inside_only(counts, (x >= 0) & whole(x), weights)
+        return coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)
@@ -303,14 +318,17 @@ class BetaBinomial(Estimable[PositiveMoments]):
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
+    def _support(self, x: Any) -> Any:
+        value, n = alike(x, self.total_count)
+        return is_count(x) & (value <= n)
+
     def _log_density(self, x: Array) -> Array:
         support, value, n, alpha, beta = _counts_up_to(x, self.total_count, self.alpha, self.beta)
         return inside(support, x, log_beta_binomial(value, n - value, alpha, beta))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
-        stats = latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
-        return inside_only(stats, (x >= 0) & (x <= n) & whole(x), weights)
+        return latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
@@ -366,6 +384,9 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, r, alpha, beta = _counts(x, self.total_count, self.alpha, self.beta)
         term = log_beta_binomial(r, value, alpha, beta)
@@ -374,8 +395,7 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, r, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
         wins = jnp.broadcast_to(a + r, x.shape)
-        stats = latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
-        return inside_only(stats, (x >= 0) & whole(x), weights)
+        return latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)

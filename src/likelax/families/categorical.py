@@ -9,7 +9,9 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.families.base import Family
+from likelax.families.base import (
+    Family,
+)
 from likelax.families.simplex import check_simplex
 from likelax.model import pytree
 from likelax.statistics import CategoryCounts
@@ -59,6 +61,9 @@ class Categorical(Family[CategoryCounts]):
     def predictive(self, prior: Any) -> "Categorical":
         """Categorical with the prior mean of probs."""
         return Categorical(prior.mean())
+
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & (x < self.probs.shape[-1])
 
     def _log_density(self, x: Array) -> Array:
         num_values = jnp.shape(self.probs)[-1]

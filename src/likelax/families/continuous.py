@@ -12,7 +12,11 @@ from jax.scipy.special import gammaln, i0e, i1e
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, inside
+from likelax.families.base import (
+    Estimable,
+    finite,
+    inside,
+)
 from likelax.families.normal import Normal
 from likelax.model import pytree
 from likelax.numerics.special import log_zero_power, polynomial
@@ -66,9 +70,17 @@ class LogNormal(Estimable[Moments]):
         """Log likelihood as a function of the moments of log x, nats."""
         return self._normal().expected_log_prob(stats) - stats.weight * stats.mean
 
+    def _support(self, x: Any) -> Any:
+        return (x > 0) & finite(x)
+
+    def atom(self) -> tuple[Array, Array]:
+        """(scale == 0, the point)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return scale == 0, jnp.exp(loc)
+
     def _log_density(self, x: Array) -> Array:
         v, loc, scale = numerics.as_float(x, self.loc, self.scale)
-        support = (v > 0) & (v < jnp.inf)
+        support = self._support(v)
         log_x = jnp.log(jnp.where(support, v, 1))
         return inside(support, v, Normal(loc, scale)._log_density(log_x) - log_x)
 
@@ -157,6 +169,11 @@ class Laplace(Estimable[LaplaceStats]):
         spread = (stats.moments.about(loc) + stats.spread) / 2
         return -spread / scale - stats.weight * jnp.log(2 * scale)
 
+    def atom(self) -> tuple[Array, Array]:
+        """(scale == 0, the point)."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return scale == 0, loc
+
     def _log_density(self, x: Array) -> Array:
         x, loc, scale = numerics.as_float(x, self.loc, self.scale)
         return -jnp.abs(x - loc) / scale - jnp.log(2 * scale)
@@ -241,6 +258,9 @@ class Weibull(Estimable[WeibullStats]):
         constant = jnp.log(k) - jnp.log(scale)
         return stats.weight * constant + (k - 1) * stats.logs - stats.powers
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, k, scale = numerics.as_float(x, self.shape, self.scale)
         interior = (v > 0) & (v < jnp.inf)
@@ -249,7 +269,7 @@ class Weibull(Estimable[WeibullStats]):
         density = constant + (k - 1) * y - jnp.exp(k * y)
         slope = jnp.where(k == 1, jnp.where(v == 0, v, 0) / scale, 0)
         edge = constant + log_zero_power(k - 1) - slope
-        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> WeibullStats:
         v, weights, k, scale = numerics.as_float(x, weights, self.shape, self.scale)

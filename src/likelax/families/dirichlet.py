@@ -10,7 +10,13 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Prior, check_event, split_mask
+from likelax.families.base import (
+    Estimable,
+    Prior,
+    alike,
+    check_event,
+    split_mask,
+)
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
     expected_log_density,
@@ -119,14 +125,18 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
         return log_beta_many(after) - log_beta_many(before) + stats.log_base
 
+    def _support(self, x: Any) -> Any:
+        v, _ = alike(x, self.concentration)
+        dtype = v.dtype if jnp.issubdtype(v.dtype, jnp.floating) else jnp.float32
+        slack = 8 * v.shape[-1] * jnp.finfo(dtype).eps
+        return (v >= 0).all(-1) & (abs(v.sum(-1) - 1) <= slack)
+
     def _log_density(self, x: Array) -> Array:
         v, a = numerics.as_float(x, self.concentration)
         check_event("Dirichlet", v, a.shape[-1])
         log_prob = log_density(v, a)
-        slack = 8 * v.shape[-1] * jnp.finfo(v.dtype).eps
-        off = jnp.any(v < 0, axis=-1) | (jnp.abs(jnp.sum(v, axis=-1) - 1) > slack)
         bad = jnp.any(jnp.isnan(v), axis=-1)
-        return jnp.where(bad, jnp.nan, jnp.where(off, -jnp.inf, log_prob))
+        return jnp.where(bad, jnp.nan, jnp.where(self._support(v), log_prob, -jnp.inf))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights = numerics.as_float(x, weights)

@@ -9,10 +9,16 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Family, inside, where_above
+from likelax.families.base import (
+    Estimable,
+    Family,
+    finite,
+    inside,
+    where_above,
+)
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
-from likelax.statistics import EventCounts, PositiveMoments, inside_only
+from likelax.statistics import EventCounts, PositiveMoments
 
 
 @pytree
@@ -60,17 +66,19 @@ class Exponential(Family[EventCounts]):
         """Exponential with a gamma-distributed rate."""
         return Lomax(prior.concentration, prior.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, rate = numerics.as_float(x, self.rate)
-        support = (v >= 0) & (v < jnp.inf)
+        support = self._support(v)
         return inside(support, v, numerics.safe_log(rate) - rate * jnp.where(support, v, 0))
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)
         events, exposure = jnp.sum(weights), numerics.weighted_sum(weights, x)
         rate = numerics.divide(events, exposure, 1.0)
-        stats = EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
-        return inside_only(stats, x >= 0, weights)
+        return EventCounts(events, exposure, numerics.xlogy(events, rate) - exposure * rate)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -119,15 +127,18 @@ class Lomax(Estimable[PositiveMoments]):
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, a, b = numerics.as_float(x, self.concentration, self.rate)
-        support = (v >= 0) & (v < jnp.inf)
+        support = self._support(v)
         tail = (a + 1) * jnp.log1p(jnp.where(support, v, 0) / b)
         return inside(support, v, jnp.log(a) - jnp.log(b) - tail)
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return inside_only(latent_gamma(a + 1, b + x, weights), x >= 0, weights)
+        return latent_gamma(a + 1, b + x, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

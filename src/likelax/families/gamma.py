@@ -10,7 +10,14 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Family, Prior, inside, where_above
+from likelax.families.base import (
+    Estimable,
+    Family,
+    Prior,
+    finite,
+    inside,
+    where_above,
+)
 from likelax.families.compound import (
     expected_log_gamma,
     fit_gamma,
@@ -22,7 +29,7 @@ from likelax.families.compound import (
 from likelax.families.poisson import Poisson
 from likelax.model import pytree
 from likelax.numerics.special import factorial_excess, log_gamma_ratio, log_zero_power
-from likelax.statistics import EventCounts, PositiveMoments, inside_only, positive_moments
+from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 
 @pytree
@@ -100,6 +107,9 @@ class Gamma(Estimable[PositiveMoments], Prior):
         """
         return gamma_evidence(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, a, b = numerics.as_float(x, self.concentration, self.rate)
         interior = (v > 0) & (v < jnp.inf)
@@ -108,7 +118,7 @@ class Gamma(Estimable[PositiveMoments], Prior):
         edge = (
             log_zero_power(a - 1) + jnp.log(b) - jnp.where(a == 1, b * jnp.where(v == 0, v, 0), 0)
         )
-        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         return positive_moments(x, weights)
@@ -167,6 +177,9 @@ class GammaKnownShape(Family[EventCounts]):
     def _gamma(self) -> Gamma:
         return Gamma(self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         return self._gamma()._log_density(x)
 
@@ -178,7 +191,7 @@ class GammaKnownShape(Family[EventCounts]):
         rest = weight * (factorial_excess(shape) - jnp.log(shape) + jnp.log(mean))
         bends = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x / mean))
         peak = bends - rest + jnp.where(exposure == 0, shape * weight, 0)
-        return inside_only(EventCounts(shape * weight, exposure, peak), x >= 0, weights)
+        return EventCounts(shape * weight, exposure, peak)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return self._with_parameter(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -234,6 +247,9 @@ class GammaGamma(Estimable[PositiveMoments]):
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
         interior = (v > 0) & (v < jnp.inf)
@@ -242,11 +258,11 @@ class GammaGamma(Estimable[PositiveMoments]):
         density = constant + (c - 1) * jnp.log(y) - (a + c) * jnp.log1p(y) - jnp.log(b)
         slope = jnp.where(c == 1, (a + 1) * jnp.where(v == 0, v, 0) / b, 0)
         edge = log_zero_power(c - 1) + constant - jnp.log(b) - slope
-        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
-        return inside_only(latent_gamma(a + c, b + x, weights), x >= 0, weights)
+        return latent_gamma(a + c, b + x, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate), self.shape)
@@ -318,9 +334,12 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
         """log p(data) with the variance integrated out, nats."""
         return gamma_evidence(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x > 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         (v,) = numerics.as_float(x)
-        support = (v > 0) & (v < jnp.inf)
+        support = self._support(v)
         y = 1 / jnp.where(support, v, 1)
         density = log_gamma_density(y, self.concentration, self.rate) + 2 * jnp.log(y)
         return inside(support, v, density)

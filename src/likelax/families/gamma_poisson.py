@@ -1,7 +1,7 @@
 """The gamma-Poisson (negative binomial) distribution: a count whose rate is gamma distributed."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,15 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, inside, whole
+from likelax.families.base import (
+    Estimable,
+    inside,
+    is_count,
+)
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
 from likelax.numerics.special import log_binomial_term
-from likelax.statistics import PositiveMoments, inside_only
+from likelax.statistics import PositiveMoments
 
 
 @pytree
@@ -60,8 +64,11 @@ class GammaPoisson(Estimable[PositiveMoments]):
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
-        support = (x >= 0) & whole(x)
+        support = is_count(x)
         value, a, b = numerics.as_float(
             jnp.where(support, x, jnp.zeros((), x.dtype)), self.concentration, self.rate
         )
@@ -70,7 +77,7 @@ class GammaPoisson(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)
-        return inside_only(latent_gamma(a + x, b + 1, weights), (x >= 0) & whole(x), weights)
+        return latent_gamma(a + x, b + 1, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate))

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import Constraint, constrained, positive
 from likelax.families import local_quadratic
-from likelax.families.base import inside, match_weights, whole
+from likelax.families.base import inside, is_count, match_weights, whole
 from likelax.families.local_quadratic import LocalQuadratic
 from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
@@ -144,6 +144,9 @@ class LogisticRegression(_GeneralizedLinear):
     def _draw(self, key: Array, inputs: Array) -> Array:
         return jax.random.bernoulli(key, self.mean(inputs)).astype(int)
 
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return (targets == 0) | (targets == 1)
+
     def _log_density(self, scores: Array, targets: Array) -> Array:
         (y,) = numerics.as_float(targets)
         side = jnp.where(y == 1, -scores, scores)
@@ -228,6 +231,9 @@ class SoftmaxRegression(_GeneralizedLinear):
             )
         return super()._match_targets(inputs, targets)
 
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return (targets >= 0) & (targets < self.coefficients.shape[-1])
+
     def _log_density(self, scores: Array, targets: Array) -> Array:
         log_probs = numerics.log_normalize(scores)[0]
         known = (targets >= 0) & (targets < scores.shape[-1])
@@ -282,6 +288,9 @@ class PoissonRegression(_GeneralizedLinear):
 
     def _draw(self, key: Array, inputs: Array) -> Array:
         return jax.random.poisson(key, self.mean(inputs))
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return is_count(targets)
 
     def _log_density(self, scores: Array, targets: Array) -> Array:
         y, scores = numerics.as_float(targets, scores)
@@ -346,6 +355,9 @@ class NegativeBinomialRegression(_GeneralizedLinear):
         """(log of m / r, r)."""
         scores, r = numerics.as_float(scores, self.total_count)
         return scores - jnp.log(r), r
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return is_count(targets)
 
     def _log_density(self, scores: Array, targets: Array) -> Array:
         odds, r = self._log_odds(scores)

@@ -10,7 +10,13 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
-from likelax.families.base import Estimable, Family, check_event, whole
+from likelax.families.base import (
+    Estimable,
+    Family,
+    alike,
+    check_event,
+    is_count,
+)
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import check_simplex, latent_simplex
 from likelax.model import pytree
@@ -19,17 +25,22 @@ from likelax.numerics.special import (
     log_multinomial_coefficient,
     log_multinomial_term,
 )
-from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
+from likelax.statistics import CategoryCounts, PositiveMoments
+
+
+def _support(x: Any, total: Any) -> Any:
+    """True where x (..., C) holds counts (that add to total)."""
+    fine = is_count(x).all(-1)
+    if total is None:
+        return fine
+    got, wanted = alike(x.sum(-1), total)
+    return fine & (got == wanted)
 
 
 def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
     """log_prob where x holds counts (that add to total), -inf elsewhere, NaN at NaN."""
-    fine = jnp.all((x >= 0) & whole(x), axis=-1)
-    if total is not None:
-        wanted, got = numerics.as_float(total, jnp.sum(x, axis=-1))
-        fine = fine & (got == wanted)
     off = jnp.where(jnp.any(x != x, axis=-1), jnp.nan, -jnp.inf).astype(log_prob.dtype)
-    return jnp.where(fine, log_prob, off)
+    return jnp.where(_support(x, total), log_prob, off)
 
 
 def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int]) -> Array:
@@ -121,6 +132,9 @@ class Multinomial(Family[CategoryCounts]):
         """Multinomial with Dirichlet-distributed probabilities."""
         return DirichletMultinomial(prior.concentration, total_count=self.total_count)
 
+    def _support(self, x: Any) -> Any:
+        return _support(x, self.total_count)
+
     def _log_density(self, x: Array) -> Array:
         counts, probs = numerics.as_float(x, self.probs)
         kernel = self._log_kernel(x)
@@ -146,9 +160,7 @@ class Multinomial(Family[CategoryCounts]):
         counts, weights = numerics.as_float(x, weights)
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
-        stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
-        # fractions of counts, such as tf-idf values, have statistics, though no probability
-        return inside_only(stats, jnp.all(counts >= 0, axis=-1), weights)
+        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -206,6 +218,9 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Dirichlet(self.concentration).expected_log_prob(stats)
 
+    def _support(self, x: Any) -> Any:
+        return _support(x, self.total_count)
+
     def _log_density(self, x: Array) -> Array:
         counts, a = numerics.as_float(x, self.concentration)
         check_event("DirichletMultinomial", counts, a.shape[-1])
@@ -223,9 +238,7 @@ class DirichletMultinomial(Estimable[PositiveMoments]):
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, a = numerics.as_float(x, weights, self.concentration)
-        stats = latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
-        support = _inside(x, jnp.zeros_like(x[..., 0]), self.total_count) == 0
-        return inside_only(stats, support, weights)
+        return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)

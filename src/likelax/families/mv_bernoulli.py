@@ -10,7 +10,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.families.base import Family, Prior, check_event, match_weights, split_mask
+from likelax.families.base import (
+    Family,
+    Prior,
+    check_event,
+    match_weights,
+    split_mask,
+)
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
@@ -97,7 +103,7 @@ class MvBernoulli(Family[BinaryCounts]):
         values, observed = split_mask(x)
         check_event("MvBernoulli", values, jnp.shape(self.probs)[-1])
         values, _ = numerics.as_float(values, self.probs)
-        bad = jnp.any((values != 0) & (values != 1), axis=-1)
+        bad = ~self._support(values)
         if observed is None:
             return values, 1 - values, bad
         seen = observed.astype(values.dtype)
@@ -110,12 +116,15 @@ class MvBernoulli(Family[BinaryCounts]):
         )
         return coin_counts(wins, losses)
 
+    def _support(self, x: Any) -> Any:
+        return ((x == 0) | (x == 1)).all(-1)
+
     def _log_density(self, x: Array) -> Array:
         return self.log_prob(x)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
-        ones, zeros, bad = self._sides(x)
-        return inside_only(self._count(ones, zeros, weights), ~bad, weights)
+        ones, zeros, _ = self._sides(x)
+        return self._count(ones, zeros, weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

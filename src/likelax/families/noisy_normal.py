@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior, match_inputs, match_weights
+from likelax.families.base import Prior, finite, match_inputs, match_weights
 from likelax.families.normal import Normal
-from likelax.families.regression import split_pair
+from likelax.families.regression import split_pair, split_pair_host
 from likelax.model import Model, pytree
 from likelax.statistics import Moments, pool_scatter, scalar_moments
 
@@ -123,6 +123,11 @@ class NoisyNormal(Model):
     def pool(self, stats: Moments) -> Moments:
         """Moments of K models, each with its share of the total scatter."""
         return pool_scatter(stats)
+
+    def possible(self, x: Any) -> Any:
+        """Where value and variance are finite, and the variance is not negative; or not seen."""
+        values, noise = split_pair_host(x)
+        return finite(values) & finite(noise) & (noise >= 0)
 
     def _normal(self) -> Normal:
         return Normal(self.loc, self.scale)

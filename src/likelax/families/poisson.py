@@ -9,11 +9,15 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Family, inside, whole
+from likelax.families.base import (
+    Family,
+    inside,
+    is_count,
+)
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.model import pytree
 from likelax.numerics.special import deviance, factorial_excess
-from likelax.statistics import EventCounts, inside_only
+from likelax.statistics import EventCounts
 
 
 @pytree
@@ -57,8 +61,11 @@ class Poisson(Family[EventCounts]):
         """Gamma-Poisson (negative binomial) with the prior's concentration and rate."""
         return GammaPoisson(prior.concentration, prior.rate)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
-        support = (x >= 0) & whole(x)
+        support = is_count(x)
         value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
         return inside(support, x, -deviance(value, rate) - factorial_excess(value))
 
@@ -67,8 +74,7 @@ class Poisson(Family[EventCounts]):
         events, exposure = numerics.weighted_sum(weights, x), jnp.sum(weights)
         rate = numerics.divide(events, exposure, 1.0)
         gaps = factorial_excess(x) + deviance(x, jnp.broadcast_to(rate, x.shape))
-        stats = EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
-        return inside_only(stats, (x >= 0) & whole(x), weights)
+        return EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))

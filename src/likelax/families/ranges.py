@@ -10,7 +10,16 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Distribution, Estimable, Family, Prior, inside, where_above
+from likelax.families.base import (
+    Distribution,
+    Estimable,
+    Family,
+    Prior,
+    alike,
+    finite,
+    inside,
+    where_above,
+)
 from likelax.model import pytree
 from likelax.statistics import Extremes
 
@@ -62,6 +71,11 @@ class Uniform(Estimable[Extremes]):
         low, high = numerics.as_float(self.low, self.high)
         holds = (stats.weight == 0) | ((stats.low >= low) & (stats.high <= high))
         return jnp.where(holds, -stats.weight * jnp.log(high - low), -jnp.inf)
+
+    def atom(self) -> tuple[Array, Array]:
+        """(low == high, low)."""
+        low, high = numerics.as_float(self.low, self.high)
+        return low == high, low
 
     def _log_density(self, x: Array) -> Array:
         v, low, high = numerics.as_float(x, self.low, self.high)
@@ -122,6 +136,9 @@ class UniformFromZero(Family[Extremes]):
         """Uniform with a Pareto-distributed end."""
         return ParetoUniform(scale=prior.scale, shape=prior.shape)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, high = numerics.as_float(x, self.high)
         return inside((v >= 0) & (v <= high), v, jnp.broadcast_to(-jnp.log(high), v.shape))
@@ -174,9 +191,12 @@ class ParetoUniform(Distribution):
         scale, a = numerics.as_float(self.scale, self.shape)
         return where_above(a, 2, lambda a: scale**2 * (a / (a - 2) / 3 - (a / (a - 1) / 2) ** 2))
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, scale, a = numerics.as_float(x, self.scale, self.shape)
-        support = (v >= 0) & (v < jnp.inf)
+        support = self._support(v)
         beyond = support & (v > scale)
         tail = (a + 1) * (jnp.log(jnp.where(beyond, v, 1)) - jnp.log(scale))
         flat = jnp.log(a) - jnp.log1p(a) - jnp.log(scale)
@@ -284,6 +304,9 @@ class Pareto(Estimable[ParetoStats], Prior):
         )
         return jnp.where((stats.weight > 0) & (stats.low < 0), -jnp.inf, value)
 
+    def _support(self, x: Any) -> Any:
+        return (x > 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, scale, a = numerics.as_float(x, self.scale, self.shape)
         support = (v >= scale) & (v < jnp.inf)
@@ -337,6 +360,10 @@ class Delta(Estimable[Array]):
     def expected_log_prob(self, stats: Array) -> Array:
         """0, or -inf where weight was seen elsewhere, nats."""
         return jnp.where(stats > 0, -jnp.inf, 0)
+
+    def _support(self, x: Any) -> Any:
+        v, value = alike(x, self.value)
+        return v == value
 
     def _log_density(self, x: Array) -> Array:
         v, value = numerics.as_float(x, self.value)

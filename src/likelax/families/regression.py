@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax import numerics
 from likelax.data import Masked
-from likelax.families.base import match_inputs, split_mask
+from likelax.families.base import finite, match_inputs, split_host, split_mask
 from likelax.model import Model
 
 
@@ -31,6 +32,14 @@ def split_pair(name: str, x: Any, parts: tuple[str, str]) -> list[tuple[Array, A
     if isinstance(x, Masked):
         pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
     return [split_mask(entry) for entry in pair]
+
+
+def split_pair_host(x: Any) -> list[np.ndarray]:
+    """Both entries of a pair as NumPy arrays, with 1 where they were not seen."""
+    pair = x.values if isinstance(x, Masked) else x
+    if isinstance(x, Masked):
+        pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
+    return [split_host(entry)[0] for entry in pair]
 
 
 class Regression(Model):
@@ -77,6 +86,18 @@ class Regression(Model):
     def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
+
+    def possible(self, x: Any) -> Any:
+        """Where inputs are finite and targets possible; what was not seen may be anything."""
+        inputs, targets = split_pair_host(x)
+        if inputs.ndim == 0:
+            return np.True_
+        fine = self._possible_targets(targets)
+        fine = fine.all(-1) if fine.ndim == inputs.ndim else fine
+        return finite(inputs).all(-1) & fine
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return finite(targets)
 
     @abc.abstractmethod
     def mean(self, inputs: Any = None) -> Any:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax.fit import validation
 from likelax.fit._em import em
 from likelax.parameters import hold, roles, to_vector
 
@@ -31,6 +32,8 @@ def implicit(
     Returns:
       The fitted model. Forward and reverse mode work, and vmap. A parameter on its boundary (a
       weight of zero) gives NaN. One dense system in the P parameters is solved.
+    Raises:
+      ValueError: as for `fit.em`.
     Source: Blondel et al. (2022), Efficient and modular implicit differentiation, NeurIPS.
 
     Examples:
@@ -39,6 +42,7 @@ def implicit(
       >>> print(jax.jit(jax.grad(rate))(jnp.array([2.0, 4.0])))
       [0.5 0.5]
     """
+    x, weights = validation.check("fit.implicit", model, x, weights)
     start = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.asarray(leaf)), model)
     if not any(role.moves for role in roles(start)):
         return start

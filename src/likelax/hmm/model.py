@@ -5,13 +5,14 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import Labelled, check_labels, take_labels, take_series
-from likelax.families.base import Prior, match_weights
+from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
@@ -374,6 +375,18 @@ class HMM(Model):
         if field == "emissions":
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
+
+    def possible(self, x: Any) -> Any:
+        """Where every step of a sequence is possible in one of the states: booleans (...)."""
+        values, (lengths, _, inputs) = take_series(take_labels(x)[0])
+        found = np.asarray(self.emissions.stacked_possible(values))
+        if found.ndim == 0:
+            return found
+        if inputs is not None:
+            found = found & finite(inputs).all(-1)
+        if lengths is not None:
+            found = found | (np.arange(found.shape[-1]) >= lengths[..., None])
+        return found.all(-1)
 
     def check_labels(self, name: str, x: Any) -> None:
         """Raise if labels in x name no state, or if those left do not fit the emissions."""
