@@ -5,28 +5,35 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import digamma, gammaln
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
+from likelax.data import Masked
 from likelax.families.base import (
     Estimable,
     Prior,
     alike,
     check_event,
+    match_weights,
     split_mask,
 )
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
+    add_lack,
     expected_log_density,
     fit_simplex,
     log_density,
+    masked_total,
     simplex_moments,
+    unseen_lack,
 )
 from likelax.model import pytree
 from likelax.numerics.special import log_beta_many
-from likelax.statistics import CategoryCounts, PositiveMoments
+from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
 @pytree
@@ -53,6 +60,47 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
     _event_ndim: ClassVar[int] = 1
 
     concentration: Array = constrained(positive)
+
+    def log_prob(self, value: Any) -> Array:
+        """Log density at v (..., C), nats, or at the entries seen of `Masked` v."""
+        if not isinstance(value, Masked):
+            return super().log_prob(value)
+        v, seen, a = self._seen(value)
+        rest = 1 - masked_total(v, seen)
+        some = ~jnp.all(seen, axis=-1, keepdims=True)
+        # what was not seen is one more entry, whose concentration is the sum of theirs
+        present = jnp.concatenate([seen, some], axis=-1)
+        whole = jnp.concatenate([v, jnp.maximum(rest, 0)], axis=-1)
+        total = jnp.concatenate([a, masked_total(a, ~seen)], axis=-1)
+        log_prob = log_density(whole, total, present)
+        fine = self._support_seen(v, seen)
+        log_prob = jnp.where(fine, log_prob, -jnp.inf)
+        return jnp.where(jnp.any(seen, axis=-1), log_prob, 0)
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[PositiveMoments, Array]:
+        """Statistics of x (..., C) and its log probability, summed with the weights.
+
+        A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
+        under this model, so that `m_step` is a step of EM.
+        """
+        if not isinstance(x, Masked):
+            return super().e_step(x, weights)
+        log_prob, (v, seen, a) = self.log_prob(x), self._seen(x)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        weights = jnp.where(jnp.any(seen, axis=-1), weights, 0)
+        share = numerics.divide(a, masked_total(a, ~seen), 0.0)
+        filled = jnp.where(seen, v, (1 - masked_total(v, seen)) * share)
+        filled = jnp.where((weights != 0)[..., None], filled, 1)
+        stats = add_lack(simplex_moments(filled, weights), unseen_lack(a, seen), weights)
+        stats = inside_only(stats, self._support_seen(v, seen), weights)
+        return stats, numerics.weighted_sum(weights, log_prob)
+
+    def possible(self, x: Any) -> Any:
+        """Where the entries seen are shares of a whole."""
+        if not isinstance(x, Masked):
+            return super().possible(x)
+        observed = np.asarray(x.observed)
+        return self._support_seen(np.where(observed, x.values, 0), observed)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of probabilities, of shape (*shape, C)."""
@@ -125,11 +173,25 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
         return log_beta_many(after) - log_beta_many(before) + stats.log_base
 
+    def _seen(self, x: Masked) -> tuple[Array, Array, Array]:
+        """(values, 0 where not seen; observed; concentration), all (..., C)."""
+        values, observed = split_mask(x)
+        v, a = numerics.as_float(values, self.concentration)
+        check_event("Dirichlet", v, a.shape[-1])
+        seen = jnp.ones(v.shape, bool) if observed is None else observed
+        return jnp.where(seen, v, 0), seen, jnp.broadcast_to(a, v.shape)
+
     def _support(self, x: Any) -> Any:
+        return self._support_seen(x, x == x)
+
+    def _support_seen(self, x: Any, observed: Any) -> Any:
+        """Where x (..., C) is not negative and sums to one, or to no more where not all was seen."""
         v, _ = alike(x, self.concentration)
         dtype = v.dtype if jnp.issubdtype(v.dtype, jnp.floating) else jnp.float32
         slack = 8 * v.shape[-1] * jnp.finfo(dtype).eps
-        return (v >= 0).all(-1) & (abs(v.sum(-1) - 1) <= slack)
+        over = v.sum(-1) - 1
+        fine = (over <= slack) & ((over >= -slack) | ~observed.all(-1))
+        return (v >= 0).all(-1) & fine
 
     def _log_density(self, x: Array) -> Array:
         v, a = numerics.as_float(x, self.concentration)

@@ -6,6 +6,7 @@ never goes down and ends at the maximum, where it converges quadratically, as Ne
 """
 
 import abc
+import dataclasses
 import math
 from typing import Any, ClassVar, Self
 
@@ -73,9 +74,7 @@ class _GeneralizedLinear(Regression):
         """
         old = self._matrix().astype(stats.at.dtype)
         at = jnp.where(stats.weight > 0, stats.at, old)
-        about = LocalQuadratic(
-            stats.weight, at, stats.value, stats.slope, stats.curvature, stats.reach
-        )
+        about = dataclasses.replace(stats, at=at)
         precision = jnp.zeros_like(old)
         if prior is not None:
             precision = prior.matched(jnp.zeros_like(old))

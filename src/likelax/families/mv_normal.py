@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
 from likelax.data import Driven, Labelled, Masked, Sequences
-from likelax.families import mv_normal_batch
+from likelax.families import conditional, mv_normal_batch
 from likelax.families.base import Family, match_weights, split_mask
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
@@ -247,31 +247,9 @@ class MvNormal(Family[Moments]):
           (log density of the entries seen (...) in nats, rows (..., D) with the conditional mean in
           place of the others, their conditional covariance (..., D, D), 0 at entries seen).
         """
-        values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
-
-        def one(row: Array, seen: Array) -> tuple[Array, Array, Array]:
-            both = seen[:, None] & seen[None, :]
-            # the unseen block becomes the identity, which adds nothing to the determinant
-            tril = numerics.cholesky(
-                jnp.where(both, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
-            )
-            gap = jnp.where(seen, row - loc, 0)
-            white = numerics.solve_lower(tril, gap)
-            count = jnp.sum(seen).astype(loc.dtype)
-            log_prob = (
-                -jnp.sum(white**2) / 2 - jnp.sum(jnp.log(jnp.diagonal(tril))) - count * LOG_2PI / 2
-            )
-            cross = jnp.where(seen[:, None] & ~seen[None, :], covariance, 0)
-            half = numerics.solve_lower(tril, cross)
-            filled = jnp.where(seen, row, loc + jnp.matmul(half.T, white, precision="highest"))
-            unseen = ~seen[:, None] & ~seen[None, :]
-            rest = covariance - jnp.matmul(half.T, half, precision="highest")
-            return log_prob, filled, jnp.where(unseen, rest, 0)
-
-        batch = values.shape[:-1]
-        flat = jax.vmap(one)(values.reshape(-1, loc.shape[-1]), observed.reshape(-1, loc.shape[-1]))
-        log_prob, filled, rest = (jnp.reshape(a, batch + a.shape[1:]) for a in flat)
-        return log_prob, filled, rest
+        done = conditional.complete(jnp.asarray(self.loc), self.covariance, values, observed)
+        log_prob = -done.square / 2 - done.log_det - done.num_seen * LOG_2PI / 2
+        return log_prob, done.filled, done.rest
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
         x, weights, loc = numerics.as_float(x, weights, self.loc)

@@ -6,7 +6,6 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 
 from likelax import numerics
@@ -140,7 +139,7 @@ class NormalInverseWishart(Prior):
         half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
         # E log det precision against log det of the plug-in precision dof scale^-1
         gap = jnp.sum(digamma(half)) - num_dims * jnp.log(dof / 2)
-        return MvNormal(loc, jnp.linalg.cholesky(scale / dof)), (gap - num_dims / kappa) / 2
+        return MvNormal(loc, numerics.cholesky(scale / dof)), (gap - num_dims / kappa) / 2
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
@@ -148,11 +147,11 @@ class NormalInverseWishart(Prior):
         loc, kappa, dof, scale = self._floats()
         loc0, kappa0, dof0, scale0 = other._floats()
         num_dims = loc.shape[-1]
-        tril, tril0 = jnp.linalg.cholesky(scale), jnp.linalg.cholesky(scale0)
+        tril, tril0 = numerics.cholesky(scale), numerics.cholesky(scale0)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
         log_det0 = 2 * jnp.sum(jnp.log(jnp.diagonal(tril0)))
-        gap = solve_triangular(tril, loc - loc0, lower=True)
-        trace = jnp.sum(solve_triangular(tril, tril0, lower=True) ** 2)
+        gap = numerics.solve_lower(tril, loc - loc0)
+        trace = jnp.sum(numerics.solve_lower(tril, tril0) ** 2)
         ratio = kappa0 / kappa
         normal = (num_dims * (ratio - 1 - jnp.log(ratio)) + kappa0 * dof * jnp.sum(gap**2)) / 2
         half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
