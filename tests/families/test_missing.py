@@ -15,6 +15,11 @@ PROBS = np.array([0.5, 0.3, 0.2, 0.0])
 ALPHA = np.array([0.7, 2.0, 1.5, 3.0])
 
 
+log_prob = jax.jit(lambda model, x: model.log_prob(x))
+e_step = jax.jit(lambda model, x: model.e_step(x))
+each_statistics = jax.jit(jax.vmap(lambda model, x: model.e_step(x)[0], in_axes=(None, 0)))
+
+
 def masked(row, seen):
     return lx.Masked(np.where(seen, row, np.nan), np.asarray(seen))
 
@@ -41,13 +46,13 @@ def test_counts_with_a_known_total_are_summed_over_what_was_not_seen(name, seen,
     else:
         model = lx.DirichletMultinomial(ALPHA, total_count=total)
     full = np.array(list(completions(row, seen, total)))
-    each = np.asarray(model.log_prob(full))
+    each = np.asarray(log_prob(model, full))
     want = special.logsumexp(each)
     x = masked(row, seen)
-    np.testing.assert_allclose(model.log_prob(x), want, rtol=1e-12)
+    np.testing.assert_allclose(log_prob(model, x), want, rtol=1e-12)
     share = np.exp(each - want)
-    got = model.e_step(x)[0]
-    parts = jax.vmap(lambda r: model.e_step(r)[0])(jnp.asarray(full))
+    got = e_step(model, x)[0]
+    parts = each_statistics(model, full)
     if name == "Multinomial":
         np.testing.assert_allclose(got.counts, share @ parts.counts, rtol=1e-10)
     else:
@@ -59,10 +64,10 @@ def test_counts_with_a_known_total_are_summed_over_what_was_not_seen(name, seen,
 def test_counts_without_a_total_are_conditional_on_what_was_seen(seen, x64):
     seen, row = np.array(seen), np.array([2.0, 1.0, 1.0, 0.0])
     known = PROBS[seen] / PROBS[seen].sum()
-    got = lx.Multinomial(PROBS).log_prob(masked(row, seen))
+    got = log_prob(lx.Multinomial(PROBS), masked(row, seen))
     want = stats.multinomial.logpmf(row[seen], row[seen].sum(), known)
     np.testing.assert_allclose(got, want, rtol=1e-12)
-    compound = lx.DirichletMultinomial(ALPHA).log_prob(masked(row, seen))
+    compound = log_prob(lx.DirichletMultinomial(ALPHA), masked(row, seen))
     want = stats.dirichlet_multinomial.logpmf(
         row[seen].astype(int), ALPHA[seen], int(row[seen].sum())
     )
@@ -73,10 +78,10 @@ def test_impossible_and_empty_rows_of_counts():
     model = lx.Multinomial(PROBS, total_count=3)
     rows = np.array([[4, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]], float)
     seen = np.array([[True, False, True, True], [False] * 4, [True, True, False, True]])
-    assert model.log_prob(lx.Masked(rows, seen)).tolist() == [-np.inf, 0, -np.inf]
-    none = model.e_step(lx.Masked(rows[1:2], seen[1:2]))[0]
+    assert log_prob(model, lx.Masked(rows, seen)).tolist() == [-np.inf, 0, -np.inf]
+    none = e_step(model, lx.Masked(rows[1:2], seen[1:2]))[0]
     assert none.counts.sum() == 0
-    with pytest.raises(ValueError, match="index|x\\[0\\]"):
+    with pytest.raises(ValueError, match="probability zero"):
         lx.fit.mle(model, lx.Masked(rows[:1], seen[:1]))
 
 
@@ -86,11 +91,11 @@ def test_dirichlet_entries_not_seen_are_one_share(seen, x64):
     model = lx.Dirichlet(ALPHA)
     total = np.append(ALPHA[seen], ALPHA[~seen].sum())
     want = stats.dirichlet.logpdf(np.append(v[seen], v[~seen].sum()), total)
-    got = model.log_prob(masked(v, seen))
+    got = log_prob(model, masked(v, seen))
     np.testing.assert_allclose(got, want, rtol=1e-12)
     if (~seen).sum() == 1:  # the others tell it
-        np.testing.assert_allclose(got, model.log_prob(v), rtol=1e-12)
-    statistics = model.e_step(masked(v, seen))[0]
+        np.testing.assert_allclose(got, log_prob(model, v), rtol=1e-12)
+    statistics = e_step(model, masked(v, seen))[0]
     rest, a = v[~seen].sum(), ALPHA[~seen]
     logs = np.where(seen, np.log(v), 0)
     logs[~seen] = np.log(rest) + special.digamma(a) - special.digamma(a.sum())
@@ -107,15 +112,12 @@ def test_student_t_entries_not_seen_are_integrated_out(x64):
     for seen in ([True, False, True], [False, True, False]):
         at = np.flatnonzero(seen)
         want = stats.multivariate_t.logpdf(x[at], loc[at], (tril @ tril.T)[np.ix_(at, at)], df=3.5)
-        np.testing.assert_allclose(model.log_prob(masked(x, seen)), want, rtol=1e-10)
-    one = [True, False, True]
-    numeric, _ = integrate.quad(
-        lambda t: np.exp(float(model.log_prob(jnp.array([x[0], t, x[2]])))),
-        -60,
-        60,
-        limit=60,
-    )
-    np.testing.assert_allclose(np.log(numeric), model.log_prob(masked(x, one)), atol=1e-4)
+        np.testing.assert_allclose(log_prob(model, masked(x, seen)), want, rtol=1e-10)
+    t = np.linspace(-400, 400, 200_001)
+    rows = np.stack([np.full_like(t, x[0]), t, np.full_like(t, x[2])], axis=1)
+    numeric = integrate.trapezoid(np.exp(np.asarray(log_prob(model, rows))), t)
+    hidden = masked(x, [True, False, True])
+    np.testing.assert_allclose(np.log(numeric), log_prob(model, hidden), atol=1e-5)
 
 
 CASES = {
@@ -146,22 +148,18 @@ def test_fishers_identity_holds_for_rows_seen_in_part(name, x64):
     """The gradient of the log probability is that of the expected one, at the same model."""
     model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), CASES[name])
     x = draws(name, model)
-    moves = lx.parameters.roles(model)
-    statistics, total = model.e_step(x)
-    np.testing.assert_allclose(total, model.log_prob(x).sum(), rtol=1e-12)
     vector, rebuild = lx.parameters.to_vector(model)
-    want = jax.grad(lambda v: rebuild(v).log_prob(x).sum())(vector)
-    got = jax.grad(lambda v: rebuild(v).expected_log_prob(statistics))(vector)
-    assert moves
+
+    @jax.jit
+    def both(v):
+        statistics, total = model.e_step(x)
+        want = jax.grad(lambda v: rebuild(v).log_prob(x).sum())(v)
+        got = jax.grad(lambda v: rebuild(v).expected_log_prob(statistics))(v)
+        return got, want, total, model.log_prob(x).sum()
+
+    got, want, total, sum_of_rows = both(vector)
+    np.testing.assert_allclose(total, sum_of_rows, rtol=1e-12)
     np.testing.assert_allclose(got, want, rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_em_climbs_on_rows_seen_in_part(name, x64):
-    model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), CASES[name])
-    fitted = lx.fit.em(model, draws(name, model), max_steps=30)
-    assert bool(fitted.usable)
-    assert np.all(np.diff(np.asarray(fitted.objectives)[: int(fitted.num_steps) + 1]) >= -1e-9)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -169,4 +167,4 @@ def test_a_mask_that_hides_nothing_changes_nothing(name, x64):
     model = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), CASES[name])
     x = draws(name, model).values
     everything = lx.Masked(x, np.ones(x.shape, bool))
-    chex.assert_trees_all_close(model.e_step(everything), model.e_step(x), rtol=1e-9, atol=1e-9)
+    chex.assert_trees_all_close(e_step(model, everything), e_step(model, x), rtol=1e-9, atol=1e-9)
