@@ -195,6 +195,64 @@ def unlabelled(x: Any) -> Any:
             return x
 
 
+def take_mask(x: Any) -> tuple[Any, Any]:
+    """(values, observed) of the outermost `Masked`; observed is None where there is none.
+
+    Examples:
+      >>> take_mask((1.0, 2.0))
+      ((1.0, 2.0), None)
+    """
+    return (x.values, x.observed) if isinstance(x, Masked) else (x, None)
+
+
+def with_mask(values: Any, observed: Any) -> Any:
+    """`Masked` values, or the values as they are where observed is None."""
+    return values if observed is None else Masked(values, observed)
+
+
+def is_plain(x: Any) -> bool:
+    """Whether the data are not wrapped: no `Masked`, `Labelled`, `Sequences` or `Driven`."""
+    return not isinstance(x, Masked | Labelled | Sequences | Driven)
+
+
+def split_mask(x: Any) -> tuple[Array, Array | None]:
+    """(values, observed) of an array or `Masked` array; observed is None where all were seen.
+
+    Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
+
+    Raises:
+      ValueError: for labels or series, and for a mask of another shape.
+    """
+    if isinstance(x, Labelled | Sequences | Driven):
+        raise ValueError(
+            f"a leaf family takes arrays or Masked arrays; got {type(x).__name__}, which belongs to "
+            "a Mixture or an HMM"
+        )
+    if not isinstance(x, Masked):
+        return _counted(as_array("x", x)), None
+    values, observed = _counted(as_array("x.values", x.values)), jnp.asarray(x.observed)
+    if values.shape != observed.shape:
+        raise ValueError(
+            f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
+        )
+    return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def split_host(x: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """`split_mask` for NumPy arrays, on the host."""
+    values, observed = take_mask(x)
+    values = np.asarray(values)
+    values = values.astype(int) if values.dtype == bool else values
+    if observed is None:
+        return values, None
+    return np.where(observed, values, np.ones((), values.dtype)), np.asarray(observed)
+
+
+def _counted(values: Array) -> Array:
+    """Booleans as the integers 0 and 1; other arrays as they are."""
+    return values.astype(int) if values.dtype == jnp.bool_ else values
+
+
 def holds_no_value(x: Any) -> Array | None:
     """Whether every value of the data is masked: a boolean scalar, or None if none can be.
 
@@ -280,7 +338,7 @@ def check_data(name: str, x: Any) -> None:
     rest, series = take_series(unlabelled(x))
     values, observed = _split(name, rest)
     for path, leaf, seen in _entries("x", values, observed):
-        if isinstance(leaf, Masked | Labelled | Sequences | Driven):
+        if not is_plain(leaf):
             check_data(name, leaf)
             continue
         if jnp.size(leaf) == 0:

@@ -141,6 +141,11 @@ class Mixture(Model):
         """Axes of one observation, as of each component."""
         return self.components.event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length: those of the components."""
+        return self.components.free_ndim
+
     def component_log_prob(self, x: Any) -> Array:
         """log p_k(x) for every component: (..., K), nats."""
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
@@ -229,15 +234,22 @@ class Mixture(Model):
 
         Args:
           key: random key.
-          shape: of the draws.
+          shape: of the draws; for hidden Markov models as components (..., T), and each sequence
+            comes from one of them.
           inputs: (*shape, ...), for components that take inputs, such as regressions.
+        Raises:
+          ValueError: if shape names no length where the components need one.
         """
+        if len(shape) < self.free_ndim:
+            raise ValueError(
+                f"Mixture.sample: shape must end in the {self.free_ndim} lengths that each draw of "
+                f"its components needs, such as (..., T); got {tuple(shape)}"
+            )
+        lead = tuple(shape)[: len(shape) - self.free_ndim]
         key_label, key_value = jax.random.split(key)
-        labels = jax.random.categorical(
-            key_label, numerics.safe_log(self.weights), shape=(math.prod(shape),)
-        )
-        values = draw_each(self.components, key_value, labels, inputs, shape)
-        return Labelled(values, labels.reshape(tuple(shape)))
+        labels = jax.random.categorical(key_label, numerics.safe_log(self.weights), shape=lead)
+        values = draw_each(self.components, key_value, labels, tuple(shape)[len(lead) :], inputs)
+        return Labelled(values, labels)
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
@@ -390,31 +402,34 @@ class Mixture(Model):
         return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
 
 
-def draw_each(models: Any, key: Array, index: Array, inputs: Any, shape: Sequence[int]) -> Any:
+def draw_each(
+    models: Any, key: Array, index: Array, lengths: Sequence[int] = (), inputs: Any = None
+) -> Any:
     """One draw of models[index[n]] for every n.
 
     Args:
       models: K models, stacked.
       key: random key.
-      index: (N,) integers.
-      inputs: (*shape, ...), or None for models that take none.
-      shape: N draws in this shape.
+      index: (...) integers.
+      lengths: what `sample` of one model takes as shape.
+      inputs: (..., *lengths, ...), or None for models that take none.
     Returns:
-      Draws of shape (*shape, *event).
+      Draws of shape (..., *lengths, *event).
     Raises:
       ValueError: for inputs of other leading axes.
     """
-    keys = jax.random.split(key, index.shape[0])
+    flat = index.reshape(-1)
+    keys = jax.random.split(key, flat.shape[0])
     if inputs is None:
-        values = jax.vmap(lambda k, i: _take(models, i).sample(k))(keys, index)
+        values = jax.vmap(lambda k, i: _take(models, i).sample(k, lengths))(keys, flat)
     else:
-        match_inputs("sample", inputs, shape)
+        match_inputs("sample", inputs, (*index.shape, *lengths))
         rows = jax.tree.map(
-            lambda a: jnp.reshape(a, (index.shape[0], *jnp.shape(a)[len(shape) :])), inputs
+            lambda a: jnp.reshape(a, (*flat.shape, *jnp.shape(a)[index.ndim :])), inputs
         )
-        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row))
-        values = draw(keys, index, rows)
-    return jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
+        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row, lengths))
+        values = draw(keys, flat, rows)
+    return jax.tree.map(lambda v: v.reshape(*index.shape, *v.shape[1:]), values)
 
 
 def _take(models: Any, index: Array) -> Any:

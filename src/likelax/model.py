@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
-from likelax.data import Masked, first_index, is_concrete, take_labels
+from likelax.data import first_index, is_concrete, take_labels, take_mask
 
 __all__ = ["Density", "Model", "check_registration", "pytree", "static"]
 
@@ -47,6 +47,14 @@ class Density(abc.ABC):
     def event_ndim(self) -> int:
         """Number of axes of one observation."""
         return self._event_ndim
+
+    @property
+    def free_ndim(self) -> int:
+        """Leading axes of one observation whose length no parameter says, such as time.
+
+        `sample(key, shape)` takes their lengths as the last entries of `shape`.
+        """
+        return 0
 
     @abc.abstractmethod
     def log_prob(self, x: Any) -> Array:
@@ -333,7 +341,7 @@ def check_possible(name: str, model: Density, x: Any, weights: Any = None) -> No
     if not wrong.any():
         return
     at = first_index(wrong)
-    values = x.values if isinstance(x, Masked) else x
+    values = take_mask(x)[0]
     what = f"the observation at index {at}"
     if isinstance(values, np.ndarray):
         what = f"x{list(at) if at else ''} = {values[at]}"

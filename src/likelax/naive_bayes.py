@@ -14,7 +14,16 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Masked, check_labels, convert, is_concrete
+from likelax.constraints import is_floating
+from likelax.data import (
+    Labelled,
+    Masked,
+    check_labels,
+    convert,
+    is_concrete,
+    take_mask,
+    with_mask,
+)
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -76,20 +85,20 @@ class NaiveBayes(NamedTuple):
                 f"got dtype {labels.dtype}"
             )
         check_labels("naive_bayes", labels, self.model.num_components)
-        (dtype_of,) = numerics.as_float(self.model.weights)
-        weights = match_weights(weights, labels.shape, dtype_of.dtype)
-        num_classes = self.model.num_components
+        dtype = _float_type(x)
+        model = _in_type(self.model, dtype)
+        weights = match_weights(weights, labels.shape, dtype)
         if is_concrete(labels) and is_concrete(weights):
             counted = np.where(np.asarray(labels) < 0, 0, weights)
             check_possible("naive_bayes", self.model, x, counted)
 
         def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
-            shares = jax.nn.one_hot(rows.labels, num_classes, dtype=weights.dtype)
-            stats = self.model.complete_statistics(rows.values, shares * weights[..., None])
-            return stats, jnp.zeros((), weights.dtype)
+            shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=dtype)
+            stats = model.complete_statistics(rows.values, shares * weights[..., None])
+            return stats, jnp.zeros((), dtype)
 
         rows = Labelled(x, labels)
-        return chunks.sum_rows(contribute, rows, weights, self.model.rows_in_cache(rows))[0]
+        return chunks.sum_rows(contribute, rows, weights, model.rows_in_cache(rows))[0]
 
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.
@@ -97,7 +106,8 @@ class NaiveBayes(NamedTuple):
         Its `posterior(x)` is log p(class | x), its `log_prob(Labelled(x, labels))` the joint and
         its `log_prob(x)` the evidence.
         """
-        return self._with_classes(self.model.m_step(stats, self.prior))
+        model, prior = self._for(stats)
+        return self._with_classes(model.m_step(stats, prior))
 
     def predictive(self, stats: MixtureStats) -> Mixture:
         """The Bayesian classifier: parameters integrated out under their posterior.
@@ -106,7 +116,7 @@ class NaiveBayes(NamedTuple):
         where the prior has a Dirichlet over them, and the fitted ones otherwise.
         """
         fitted = self.fit(stats)
-        return self._with_classes(fitted.predictive(self.prior.posterior(stats)))
+        return self._with_classes(fitted.predictive(self._for(stats)[1].posterior(stats)))
 
     def log_evidence(self, stats: MixtureStats) -> Array:
         """log p(x | labels) with the components' parameters integrated out, nats; where the prior
@@ -115,18 +125,53 @@ class NaiveBayes(NamedTuple):
         Raises:
           ValueError: where the components have no prior.
         """
-        if self.prior.components is None:
+        _, prior = self._for(stats)
+        if prior.components is None:
             raise ValueError("log_evidence: the components have no prior; give one to the builder")
         each = jax.vmap(lambda prior, s: prior.log_evidence(s))
-        total = jnp.sum(each(self.prior.components, stats.components))
-        if self.prior.weights is None:
+        total = jnp.sum(each(prior.components, stats.components))
+        if prior.weights is None:
             return total
-        return total + self.prior.weights.log_evidence(stats.weights)
+        return total + prior.weights.log_evidence(stats.weights)
+
+    def _for(self, stats: MixtureStats) -> tuple[Mixture, MixturePrior]:
+        """The model and its prior in the floating type of the statistics."""
+        dtype = stats.weights.counts.dtype
+        return _in_type(self.model, dtype), _in_type(self.prior, dtype)
 
     def _with_classes(self, model: Mixture) -> Mixture:
         if self.class_prior is None:
             return model
-        return Mixture(numerics.normalize(self.class_prior), model.components)
+        weights = numerics.normalize(_in_type(self.class_prior, model.weights.dtype))
+        return Mixture(weights, model.components)
+
+
+def _float_type(x: Any) -> Any:
+    """The floating type of the data; that of JAX's current mode where they hold none."""
+    types = [jnp.result_type(leaf) for leaf in jax.tree.leaves(x) if is_floating(leaf)]
+    return jnp.result_type(*types) if types else jnp.result_type(float)
+
+
+def _in_type(tree: T, dtype: Any) -> T:
+    """The same tree with its floating-point leaves in a type."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype) if is_floating(a) else a, tree)
+
+
+def _added_counts(name: str, smoothing: Any, shape: tuple[int, ...]) -> Array:
+    """The smoothing of each class and feature, of `shape` (K, D).
+
+    Raises:
+      ValueError: for another shape, or a value that is negative or NaN.
+    """
+    (added,) = numerics.as_float(numerics.as_array(f"{name}: smoothing", smoothing))
+    if added.shape not in ((), shape[1:], shape):
+        raise ValueError(
+            f"{name}: smoothing must be a number, or of shape {shape[1:]} or {shape}; "
+            f"got {added.shape}"
+        )
+    if is_concrete(added) and not np.all(np.asarray(added) >= 0):
+        raise ValueError(f"{name}: smoothing must not be negative; got {smoothing}")
+    return jnp.broadcast_to(added, shape)
 
 
 def _stack(tree: T, num_classes: int) -> T:
@@ -181,7 +226,7 @@ def bernoulli(
     num_classes: int,
     num_features: int,
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
     """Binary features (..., D).
@@ -190,19 +235,20 @@ def bernoulli(
       num_classes: K.
       num_features: D.
       smoothing: s counts added to either side, as a prior Beta(1 + s, 1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros.
+        taken; 0 is maximum likelihood, with exact zeros. A number, one for each feature (D,), or
+        for each class and feature (K, D).
       class_prior: as for `build`.
     """
-    side = jnp.full(num_features, 1.0 + smoothing)
-    component = MvBernoulli(jnp.full(num_features, 0.5))
-    return build(num_classes, component, Independent(Beta(side, side)), class_prior=class_prior)
+    side = 1 + _added_counts("bernoulli", smoothing, (num_classes, num_features))
+    nb = build(num_classes, MvBernoulli(jnp.full(num_features, 0.5)), class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, Independent(Beta(side, side))))
 
 
 def multinomial(
     num_classes: int,
     num_features: int,
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
     """Counts (..., D), such as of words, given how many there are in each row.
@@ -211,19 +257,20 @@ def multinomial(
       num_classes: K.
       num_features: D.
       smoothing: s counts added to every feature, as a prior Dirichlet(1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros.
+        taken; 0 is maximum likelihood, with exact zeros. A number, (D,) or (K, D).
       class_prior: as for `build`.
     """
     component = Multinomial(jnp.full(num_features, 1 / num_features))
-    prior = Dirichlet(jnp.full(num_features, 1.0 + smoothing))
-    return build(num_classes, component, prior, class_prior=class_prior)
+    counts = _added_counts("multinomial", smoothing, (num_classes, num_features))
+    nb = build(num_classes, component, class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, Dirichlet(1 + counts)))
 
 
 def categorical(
     num_classes: int,
     num_values: Sequence[int],
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike | Sequence[ArrayLike] = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
     """Integer codes, one column a feature: x is a tuple of D arrays (...), see `columns`.
@@ -234,12 +281,25 @@ def categorical(
     Args:
       num_classes: K.
       num_values: C of each of the D features.
-      smoothing: as for `multinomial`, for every value of a feature.
+      smoothing: as for `multinomial`: a number for all values of all features, or a sequence with
+        one entry for each feature, each a number, (C,) or (K, C).
       class_prior: as for `build`.
     """
     component = Product(tuple(Categorical(jnp.full(c, 1 / c)) for c in num_values))
-    prior = Product(tuple(Dirichlet(jnp.full(c, 1.0 + smoothing)) for c in num_values))
-    return build(num_classes, component, prior, class_prior=class_prior)
+    each = smoothing if isinstance(smoothing, list | tuple) else [smoothing] * len(num_values)
+    if len(each) != len(num_values):
+        raise ValueError(
+            f"categorical: smoothing must have one entry for each of the {len(num_values)} "
+            f"features; got {len(each)}"
+        )
+    prior = Product(
+        tuple(
+            Dirichlet(1 + _added_counts("categorical", s, (num_classes, c)))
+            for s, c in zip(each, num_values, strict=True)
+        )
+    )
+    nb = build(num_classes, component, class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, prior))
 
 
 def gaussian(
@@ -333,7 +393,7 @@ class ComplementScore(Density):
         return jnp.matmul(counts, weights, precision="highest")
 
 
-def complement(stats: MixtureStats, *, smoothing: float = 1.0, norm: bool = False) -> Mixture:
+def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = False) -> Mixture:
     """Complement naive Bayes from the statistics of `multinomial`: each class is judged by how
     badly all the others together explain the counts, which helps with unequal classes.
 
@@ -341,12 +401,13 @@ def complement(stats: MixtureStats, *, smoothing: float = 1.0, norm: bool = Fals
 
     Args:
       stats: `multinomial(...).statistics(x, labels, weights)`.
-      smoothing: counts added to every feature.
+      smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
     """
     counts = stats.components.counts
-    others = jnp.sum(counts, axis=0, keepdims=True) + smoothing - counts
+    added = _added_counts("complement", smoothing, counts.shape).astype(counts.dtype)
+    others = jnp.sum(counts, axis=0, keepdims=True) + added - counts
     log_probs = numerics.safe_log(others / jnp.sum(others, axis=-1, keepdims=True))
     weights = log_probs / jnp.sum(log_probs, axis=-1, keepdims=True) if norm else -log_probs
     num_classes = counts.shape[0]
@@ -360,8 +421,9 @@ def columns(x: Any) -> Any:
       >>> print(columns(jnp.array([[1, 2], [3, 4]]))[1])
       [2 4]
     """
-    if isinstance(x, Masked):
-        return Masked(columns(x.values), columns(x.observed))
+    values, observed = take_mask(x)
+    if observed is not None:
+        return with_mask(columns(values), columns(observed))
     x = jnp.asarray(x)
     return tuple(x[..., d] for d in range(x.shape[-1]))
 

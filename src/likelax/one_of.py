@@ -44,6 +44,11 @@ class OneOf(Model):
         """Number of axes of one observation, the same for all options."""
         return self.options[0].event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length, the same for all models."""
+        return self.options[0].free_ndim
+
     @classmethod
     def stack(cls, *options: Any) -> Self:
         """All the options, one after the other, as one model with a leading axis."""
@@ -62,7 +67,17 @@ class OneOf(Model):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, *event)."""
         keys = jax.random.split(key, len(self.options))
-        draws = [o.sample(k, shape) for o, k in zip(self.options, keys, strict=True)]
+        return self._choose_draws(
+            *(o.sample(k, shape) for o, k in zip(self.options, keys, strict=True))
+        )
+
+    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+        """Draws given inputs, if every option takes some: pairs, as `log_prob` takes them."""
+        keys = jax.random.split(key, len(self.options))
+        draws = (o.sample_given(k, inputs, shape) for o, k in zip(self.options, keys, strict=True))
+        return jax.tree.map(self._choose_draws, *draws)
+
+    def _choose_draws(self, *draws: Array) -> Array:
         # counts drawn as integers beside a point mass given as a float stay counts
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
@@ -217,6 +218,45 @@ def hold(new: Any, old: Any) -> Any:
     return jax.tree.unflatten(
         structure, [before if is_held else after for after, before, is_held in each]
     )
+
+
+def raise_scales(model: Any, floor: ArrayLike | None) -> Any:
+    """The model with no standard deviation below `floor`, in any direction.
+
+    Args:
+      model: any model. Its `scale` and `scale_tril` fields are those that a class declares as its
+        `spread`; other parameters stay as they are.
+      floor: positive scalar, in units of the data; None changes nothing.
+
+    Examples:
+      >>> from likelax import Normal
+      >>> print(raise_scales(Normal(0.0, 1e-9), 0.1).scale)
+      0.1
+    """
+    if floor is None:
+        return model
+    leaves, structure = jax.tree.flatten(model)
+    raised = [
+        _raise_scale(chain, leaf, floor)
+        if chain and chain[-1].field.name in chain[-1].node.spread
+        else leaf
+        for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True)
+    ]
+    return jax.tree.unflatten(structure, raised)
+
+
+def _raise_scale(chain: constraints.FieldChain, leaf: ArrayLike, floor: ArrayLike) -> Array:
+    scale, least = as_float(leaf, floor)
+    if constraints.constraint_of(chain) is not constraints.scale_tril:
+        return jnp.maximum(scale, least)
+    # L = U diag(s) V^T has the covariance U diag(s^2) U^T, whose factor is the R^T of a QR of (U s)^T
+    left, values, _ = jnp.linalg.svd(jnp.tril(scale))
+    rows = jnp.swapaxes(left * jnp.maximum(values, least)[..., None, :], -1, -2)
+    factor = jnp.swapaxes(jnp.linalg.qr(rows, mode="r"), -1, -2)
+    signs = jnp.where(jnp.diagonal(factor, axis1=-2, axis2=-1) < 0, -1, 1).astype(scale.dtype)
+    raised = factor * signs[..., None, :]
+    enough = jnp.min(values, axis=-1) >= least
+    return jnp.where(enough[..., None, None], scale, raised)
 
 
 def held_leaves(model: Any) -> list[bool]:

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Masked
+from likelax.data import take_mask, with_mask
 from likelax.model import JointPrior, Model, check_part, pytree
 
 
@@ -114,8 +114,8 @@ class Product(Model):
     def check_labels(self, name: str, x: Any) -> None:
         """Raise if labels of a field do not fit that field."""
         super().check_labels(name, x)
-        values = x.values if isinstance(x, Masked) else x
-        self._each(lambda model, v: model.check_labels(name, v), self._aligned(values, "x"))
+        values = self._aligned(take_mask(x)[0], "x")
+        self._each(lambda model, v: model.check_labels(name, v), values)
 
     def expected_log_prob(self, stats: Any) -> Array:
         """Sum of the fields' expected log probabilities, nats."""
@@ -167,11 +167,12 @@ class Product(Model):
         return _total(self._each(lambda prior, s: prior.log_evidence(s), stats))
 
     def _split(self, x: Any) -> Any:
-        if isinstance(x, Masked):
-            values = self._aligned(x.values, "x.values")
-            observed = self._aligned(x.observed, "x.observed")
-            return _like(self.fields, [Masked(values[n], observed[n]) for n in _names(self.fields)])
-        return self._aligned(x, "x")
+        values, observed = take_mask(x)
+        if observed is None:
+            return self._aligned(x, "x")
+        values, observed = self._aligned(values, "x.values"), self._aligned(observed, "x.observed")
+        names = _names(self.fields)
+        return _like(self.fields, [with_mask(values[n], observed[n]) for n in names])
 
     def _each(self, function: Any, *trees: Any) -> Any:
         names = _names(self.fields)
@@ -268,6 +269,12 @@ class Independent(Model):
         stats, log_prob = step(self.component, self._features(x))
         return stats, jnp.sum(log_prob)
 
+    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+        """Statistics of K models with D features each, with leading axes (K, D)."""
+        num_features = jax.tree.leaves(self.component)[0].shape[1]
+        step = jax.vmap(lambda model, v: model.stacked_e_step(v, shares), (1, 0), out_axes=1)
+        return step(self.component, self._features(x, num_features))
+
     def m_step(self, stats: Any, prior: Any = None) -> Self:
         """Every feature's own M step. prior: an `Independent` of a prior with leading axis D."""
         if prior is None:
@@ -337,14 +344,14 @@ class Independent(Model):
     def _features(self, x: Any, num_features: int | None = None) -> Any:
         """x with the feature axis first. num_features: that of one model, for K stacked ones."""
         ndim = self.component.event_ndim
-        wanted = self.num_features if num_features is None else num_features
+        wanted_size = self.num_features if num_features is None else num_features
 
         def first(value: Any) -> Array:
             value = jnp.asarray(value)
             axis = value.ndim - 1 - ndim
-            if axis < 0 or value.shape[axis] != wanted:
-                shape = f"(..., {wanted}{', *event' * bool(ndim)})"
-                raise ValueError(f"Independent: x must have shape {shape}; got {value.shape}")
+            if axis < 0 or value.shape[axis] != wanted_size:
+                wanted = f"(..., {wanted_size}{', *event' * bool(ndim)})"
+                raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 
         return jax.tree.map(first, x)

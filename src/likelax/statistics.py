@@ -72,6 +72,26 @@ class CategoryCounts:
     counts: Array
     log_base: Array
 
+    def widen(self, num_categories: int) -> "CategoryCounts":
+        """The same statistics for a model with more categories, none of the new ones seen.
+
+        Args:
+          num_categories: how many the new model has; the first C are the old ones.
+        Raises:
+          ValueError: for fewer categories than there are.
+
+        Examples:
+          >>> print(CategoryCounts(jnp.array([2.0, 1.0]), jnp.zeros(())).widen(3).counts)
+          [2. 1. 0.]
+        """
+        more = num_categories - self.counts.shape[-1]
+        if more < 0:
+            raise ValueError(
+                f"widen: num_categories must be {self.counts.shape[-1]} or more; got {num_categories}"
+            )
+        space = [(0, 0)] * (self.counts.ndim - 1) + [(0, more)]
+        return CategoryCounts(jnp.pad(self.counts, space), self.log_base)
+
 
 @pytree
 class EventCounts:

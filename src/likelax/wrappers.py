@@ -31,6 +31,11 @@ class Wrapper(Model):
         """Number of axes of one observation."""
         return self.model.event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length."""
+        return self.model.free_ndim
+
     def log_prob(self, x: Any) -> Array:
         """Log density of the model inside, nats."""
         return self.model.log_prob(x)

@@ -9,7 +9,7 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import Labelled, Masked
+from likelax.data import take_labels, take_mask
 from likelax.fit._em import em
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
@@ -188,11 +188,7 @@ def _leak(train: Any, heldout: Any) -> str:
 
 def _table(x: Any) -> np.ndarray | None:
     """Rows of all real-valued fields, or None where there are none: whole numbers repeat."""
-    if isinstance(x, Labelled):
-        x = x.values
-    if isinstance(x, Masked):
-        x = x.values
-    leaves = jax.tree.leaves(x)
+    leaves = jax.tree.leaves(take_mask(take_labels(x)[0])[0])
     real = [np.asarray(leaf) for leaf in leaves if not view.is_whole(leaf)]
     if not real or any(leaf.ndim < 1 for leaf in real):
         return None

@@ -10,7 +10,7 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import Labelled, Sequences
+from likelax.data import Sequences, take_labels
 from likelax.families.base import Prior
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
@@ -293,6 +293,5 @@ def _em_fall(model: Any, train: Any) -> tuple[float, float] | None:
         return None
     if isinstance(model, HMM) and jnp.ndim(model.transition) != 2:
         return None
-    values = train.values if isinstance(train, Labelled) else train
-    before, after = view.call(_em_step, model, values)
+    before, after = view.call(_em_step, model, take_labels(train)[0])
     return float(before - after), 1e-5 * (1 + abs(float(before)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.data import Masked, Sequences, take_labels, take_series, unlabelled
+from likelax.data import take_labels, take_mask, take_series, unlabelled
 from likelax.hmm.model import HMM
 from likelax.numerics import as_float, logsumexp
 
@@ -67,8 +67,9 @@ def scores(model: Any, x: Any) -> Array:
         return jnp.atleast_1d(model.log_prob(x)).reshape(-1)
     log_lik = model.emission_log_prob(unwrap(x)[0])
     step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
-    if isinstance(x, Sequences) and x.lengths is not None:
-        inside = jnp.arange(step.shape[-1]) < jnp.asarray(x.lengths, int)[..., None]
+    lengths = unwrap(x)[1]
+    if lengths is not None:
+        inside = jnp.arange(step.shape[-1]) < jnp.asarray(lengths, int)[..., None]
         step = jnp.where(inside, step, jnp.nan)
     return step.reshape(-1)
 
@@ -115,9 +116,7 @@ def columns(x: Any, lead: int) -> tuple[Array, Array]:
       one series of N.
     """
     values, lengths = unwrap(x)
-    observed: Any = None
-    if isinstance(values, Masked):
-        values, observed = values.values, values.observed
+    values, observed = take_mask(values)
     leaves = jax.tree.leaves(values)
     masks = [None] * len(leaves) if observed is None else jax.tree.leaves(observed)
     found, known = [], []
@@ -135,9 +134,7 @@ def columns(x: Any, lead: int) -> tuple[Array, Array]:
 
 def column_names(x: Any, lead: int) -> list[str]:
     """Where each of the `columns` is found in the data, as a path."""
-    values, _ = unwrap(x)
-    if isinstance(values, Masked):
-        values = values.values
+    values, _ = take_mask(unwrap(x)[0])
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(values):
         name = jax.tree_util.keystr(path) or "x"

@@ -11,45 +11,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Driven, Labelled, Masked, Sequences, is_concrete
+from likelax.data import is_concrete, split_host, split_mask
 from likelax.model import Density, Model
 from likelax.statistics import inside_only
 
 Stats = TypeVar("Stats")
-
-
-def split_mask(x: Any) -> tuple[Array, Array | None]:
-    """(values, observed) of an array or `Masked` array; observed is None where all were seen.
-
-    Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
-    """
-    if isinstance(x, Labelled | Sequences | Driven):
-        raise ValueError(
-            f"a leaf family takes arrays or Masked arrays; got {type(x).__name__}, which belongs to "
-            "a Mixture or an HMM"
-        )
-    if not isinstance(x, Masked):
-        return _counted(numerics.as_array("x", x)), None
-    values, observed = _counted(numerics.as_array("x.values", x.values)), jnp.asarray(x.observed)
-    if values.shape != observed.shape:
-        raise ValueError(
-            f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
-        )
-    return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
-
-
-def split_host(x: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """`split_mask` for NumPy arrays, on the host."""
-    values = np.asarray(x.values if isinstance(x, Masked) else x)
-    values = values.astype(int) if values.dtype == bool else values
-    if not isinstance(x, Masked):
-        return values, None
-    return np.where(x.observed, values, np.ones((), values.dtype)), np.asarray(x.observed)
-
-
-def _counted(values: Array) -> Array:
-    """Booleans as the integers 0 and 1; other arrays as they are."""
-    return values.astype(int) if values.dtype == jnp.bool_ else values
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -237,9 +203,9 @@ class Prior(Density):
 class Distribution(Density):
     """A leaf family: a density with a closed form, and missing entries."""
 
-    # whether the statistics of every value that x may hold are finite: then a weight of zero removes
-    # a row by itself, and components that share x share all that is made of it
-    _any_value_is_finite: ClassVar[bool] = False
+    # whether the statistics of every finite x are finite: then a weight of zero removes the row by
+    # itself, and components that share x share all that is made of it
+    _finite_statistics: ClassVar[bool] = False
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x, nats.
@@ -326,15 +292,39 @@ class Estimable(Distribution, Model, Generic[Stats]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
-        if not self._any_value_is_finite:
-            # a row of no weight may hold anything, infinity included
-            kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
-            values = jnp.where(kept, values, jnp.ones((), values.dtype))
-        stats, support = self._statistics(values, weights), self._support(values)
-        if support is not None and not self._any_value_is_finite:
-            # such a row has probability zero under every parameter: no fit may count it in silence
-            stats = inside_only(stats, support, weights)
+        stats = self._supported(self._where_used(values, weights != 0), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
+
+    def stacked_e_step(self, x: Any, shares: Array) -> Stats:
+        """Statistics of K models, stacked in self, with a leading axis K.
+
+        Args:
+          x: (..., *event), or `Masked` of it. A missing observation adds nothing.
+          shares: (..., K) non-negative: the weight of each observation in each model.
+        """
+        values, observed = self._split(x)
+        if observed is not None:
+            return super().stacked_e_step(x, shares)
+        rows = jnp.shape(values)[: jnp.ndim(values) - self.event_ndim]
+        match_weights(shares[..., 0], rows, shares.dtype)
+        if self._finite_statistics:
+            values = self._where_used(values, jnp.any(shares != 0, axis=-1))
+
+        def statistics(model: Self, share: Array) -> Stats:
+            used = values if model._finite_statistics else model._where_used(values, share != 0)
+            return model._supported(used, share)
+
+        return jax.vmap(statistics, in_axes=(0, -1))(self, shares)
+
+    def _supported(self, values: Array, weights: Array) -> Stats:
+        """The statistics, NaN where a row of positive weight is impossible under every parameter."""
+        stats, support = self._statistics(values, weights), self._support(values)
+        return stats if support is None else inside_only(stats, support, weights)
+
+    def _where_used(self, values: Array, used: Array) -> Array:
+        """values, with ones where `used` (...) is false: such a row may hold anything."""
+        used = jnp.expand_dims(used, tuple(range(-self.event_ndim, 0)))
+        return jnp.where(used, values, jnp.ones((), values.dtype))
 
     def m_step(self, stats: Stats, prior: Any = None) -> Self:
         """Maximum likelihood from statistics; empty ones leave the parameters as they are.

@@ -34,6 +34,7 @@ class Bernoulli(Family[BinaryCounts]):
       0.7143
     """
 
+    _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:

@@ -23,8 +23,8 @@ class Categorical(Family[CategoryCounts]):
 
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. A value outside 0..C-1 is
-        impossible: its log probability is -inf, and it counts for no category. Where the sum is off
-        by more than 1e-3 the log probability is NaN.
+        impossible: its log probability is -inf, and fits refuse it. Where the sum is off by more
+        than 1e-3 the log probability is NaN.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -33,7 +33,7 @@ class Categorical(Family[CategoryCounts]):
       [0.2 0.8 0. ]
     """
 
-    _any_value_is_finite = True
+    _finite_statistics = True
     probs: Array = constrained(simplex)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:

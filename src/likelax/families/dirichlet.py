@@ -12,15 +12,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import Masked
-from likelax.families.base import (
-    Estimable,
-    Prior,
-    alike,
-    check_event,
-    match_weights,
-    split_mask,
-)
+from likelax.data import split_mask, take_mask
+from likelax.families.base import Estimable, Prior, alike, check_event, match_weights
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
     add_lack,
@@ -63,7 +56,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
 
     def log_prob(self, value: Any) -> Array:
         """Log density at v (..., C), nats, or at the entries seen of `Masked` v."""
-        if not isinstance(value, Masked):
+        if take_mask(value)[1] is None:
             return super().log_prob(value)
         v, seen, a = self._seen(value)
         rest = 1 - masked_total(v, seen)
@@ -83,7 +76,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
         under this model, so that `m_step` is a step of EM.
         """
-        if not isinstance(x, Masked):
+        if take_mask(x)[1] is None:
             return super().e_step(x, weights)
         log_prob, (v, seen, a) = self.log_prob(x), self._seen(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
@@ -97,10 +90,10 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
 
     def possible(self, x: Any) -> Any:
         """Where the entries seen are shares of a whole."""
-        if not isinstance(x, Masked):
+        values, observed = take_mask(x)
+        if observed is None:
             return super().possible(x)
-        observed = np.asarray(x.observed)
-        return self._support_seen(np.where(observed, x.values, 0), observed)
+        return self._support_seen(np.where(observed, values, 0), np.asarray(observed))
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of probabilities, of shape (*shape, C)."""
@@ -173,7 +166,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
         return log_beta_many(after) - log_beta_many(before) + stats.log_base
 
-    def _seen(self, x: Masked) -> tuple[Array, Array, Array]:
+    def _seen(self, x: Any) -> tuple[Array, Array, Array]:
         """(values, 0 where not seen; observed; concentration), all (..., C)."""
         values, observed = split_mask(x)
         v, a = numerics.as_float(values, self.concentration)

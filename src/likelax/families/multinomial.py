@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
-from likelax.data import Masked
+from likelax.data import split_mask, take_mask
 from likelax.families.base import (
     Estimable,
     Family,
@@ -22,7 +22,6 @@ from likelax.families.base import (
     check_event,
     is_count,
     match_weights,
-    split_mask,
 )
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import (
@@ -78,7 +77,7 @@ class _Seen(NamedTuple):
     rest: Array | None
 
 
-def _look(name: str, x: Masked, total: Any, parameter: Array) -> _Seen:
+def _look(name: str, x: Any, total: Any, parameter: Array) -> _Seen:
     values, observed = split_mask(x)
     counts, parameter = numerics.as_float(values, parameter)
     check_event(name, counts, parameter.shape[-1])
@@ -102,7 +101,7 @@ class _Counted(Estimable[Stats]):
 
     def log_prob(self, x: Any) -> Array:
         """Log probability of x (..., C), or of the entries seen of `Masked` x: (...), nats."""
-        if not isinstance(x, Masked):
+        if take_mask(x)[1] is None:
             return super().log_prob(x)
         seen = self._look(x)
         log_prob = jnp.where(seen.fine, self._log_density_seen(seen), -jnp.inf)
@@ -114,7 +113,7 @@ class _Counted(Estimable[Stats]):
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
         under this model, so that `m_step` is a step of EM.
         """
-        if not isinstance(x, Masked):
+        if take_mask(x)[1] is None:
             return super().e_step(x, weights)
         seen, log_prob = self._look(x), self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
@@ -124,17 +123,18 @@ class _Counted(Estimable[Stats]):
 
     def possible(self, x: Any) -> Any:
         """Where the entries seen are counts that can add to the total."""
-        if not isinstance(x, Masked):
+        values, observed = take_mask(x)
+        if observed is None:
             return super().possible(x)
-        observed = np.asarray(x.observed)
-        fine = _support(np.where(observed, x.values, 0), self.total_count, observed)
+        observed = np.asarray(observed)
+        fine = _support(np.where(observed, values, 0), self.total_count, observed)
         return fine | ~observed.any(-1)
 
     def _support(self, x: Any) -> Any:
         return _support(x, self.total_count)
 
     @abc.abstractmethod
-    def _look(self, x: Masked) -> _Seen: ...
+    def _look(self, x: Any) -> _Seen: ...
 
     @abc.abstractmethod
     def _log_density_seen(self, seen: _Seen) -> Array: ...
@@ -198,12 +198,15 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
+    _finite_statistics = True
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def log_kernel(self, x: Any) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
-        return self.log_prob(x) if isinstance(x, Masked) else self._log_kernel(self._split(x)[0])
+        if take_mask(x)[1] is None:
+            return self._log_kernel(self._split(x)[0])
+        return self.log_prob(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Integers of shape (*shape, C)."""
@@ -252,7 +255,7 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
         broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
         return _inside(x, jnp.where(broken, -jnp.inf, score), self.total_count)
 
-    def _look(self, x: Masked) -> _Seen:
+    def _look(self, x: Any) -> _Seen:
         return _look("Multinomial", x, self.total_count, jnp.asarray(self.probs))
 
     def _log_density_seen(self, seen: _Seen) -> Array:
@@ -348,7 +351,7 @@ class DirichletMultinomial(_Counted[PositiveMoments]):
         log_prob = _log_compound(counts, jnp.broadcast_to(a, counts.shape))
         return _inside(x, log_prob, self.total_count)
 
-    def _look(self, x: Masked) -> _Seen:
+    def _look(self, x: Any) -> _Seen:
         return _look("DirichletMultinomial", x, self.total_count, jnp.asarray(self.concentration))
 
     def _log_density_seen(self, seen: _Seen) -> Array:

@@ -10,13 +10,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.families.base import (
-    Family,
-    Prior,
-    check_event,
-    match_weights,
-    split_mask,
-)
+from likelax.data import split_mask
+from likelax.families.base import Family, Prior, check_event, match_weights
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
@@ -42,6 +37,7 @@ class MvBernoulli(Family[BinaryCounts]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
     def log_prob(self, x: Any) -> Array:

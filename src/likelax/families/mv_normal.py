@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
-from likelax.data import Driven, Labelled, Masked, Sequences
+from likelax.data import is_plain, split_mask
 from likelax.families import conditional, mv_normal_batch
-from likelax.families.base import Family, match_weights, split_mask
+from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
@@ -50,6 +50,7 @@ class MvNormal(Family[Moments]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale_tril",)
 
     loc: Array
@@ -72,9 +73,11 @@ class MvNormal(Family[Moments]):
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
-        if not isinstance(x, Masked):
-            return self._log_density(jnp.asarray(x))
-        return self.complete(*self._masked(x))[0]
+        values, observed = split_mask(x)
+        if observed is None:
+            return self._log_density(values)
+        self._check(values)
+        return self.complete(values, observed)[0]
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
@@ -82,9 +85,10 @@ class MvNormal(Family[Moments]):
         A row of which nothing was seen has weight zero. Of a row seen in part the moments are
         expected ones under this model, so that `m_step` is a step of EM.
         """
-        if not isinstance(x, Masked):
+        values, observed = split_mask(x)
+        if observed is None:
             return super().e_step(x, weights)
-        values, observed = self._masked(x)
+        self._check(values)
         log_prob, filled, extra = self.complete(values, observed)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         weights = jnp.where(jnp.any(observed, axis=-1), weights, 0)
@@ -132,7 +136,7 @@ class MvNormal(Family[Moments]):
 
     def _rows(self, x: Any) -> tuple[int, int] | None:
         """(N, D) of plain data of many rows for K models, stacked in self; else None."""
-        if isinstance(x, Masked | Labelled | Sequences | Driven) or jnp.ndim(self.scale_tril) != 3:
+        if not is_plain(x) or jnp.ndim(self.scale_tril) != 3:
             return None
         num_components, num_dims = jnp.shape(self.loc)
         shape = jnp.shape(x)
@@ -231,11 +235,6 @@ class MvNormal(Family[Moments]):
         x, whiten = numerics.as_float(x, whiten)
         white = jnp.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T, precision="highest")
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
-
-    def _masked(self, x: Masked) -> tuple[Array, Array]:
-        values, observed = split_mask(x)
-        self._check(values)
-        return values, jnp.ones(values.shape, bool) if observed is None else observed
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
         """Fill in entries that were not seen.

@@ -41,6 +41,7 @@ class Normal(Family[Moments]):
       -0.9189
     """
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array

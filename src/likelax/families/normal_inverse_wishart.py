@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, multigammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite
-from likelax.data import Masked
+from likelax.data import take_mask
 from likelax.families.base import Prior, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
@@ -123,7 +123,7 @@ class NormalInverseWishart(Prior):
         Raises:
           ValueError: for `Masked` vectors, whose entries have no closed form one by one.
         """
-        if isinstance(x, Masked):
+        if take_mask(x)[1] is not None:
             raise ValueError(
                 "Variational: vectors with missing entries have no closed form; use "
                 "Independent(Variational(NormalInverseGamma(...), Normal(...))), or fit.em of a "

@@ -34,6 +34,7 @@ class Poisson(Family[EventCounts]):
       [1. 0.]
     """
 
+    _finite_statistics = True
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:

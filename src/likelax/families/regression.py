@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 
 from likelax import numerics
-from likelax.data import Masked
-from likelax.families.base import finite, match_inputs, split_host, split_mask
+from likelax.data import split_host, split_mask, take_mask, with_mask
+from likelax.families.base import finite, match_inputs
 from likelax.model import Model
 
 
@@ -24,21 +24,21 @@ def split_pair(name: str, x: Any, parts: tuple[str, str]) -> list[tuple[Array, A
     Raises:
       ValueError: for anything else.
     """
-    pair = x.values if isinstance(x, Masked) else x
+    pair, observed = take_mask(x)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"{name}: x must be a pair ({', '.join(parts)}); got {type(pair).__name__}"
         )
-    if isinstance(x, Masked):
-        pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
     return [split_mask(entry) for entry in pair]
 
 
 def split_pair_host(x: Any) -> list[np.ndarray]:
     """Both entries of a pair as NumPy arrays, with 1 where they were not seen."""
-    pair = x.values if isinstance(x, Masked) else x
-    if isinstance(x, Masked):
-        pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
+    pair, observed = take_mask(x)
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
     return [split_host(entry)[0] for entry in pair]
 
 

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Family, match_weights, split_mask
+from likelax.data import split_mask
+from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
@@ -35,6 +36,7 @@ class SphericalNormal(Family[Moments]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array

@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.data import Masked
-from likelax.families.base import Estimable, check_event, match_weights, split_mask
+from likelax.data import split_mask, take_mask
+from likelax.families.base import Estimable, check_event, match_weights
 from likelax.families.conditional import Completed, complete
 from likelax.model import pytree, static
 from likelax.numerics import newton
@@ -213,7 +213,7 @@ class MvStudentT(Estimable[TailMoments]):
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
-        if not isinstance(x, Masked):
+        if take_mask(x)[1] is None:
             return super().log_prob(x)
         return self._log_density_seen(self._complete(x)[0])
 
@@ -223,7 +223,7 @@ class MvStudentT(Estimable[TailMoments]):
         A row of which nothing was seen has weight zero. Of a row seen in part the moments are
         expected ones under this model, so that `m_step` is a step of EM.
         """
-        if not isinstance(x, Masked):
+        if take_mask(x)[1] is None:
             return super().e_step(x, weights)
         done, seen = self._complete(x)
         log_prob = self._log_density_seen(done)
@@ -270,7 +270,7 @@ class MvStudentT(Estimable[TailMoments]):
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * log_det
 
-    def _complete(self, x: Masked) -> tuple[Completed, Array]:
+    def _complete(self, x: Any) -> tuple[Completed, Array]:
         """(the rows completed, whether anything of each was seen)."""
         values, observed = split_mask(x)
         values, loc, tril = numerics.as_float(values, self.loc, jnp.tril(self.scale_tril))

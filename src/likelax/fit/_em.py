@@ -18,7 +18,7 @@ from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
 from likelax.numerics import chunks
-from likelax.parameters import held_leaves, hold
+from likelax.parameters import held_leaves, hold, raise_scales
 
 
 class EMState(NamedTuple):
@@ -50,6 +50,7 @@ class EM:
         zero only `max_steps` stops the fit.
       max_steps: maximum number of M steps.
       chunk_size: rows of the data per E step, or None for all at once.
+      scale_floor: the smallest scale that an M step may give, or None: see `fit.em`.
 
     Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
 
@@ -65,14 +66,17 @@ class EM:
     tol: ArrayLike | None = None
     max_steps: ArrayLike = 1000
     chunk_size: int | None = static(default=None)
+    scale_floor: ArrayLike | None = None
 
     def check(self, name: str) -> None:
         """Raise for options out of range."""
         validation.check_options(name, self.tol, self.max_steps, fewest=0)
+        validation.check_scale_floor(name, self.scale_floor)
 
     def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
         """The state before the start is evaluated."""
         model, dtype = _settle(model, lambda m: self.update(m, data))
+        model = hold(raise_scales(model, self.scale_floor), model)
         size, status = total_weight(model, data), jnp.full((), RUNNING, int)
         if data.prior is None:
             status = _choose(size == 0, Status.NO_DATA, status)
@@ -87,7 +91,8 @@ class EM:
         stats, objective = e_step(model, x, weights, self.chunk_size)
         if prior is not None:
             objective = objective + model.log_prior(prior)
-        return hold(model.m_step(stats, prior), model), objective
+        new = raise_scales(model.m_step(stats, prior), self.scale_floor)
+        return hold(new, model), objective
 
     def judge(
         self, state: EMState, objective: Array, guess: Array | None = None
@@ -246,6 +251,7 @@ def em(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit a model by expectation maximisation, on the device from first step to last.
@@ -266,6 +272,11 @@ def em(
         has 1001 entries, whatever its value.
       chunk_size: rows of x per E step along the first axis, which bounds memory; the statistics
         of the chunks are added. None: all at once, or as the model decides.
+      scale_floor: positive; no component ends with a standard deviation below it in any direction,
+        so that none collapses onto a point. It holds for every `scale` and `scale_tril` that
+        components can share (`Tied`), in units of the data. The M step is then the exact maximum
+        over such models: the variance, or each eigenvalue of the covariance, is raised to
+        scale_floor^2. None: no floor.
       progress: called on the host after every step with its number, from 0, and the objective
         in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
@@ -285,7 +296,7 @@ def em(
       >>> print(em(start, x).model.components.loc)
       [-2.  2.]
     """
-    algorithm = EM(tol, max_steps, chunk_size)
+    algorithm = EM(tol, max_steps, chunk_size, scale_floor)
     x, weights = validation.check("fit.em", model, x, weights)
     algorithm.check("fit.em")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
@@ -300,6 +311,7 @@ def squarem(
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
@@ -308,7 +320,7 @@ def squarem(
     the objective is dropped, so the objective never falls, as with `em`.
 
     Args:
-      model, x, weights, prior, tol, chunk_size, progress: as for `em`.
+      model, x, weights, prior, tol, chunk_size, scale_floor, progress: as for `em`.
       max_steps: maximum number of steps. Each is one E step and one M step, also for a model that
         is dropped, so a step costs the same as one of `em`.
     Returns:
@@ -325,7 +337,7 @@ def squarem(
       >>> print(squarem(start, x).model.components.loc)
       [-2.  2.]
     """
-    algorithm = SQUAREM(EM(tol, max_steps, chunk_size))
+    algorithm = SQUAREM(EM(tol, max_steps, chunk_size, scale_floor))
     x, weights = validation.check("fit.squarem", model, x, weights)
     algorithm.check("fit.squarem")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Sequences
+from likelax.data import Labelled
 from likelax.families import MvNormal
 from likelax.fit import validation
 from likelax.fit._em import EM, mle
@@ -142,8 +142,6 @@ def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
     Returns:
       The model after one M step.
     """
-    if isinstance(x, Sequences):
-        return mle(model, Sequences(Labelled(x.values, labels), x.lengths, x.starts), prior=prior)
     return mle(model, Labelled(x, labels), prior=prior)
 
 

@@ -102,6 +102,19 @@ def check_options(
         raise ValueError(f"{name}: {steps} must be {fewest} or more; got {max_steps}")
 
 
+def check_scale_floor(name: str, floor: Any) -> None:
+    """Raise unless a floor for scales is None or a positive number. Traced ones are let through.
+
+    Raises:
+      ValueError: naming what came.
+    """
+    if floor is None or not is_concrete(floor):
+        return
+    value = as_array(f"{name}: scale_floor", floor)
+    if value.ndim != 0 or not 0 < value < np.inf:
+        raise ValueError(f"{name}: scale_floor must be one positive number; got {floor!r}")
+
+
 def _check_m_step(name: str, model: Any, chains: list[FieldChain]) -> None:
     """Raise for a part whose `e_step` and `m_step` the model calls and that does not have them."""
     if isinstance(model, Model) and all(

@@ -110,6 +110,11 @@ class HMM(Model):
         return 1 + self.emissions.event_ndim
 
     @property
+    def free_ndim(self) -> int:
+        """1: the number of steps."""
+        return 1
+
+    @property
     def num_states(self) -> int:
         """K."""
         if self.initial is not None:
@@ -255,8 +260,7 @@ class HMM(Model):
             self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
-        flat = states.reshape(-1)
-        values = draw_each(self.emissions, key_values, flat, emission_inputs, shape)
+        values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
 
     def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
