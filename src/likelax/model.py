@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
 from likelax.data import first_index, is_concrete, take_labels, take_mask
+from likelax.statistics import scale
 
 __all__ = ["Density", "Model", "check_registration", "pytree", "static"]
 
@@ -282,6 +283,22 @@ class Model(Density):
           (counts (K,), statistics with leading axis K, weighted log probability in nats), or None.
         """
         return None
+
+    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+        """`pool` with a prior: statistics and a prior whose M step shares the spread.
+
+        Args:
+          stats: statistics with a leading axis K.
+          prior: the model's prior with a leading axis K on every leaf, or None. The K spreads are
+            one number, so their priors multiply.
+        Raises:
+          TypeError: for a model without a spread that components can share.
+        """
+        if prior is None:
+            return self.pool(stats), None
+        # an M step of no data under the posterior is that of the data under the prior
+        posterior = jax.vmap(lambda prior, s: prior.posterior(s))(prior, stats)
+        return scale(stats, 0.0), posterior.pooled()
 
     def pool(self, stats: Any) -> Any:
         """Statistics of K models from which an M step gives all the same spread: what `Tied` calls.

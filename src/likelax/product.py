@@ -111,6 +111,15 @@ class Product(Model):
             found = found & each[name]
         return found
 
+    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+        """Statistics and priors of K products, each field pooled over them."""
+        priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
+        pairs = self._each(lambda model, s, p: model.pool_with_prior(s, p), stats, priors)
+        stats, priors = (
+            _like(self.fields, [pairs[n][i] for n in _names(self.fields)]) for i in (0, 1)
+        )
+        return stats, Product(priors)
+
     def check_labels(self, name: str, x: Any) -> None:
         """Raise if labels of a field do not fit that field."""
         super().check_labels(name, x)
@@ -290,6 +299,14 @@ class Independent(Model):
     def pool(self, stats: Any) -> Any:
         """Statistics of K models with D features each, each feature pooled over the K."""
         return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
+
+    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+        """Statistics and priors of K models with D features each, each feature pooled over the K."""
+        if prior is None:
+            return self.pool(stats), None
+        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p), in_axes=1, out_axes=1)
+        stats, component = step(self.component, stats, prior.component)
+        return stats, Independent(component)
 
     def expected_log_prob(self, stats: Any) -> Array:
         """Sum of the features' expected log probabilities, nats."""

@@ -156,6 +156,14 @@ class Prior(Density):
     def log_evidence(self, stats: Any) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
+    def pooled(self) -> Self:
+        """K priors, stacked: the same with one spread, the most probable one under all of them.
+
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
     def expected_log_likelihood(self, stats: Any) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 

@@ -170,16 +170,19 @@ class LinearRegression(Regression):
         changes, by what the residual scatter lacks of its share.
         """
         num_inputs = jnp.shape(self.coefficients)[-2]
-        joint = stats.joint
+        return _share(
+            stats, jax.vmap(lambda joint: eliminate(joint, num_inputs).residual)(stats.joint)
+        )
 
-        def own(joint: Moments) -> Array:
-            return jnp.where(joint.weight > 0, eliminate(joint, num_inputs).residual, 0)
+    def pool_with_prior(self, stats: RegressionStats, prior: Any) -> tuple[RegressionStats, Any]:
+        """`pool` with a prior of each of K models; a `RidgePrior` is of the coefficients alone."""
+        if not isinstance(prior, RidgePrior):
+            return super().pool_with_prior(stats, prior)
 
-        scatter = jax.vmap(own)(joint)
-        share = numerics.divide(joint.weight, jnp.sum(joint.weight), 0.0)
-        pooled = share[:, None, None] * jnp.sum(scatter, axis=0, keepdims=True)
-        moved = jax.vmap(_add_to_targets)(joint.scatter, pooled - scatter)
-        return RegressionStats(Moments(joint.weight, joint.mean, moved))
+        def own(model: Self, joint: Moments, prior: RidgePrior) -> Array:
+            return _residual(joint, model._ridge(joint, prior))
+
+        return _share(stats, jax.vmap(own)(self, stats.joint, prior)), prior
 
     def _noise(self) -> MvNormal:
         coefficients, tril = numerics.as_float(self.coefficients, self.scale_tril)
@@ -283,6 +286,16 @@ def eliminate(joint: Moments, num_inputs: int, extra: Array | None = None) -> El
     return Eliminated(coefficients, residual, jnp.sum(jnp.log(pivots)))
 
 
+def _share(stats: RegressionStats, residual: Array) -> RegressionStats:
+    """Statistics of K models, each with its share of the total of their residual scatters (K, E, E)."""
+    joint = stats.joint
+    residual = jnp.where((joint.weight > 0)[:, None, None], residual, 0)
+    share = numerics.divide(joint.weight, jnp.sum(joint.weight), 0.0)
+    pooled = share[:, None, None] * jnp.sum(residual, axis=0, keepdims=True)
+    moved = jax.vmap(_add_to_targets)(joint.scatter, pooled - residual)
+    return RegressionStats(Moments(joint.weight, joint.mean, moved))
+
+
 def _add_to_targets(scatter: Array, extra: Array) -> Array:
     """Scatter (D + E, D + E) with (E, E) added to the block of the targets."""
     num_inputs = scatter.shape[0] - extra.shape[0]
@@ -376,6 +389,13 @@ class MatrixNormalInverseWishart(Prior):
         return type(self)(
             found.coefficients, precision + gram, dof + stats.joint.weight, found.residual
         )
+
+    def pooled(self) -> Self:
+        """K of them, stacked: the same, with the covariance that is most probable under all."""
+        share = (
+            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
+        )
+        return type(self)(self.loc, self.precision, *share)
 
     def _eliminated(self, stats: RegressionStats) -> Eliminated:
         """Least squares of the data and of what was already seen."""

@@ -112,6 +112,13 @@ class NormalInverseWishart(Prior):
         merged = Moments(kappa, loc, scale) + stats
         return type(self)(merged.mean, merged.weight, dof + stats.weight, merged.scatter)
 
+    def pooled(self) -> Self:
+        """K of them, stacked: the same, with the covariance that is most probable under all."""
+        share = (
+            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
+        )
+        return type(self)(self.loc, self.kappa, *share)
+
     def expected_log_likelihood(self, stats: Moments) -> Array:
         """That of the normal at E[covariance^-1], less what the spread of both costs, nats."""
         plugged_in, excess = self._plug_in()

@@ -13,6 +13,7 @@ from likelax.constraints import constrained, positive
 from likelax.data import split_mask
 from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
+from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
 
@@ -21,7 +22,8 @@ from likelax.statistics import Moments, diagonal_moments, pool_scatter
 class SphericalNormal(Family[Moments]):
     """log p(x) = -|x - loc|^2 / (2 scale^2) - D log scale - D log(2 pi) / 2
 
-    Missing entries are marginalised exactly, each on its own.
+    Missing entries are marginalised exactly, each on its own. The conjugate prior is a
+    `NormalInverseGamma` with loc (D,).
 
     Attributes:
       loc: (D,).
@@ -98,13 +100,11 @@ class SphericalNormal(Family[Moments]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         return loc, scale**2
 
-    def predictive(self, prior: Any) -> Any:
-        """Not offered: no conjugate prior of the shared variance is built in.
-
-        Raises:
-          TypeError: always.
-        """
-        raise TypeError("SphericalNormal has no conjugate prior here; use Independent(Normal)")
+    def predictive(self, prior: Any) -> MvStudentT:
+        """Student's t with 2 alpha degrees of freedom and one scale in all directions."""
+        loc, kappa, alpha, beta = numerics.as_float(prior.loc, prior.kappa, prior.alpha, prior.beta)
+        scale = jnp.sqrt(beta * (kappa + 1) / (alpha * kappa))
+        return MvStudentT(2 * alpha, loc, scale * jnp.eye(loc.shape[-1], dtype=loc.dtype))
 
     def _terms(self, x: Array) -> Array:
         x, loc, scale = numerics.as_float(x, self.loc, self.scale)
