@@ -55,7 +55,10 @@ class Beta(Estimable[PositiveMoments], Prior):
     beta: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of a probability, of shape `shape`."""
+        """Draws of a probability, of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         return jax.random.beta(key, alpha, beta, tuple(shape), alpha.dtype)
 

@@ -23,6 +23,7 @@ from likelax.families.base import (
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import (
     log_beta_binomial,
     log_binomial_term,
@@ -86,9 +87,13 @@ class Binomial(_BinaryFamily):
         _check_probs("Binomial", self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         probs, n = numerics.as_float(self.probs, self.total_count)
-        return jax.random.binomial(key, n, probs, tuple(shape), probs.dtype).astype(int)
+        return draws.whole_counts(draws.binomial(key, n, probs, shape))
 
     def mean(self) -> Array:
         """total_count probs."""
@@ -170,11 +175,15 @@ class NegativeBinomial(_BinaryFamily):
         _check_probs(name, self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_rate, key_count = jax.random.split(key)
         probs, r = numerics.as_float(self.probs, self.total_count)
-        rate = jax.random.gamma(key_rate, r, tuple(shape), r.dtype) * (1 - probs) / probs
-        return jax.random.poisson(key_count, rate)
+        rate = draws.gamma(key_rate, r, shape) * (1 - probs) / probs
+        return draws.poisson(key_count, rate, shape)
 
     def mean(self) -> Array:
         """total_count (1 - probs) / probs; inf where probs is 0."""
@@ -238,9 +247,8 @@ class Geometric(_BinaryFamily):
         # an exponential cut down to whole steps
         wait = jax.random.exponential(key, tuple(shape), probs.dtype)
         sure = probs == 1
-        return jnp.where(
-            sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
-        ).astype(int)
+        steps = jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
+        return draws.whole_counts(jnp.where(sure, 0, steps))
 
     def mean(self) -> Array:
         """(1 - probs) / probs; inf where probs is 0."""
@@ -297,11 +305,15 @@ class BetaBinomial(Estimable[PositiveMoments]):
     total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_count = jax.random.split(key)
         probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
         _, n = numerics.as_float(probs, self.total_count)
-        return jax.random.binomial(key_count, n, probs, tuple(shape), probs.dtype).astype(int)
+        return draws.whole_counts(draws.binomial(key_count, n, probs, shape))
 
     def mean(self) -> Array:
         """total_count alpha / (alpha + beta)."""
@@ -361,12 +373,16 @@ class BetaNegativeBinomial(Estimable[PositiveMoments]):
     total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_rate, key_count = jax.random.split(key, 3)
         probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
         _, r = numerics.as_float(probs, self.total_count)
-        rate = jax.random.gamma(key_rate, r, tuple(shape), probs.dtype) * (1 - probs) / probs
-        return jax.random.poisson(key_count, rate)
+        rate = draws.gamma(key_rate, r, shape) * (1 - probs) / probs
+        return draws.poisson(key_count, rate, shape)
 
     def mean(self) -> Array:
         """total_count beta / (alpha - 1); inf where alpha <= 1."""

@@ -96,7 +96,10 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         return self._support_seen(np.where(observed, values, 0), np.asarray(observed))
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of probabilities, of shape (*shape, C)."""
+        """Draws of probabilities, of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         (concentration,) = numerics.as_float(self.concentration)
         return jax.random.dirichlet(key, concentration, tuple(shape), concentration.dtype)
 

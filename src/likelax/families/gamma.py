@@ -28,6 +28,7 @@ from likelax.families.compound import (
 )
 from likelax.families.poisson import Poisson
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import factorial_excess, log_gamma_ratio, log_zero_power
 from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
@@ -57,9 +58,12 @@ class Gamma(Estimable[PositiveMoments], Prior):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         concentration, rate = numerics.as_float(self.concentration, self.rate)
-        return jax.random.gamma(key, concentration, tuple(shape), rate.dtype) / rate
+        return draws.gamma(key, concentration, shape) / rate
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Log likelihood as a function of weight, mean and deviance, nats."""
@@ -150,7 +154,10 @@ class GammaKnownShape(Family[EventCounts]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         return self._gamma().sample(key, shape)
 
     def mean(self) -> Array:
@@ -226,11 +233,14 @@ class GammaGamma(Estimable[PositiveMoments]):
     shape: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
         key_rate, key_value = jax.random.split(key)
-        log_rate = jax.random.loggamma(key_rate, a, tuple(shape), a.dtype)
-        log_value = jax.random.loggamma(key_value, c, tuple(shape), a.dtype)
+        log_rate = draws.log_gamma(key_rate, a, shape)
+        log_value = draws.log_gamma(key_value, c, shape)
         return b * jnp.exp(log_value - log_rate)
 
     def mean(self) -> Array:
@@ -290,9 +300,12 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         a, b = numerics.as_float(self.concentration, self.rate)
-        return b * jnp.exp(-jax.random.loggamma(key, a, tuple(shape), b.dtype))
+        return b * jnp.exp(-draws.log_gamma(key, a, shape))
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Log likelihood as a function of the statistics of 1 / x, nats."""

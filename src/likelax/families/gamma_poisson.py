@@ -16,6 +16,7 @@ from likelax.families.base import (
 )
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import log_binomial_term
 from likelax.statistics import PositiveMoments
 
@@ -44,11 +45,15 @@ class GammaPoisson(Estimable[PositiveMoments]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_rate, key_count = jax.random.split(key)
         concentration, rate = numerics.as_float(self.concentration, self.rate)
-        rates = jax.random.gamma(key_rate, concentration, tuple(shape), rate.dtype) / rate
-        return jax.random.poisson(key_count, rates)
+        rates = draws.gamma(key_rate, concentration, shape) / rate
+        return draws.poisson(key_count, rates, shape)
 
     def mean(self) -> Array:
         """concentration / rate."""

@@ -24,6 +24,7 @@ from likelax.families.local_quadratic import LocalQuadratic
 from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess, log_binomial_term
 
 
@@ -286,7 +287,8 @@ class PoissonRegression(_GeneralizedLinear):
         return self.mean(self._given("variance", inputs))
 
     def _draw(self, key: Array, inputs: Array) -> Array:
-        return jax.random.poisson(key, self.mean(inputs))
+        rate = self.mean(inputs)
+        return draws.poisson(key, rate, rate.shape)
 
     def _possible_targets(self, targets: np.ndarray) -> Any:
         return is_count(targets)
@@ -347,8 +349,8 @@ class NegativeBinomialRegression(_GeneralizedLinear):
     def _draw(self, key: Array, inputs: Array) -> Array:
         key_rate, key_count = jax.random.split(key)
         mean, r = numerics.as_float(self.mean(inputs), self.total_count)
-        rate = mean * jax.random.gamma(key_rate, r, mean.shape, mean.dtype) / r
-        return jax.random.poisson(key_count, rate)
+        rate = mean * draws.gamma(key_rate, r, mean.shape) / r
+        return draws.poisson(key_count, rate, rate.shape)
 
     def _log_odds(self, scores: Array) -> tuple[Array, Array]:
         """(log of m / r, r)."""

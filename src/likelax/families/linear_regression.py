@@ -367,7 +367,10 @@ class MatrixNormalInverseWishart(Prior):
         )
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:
-        """Draws (coefficients (*shape, D, E), covariance (*shape, E, E))."""
+        """Draws (coefficients (*shape, D, E), covariance (*shape, E, E)).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         loc, precision, dof, scale = self._floats()
         key_covariance, key_coefficients = jax.random.split(key)
         zero = jnp.zeros_like(loc[0])

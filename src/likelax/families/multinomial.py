@@ -33,6 +33,7 @@ from likelax.families.simplex import (
     unseen_lack,
 )
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import (
     factorial_excess,
     log_minus_digamma,
@@ -154,12 +155,12 @@ def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int
     def draw(left: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         index, p = step
         # folded in, not split beforehand: so the draw can be mapped over keys
-        count = jax.random.binomial(jax.random.fold_in(key, index), left, p, tuple(shape), p.dtype)
+        count = draws.binomial(jax.random.fold_in(key, index), left, p, shape)
         return left - count, count
 
     left = jnp.broadcast_to(n, tuple(shape))
     _, counts = jax.lax.scan(draw, left, (jnp.arange(num_values), jnp.moveaxis(share, -1, 0)))
-    return jnp.moveaxis(counts, 0, -1).astype(int)
+    return draws.whole_counts(jnp.moveaxis(counts, 0, -1))
 
 
 def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
@@ -209,7 +210,11 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
         return self.log_prob(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape (*shape, C)."""
+        """Integers of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         return _draw_counts(key, self.total_count, self.probs, shape)
 
     def mean(self) -> Array:
@@ -324,7 +329,11 @@ class DirichletMultinomial(_Counted[PositiveMoments]):
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape (*shape, C)."""
+        """Integers of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_counts = jax.random.split(key)
         probs = Dirichlet(self.concentration).sample(key_probs, shape)
         return _draw_counts(key_counts, self.total_count, probs, shape)

@@ -15,6 +15,7 @@ from likelax.families.base import Prior, where_above
 from likelax.families.compound import kl_gamma
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.statistics import Moments
 
 
@@ -70,10 +71,13 @@ class NormalInverseGamma(Prior):
         return jnp.where(positive, log_prob, -jnp.inf)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:
-        """Draws (mean (*shape, *loc.shape), variance (*shape))."""
+        """Draws (mean (*shape, *loc.shape), variance (*shape)).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         loc, kappa, alpha, beta = self._floats()
         key_variance, key_mean = jax.random.split(key)
-        variance = beta / jax.random.gamma(key_variance, alpha, tuple(shape), loc.dtype)
+        variance = beta / draws.gamma(key_variance, alpha, shape)
         normal = jax.random.normal(key_mean, (*shape, *loc.shape), loc.dtype)
         scale = jnp.expand_dims(jnp.sqrt(variance / kappa), tuple(range(-loc.ndim, 0)))
         return jnp.broadcast_to(loc, normal.shape) + scale * normal, variance

@@ -15,6 +15,7 @@ from likelax.families.base import Prior, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.statistics import Moments
 
 
@@ -85,12 +86,15 @@ class NormalInverseWishart(Prior):
         )
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:
-        """Draws (mean (*shape, D), covariance (*shape, D, D)), by Bartlett's decomposition."""
+        """Draws (mean (*shape, D), covariance (*shape, D, D)), by Bartlett's decomposition.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         loc, kappa, dof, scale = self._floats()
         num_dims = loc.shape[-1]
         key_diagonal, key_lower, key_mean = jax.random.split(key, 3)
         degrees = dof - jnp.arange(num_dims, dtype=loc.dtype)
-        chi2 = 2 * jax.random.gamma(key_diagonal, degrees / 2, (*shape, num_dims), loc.dtype)
+        chi2 = 2 * draws.gamma(key_diagonal, degrees / 2, (*shape, num_dims))
         eye = jnp.eye(num_dims, dtype=loc.dtype)
         lower = jnp.tril(jax.random.normal(key_lower, (*shape, num_dims, num_dims), loc.dtype), -1)
         bartlett = lower + jnp.sqrt(chi2)[..., None] * jnp.broadcast_to(eye, lower.shape)

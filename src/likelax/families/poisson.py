@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -16,6 +15,7 @@ from likelax.families.base import (
 )
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess
 from likelax.statistics import EventCounts
 
@@ -38,8 +38,12 @@ class Poisson(Family[EventCounts]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
-        return jax.random.poisson(key, self.rate, tuple(shape))
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
+        return draws.poisson(key, self.rate, shape)
 
     def mean(self) -> Array:
         """rate."""

@@ -15,7 +15,7 @@ from likelax.data import split_mask, take_mask
 from likelax.families.base import Estimable, check_event, match_weights
 from likelax.families.conditional import Completed, complete
 from likelax.model import pytree, static
-from likelax.numerics import newton
+from likelax.numerics import draws, newton
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
@@ -130,14 +130,17 @@ class StudentT(Estimable[TailMoments]):
         return ("dof",) if self.fixed_dof else ()
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
         normal = jnp.isinf(dof)
         key_normal, key_dof = jax.random.split(key)
-        draws = jax.random.normal(key_normal, tuple(shape), loc.dtype)
+        normal_draws = jax.random.normal(key_normal, tuple(shape), loc.dtype)
         half = jnp.where(normal, 1, dof) / 2
-        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
-        return loc + scale * draws / jnp.where(normal, 1, jnp.sqrt(spread))
+        spread = draws.gamma(key_dof, half, shape).astype(loc.dtype) / half
+        return loc + scale * normal_draws / jnp.where(normal, 1, jnp.sqrt(spread))
 
     def _log_density(self, x: Array) -> Array:
         x, dof, loc, scale = numerics.as_float(x, self.dof, self.loc, self.scale)
@@ -242,15 +245,18 @@ class MvStudentT(Estimable[TailMoments]):
         return stats, numerics.weighted_sum(weights, log_prob)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape (*shape, D)."""
+        """Draws of shape (*shape, D).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         key_normal, key_dof = jax.random.split(key)
         normal = jax.random.normal(key_normal, (*shape, loc.shape[-1]), loc.dtype) @ tril.T
         sharp = jnp.isinf(dof)
         half = jnp.where(sharp, 1, dof) / 2
-        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
-        draws = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
-        return draws + jnp.broadcast_to(loc, draws.shape)
+        spread = draws.gamma(key_dof, half, shape).astype(loc.dtype) / half
+        gap = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
+        return gap + jnp.broadcast_to(loc, gap.shape)
 
     def mean(self) -> Array:
         """loc, (D,); NaN where dof <= 1."""
