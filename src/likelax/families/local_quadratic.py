@@ -122,7 +122,7 @@ def _choose_basis(inputs: Array, weights: Array) -> tuple[Array, Array]:
     ratio = jnp.where(is_steady | (spread[steady] > 0.5), 0, ratio)
     column = jnp.where(is_steady[None, :], inputs, 0).sum(axis=1, keepdims=True)
     eye = jnp.eye(num_inputs, dtype=inputs.dtype)
-    basis = eye - is_steady[:, None] * ratio[None, :]
+    basis = eye - jnp.where(is_steady[:, None], ratio[None, :], 0)
     return jnp.where(counts, inputs - column * ratio[None, :], 0), basis
 
 
