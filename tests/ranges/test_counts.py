@@ -7,6 +7,7 @@ from scipy import special, stats
 
 import likelax as lx
 from ranges.points import EPS, assert_within, few_and_many, generator, log_uniform
+from ranges.test_densities import stated
 
 
 def stirling(x):
@@ -38,7 +39,7 @@ def test_multinomial_probabilities_of_counts_to_a_billion(count):
     want = stirling(total) - (stirling(v) + bend(v, total[:, None] * q)).sum(1)
     # the total of the counts and n p are rounded
     slack = EPS * (np.abs(v - total[:, None] * q).sum(1) + 4 * v.sum(1) * EPS * total)
-    assert_within(got, want, 2e-5 + 1e-5 * np.abs(want) + 4 * slack)
+    assert_within(got, want, stated(lx.Multinomial) * (1 + np.abs(want)) + 4 * slack)
 
 
 @few_and_many

@@ -146,7 +146,9 @@ def test_draws_follow_their_law_from_small_to_large(name):
 def test_counts_saturate_and_invalid_parameters_show():
     """A negative binomial of probability 1e-38 drew 0 in silence, where it is nearly infinite."""
     key, most = iter(jax.random.split(jax.random.key(0), 6)), np.iinfo(np.int32).max
-    assert lx.Poisson(jnp.array([1e12, jnp.inf, jnp.nan, -1.0])).sample(next(key), (4,)).tolist() == [
+    assert lx.Poisson(jnp.array([1e12, jnp.inf, jnp.nan, -1.0])).sample(
+        next(key), (4,)
+    ).tolist() == [
         most,
         most,
         -1,

@@ -39,6 +39,8 @@ class Beta(Estimable[PositiveMoments], Prior):
     and 0 where that is infinite. Data at an end have no maximum, and give NaN; data that are all
     alike give inf. `fit.em` reports both as COLLAPSED.
 
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       alpha: positive scalar; alpha - 1 is the number of successes already seen.
       beta: positive scalar; beta - 1 is the number of failures already seen.

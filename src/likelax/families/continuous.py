@@ -19,7 +19,7 @@ from likelax.families.base import (
 )
 from likelax.families.normal import Normal
 from likelax.model import pytree
-from likelax.numerics.special import log_zero_power, polynomial
+from likelax.numerics.special import log_ratio, log_zero_power, polynomial
 from likelax.statistics import Moments, heaviest, pool_scatter
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -28,6 +28,8 @@ LOG_2PI = float(np.log(2 * np.pi))
 @pytree
 class LogNormal(Estimable[Moments]):
     """log x ~ Normal(loc, scale), x > 0
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar, mean of log x.
@@ -115,6 +117,8 @@ class Laplace(Estimable[LaplaceStats]):
     The maximum is the weighted median, which no fixed statistics give. `e_step` replaces each
     distance by the parabola that touches it from above, so `m_step` is a step uphill: fit with
     `fit.em`, or at once with `from_data`.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar, the median.
@@ -221,6 +225,8 @@ class Weibull(Estimable[WeibullStats]):
     fit with `fit.em`. Data that hold a zero have none, and give NaN, which `fit.em` reports as
     COLLAPSED.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       shape: positive scalar. Both by keyword only: libraries differ in their order.
       scale: positive scalar.
@@ -264,7 +270,7 @@ class Weibull(Estimable[WeibullStats]):
     def _log_density(self, x: Array) -> Array:
         v, k, scale = numerics.as_float(x, self.shape, self.scale)
         interior = (v > 0) & (v < jnp.inf)
-        y = jnp.log(jnp.where(interior, v, 1)) - jnp.log(scale)
+        y = log_ratio(jnp.where(interior, v, scale), scale)
         constant = jnp.log(k) - jnp.log(scale)
         density = constant + (k - 1) * y - jnp.exp(k * y)
         slope = jnp.where(k == 1, jnp.where(v == 0, v, 0) / scale, 0)
@@ -273,7 +279,7 @@ class Weibull(Estimable[WeibullStats]):
 
     def _statistics(self, x: Array, weights: Array) -> WeibullStats:
         v, weights, k, scale = numerics.as_float(x, weights, self.shape, self.scale)
-        y = numerics.safe_log(v) - jnp.log(scale)
+        y = log_ratio(v, scale)
         z = jnp.exp(k * y)
         zero = y == -jnp.inf
         # z y and z y^2 vanish where x is zero; the sum of y does not, and has no maximum then
@@ -419,6 +425,8 @@ class VonMises(Estimable[Direction]):
     In float32 a fitted concentration is right to 2e-5 of itself from 1e-3 up to the point where
     the angles themselves are rounded, about 1e12 near an angle of 1. Angles that are all alike have
     an infinite one, which `fit.em` reports as COLLAPSED.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar angle. Any x is taken as an angle, also beyond one turn; the density is that of

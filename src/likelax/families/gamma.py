@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -29,7 +29,7 @@ from likelax.families.compound import (
 from likelax.families.poisson import Poisson
 from likelax.model import pytree
 from likelax.numerics import draws
-from likelax.numerics.special import factorial_excess, log_gamma_ratio, log_zero_power
+from likelax.numerics.special import factorial_excess, log_beta, log_binomial_term, log_zero_power
 from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 
@@ -40,6 +40,8 @@ class Gamma(Estimable[PositiveMoments], Prior):
     As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
     both parameters, in float32 to 2e-5 of themselves where the deviance of the data is as exact; for
     data without spread they are inf, and NaN where one of the data is 0.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, the shape: events already seen.
@@ -135,6 +137,8 @@ class Gamma(Estimable[PositiveMoments], Prior):
 class GammaKnownShape(Family[EventCounts]):
     """A gamma whose concentration is known and whose rate has a gamma prior.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       concentration: positive scalar, held by `m_step`.
       rate: positive scalar.
@@ -214,6 +218,8 @@ class GammaGamma(Estimable[PositiveMoments]):
     A scaled beta prime distribution. `e_step` gives the expected statistics of the latent
     rates, so `m_step` is a step of EM over concentration and rate: fit with `fit.em`.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       concentration: positive scalar, shape of the latent rate.
       rate: positive scalar, rate of the latent rate: the scale of x.
@@ -263,9 +269,12 @@ class GammaGamma(Estimable[PositiveMoments]):
     def _log_density(self, x: Array) -> Array:
         v, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
         interior = (v > 0) & (v < jnp.inf)
-        y = jnp.where(interior, v, 1) / b
-        constant = log_gamma_ratio(c, a) - gammaln(a)
-        density = constant + (c - 1) * jnp.log(y) - (a + c) * jnp.log1p(y) - jnp.log(b)
+        inner = jnp.where(interior, v, b)
+        # x / (x + b) is a beta variable: nothing of the order of a + c cancels
+        term = log_binomial_term(c, a, 1 / (1 + b / inner), 1 / (1 + inner / b))
+        small, large = jnp.minimum(a, c), jnp.maximum(a, c)
+        density = term + jnp.log(small) - jnp.log1p(small / large) - jnp.log(inner)
+        constant = -log_beta(a, c)
         slope = jnp.where(c == 1, (a + 1) * jnp.where(v == 0, v, 0) / b, 0)
         edge = log_zero_power(c - 1) + constant - jnp.log(b) - slope
         return inside(self._support(v), v, jnp.where(interior, density, edge))
@@ -284,6 +293,8 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
 
     The conjugate prior of a variance, updated by the `EventCounts` of `NormalKnownLoc`; as a
     model of data its `m_step` finds both parameters by Newton steps.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, the shape.

@@ -29,6 +29,8 @@ class GammaPoisson(Estimable[PositiveMoments]):
     both parameters: fit with `fit.em`. Counts no more spread than a Poisson's have no maximum:
     concentration and rate then grow without bound, their ratio being the mean.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       concentration: positive scalar a.
       rate: positive scalar b. The mean is a / b, the variance a (b + 1) / b^2; at inf all mass is

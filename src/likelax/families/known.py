@@ -32,6 +32,8 @@ class LocationStats:
 class NormalKnownScale(Family[LocationStats]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: scalar, the mean.
       scale: positive scalar, held by `m_step`.
@@ -96,6 +98,8 @@ class NormalKnownScale(Family[LocationStats]):
 @pytree
 class NormalMean(Prior):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar.
@@ -168,6 +172,8 @@ class NormalMean(Prior):
 @pytree
 class NormalKnownLoc(Family[EventCounts]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar, held by `m_step`.

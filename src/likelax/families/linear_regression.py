@@ -50,6 +50,8 @@ class LinearRegression(Regression):
     Its conjugate prior is a `MatrixNormalInverseWishart`; a `RidgePrior` of the coefficients alone
     can be given in its place.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       coefficients: (D, E).
       scale_tril: (E, E) lower triangular with a positive diagonal.
@@ -326,6 +328,9 @@ class MatrixNormalInverseWishart(Prior):
 
     The conjugate prior of `LinearRegression`; its values are pairs (coefficients (D, E),
     covariance (E, E)).
+
+    Float32: log density within 5e-4 of 1 + its size for dof up to 100, and of one rounding of
+    the arguments.
 
     Attributes:
       loc: (D, E), expected coefficients.

@@ -181,8 +181,7 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
     Missing entries are marginalised exactly: with a known total they are one more value, and without
     one p is conditional on what the entries seen add to.
 
-    In float32 the log probability of counts to 1e9 is right to 1e-5 of itself and to what one rounding
-    of the probabilities changes.
+    Float32: log density within 2e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
@@ -309,6 +308,8 @@ class DirichletMultinomial(_Counted[PositiveMoments]):
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
     EM over the concentration: fit with `fit.em`. Missing entries are marginalised as in `Multinomial`.
+
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: (C,) positive.

@@ -33,6 +33,8 @@ class MvNormal(Family[Moments]):
     that of a `Normal` in every direction: 1e-5 of the covariance for up to 1e7 rows as far as
     1e6 standard deviations from zero.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.

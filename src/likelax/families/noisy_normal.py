@@ -27,6 +27,8 @@ class NoisyNormal(Model):
     `fit.em`. Its prior is that of a `Normal`. A value that was not seen, as in
     `(Masked(values, observed), variances)`, adds nothing.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: scalar, the mean of the quantity.
       scale: positive scalar, its standard deviation.

@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.data import take_mask
 from likelax.families.base import Prior, where_above
-from likelax.families.compound import kl_gamma
+from likelax.families.compound import kl_gamma, log_gamma_density
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.model import pytree
 from likelax.numerics import draws
@@ -25,6 +25,8 @@ class NormalInverseGamma(Prior):
 
     Its values are pairs (mean, variance). With loc (D,) one variance is shared by D means: the prior
     of a `SphericalNormal`.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar or (D,), expected mean.
@@ -59,15 +61,13 @@ class NormalInverseGamma(Prior):
         mean, variance = numerics.as_float(*value)
         positive = variance > 0
         v = jnp.where(positive, variance, 1)
-        size, axes = self._size(), tuple(range(-loc.ndim, 0))
-        square = jnp.sum((mean - loc) ** 2, axis=axes)
-        log_prob = (
-            alpha * jnp.log(beta)
-            - gammaln(alpha)
-            + size * (jnp.log(kappa) - LOG_2PI) / 2
-            - (alpha + 1 + size / 2) * jnp.log(v)
-            - (beta + kappa * square / 2) / v
+        square = jnp.sum((mean - loc) ** 2, axis=tuple(range(-loc.ndim, 0)))
+        # 1 / variance is a gamma variable: nothing of the order of alpha cancels
+        of_variance = log_gamma_density(1 / v, alpha, beta) - 2 * jnp.log(v)
+        of_mean = self._size() * (jnp.log(kappa) - jnp.log(v) - LOG_2PI) / 2 - kappa * square / (
+            2 * v
         )
+        log_prob = of_variance + of_mean
         return jnp.where(positive, log_prob, -jnp.inf)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:

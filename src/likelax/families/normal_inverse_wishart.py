@@ -45,6 +45,9 @@ class NormalInverseWishart(Prior):
 
     Its values are pairs (mean (D,), covariance (D, D)).
 
+    Float32: log density within 5e-4 of 1 + its size for dof up to 100, and of one rounding of
+    the arguments.
+
     Attributes:
       loc: (D,), expected mean.
       kappa: positive scalar: the mean was already seen this many times.

@@ -24,6 +24,8 @@ from likelax.statistics import EventCounts
 class Poisson(Family[EventCounts]):
     """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       rate: non-negative scalar, events per observation. Rate 0 puts all mass on x = 0.
 

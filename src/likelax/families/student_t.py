@@ -104,6 +104,8 @@ class StudentT(Estimable[TailMoments]):
     A normal whose precision is a latent gamma. `e_step` gives its expected statistics, so
     `m_step` is a step of EM: fit with `fit.em`.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       dof: positive scalar, degrees of freedom; inf is the normal.
       loc: scalar.
@@ -187,6 +189,8 @@ class MvStudentT(Estimable[TailMoments]):
 
     `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`. Missing entries are marginalised
     exactly: `log_prob` is that of the entries seen, and `e_step` fills in the others.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       dof: positive scalar; inf is the normal.

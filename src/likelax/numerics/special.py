@@ -71,11 +71,29 @@ def _deviance(x: Array, m: Array) -> Array:
     return jnp.where(safe, value, edge.astype(value.dtype))
 
 
+def log_ratio(x: ArrayLike, m: ArrayLike) -> Array:
+    """log(x / m), at full precision where x is close to m, and where x / m leaves the range.
+
+    Args:
+      x: non-negative; -inf where it is 0, with derivative 0 there.
+      m: positive, broadcastable with x.
+
+    Examples:
+      >>> print(log_ratio(jnp.array([0.0, 1.0, 2.0]), 1.0).round(4))
+      [  -inf 0.     0.6931]
+    """
+    x, m = _together(x, m)
+    return _log_ratio(x, m)
+
+
 def _log_ratio(x: Array, m: Array) -> Array:
+    near = jnp.abs(x - m) < m / 2
+    close = jnp.log1p(jnp.where(near, (x - m) / m, 0))
     ratio = x / m
-    lost = (ratio == 0) | jnp.isinf(ratio)
+    lost = near | (ratio == 0) | jnp.isinf(ratio)
     plain = jnp.log(jnp.where(lost, 1, ratio))
-    return jnp.where(lost, jnp.log(x) - jnp.log(m), plain)
+    apart = numerics.safe_log(jnp.where(near, 1, x)) - jnp.log(m)
+    return jnp.where(near, close, jnp.where(lost, apart, plain))
 
 
 @_deviance.defjvp
