@@ -214,6 +214,8 @@ class Distribution(Density):
     # whether the statistics of every finite x are finite: then a weight of zero removes the row by
     # itself, and components that share x share all that is made of it
     _finite_statistics: ClassVar[bool] = False
+    # whether the statistics themselves hold that a row was impossible
+    _statistics_hold_support: ClassVar[bool] = False
 
     def log_prob(self, x: Any) -> Array:
         """Log density at x, nats.
@@ -327,7 +329,9 @@ class Estimable(Distribution, Model, Generic[Stats]):
     def _supported(self, values: Array, weights: Array) -> Stats:
         """The statistics, NaN where a row of positive weight is impossible under every parameter."""
         stats, support = self._statistics(values, weights), self._support(values)
-        return stats if support is None else inside_only(stats, support, weights)
+        if support is None or self._statistics_hold_support:
+            return stats
+        return inside_only(stats, support, weights)
 
     def _where_used(self, values: Array, used: Array) -> Array:
         """values, with ones where `used` (...) is false: such a row may hold anything."""

@@ -111,6 +111,7 @@ class UniformFromZero(Family[Extremes]):
       5.0 5.0
     """
 
+    _statistics_hold_support = True
     high: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -351,6 +352,7 @@ class Delta(Estimable[Array]):
 
     held: ClassVar[tuple[str, ...]] = ("value",)
 
+    _statistics_hold_support = True
     value: Array
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
