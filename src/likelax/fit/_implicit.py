@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax import numerics
 from likelax.fit import validation
 from likelax.fit._em import em
 from likelax.parameters import hold, roles, to_vector
@@ -61,6 +62,6 @@ def implicit(
         return vector_of(found.model)
 
     def tangent_solve(linear: Any, target: Array) -> Array:
-        return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
+        return numerics.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
 
     return rebuild(jax.lax.custom_root(advance, flat, solve, tangent_solve))
