@@ -1,7 +1,7 @@
-"""Naive Bayes: a `Mixture` whose components are classes and whose labels were seen.
+"""Naive Bayes: a `Mixture` whose components are classes, fitted to labelled data.
 
-Each builder returns a `NaiveBayes`: the model before any data, and its conjugate prior. From
-there everything is statistics, which add: over batches, over devices, over days.
+Each builder returns a `NaiveBayes`: a model before any data, and its conjugate prior. The model is
+fitted from statistics, which add over batches and devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import is_floating
 from likelax.data import (
+    DataLike,
     Labelled,
     Masked,
     check_labels,
@@ -32,23 +33,30 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, check_possible, pytree
+from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
+
+__all__ = [
+    "ComplementScore", "NaiveBayes", "add_variance", "bernoulli", "build", "categorical",
+    "columns", "complement", "forget_unseen", "gaussian", "mixed", "multinomial",
+]  # fmt: skip
 
 T = TypeVar("T")
 
 
 class NaiveBayes(NamedTuple):
-    """A classifier before it has seen data.
+    """A classifier before any data.
 
     For labels known in part, `fit.em(nb.model, Labelled(x, labels), prior=nb.prior)` is the
-    semi-supervised fit; here a label of -1 only drops its row.
+    semi-supervised fit. The methods here leave out rows with a label of -1.
 
     Attributes:
-      model: a `Mixture` of K classes; its parameters are kept only where no data tell.
+      model: a `Mixture` of K classes; its parameters are used only where there are no data.
       prior: the conjugate prior of its parameters.
-      class_prior: (K,) the classes' probabilities where they are given, or None to fit them.
+      class_prior: (K,) given probabilities of the classes, or None to fit them.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
 
     Examples:
       >>> nb = bernoulli(num_classes=2, num_features=1)
@@ -63,20 +71,26 @@ class NaiveBayes(NamedTuple):
     class_prior: Array | None = None
 
     def statistics(
-        self, x: Any, labels: ArrayLike, weights: ArrayLike | None = None
+        self, x: DataLike, labels: ArrayLike, weights: ArrayLike | None = None
     ) -> MixtureStats:
-        """What labelled data contribute; those of batches add with `statistics.add`.
+        """Statistics of labelled data; those of batches add by `statistics.add`.
 
         Args:
           x: data with leading axes (...), plain or `Masked`.
-          labels: (...) integers 0..K-1; -1 (unknown) drops the row.
+          labels: (...) integers 0..K-1; rows labelled -1 (unknown) are left out.
           weights: (...) non-negative, or None for ones.
         Returns:
           Class counts (K,), and the components' statistics with a leading axis K.
         Raises:
-          ValueError: if labels are not integers or name no class, if data, labels and weights
-            have different leading axes, or for a row that is impossible in every class, such as
-            tf-idf values for a multinomial.
+          ValueError: if labels are not integers or out of range, if data, labels and weights have
+            different leading axes, or for a row that is impossible in every class, such as tf-idf
+            values for a multinomial.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1)
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(stats.weights.counts)
+          [2. 1.]
         """
         x, labels = convert("naive_bayes: x", x), numerics.as_array("naive_bayes: labels", labels)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -103,8 +117,11 @@ class NaiveBayes(NamedTuple):
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.
 
-        Its `posterior(x)` is log p(class | x), its `log_prob(Labelled(x, labels))` the joint and
-        its `log_prob(x)` the evidence.
+        Its `responsibilities(x)` are p(class | x), its `log_prob(Labelled(x, labels))` is the log
+        joint, and its `log_prob(x)` the log evidence. See the example of the class.
+
+        Args:
+          stats: as `statistics` returns them.
         """
         model, prior = self._for(stats)
         return self._with_classes(model.m_step(stats, prior))
@@ -112,18 +129,36 @@ class NaiveBayes(NamedTuple):
     def predictive(self, stats: MixtureStats) -> Mixture:
         """The Bayesian classifier: parameters integrated out under their posterior.
 
-        Exact for the class of one new observation. The classes' own weights are integrated out
-        where the prior has a Dirichlet over them, and the fitted ones otherwise.
+        Exact for the class of one new observation. The probabilities of the classes are integrated
+        out if the prior has a Dirichlet over them; otherwise the fitted ones are used.
+
+        Args:
+          stats: as `statistics` returns them.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1)
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(nb.predictive(stats).responsibilities(jnp.array([[1]])).round(4))
+          [[0.7692 0.2308]]
         """
         fitted = self.fit(stats)
         return self._with_classes(fitted.predictive(self._for(stats)[1].posterior(stats)))
 
     def log_evidence(self, stats: MixtureStats) -> Array:
-        """log p(x | labels) with the components' parameters integrated out, nats; where the prior
-        has a Dirichlet over the classes, log p(x, labels).
+        """log p(x | labels) with the parameters of the components integrated out, nats.
 
+        With a Dirichlet over the classes in the prior it is log p(x, labels).
+
+        Args:
+          stats: as `statistics` returns them.
         Raises:
-          ValueError: where the components have no prior.
+          ValueError: if the components have no prior.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1, smoothing=0.0)
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")  # 1/3 for two ones, 1/2 for a zero
+          0.1667
         """
         _, prior = self._for(stats)
         if prior.components is None:
@@ -186,13 +221,13 @@ def _stack(tree: T, num_classes: int) -> T:
 
 def build(
     num_classes: int,
-    component: Any,
-    prior: Any = None,
+    component: Model,
+    prior: PriorLike | None = None,
     *,
     class_prior: ArrayLike | None = None,
     class_smoothing: float | None = None,
 ) -> NaiveBayes:
-    """Naive Bayes from any model of one class: mixed columns, a `Product`, or anything else.
+    """Naive Bayes from any model of one class, such as a `Product`.
 
     Args:
       num_classes: K.
@@ -200,8 +235,10 @@ def build(
       prior: its conjugate prior, or None for maximum likelihood.
       class_prior: (K,) the classes' probabilities, up to a factor; None fits them. `fit` and
         `predictive` keep them; EM over unknown labels only starts from them.
-      class_smoothing: counts added to every class, as a Dirichlet prior over the classes'
-        weights; None adds none.
+      class_smoothing: counts added to every class, as a Dirichlet prior over their probabilities;
+        None adds none.
+    Raises:
+      ValueError: for a class_prior of another shape.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -234,10 +271,20 @@ def bernoulli(
     Args:
       num_classes: K.
       num_features: D.
-      smoothing: s counts added to either side, as a prior Beta(1 + s, 1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros. A number, one for each feature (D,), or
+      smoothing: s counts added to ones and zeros, as a prior Beta(1 + s, 1 + s) whose mode is
+        used; 0 is maximum likelihood, with exact zeros. A number, one for each feature (D,), or
         for each class and feature (K, D).
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: McCallum & Nigam (1998), A comparison of event models for naive Bayes text
+      classification, AAAI workshop.
+
+    Examples:
+      >>> nb = bernoulli(num_classes=2, num_features=1)
+      >>> x, labels = jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1])
+      >>> print(nb.fit(nb.statistics(x, labels)).predict(jnp.array([[1], [0]])))
+      [0 1]
     """
     side = 1 + _added_counts("bernoulli", smoothing, (num_classes, num_features))
     nb = build(num_classes, MvBernoulli(jnp.full(num_features, 0.5)), class_prior=class_prior)
@@ -257,8 +304,19 @@ def multinomial(
       num_classes: K.
       num_features: D.
       smoothing: s counts added to every feature, as a prior Dirichlet(1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros. A number, (D,) or (K, D).
-      class_prior: as for `build`.
+        used; 0 is maximum likelihood, with exact zeros. A number, (D,) or (K, D).
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: McCallum & Nigam (1998), A comparison of event models for naive Bayes text
+      classification, AAAI workshop.
+
+    Examples:
+      >>> nb = multinomial(num_classes=2, num_features=2)
+      >>> stats = nb.statistics(jnp.array([[3, 0], [1, 2]]), jnp.array([0, 1]))
+      >>> print(nb.fit(stats).components.probs)
+      [[0.8 0.2]
+       [0.4 0.6]]
     """
     component = Multinomial(jnp.full(num_features, 1 / num_features))
     counts = _added_counts("multinomial", smoothing, (num_classes, num_features))
@@ -273,9 +331,9 @@ def categorical(
     smoothing: ArrayLike | Sequence[ArrayLike] = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
-    """Integer codes, one column a feature: x is a tuple of D arrays (...), see `columns`.
+    """Features that are integer codes: x is a tuple of D arrays (...), see `columns`.
 
-    A code outside 0..C-1 was impossible under every class: its row's posterior is all -inf.
+    A code outside 0..C-1 is impossible under every class, and the posterior of its row is all -inf.
     `forget_unseen` marks such codes as missing instead.
 
     Args:
@@ -283,7 +341,17 @@ def categorical(
       num_values: C of each of the D features.
       smoothing: as for `multinomial`: a number for all values of all features, or a sequence with
         one entry for each feature, each a number, (C,) or (K, C).
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
+
+    Examples:
+      >>> nb = categorical(num_classes=2, num_values=[3], smoothing=0.0)
+      >>> stats = nb.statistics((jnp.array([2, 0, 1]),), jnp.array([0, 1, 1]))
+      >>> print(nb.fit(stats).components.fields[0].probs)
+      [[0.  0.  1. ]
+       [0.5 0.5 0. ]]
     """
     component = Product(tuple(Categorical(jnp.full(c, 1 / c)) for c in num_values))
     each = smoothing if isinstance(smoothing, list | tuple) else [smoothing] * len(num_values)
@@ -317,7 +385,15 @@ def gaussian(
       prior: a `NormalInverseGamma` with scalar leaves, for every feature alike, or with leaves
         (D,); None is maximum likelihood, which gives a feature that never varies in a class the
         variance 0. See `add_variance`.
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
+
+    Examples:
+      >>> nb = gaussian(num_classes=2, num_features=1)
+      >>> x, labels = jnp.array([[0.0], [2.0], [7.0], [9.0]]), jnp.array([0, 0, 1, 1])
+      >>> print(nb.fit(nb.statistics(x, labels)).components.component.loc)
+      [[1.]
+       [8.]]
     """
     component = Independent(Normal(jnp.zeros(num_features), jnp.ones(num_features)))
     over = None
@@ -333,8 +409,8 @@ def _spread(leaf: Any, num_features: int) -> Array:
 
 def mixed(
     num_classes: int,
-    fields: Mapping[str, Any],
-    priors: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Model],
+    priors: Mapping[str, Density] | None = None,
     *,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
@@ -344,7 +420,17 @@ def mixed(
       num_classes: K.
       fields: a model for each column.
       priors: a conjugate prior for each column; a column left out has none.
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for priors of columns that are not in `fields`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> nb = mixed(2, {"calls": Poisson(1.0), "size": Normal(0.0, 1.0)})
+      >>> x = {"calls": jnp.array([0, 2, 5]), "size": jnp.array([1.0, 1.5, 3.0])}
+      >>> model = nb.fit(nb.statistics(x, jnp.array([0, 0, 1])))
+      >>> print(model.components.fields["calls"].rate)
+      [1. 5.]
     """
     names = sorted(fields)
     given = dict(priors or {})
@@ -356,10 +442,20 @@ def mixed(
 
 
 def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
-    """The Gaussian classifier with `amount` added to every variance: data seen through noise.
+    """The Gaussian classifier with `amount` added to every variance.
 
-    scikit-learn's `var_smoothing` adds that share of the largest feature variance. It is not a
-    prior, and the variances are then no longer those of maximum likelihood.
+    scikit-learn's `var_smoothing` adds a fraction of the largest variance of a feature. It is not a
+    prior, and the variances are then not those of maximum likelihood.
+
+    Args:
+      model: a classifier of `gaussian`, with K classes and D features.
+      amount: non-negative; a scalar, or (D,) or (K, D).
+
+    Examples:
+      >>> nb = gaussian(num_classes=2, num_features=1)
+      >>> print(add_variance(nb.model, 3.0).components.component.scale)
+      [[2.]
+       [2.]]
     """
     normals = model.components.component
     loc, scale, amount = numerics.as_float(normals.loc, normals.scale, amount)
@@ -369,10 +465,14 @@ def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
 
 @pytree
 class ComplementScore(Density):
-    """Evidence against all other classes: log_prob(x) = sum_d x[d] weights[d], not a density.
+    """The score of complement naive Bayes, sum_d x[d] weights[d]. It is not a density.
 
     Attributes:
       weights: (D,).
+
+    Examples:
+      >>> print(ComplementScore(jnp.array([1.0, 0.5])).log_prob(jnp.array([2, 2])))
+      3.0
     """
 
     _event_ndim: ClassVar[int] = 1
@@ -387,23 +487,32 @@ class ComplementScore(Density):
         """
         raise TypeError("ComplementScore.sample: the score of complement naive Bayes is no density")
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Score of counts x (..., D): (...)."""
         counts, weights = numerics.as_float(x, self.weights)
         return jnp.matmul(counts, weights, precision="highest")
 
 
 def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = False) -> Mixture:
-    """Complement naive Bayes from the statistics of `multinomial`: each class is judged by how
-    badly all the others together explain the counts, which helps with unequal classes.
+    """Complement naive Bayes from the statistics of `multinomial`.
 
-    A heuristic without a likelihood: use only the responsibilities of the result.
+    The score of a class comes from the counts of all other classes together, which helps if the
+    classes differ in size. It is a heuristic without a likelihood: use only the responsibilities of
+    the result.
 
     Args:
       stats: `multinomial(...).statistics(x, labels, weights)`.
       smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
+
+    Examples:
+      >>> nb = multinomial(num_classes=2, num_features=2)
+      >>> stats = nb.statistics(jnp.array([[3, 0], [1, 2]]), jnp.array([0, 1]))
+      >>> print(complement(stats).predict(jnp.array([[4, 0], [0, 4]])))
+      [0 1]
     """
     counts = stats.components.counts
     added = _added_counts("complement", smoothing, counts.shape).astype(counts.dtype)
@@ -414,8 +523,13 @@ def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = 
     return Mixture(jnp.full(num_classes, 1 / num_classes, counts.dtype), ComplementScore(weights))
 
 
-def columns(x: Any) -> Any:
-    """A table (..., D), plain or `Masked`, as a tuple of D columns (...).
+def columns(x: DataLike) -> DataLike:
+    """The columns of a table.
+
+    Args:
+      x: (..., D), plain or `Masked`.
+    Returns:
+      A tuple of D arrays (...), or `Masked` of such tuples.
 
     Examples:
       >>> print(columns(jnp.array([[1, 2], [3, 4]]))[1])
@@ -429,10 +543,10 @@ def columns(x: Any) -> Any:
 
 
 def forget_unseen(x: Sequence[ArrayLike], num_values: Sequence[int]) -> Masked:
-    """Declare codes outside 0..C-1 as missing, so that the other features decide.
+    """Declare codes outside 0..C-1 as missing, so that the posterior uses the other features.
 
     Args:
-      x: D columns of integer codes.
+      x: D columns (...) of integer codes.
       num_values: C of each.
 
     Examples:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import batching, blocks, certified, chain, inference, logspace, scaled
+from likelax.hmm import blocks, chain, dispatch, inference, log_domain, products, rows, scaled
 from reference.chains import chains
 
 INF = np.inf
@@ -51,9 +51,11 @@ def scaled_and_certified(potentials, known, num_blocks=1):
 
 
 def _scaled_and_certified(c):
-    out, plain, evidence = scaled.filtered(c)
-    post, _, both = scaled.posterior(c, in_logs=True)
-    out, post = scaled.in_time(out, c), scaled.in_time(post, c)
+    (finish, plain, evidence), (both_finish, _, both) = (
+        scaled.filtered(c),
+        scaled.posterior(c, in_logs=True),
+    )
+    out, post = finish(), both_finish()
     ok, both_ok = scaled.careful(evidence, c), scaled.careful(both, c)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     forward = (filtered, predicted, chain.total(c, out.increment))
@@ -63,7 +65,15 @@ def _scaled_and_certified(c):
 @jax.jit
 def in_logs(potentials, known):
     c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
-    out, post = logspace.forward(c), logspace.posterior(c, in_logs=True)
+    out, post = log_domain.filtered(c), log_domain.posterior(c, in_logs=True)
+    (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
+    return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
+
+
+@jax.jit
+def by_products(potentials, known):
+    c = chain.hide_padding(chain.chain(*potentials, known["length"], known["starts"]))
+    out, post = products.filtered(c), products.posterior(c, in_logs=True)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     return (filtered, predicted, chain.total(c, out.increment)), (marginals, post.counts)
 
@@ -103,6 +113,26 @@ def test_certified_answers_are_exact(num_blocks, initial, transition, log_lik, l
     assert_same(forward, want, STEPS * sum(finite))
     if both_ok:
         assert_same(post, want_post, STEPS * sum(finite))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    initial=log_potentials(STATES, EDGES),
+    transition=log_potentials((STATES, STATES), EDGES),
+    log_lik=log_potentials((STEPS, STATES), FAR),
+    length=st.integers(0, STEPS),
+    starts=hnp.arrays(bool, STEPS, elements=st.booleans()),
+)
+def test_products_need_no_certificate(small_blocks, initial, transition, log_lik, length, starts):
+    potentials = (initial, transition, log_lik)
+    known = {"length": np.int32(length), "starts": starts & (starts.sum() < STEPS // 2)}
+    forward, post = by_products(potentials, known)
+    with jax.enable_x64(True):
+        wide = tuple(np.asarray(p, np.float64) for p in potentials)
+        want, want_post = jax.device_get(in_logs(wide, known))
+    finite = [np.abs(p[np.isfinite(p)]).max(initial=0) for p in potentials]
+    assert_same(forward, want, STEPS * sum(finite))
+    assert_same(post, want_post, STEPS * sum(finite))
 
 
 @pytest.mark.parametrize(
@@ -147,20 +177,29 @@ def test_far_apart_likelihoods_of_a_mixing_chain_stay_on_the_fast_path():
     assert both_ok
 
 
-def test_a_clean_batch_never_runs_the_log_domain(large_program):
-    ran = []
+def counted(ran):
+    """The log probability of one chain by the certified program; `ran` gets a 1 for each row redone."""
 
     def exact(c):
-        jax.debug.callback(lambda: ran.append(1))
-        return logspace.log_prob(c)
+        jax.debug.callback(lambda _: ran.append(1), c.log_lik[0, 0])
+        return log_domain.increments(c)
 
-    answer = functools.partial(certified.fast_where_certified, scaled.log_prob, exact)
-    one = batching.kernel(answer)
+    one = rows.kernel(functools.partial(dispatch._certified, scaled.increments, exact))
 
     def log_prob(log_transition, log_lik):
-        return one(chain.chain(np.zeros(2, np.float32), log_transition, log_lik, None, None))
+        c = chain.chain(np.zeros(2, np.float32), log_transition, log_lik, None, None)
+        return chain.total(c, one(c))
 
-    run = jax.jit(jax.vmap(jax.vmap(log_prob, (None, 0)), (0, None)))
+    return log_prob
+
+
+# a state 200 nats behind that must be kept, in a chain whose states never change
+FLAGGED = np.float32([[0, -200], [-300, 0], [0, 0], [0, 0]])
+
+
+def test_a_clean_batch_never_runs_the_log_domain(large_program):
+    ran = []
+    run = jax.jit(jax.vmap(jax.vmap(counted(ran), (None, 0)), (0, None)))
     rng = np.random.default_rng(0)
     moves = np.log(rng.dirichlet(np.ones(2), (3, 2))).astype(np.float32)
     log_lik = rng.normal(size=(2, 4, 2)).astype(np.float32)
@@ -169,8 +208,7 @@ def test_a_clean_batch_never_runs_the_log_domain(large_program):
     np.testing.assert_allclose(run(moves, log_lik), want, rtol=1e-5)
     jax.effects_barrier()
     assert not ran
-    # a state 200 nats behind that must be kept
-    log_lik[1] = [[0, -200], [-300, 0], [0, 0], [0, 0]]
+    log_lik[1] = FLAGGED
     moves[1] = np.where(np.eye(2) > 0, 0, -INF)
     got = run(moves, log_lik)
     want = expected(np.zeros(2, np.float32), moves, log_lik)
@@ -180,7 +218,24 @@ def test_a_clean_batch_never_runs_the_log_domain(large_program):
     assert ran
 
 
-def test_vmap_is_a_loop_over_clean_and_flagged_chains(both_programs):
+@pytest.mark.parametrize(("num_flagged", "rounds"), [(1, 1), (10, 1), (100, 2)])
+def test_only_a_few_rows_are_redone_where_a_few_are_not_certified(
+    large_program, num_flagged, rounds
+):
+    """Not the whole batch: one round of 64 rows of 10 000 for up to 64 that are flagged."""
+    ran, num_rows = [], 10_000
+    run = jax.jit(jax.vmap(counted(ran), (None, 0)))
+    log_lik = np.zeros((num_rows, 4, 2), np.float32)
+    flagged = np.random.default_rng(0).choice(num_rows, num_flagged, replace=False)
+    log_lik[flagged] = FLAGGED
+    got = np.asarray(run(np.where(np.eye(2) > 0, 0, -INF).astype(np.float32), log_lik))
+    jax.effects_barrier()
+    assert len(ran) == 64 * rounds
+    np.testing.assert_allclose(got[flagged], -200, rtol=1e-6)
+    np.testing.assert_allclose(np.delete(got, flagged), np.log(2), rtol=1e-6)
+
+
+def test_vmap_is_a_loop_over_clean_and_flagged_chains(every_program):
     each, stacked = chains(5, 3, varying=False, seeds=range(12))
     batched = jax.jit(jax.vmap(lambda p, k: inference.log_partition(*p, **k)))
     single = jax.jit(lambda p, k: inference.log_partition(*p, **k))

@@ -60,7 +60,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_right_where_others_are_wrong_with_finite_derivatives(both_programs, name):
+def test_right_where_others_are_wrong_with_finite_derivatives(every_program, name):
     *potentials, want = CASES[name]
     potentials = tuple(np.asarray(p, np.float32) for p in potentials)
     every = enumeration.enumerate_paths(*potentials)
@@ -89,7 +89,8 @@ def test_far_apart_normals_have_the_published_value():
     np.testing.assert_allclose(grad, [20.0, 0.0], atol=1e-4)
 
 
-def test_million_steps_in_float32_are_within_a_tenth_of_a_nat():
+@pytest.mark.parametrize("parallel", [None, True])
+def test_million_steps_in_float32_are_within_a_tenth_of_a_nat(parallel):
     rng = np.random.default_rng(0)
     potentials = (
         np.log(rng.dirichlet(np.ones(4))),
@@ -97,7 +98,7 @@ def test_million_steps_in_float32_are_within_a_tenth_of_a_nat():
         rng.normal(size=(1_000_000, 4)) - 1,
     )
     narrow = tuple(np.float32(p) for p in potentials)
-    got = float(jax.jit(inference.log_partition)(*narrow))
+    got = float(inference.log_partition(*narrow, parallel=parallel))
     with jax.enable_x64(True):
         want = float(jax.jit(inference.log_partition)(*(np.float64(p) for p in narrow)))
     # the spacing of float32 numbers is 0.06 at 1e6: half of it cannot be had back
@@ -110,7 +111,7 @@ def total(potentials, known):
 
 
 @pytest.mark.parametrize("varying", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_gradient_is_the_posterior_and_hessian_its_covariance(x64, both_programs, varying):
+def test_gradient_is_the_posterior_and_hessian_its_covariance(x64, every_program, varying):
     each, stacked = chains(3, 2, varying=varying, seeds=range(16))
     potentials, known = jax.tree.map(jnp.asarray, stacked)
     grads = jax.jit(jax.vmap(jax.grad(total)))(potentials, known)
@@ -153,7 +154,7 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(x64):
     assert_near(dot, sum(jnp.vdot(g, t) for g, t in zip(grads, tangents, strict=True)))
 
 
-def test_padding_is_never_read_and_starts_split_the_sum(both_programs):
+def test_padding_is_never_read_and_starts_split_the_sum(every_program):
     rng = np.random.default_rng(0)
     log_lik = rng.normal(size=(7, 2)).astype(np.float32)
     padded = np.concatenate([log_lik, np.full((3, 2), np.nan, np.float32)])
@@ -179,7 +180,7 @@ def test_a_length_that_is_traced_is_clamped():
 
 
 @pytest.mark.parametrize("moves", [(3, 3), (0, 3, 3)])
-def test_one_step_needs_no_transition(both_programs, moves):
+def test_one_step_needs_no_transition(every_program, moves):
     """A chain of one step is a mixture, whatever the transition's shape."""
     initial, log_lik = np.log(np.float32([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]))
     args = initial, np.zeros(moves, np.float32), log_lik[None]
@@ -266,7 +267,7 @@ def test_forecast_is_a_power_of_the_transition_matrix():
     np.testing.assert_allclose(got, powers, rtol=1e-5)
 
 
-def test_gradients_pass_through_posteriors(x64, both_programs):
+def test_gradients_pass_through_posteriors(x64, every_program):
     """A loss of smoothed, filtered and pairwise posteriors, by differences; a zero keeps zero."""
     rng = np.random.default_rng(4)
     move = np.log(np.where(np.eye(3) + np.eye(3, k=1) > 0, rng.dirichlet(np.ones(3), 3), 1e-300))

@@ -1,11 +1,11 @@
-"""Prefix products and blocks against step by step: zeros, far gaps, masks, starts, padding."""
+"""Products and blocks against step by step: zeros, far gaps, masks, starts, padding."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax.hmm import blocks, chain, decoding, dispatch, inference
+from likelax.hmm import blocks, chain, decoding, inference, products
 from reference import enumeration
 from reference.chains import assert_close, chains, run
 
@@ -33,8 +33,11 @@ def in_blocks(c):
 @pytest.mark.parametrize(
     ("form", "varying"),
     [
-        ("prefix", False),
-        pytest.param("prefix", True, marks=pytest.mark.slow),
+        ("products", False),
+        pytest.param("products", True, marks=pytest.mark.slow),
+        pytest.param("products in one block", False, marks=pytest.mark.slow),
+        pytest.param("products of many states", False, marks=pytest.mark.slow),
+        pytest.param("products of many states", True, marks=pytest.mark.slow),
         ("blocks", False),
         pytest.param("blocks that never agree", False, marks=pytest.mark.slow),
     ],
@@ -43,11 +46,18 @@ def test_every_form_is_the_chain_step_by_step(x64, large_program, monkeypatch, f
     each, stacked = chains(5, 3, varying=varying)
     want, _ = run(kernels(False), stacked)
     jax.clear_caches()  # what was compiled for chains that are not cut
-    if form != "prefix":
+    if form in ("products", "products of many states"):
+        monkeypatch.setattr(products, "_STEPS", 2)
+        monkeypatch.setattr(products, "_STEPS_MANY_STATES", 2)
+        monkeypatch.setattr(products, "_LEAST_BLOCKS", 2)
+    if form == "products of many states":
+        monkeypatch.setattr(products, "FEW_LANES", 2)
+        monkeypatch.setattr(products, "FEW", 2)
+    if form.startswith("blocks"):
         monkeypatch.setattr(blocks, "cut", in_blocks)
     if form == "blocks that never agree":
         monkeypatch.setattr(blocks, "_ROUNDS", 1)
-    got, paths = run(kernels(form == "prefix"), stacked)
+    got, paths = run(kernels(form.startswith("products")), stacked)
     paths = np.asarray(paths)
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         # gaps of 1e4 nats: what is left after they cancel has eleven digits
@@ -122,19 +132,15 @@ def test_the_slope_of_the_best_score_is_the_best_path():
     np.testing.assert_array_equal(slopes[1], used)
 
 
-def test_long_chains_choose_by_the_platform_they_are_compiled_for(monkeypatch):
-    """With an accelerator about, a program compiled for the CPU is still the sequential one."""
+def test_the_platform_that_a_program_is_lowered_for_decides_its_form():
+    """A program for CUDA has the products' form, wherever it is lowered; one for a CPU is stepwise."""
     rng = np.random.default_rng(0)
-    num_steps = dispatch._LONG + 1
-    args = np.log([0.5, 0.5]), np.log([[0.9, 0.1], [0.2, 0.8]]), rng.normal(size=(num_steps, 2))
+    args = np.log([0.5, 0.5]), np.log([[0.9, 0.1], [0.2, 0.8]]), rng.normal(size=(20_000, 2))
     args = [a.astype(np.float32) for a in args]
-    want = jax.jit(inference.log_partition)(*args)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    jax.clear_caches()
-    traced = jax.jit(lambda *a: inference.log_partition(*a)).trace(*args)
-    assert "platform_index" in str(traced.jaxpr)
+    traced = jax.jit(inference.log_partition).trace(*args)
+    texts = [traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")]
+    several = f"{products._STEPS}x2x1x{20_000 // products._STEPS}x"
+    assert [several in text for text in texts] == [False, True]
     compiled = traced.lower().compile()
+    want = jax.jit(lambda *a: inference.log_partition(*a, parallel=False))(*args)
     np.testing.assert_array_equal(compiled(*args), want)
-    short = jax.make_jaxpr(inference.log_partition)(*args[:2], args[2][:100])
-    assert "platform_index" not in str(short)
-    jax.clear_caches()

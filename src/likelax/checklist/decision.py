@@ -1,4 +1,4 @@
-"""Line 6: an equivalence test of calibration. A small sample can't pass by being small."""
+"""Line 6: an equivalence test of calibration, which a small sample cannot pass."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,29 @@ from jax.typing import ArrayLike
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
+from likelax.data import DataLike
+from likelax.mixture import Mixture
+from likelax.model import SupportsLogProb
 
 Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
 
-def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
-    """The decision of a classifier: take the class with the highest posterior probability.
+def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
+    """The decision of a classifier: the class with the highest posterior probability.
 
     Args:
       model: a mixture whose components are classes.
-      heldout: `Labelled` data; rows labelled -1 are left out.
+      heldout: `Labelled` data (N, ...); rows labelled -1 are left out.
     Returns:
       (confidence, correct), each (N,).
     Raises:
-      ValueError: if the data carry no labels.
+      ValueError: for data without labels.
+
+    Examples:
+      >>> from likelax import Labelled, Mixture, Poisson
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+      >>> print(top_label(model, Labelled(jnp.array([0, 9]), jnp.array([0, 0])))[1])
+      [1. 0.]
     """
     labels = view.labels_of(heldout)
     if labels is None:
@@ -35,13 +44,15 @@ def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
     return confidence[known], correct[known]
 
 
-def _decide(model: Any, values: Any, labels: Any) -> tuple[Array, Array]:
+def _decide(model: Mixture, values: Any, labels: Any) -> tuple[Array, Array]:
     log_probs = jnp.asarray(model.log_responsibilities(values))
     probs = jnp.exp(log_probs.reshape(-1, log_probs.shape[-1]))
     return calibration.top_label(probs, jnp.reshape(labels, -1))
 
 
-def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:
+def check(
+    model: SupportsLogProb, heldout: DataLike, decision: Any, *, tolerance: float, level: float
+) -> Line:
     """Line 6. See `checklist.run`."""
     if decision is None:
         return line(
@@ -63,7 +74,7 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
         )  # fmt: skip
     error = math.sqrt(max(squared, 0.0))
     spread = _spread(means, tolerance)
-    # both tests stand at the border, an error of exactly the tolerance
+    # the null hypothesis of both tests is an error of exactly the tolerance
     z = (squared - tolerance**2) / spread
     too_large, small = 0.5 * math.erfc(z / math.sqrt(2)), 0.5 * math.erfc(-z / math.sqrt(2))
     way = "over-confident" if bias > 0 else "under-confident"
@@ -86,7 +97,7 @@ def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: f
 
 
 class Means(NamedTuple):
-    """What is read off the bins, (B,) each: see `calibration.Bins`."""
+    """Statistics of the bins, (B,) each: see `calibration.Bins`."""
 
     fraction: Any
     count: Any
@@ -112,7 +123,7 @@ def _spread(means: Means, tolerance: float) -> float:
     held = means.count > 0
     share, count, confidence, rate, _ = (value[held] for value in means)
     variance = np.maximum(rate * (1 - rate), confidence * (1 - confidence)) / count
-    # with certain, unanimous bins: what one more decision, decided otherwise, would add
+    # for bins without variance: the variance with one more decision of the other outcome
     variance = np.maximum(variance, 1 / (count + 1) ** 2)
     return math.sqrt(np.sum(share**2 * (2 * variance**2 + 4 * tolerance**2 * variance)))
 

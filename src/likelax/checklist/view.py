@@ -1,26 +1,33 @@
-"""How the checklist looks at a model and its data: rows or series, wrapped or not."""
+"""Access of the checklist to models and data: rows or series, wrapped or not."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.data import take_labels, take_mask, take_series, unlabelled
+from likelax.data import DataLike, take_labels, take_mask, take_series, unlabelled
+from likelax.hmm.inference import Smoothed
 from likelax.hmm.model import HMM
+from likelax.mixture import Mixture
+from likelax.model import SupportsLogProb, SupportsSample
 from likelax.numerics import as_float, logsumexp
 
 
-def is_serial(model: Any) -> bool:
+def is_serial(model: object) -> TypeGuard[HMM]:
     """True for a model of sequences, whose observation is a whole series."""
     return isinstance(model, HMM)
 
 
-def can_sample(model: Any) -> bool:
-    """Whether the model draws: the checklist also takes records of functions, without `sample` even."""
+class Simulator(SupportsLogProb, SupportsSample, Protocol):
+    """Anything with `log_prob` and `sample`."""
+
+
+def can_sample(model: object) -> TypeGuard[Simulator]:
+    """Whether the model can be sampled; the checklist also accepts objects without `sample`."""
     return callable(getattr(model, "sample", None))
 
 
@@ -38,32 +45,32 @@ def call(function: Callable[..., Any], *args: Any, static: Any = None) -> Any:
     return function(*args, *last)
 
 
-def log_prob(model: Any, x: Any) -> Array:
+def log_prob(model: SupportsLogProb, x: DataLike) -> Array:
     """log p of every row, or of every series."""
     return model.log_prob(x)
 
 
-def log_responsibilities(model: Any, x: Any) -> Any:
-    """Of the components of a mixture, given x."""
+def log_responsibilities(model: Mixture, x: DataLike) -> Array:
+    """Log responsibilities of the components of a mixture, given x."""
     return model.log_responsibilities(x)
 
 
-def smoother(model: Any, x: Any) -> Any:
-    """Of the states of a hidden Markov model, given x."""
+def smoother(model: HMM, x: DataLike) -> Smoothed:
+    """The smoothed states of a hidden Markov model, given x."""
     return model.smoother(x)
 
 
-def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:
+def sample(key: Array, model: SupportsSample, shape: tuple[int, ...]) -> Any:
     """Draws from the model."""
     return model.sample(key, shape)
 
 
-def scores(model: Any, x: Any) -> Array:
+def scores(model: SupportsLogProb, x: DataLike) -> Array:
     """(N,) log scores, nats: of rows, or of the steps of a series given the steps before.
 
     Padding is NaN-free: steps past a length score NaN and are left out by `finite_rows`.
     """
-    if not is_serial(model):
+    if not isinstance(model, HMM):
         return jnp.atleast_1d(model.log_prob(x)).reshape(-1)
     log_lik = model.emission_log_prob(unwrap(x)[0])
     step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
@@ -74,38 +81,38 @@ def scores(model: Any, x: Any) -> Array:
     return step.reshape(-1)
 
 
-def unwrap(x: Any) -> tuple[Any, Any]:
+def unwrap(x: DataLike) -> tuple[Any, Any]:
     """(values as the model's emissions take them, lengths or None)."""
     values, series = take_series(unlabelled(x))
     return values, series.lengths
 
 
-def starts_of(x: Any) -> Array | None:
+def starts_of(x: DataLike) -> Array | None:
     """Where new sequences begin, or None."""
     return take_series(unlabelled(x))[1].starts
 
 
-def labels_of(x: Any) -> Array | None:
+def labels_of(x: DataLike) -> Array | None:
     """The labels that came with the data, or None."""
     labels = take_labels(x)[1]
     return None if labels is None else jnp.asarray(labels)
 
 
-def shape_of(model: Any, x: Any) -> tuple[int, ...]:
+def shape_of(model: SupportsLogProb, x: DataLike) -> tuple[int, ...]:
     """The shape that `model.sample(key, shape)` needs for data like x."""
     if is_serial(model):
         return jax.eval_shape(lambda m, v: m.emission_log_prob(v), model, unwrap(x)[0]).shape[:-1]
     values = jax.tree.leaves(x)
     try:
         return jax.eval_shape(model.log_prob, x).shape
-    except TypeError:  # a model that is no pytree may not trace
+    except TypeError:  # a model that is not a pytree may not be traceable
         return jnp.shape(values[0])[:1]
 
 
-_MOST_COLUMNS = 32  # the rest of a wide event is left out
+_MOST_COLUMNS = 32  # further columns of a wide event are left out
 
 
-def columns(x: Any, lead: int) -> tuple[Array, Array]:
+def columns(x: DataLike, lead: int) -> tuple[Array, Array]:
     """Every number of the data as a column, missing entries and padding marked.
 
     Args:
@@ -132,7 +139,7 @@ def columns(x: Any, lead: int) -> tuple[Array, Array]:
     return jnp.concatenate(found)[:_MOST_COLUMNS], jnp.concatenate(known)[:_MOST_COLUMNS]
 
 
-def column_names(x: Any, lead: int) -> list[str]:
+def column_names(x: DataLike, lead: int) -> list[str]:
     """Where each of the `columns` is found in the data, as a path."""
     values, _ = take_mask(unwrap(x)[0])
     found = []

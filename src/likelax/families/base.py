@@ -1,4 +1,4 @@
-"""What all leaf families share: missing entries, weights, and the way from a prior to a model."""
+"""Base classes of the leaf families: missing entries, weights and conjugate priors."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -11,11 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import is_concrete, split_host, split_mask
-from likelax.model import Density, Model
+from likelax.data import DataLike, is_concrete, split_host, split_mask
+from likelax.model import Density, Model, P, S
 from likelax.statistics import inside_only
-
-Stats = TypeVar("Stats")
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -33,9 +31,9 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
 
 
 def check_concrete(name: str, value: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
-    """Raise if a parameter has a value that it cannot have. Traced ones are let through, and NaN.
+    """Raise if a parameter has an invalid value. Traced values and NaN are accepted.
 
-    For constructors whose arguments are easily given in the wrong order.
+    For constructors whose arguments are easy to mix up.
 
     Args:
       name: "Class: field", for the message.
@@ -67,7 +65,7 @@ def where_above(parameter: Array, bound: float, moment: Callable[[Array], Array]
 
 
 def match_inputs(
-    name: str, inputs: Any, shape: Sequence[int], event: tuple[int, ...] | None = None
+    name: str, inputs: DataLike, shape: Sequence[int], event: tuple[int, ...] | None = None
 ) -> None:
     """Raise unless every array of the inputs of a draw has the leading axes `shape`.
 
@@ -126,7 +124,7 @@ def alike(x: Any, parameter: Any) -> Any:
     return numerics.as_float(x, parameter)
 
 
-class Prior(Density):
+class Prior(Density, Generic[S]):
     """A conjugate prior: a density over the parameter of a likelihood, closed under data."""
 
     @abc.abstractmethod
@@ -134,26 +132,26 @@ class Prior(Density):
         """Log density at a parameter value, nats."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Independent draws of the parameter."""
 
     @abc.abstractmethod
-    def posterior(self, stats: Any) -> Self:
+    def posterior(self, stats: S) -> Self:
         """The prior updated by the statistics of a data set: a density of the same type.
 
-        posterior(a + b) equals posterior(a).posterior(b): updates may come one by one.
+        posterior(a + b) equals posterior(a).posterior(b): updates can be made one at a time.
         """
 
     @abc.abstractmethod
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Expected value of the parameter."""
 
     @abc.abstractmethod
-    def mode(self) -> Any:
+    def mode(self) -> DataLike:
         """Most probable value of the parameter."""
 
     @abc.abstractmethod
-    def log_evidence(self, stats: Any) -> Array:
+    def log_evidence(self, stats: S) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
     def pooled(self) -> Self:
@@ -164,7 +162,7 @@ class Prior(Density):
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
-    def expected_log_likelihood(self, stats: Any) -> Array:
+    def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
         Raises:
@@ -174,8 +172,8 @@ class Prior(Density):
             f"{type(self).__name__}: the expected log likelihood has no closed form here"
         )
 
-    def expected_log_density(self, likelihood: "Estimable[Any]", x: Any) -> Array:
-        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
+        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x is missing.
 
         Args:
           likelihood: a model of the family; only its statistics and its support are used.
@@ -208,6 +206,10 @@ class Prior(Density):
             )
 
 
+Conjugate = TypeVar("Conjugate", bound=Prior)
+"""The type of a family's conjugate prior."""
+
+
 class Distribution(Density):
     """A leaf family: a density with a closed form, and missing entries."""
 
@@ -217,14 +219,14 @@ class Distribution(Density):
     # whether the statistics themselves hold that a row was impossible
     _statistics_hold_support: ClassVar[bool] = False
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density at x, nats.
 
         Args:
           x: (..., *event), or `Masked` of it.
         Returns:
-          (...). Off the support -inf; a missing observation 0; a NaN that nobody declared
-          missing NaN.
+          (...). Off the support -inf; a missing observation 0; NaN for a NaN that was not declared
+          missing.
         """
         values, observed = self._split(x)
         log_prob = self._log_density(values)
@@ -257,7 +259,7 @@ class Distribution(Density):
         some = numerics.any_in_batch(jnp.any(atom[0]))
         return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
 
-    def possible(self, x: Any) -> Any:
+    def possible(self, x: DataLike) -> Any:
         """Where some parameters of this family give x a positive density; True where not seen."""
         values, observed = split_host(x)
         if values.ndim < self.event_ndim:
@@ -274,8 +276,8 @@ class Distribution(Density):
         """
         return None
 
-    def _split(self, x: Any) -> tuple[Array, Array | None]:
-        """(values, observed (...)): an observation was seen where all of its entries were."""
+    def _split(self, x: DataLike) -> tuple[Array, Array | None]:
+        """(values, observed (...)): an observation counts as observed if all its entries are."""
         values, observed = split_mask(x)
         if observed is not None and self.event_ndim:
             observed = jnp.all(observed, axis=tuple(range(-self.event_ndim, 0)))
@@ -285,10 +287,10 @@ class Distribution(Density):
     def _log_density(self, x: Array) -> Array: ...
 
 
-class Estimable(Distribution, Model, Generic[Stats]):
+class Estimable(Distribution, Model[S, P]):
     """A leaf family with additive statistics, which EM can fit."""
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics of x and its log probability, summed with the weights.
 
         Args:
@@ -305,7 +307,7 @@ class Estimable(Distribution, Model, Generic[Stats]):
         stats = self._supported(self._where_used(values, weights != 0), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Stats:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """Statistics of K models, stacked in self, with a leading axis K.
 
         Args:
@@ -320,13 +322,13 @@ class Estimable(Distribution, Model, Generic[Stats]):
         if self._finite_statistics:
             values = self._where_used(values, jnp.any(shares != 0, axis=-1))
 
-        def statistics(model: Self, share: Array) -> Stats:
+        def statistics(model: Self, share: Array) -> S:
             used = values if model._finite_statistics else model._where_used(values, share != 0)
             return model._supported(used, share)
 
         return jax.vmap(statistics, in_axes=(0, -1))(self, shares)
 
-    def _supported(self, values: Array, weights: Array) -> Stats:
+    def _supported(self, values: Array, weights: Array) -> S:
         """The statistics, NaN where a row of positive weight is impossible under every parameter."""
         stats, support = self._statistics(values, weights), self._support(values)
         if support is None or self._statistics_hold_support:
@@ -338,7 +340,7 @@ class Estimable(Distribution, Model, Generic[Stats]):
         used = jnp.expand_dims(used, tuple(range(-self.event_ndim, 0)))
         return jnp.where(used, values, jnp.ones((), values.dtype))
 
-    def m_step(self, stats: Stats, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """Maximum likelihood from statistics; empty ones leave the parameters as they are.
 
         Raises:
@@ -351,20 +353,20 @@ class Estimable(Distribution, Model, Generic[Stats]):
         return self._maximum_likelihood(stats)
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Stats) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """sum_n w_n log p(x_n) as a function of the statistics: what `m_step` maximises, nats."""
 
     @abc.abstractmethod
-    def _statistics(self, x: Array, weights: Array) -> Stats: ...
+    def _statistics(self, x: Array, weights: Array) -> S: ...
 
     @abc.abstractmethod
-    def _maximum_likelihood(self, stats: Stats) -> Self: ...
+    def _maximum_likelihood(self, stats: S) -> Self: ...
 
 
-class Family(Estimable[Stats]):
-    """A leaf with a conjugate prior, and the prior's ways."""
+class Family(Estimable[S, Conjugate]):
+    """A leaf family with a conjugate prior."""
 
-    def m_step(self, stats: Stats, prior: Prior | None = None) -> Self:
+    def m_step(self, stats: S, prior: Conjugate | None = None) -> Self:
         """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.
 
         Empty statistics leave the parameters as they are when there is no prior.
@@ -373,7 +375,7 @@ class Family(Estimable[Stats]):
             return self._maximum_likelihood(stats)
         return self._with_parameter(prior.posterior(stats).mode())
 
-    def log_prior(self, prior: Prior | None) -> Array:
+    def log_prior(self, prior: Conjugate | None) -> Array:
         """Log density of the parameter under a conjugate prior, nats; 0 without one."""
         return jnp.zeros(()) if prior is None else prior.log_prob(self.parameter())
 
@@ -382,7 +384,7 @@ class Family(Estimable[Stats]):
         """The parameter as the conjugate prior describes it."""
 
     @abc.abstractmethod
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: Conjugate) -> Density:
         """The distribution of one new observation with the parameter integrated out."""
 
     @abc.abstractmethod

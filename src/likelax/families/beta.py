@@ -1,7 +1,7 @@
 """The beta distribution: a density on [0, 1], and the conjugate prior of a probability."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from likelax.families.base import (
 )
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.simplex import expected_log_density, fit_simplex
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import (
     factorial_excess,
     log_beta,
@@ -30,20 +30,20 @@ from likelax.statistics import BinaryCounts, PositiveMoments, positive_rows
 
 
 @pytree
-class Beta(Estimable[PositiveMoments], Prior):
+class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     """p(v) = v^(alpha - 1) (1 - v)^(beta - 1) / B(alpha, beta) for v in [0, 1].
 
     As a prior of a probability it is updated by `BinaryCounts`; as a model of data its `m_step`
     finds both parameters, in float32 to 1e-4 of themselves. At an end of [0, 1] the log density is
     -inf, finite or, at a pole, inf; its derivative with respect to v there is that from inside,
-    and 0 where that is infinite. Data at an end have no maximum, and give NaN; data that are all
-    alike give inf. `fit.em` reports both as COLLAPSED.
+    and 0 where that is infinite. Data at an end have no maximum and give NaN; data that are all
+    equal give inf. `fit.em` reports both as COLLAPSED.
 
     Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
-      alpha: positive scalar; alpha - 1 is the number of successes already seen.
-      beta: positive scalar; beta - 1 is the number of failures already seen.
+      alpha: positive scalar; alpha - 1 is the number of earlier successes.
+      beta: positive scalar; beta - 1 is the number of earlier failures.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.4.
 
@@ -74,7 +74,7 @@ class Beta(Estimable[PositiveMoments], Prior):
         return type(self)(self.alpha + stats.successes, self.beta + stats.failures)
 
     def expected_log_likelihood(self, stats: BinaryCounts) -> Array:
-        """The log likelihood at the mean of v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         total = alpha + beta
         p, q = alpha / total, beta / total
@@ -100,14 +100,14 @@ class Beta(Estimable[PositiveMoments], Prior):
         """(alpha - 1) / (alpha + beta - 2) where both exceed one.
 
         With alpha <= 1 < beta it is 0 and with beta <= 1 < alpha it is 1. Where the density is
-        flat (both are one) or has two poles (both below one) no single point stands out, and
-        the mean is returned.
+        flat (both are one) or has two poles (both below one) there is no unique mode, and the mean
+        is returned.
         """
         alpha, beta = numerics.as_float(self.alpha, self.beta)
         a, b = jnp.maximum(alpha - 1, 0), jnp.maximum(beta - 1, 0)
         return numerics.divide(a, a + b, self.mean())
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Bernoulli unless given."""
         return (Bernoulli(self.mean()) if likelihood is None else likelihood).predictive(self)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,8 @@ from likelax.numerics.special import (
 from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts
 
 
-class _BinaryFamily(Family[BinaryCounts]):
-    """What likelihoods with a beta prior on `probs` share."""
+class _BinaryFamily(Family[BinaryCounts, Beta]):
+    """Base class of likelihoods with a beta prior on `probs`."""
 
     probs: Array
 
@@ -107,7 +107,7 @@ class Binomial(_BinaryFamily):
         n, probs = numerics.as_float(self.total_count, self.probs)
         return n * probs * (1 - probs)
 
-    def predictive(self, prior: Any) -> "BetaBinomial":
+    def predictive(self, prior: Beta) -> "BetaBinomial":
         """Binomial with a beta-distributed probability."""
         return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
@@ -139,7 +139,7 @@ def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
 
 
 def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, n, parameters) for counts of 0..n."""
+    """(support, x with a valid value off it, n, parameters) for counts of 0..n."""
     value, n, *floats = numerics.as_float(x, n, *parameters)
     support = is_count(x) & (value <= n)
     return [support, jnp.where(support, value, 0), n, *floats]
@@ -199,7 +199,7 @@ class NegativeBinomial(_BinaryFamily):
         r, probs = numerics.as_float(self.total_count, self.probs)
         return numerics.divide(r * (1 - probs), probs**2, jnp.inf)
 
-    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+    def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Negative binomial with a beta-distributed probability."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
@@ -223,7 +223,7 @@ class NegativeBinomial(_BinaryFamily):
 
 
 def _counts(x: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, parameters) for counts of 0, 1, 2, ..."""
+    """(support, x with a valid value off it, parameters) for counts of 0, 1, 2, ..."""
     value, *floats = numerics.as_float(x, *parameters)
     support = is_count(x)
     return [support, jnp.where(support, value, 0), *floats]
@@ -266,7 +266,7 @@ class Geometric(_BinaryFamily):
         (probs,) = numerics.as_float(self.probs)
         return numerics.divide(1 - probs, probs**2, jnp.inf)
 
-    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+    def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Geometric with a beta-distributed probability: r = 1."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=jnp.ones_like(prior.alpha))
 
@@ -286,7 +286,7 @@ class Geometric(_BinaryFamily):
 
 
 @pytree
-class BetaBinomial(Estimable[PositiveMoments]):
+class BetaBinomial(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Binomial(x | n, v) Beta(v | alpha, beta) dv for x = 0, ..., n = total_count.
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -356,7 +356,7 @@ class BetaBinomial(Estimable[PositiveMoments]):
 
 
 @pytree
-class BetaNegativeBinomial(Estimable[PositiveMoments]):
+class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
     """p(x) = integral of NegativeBinomial(x | r, v) Beta(v | alpha, beta) dv, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of

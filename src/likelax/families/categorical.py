@@ -1,7 +1,7 @@
 """The categorical distribution: one draw from C unordered values."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,12 @@ from likelax.families.simplex import check_simplex
 from likelax.model import pytree
 from likelax.statistics import CategoryCounts
 
+if TYPE_CHECKING:
+    from likelax.families.dirichlet import Dirichlet
+
 
 @pytree
-class Categorical(Family[CategoryCounts]):
+class Categorical(Family[CategoryCounts, "Dirichlet"]):
     """x is the integer c with probability probs[c].
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -60,7 +63,7 @@ class Categorical(Family[CategoryCounts]):
         """probs, as a Dirichlet prior describes it."""
         return jnp.asarray(self.probs)
 
-    def predictive(self, prior: Any) -> "Categorical":
+    def predictive(self, prior: "Dirichlet") -> "Categorical":
         """Categorical with the prior mean of probs."""
         return Categorical(prior.mean())
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 @pytree
-class LogNormal(Estimable[Moments]):
+class LogNormal(Estimable[Moments, Never]):
     """log x ~ Normal(loc, scale), x > 0
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -111,12 +111,12 @@ class LaplaceStats:
 
 
 @pytree
-class Laplace(Estimable[LaplaceStats]):
+class Laplace(Estimable[LaplaceStats, Never]):
     """log p(x) = -|x - loc| / scale - log(2 scale)
 
-    The maximum is the weighted median, which no fixed statistics give. `e_step` replaces each
-    distance by the parabola that touches it from above, so `m_step` is a step uphill: fit with
-    `fit.em`, or at once with `from_data`.
+    The maximum is the weighted median, which is not a function of fixed statistics. `e_step`
+    replaces each distance by a parabola that touches it from above, so `m_step` raises the
+    likelihood: fit with `fit.em`, or in closed form with `from_data`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
@@ -218,7 +218,7 @@ class WeibullStats:
 
 
 @pytree
-class Weibull(Estimable[WeibullStats]):
+class Weibull(Estimable[WeibullStats, Never]):
     """p(x) = (shape / scale) (x / scale)^(shape - 1) exp(-(x / scale)^shape), x >= 0
 
     `m_step` is one Newton step on the likelihood of the shape, which has a single maximum:
@@ -314,14 +314,14 @@ class Weibull(Estimable[WeibullStats]):
 
 @pytree
 class Direction:
-    """Mean direction, length of the resultant and what it lacks of the weight: statistics of angles.
+    """Statistics of angles: mean direction, length of the resultant, and weight minus that length.
 
-    Length and lack are both kept, so that nothing cancels in float32 where the angles are nearly
-    uniform, nor where they are nearly alike; two of them merge exactly.
+    Both the length and the difference are stored, so that nothing cancels in float32 if the angles
+    are nearly uniform or nearly equal. Two of them merge exactly.
 
     Attributes:
-      angle: (...) direction of the sum of the unit vectors, radians; counts for nothing where the
-        length is zero.
+      angle: (...) direction of the sum of the unit vectors, radians; not used if the length is
+        zero.
       length: (...) length of the weighted sum of the unit vectors.
       spread: (...) weighted sum of 1 - cos(x - angle); the weight is length + spread.
     """
@@ -419,18 +419,18 @@ def _solve_concentration(length: Array, spread: Array) -> Array:
 
 
 @pytree
-class VonMises(Estimable[Direction]):
+class VonMises(Estimable[Direction, Never]):
     """log p(x) = concentration cos(x - loc) - log(2 pi I0(concentration)), x an angle in radians
 
     In float32 a fitted concentration is right to 2e-5 of itself from 1e-3 up to the point where
-    the angles themselves are rounded, about 1e12 near an angle of 1. Angles that are all alike have
+    the angles themselves are rounded, about 1e12 near an angle of 1. Angles that are all equal have
     an infinite one, which `fit.em` reports as COLLAPSED.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
-      loc: scalar angle. Any x is taken as an angle, also beyond one turn; the density is that of
-        one turn.
+      loc: scalar angle. Any real x is an angle, also beyond one turn; the density is with respect
+        to one turn.
       concentration: non-negative scalar; 0 is uniform on the circle, inf all mass at loc.
 
     Source: Mardia & Jupp (2000), Directional Statistics, 3.5 and 5.3; Best & Fisher (1979),

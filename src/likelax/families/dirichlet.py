@@ -1,7 +1,7 @@
 """The Dirichlet distribution: a density on the simplex, and the conjugate prior of a categorical."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import split_mask, take_mask
+from likelax.data import DataLike, split_mask, take_mask
 from likelax.families.base import Estimable, Prior, alike, check_event, match_weights
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
@@ -24,20 +24,20 @@ from likelax.families.simplex import (
     simplex_moments,
     unseen_lack,
 )
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_beta_many
 from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
 @pytree
-class Dirichlet(Estimable[PositiveMoments], Prior):
+class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
     """p(v) = prod_c v[c]^(concentration[c] - 1) / B(concentration) on the simplex.
 
     As a prior of probabilities it is updated by `CategoryCounts`; as a model of data its
     `m_step` finds the concentration, in float32 to 1e-4 of itself. On an edge of the simplex the
     log density is -inf, finite or, at a pole, inf. A row whose sum differs from one by more than
-    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum, and
-    give NaN; data that are all alike give inf. `fit.em` reports both as COLLAPSED.
+    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum
+    and give NaN; data that are all equal give inf. `fit.em` reports both as COLLAPSED.
 
     Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
@@ -90,7 +90,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         stats = inside_only(stats, self._support_seen(v, seen), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def possible(self, x: Any) -> Any:
+    def possible(self, x: DataLike) -> Any:
         """Where the entries seen are shares of a whole."""
         values, observed = take_mask(x)
         if observed is None:
@@ -128,8 +128,8 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         """sum_c counts[c] E[log v[c]] + log_base, nats."""
         return jnp.sum(stats.counts * self.expected_log()) + stats.log_base
 
-    def expected_log_density(self, likelihood: Estimable[Any], x: Any) -> Array:
-        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x was not seen."""
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
+        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x is missing."""
         if not isinstance(likelihood, Categorical):
             return super().expected_log_density(likelihood, x)
         values, observed = split_mask(x)
@@ -156,13 +156,13 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         """(concentration - 1) / sum(concentration - 1) where all are at least one.
 
         An entry below one has its mode at zero: it counts as zero here. Where no entry exceeds
-        one no single point stands out, and the mean is returned.
+        one there is no unique mode, and the mean is returned.
         """
         (concentration,) = numerics.as_float(self.concentration)
         excess = jnp.maximum(concentration - 1, 0)
         return numerics.divide(excess, jnp.sum(excess, axis=-1, keepdims=True), self.mean())
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Categorical unless given."""
         return (Categorical(self.mean()) if likelihood is None else likelihood).predictive(self)
 

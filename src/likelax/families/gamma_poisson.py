@@ -1,7 +1,7 @@
 """The gamma-Poisson (negative binomial) distribution: a count whose rate is gamma distributed."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,13 @@ from likelax.statistics import PositiveMoments
 
 
 @pytree
-class GammaPoisson(Estimable[PositiveMoments]):
+class GammaPoisson(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Poisson(x | r) Gamma(r | concentration, rate) dr, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent rates, so `m_step` is a step of EM over
-    both parameters: fit with `fit.em`. Counts no more spread than a Poisson's have no maximum:
-    concentration and rate then grow without bound, their ratio being the mean.
+    both parameters: fit with `fit.em`. If the variance of the counts does not exceed that of a
+    Poisson there is no maximum: concentration and rate then grow without bound, and their ratio is
+    the mean.
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 

@@ -2,7 +2,7 @@
 
 Their statistics are value, gradient and Hessian of the log likelihood at the current coefficients;
 `m_step` maximises a bound of it that is proven from these (see `local_quadratic`), so `fit.em`
-never goes down and ends at the maximum, where it converges quadratically, as Newton's method does.
+never lowers the likelihood and converges to the maximum, quadratically as Newton's method does.
 """
 
 import abc
@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import Constraint, constrained, positive
+from likelax.data import DataLike
 from likelax.families import local_quadratic
 from likelax.families.base import inside, is_count, match_weights, whole
 from likelax.families.local_quadratic import LocalQuadratic
@@ -28,11 +29,11 @@ from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess, log_binomial_term
 
 
-class _GeneralizedLinear(Regression):
-    """What regressions share whose log density is concave in scores = inputs @ coefficients."""
+class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
+    """Base class of regressions whose log density is concave in scores = inputs @ coefficients."""
 
-    def log_prob(self, x: Any) -> Array:
-        """log p(targets | inputs), (...), nats; 0 where the target was not seen.
+    def log_prob(self, x: DataLike) -> Array:
+        """log p(targets | inputs), (...), nats; 0 where the target is missing.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -41,7 +42,7 @@ class _GeneralizedLinear(Regression):
         log_prob = self._log_density(self._scores(inputs), targets)
         return log_prob if seen is None else jnp.where(seen, log_prob, 0)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[LocalQuadratic, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[LocalQuadratic, Array]:
         """Value, gradient and curvature of the log likelihood, summed with the weights."""
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, targets.shape, inputs.dtype)
@@ -69,9 +70,9 @@ class _GeneralizedLinear(Regression):
         """The coefficients that maximise `expected_log_prob(stats)`, a shortened Newton step.
 
         With a prior they maximise the same kind of bound of the log joint, which never falls.
-        Without rows and prior the model stays as it is. Inputs that depend on each other linearly
-        share their step. Data that a plane separates have no maximum: the coefficients then grow
-        from step to step, and a prior stops them.
+        Without rows and prior the model stays as it is. Linearly dependent inputs share their step.
+        Linearly separable data have no maximum: the coefficients then grow from step to step,
+        unless there is a prior.
         """
         old = self._matrix().astype(stats.at.dtype)
         at = jnp.where(stats.weight > 0, stats.at, old)
@@ -105,7 +106,7 @@ class _GeneralizedLinear(Regression):
 
     @abc.abstractmethod
     def _derivatives(self, scores: Array, targets: Array) -> tuple[Array, Array]:
-        """Derivatives of the log density by the scores: first, and second with opposite sign."""
+        """Derivatives of the log density with respect to the scores: first, and second with opposite sign."""
 
     @abc.abstractmethod
     def _with_coefficients(self, coefficients: Array) -> Self: ...
@@ -134,11 +135,11 @@ class LogisticRegression(_GeneralizedLinear):
 
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """p(target = 1 | inputs): inputs (..., D) give (...)."""
         return jax.nn.sigmoid(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """p (1 - p) at inputs (..., D): (...)."""
         scores = self._scores(self._given("variance", inputs))
         return jax.nn.sigmoid(scores) * jax.nn.sigmoid(-scores)
@@ -214,11 +215,11 @@ class SoftmaxRegression(_GeneralizedLinear):
 
     coefficients: Array = constrained(contrasts)
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """p(target = c | inputs) of every class: inputs (..., D) give (..., C)."""
         return jax.nn.softmax(self._scores(self._given("mean", inputs)), axis=-1)
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """p (1 - p) of every class at inputs (..., D): (..., C)."""
         probs = self.mean(self._given("variance", inputs))
         return probs * (1 - probs)
@@ -284,11 +285,11 @@ class PoissonRegression(_GeneralizedLinear):
 
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """exp(inputs . coefficients): inputs (..., D) give (...)."""
         return jnp.exp(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """As the mean."""
         return self.mean(self._given("variance", inputs))
 
@@ -345,11 +346,11 @@ class NegativeBinomialRegression(_GeneralizedLinear):
     total_count: Array = constrained(positive)
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """exp(inputs . coefficients): inputs (..., D) give (...)."""
         return jnp.exp(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """mean + mean^2 / total_count at inputs (..., D): (...)."""
         mean, r = numerics.as_float(self.mean(self._given("variance", inputs)), self.total_count)
         return mean + mean**2 / r

@@ -1,7 +1,7 @@
 """A normal with known scale, or with known mean: conjugate pairs of one parameter."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,9 +9,10 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, Prior
+from likelax.families.gamma import InverseGamma
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.families.student_t import StudentT
-from likelax.model import pytree
+from likelax.model import Density, pytree
 from likelax.statistics import EventCounts, Moments, scalar_moments
 
 
@@ -29,7 +30,7 @@ class LocationStats:
 
 
 @pytree
-class NormalKnownScale(Family[LocationStats]):
+class NormalKnownScale(Family[LocationStats, "NormalMean"]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -74,7 +75,7 @@ class NormalKnownScale(Family[LocationStats]):
         """loc, as a normal prior describes it."""
         return jnp.asarray(self.loc)
 
-    def predictive(self, prior: Any) -> Normal:
+    def predictive(self, prior: "NormalMean") -> Normal:
         """Normal with the variances of mean and observation added."""
         loc, spread, scale = numerics.as_float(prior.loc, prior.scale, self.scale)
         return Normal(loc, jnp.hypot(spread, scale))
@@ -96,7 +97,7 @@ class NormalKnownScale(Family[LocationStats]):
 
 
 @pytree
-class NormalMean(Prior):
+class NormalMean(Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -124,12 +125,12 @@ class NormalMean(Prior):
         return Normal(self.loc, self.scale).sample(key, shape)
 
     def posterior(self, stats: LocationStats) -> Self:
-        """Precisions add, and the means are weighed by them."""
+        """Precisions add, and the means are weighted by them."""
         merged = self._moments() + stats.moments
         return type(self)(merged.mean, 1 / jnp.sqrt(merged.weight))
 
     def expected_log_likelihood(self, stats: LocationStats) -> Array:
-        """That of the likelihood at `loc`, less precision times variance over 2, nats."""
+        """That of the likelihood at `loc`, minus precision times variance over 2, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
 
@@ -153,7 +154,7 @@ class NormalMean(Prior):
         """loc."""
         return jnp.asarray(self.loc)
 
-    def predictive(self, likelihood: NormalKnownScale) -> Any:
+    def predictive(self, likelihood: NormalKnownScale) -> Density:
         """The distribution of one new observation of the likelihood."""
         return likelihood.predictive(self)
 
@@ -170,7 +171,7 @@ class NormalMean(Prior):
 
 
 @pytree
-class NormalKnownLoc(Family[EventCounts]):
+class NormalKnownLoc(Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -216,7 +217,7 @@ class NormalKnownLoc(Family[EventCounts]):
         (scale,) = numerics.as_float(self.scale)
         return scale**2
 
-    def predictive(self, prior: Any) -> StudentT:
+    def predictive(self, prior: InverseGamma) -> StudentT:
         """Student's t with twice the prior's concentration as degrees of freedom."""
         a, b, loc = numerics.as_float(prior.concentration, prior.rate, self.loc)
         return StudentT(2 * a, loc, jnp.sqrt(b / a))

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.data import Masked
+from likelax.data import DataLike, Masked
 from likelax.families.base import Prior, match_weights
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
@@ -38,13 +38,13 @@ class RegressionStats:
 
 
 @pytree
-class LinearRegression(Regression):
+class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart | RidgePrior"]):
     """target ~ MvNormal(input @ coefficients, L L^T) with L = scale_tril, for E targets at once.
 
     Data are pairs (inputs (..., D), targets (..., E)), or targets (...) where E is 1; the log
     probability is that of the targets given the inputs. A constant is an input of ones. Missing
-    targets are marginalised exactly: of a row seen in part, `e_step` fills in the conditional mean
-    and covariance of the others. In a `Mixture` it is a mixture of experts, in an `HMM` a
+    targets are marginalised exactly: `e_step` uses their conditional mean and covariance given the
+    observed targets of the row. In a `Mixture` it is a mixture of experts, in an `HMM` a
     regression that switches.
 
     Its conjugate prior is a `MatrixNormalInverseWishart`; a `RidgePrior` of the coefficients alone
@@ -72,8 +72,8 @@ class LinearRegression(Regression):
     coefficients: Array
     scale_tril: Array = constrained(scale_tril)
 
-    def log_prob(self, x: Any) -> Array:
-        """log p(targets | inputs), (...), nats: that of the targets seen of `Masked` ones.
+    def log_prob(self, x: DataLike) -> Array:
+        """log p(targets | inputs), (...), nats: that of the observed targets of `Masked` ones.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -82,21 +82,26 @@ class LinearRegression(Regression):
         gap = targets - self._loc(inputs)
         return self._noise().log_prob(gap if seen is None else Masked(gap, seen))
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """inputs @ coefficients: inputs (..., D) give (..., E)."""
         return self._loc(self._given("mean", inputs))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """The diagonal of L L^T for every row of inputs (..., D): (..., E)."""
         inputs = self._given("variance", inputs)
         variance = self._noise().variance()
         return jnp.broadcast_to(variance, (*inputs.shape[:-1], *variance.shape))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[RegressionStats, Array]:
+    def e_step(
+        self, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[RegressionStats, Array]:
         """(statistics, log probability) of a pair, summed with the weights.
 
-        A row of which no target was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed targets has weight zero. For a row with some missing targets the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, inputs.shape[:-1], inputs.dtype)
@@ -122,10 +127,9 @@ class LinearRegression(Regression):
     ) -> Self:
         """Least squares, or with a prior the posterior mode; empty statistics change nothing.
 
-        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are best
-        given the covariance, then the covariance given them, so that the log joint never falls.
-        Inputs that depend on each other linearly have no single solution without a prior, and
-        give NaN.
+        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are
+        maximised given the covariance, and then the covariance given them, so the log joint never
+        falls. Linearly dependent inputs have no unique solution without a prior, and give NaN.
 
         Source: Meng & Rubin (1993), Biometrika 80, 267-278.
         """
@@ -168,8 +172,8 @@ class LinearRegression(Regression):
     def pool(self, stats: RegressionStats) -> RegressionStats:
         """Statistics of K models, each with its share of the total residual scatter.
 
-        The coefficients of each stay those of its own least squares: only the block of the targets
-        changes, by what the residual scatter lacks of its share.
+        The coefficients of each model stay those of its own least squares. Only the block of the
+        targets changes, by the difference between its share and its residual scatter.
         """
         num_inputs = jnp.shape(self.coefficients)[-2]
         return _share(
@@ -322,7 +326,7 @@ def _residual(joint: Moments, coefficients: Array) -> Array:
 
 
 @pytree
-class MatrixNormalInverseWishart(Prior):
+class MatrixNormalInverseWishart(Prior[RegressionStats]):
     """covariance ~ InverseWishart(dof, scale), coefficients | covariance ~ matrix normal with mean loc,
     precision between rows and that covariance between columns.
 
@@ -390,7 +394,7 @@ class MatrixNormalInverseWishart(Prior):
         return jnp.broadcast_to(loc, gap.shape) + gap, covariance
 
     def posterior(self, stats: RegressionStats) -> Self:
-        """The prior's inputs and residuals with those of the data added."""
+        """The prior with the inputs and residuals of the data added."""
         _, precision, dof, _ = self._floats()
         gram, _ = _gram(stats.joint, precision.shape[0])
         found = self._eliminated(stats)
@@ -437,7 +441,7 @@ class MatrixNormalInverseWishart(Prior):
         return loc, scale / (dof + loc.shape[0] + loc.shape[1] + 1)
 
     def predictive(self, inputs: Array) -> MvStudentT:
-        """The distribution of the targets (E,) at one input (D,), with everything integrated out."""
+        """The distribution of the targets (E,) at one input (D,), with all parameters integrated out."""
         loc, precision, dof, scale = self._floats()
         inputs, _ = numerics.as_float(inputs, loc)
         num_targets = loc.shape[1]

@@ -29,8 +29,8 @@ from likelax._pytree import pytree
 class LocalQuadratic:
     """Value, gradient and curvature of a log likelihood about given coefficients.
 
-    Those of two data sets add; about different coefficients or with another basis, the first is
-    moved to the second's.
+    Those of two data sets add. If their coefficients or bases differ, the first is expressed in those
+    of the second.
 
     Attributes:
       weight: (...) sum of the weights.
@@ -133,14 +133,15 @@ def _product(curvature: Array, step: Array) -> Array:
 def expand(
     inputs: Array, slope: Array, curvature: Array, weights: Array, at: Array, value: Array
 ) -> LocalQuadratic:
-    """Statistics of N rows from the derivatives of their log densities by their scores.
+    """Statistics of N rows from the derivatives of their log densities with respect to their
+    scores.
 
     Args:
       inputs: (N, D).
       slope: (N, C) first derivatives.
       curvature: (N, C, C) second derivatives with the opposite sign.
-      weights: (N,); a row of weight zero has finite entries and counts for nothing.
-      at: (D, C) coefficients at which the derivatives were taken.
+      weights: (N,); a row of weight zero has finite entries and adds nothing.
+      at: (D, C) coefficients at which the derivatives were evaluated.
       value: scalar, log likelihood there, nats.
     """
     num_rows, num_inputs = inputs.shape
@@ -177,9 +178,9 @@ def lower_bound(stats: LocalQuadratic, coefficients: Array) -> Array:
 
 
 def maximum(stats: LocalQuadratic, precision: Array) -> Array:
-    """Coefficients (D, C) that maximise the bound, less a ridge penalty.
+    """Coefficients (D, C) that maximise the bound, minus a ridge penalty.
 
-    Inputs that depend on each other linearly share their step; without data and penalty it is 0.
+    Linearly dependent inputs share their step; without data and penalty it is 0.
 
     Args:
       stats: about the current coefficients.

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,10 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
-from likelax.data import split_mask, take_mask
+from likelax.data import DataLike, split_mask, take_mask
 from likelax.families.base import (
     Estimable,
     Family,
-    Stats,
     alike,
     check_event,
     is_count,
@@ -32,7 +31,7 @@ from likelax.families.simplex import (
     simplex_moments,
     unseen_lack,
 )
-from likelax.model import pytree
+from likelax.model import P, S, pytree
 from likelax.numerics import draws
 from likelax.numerics.special import (
     factorial_excess,
@@ -93,7 +92,7 @@ def _look(name: str, x: Any, total: Any, parameter: Array) -> _Seen:
     return _Seen(counts, seen, jnp.any(seen, axis=-1), fine, rest)
 
 
-class _Counted(Estimable[Stats]):
+class _Counted(Estimable[S, P]):
     """What distributions of counts that add to a total share: rows seen in part."""
 
     _event_ndim: ClassVar[int] = 1
@@ -108,7 +107,7 @@ class _Counted(Estimable[Stats]):
         log_prob = jnp.where(seen.fine, self._log_density_seen(seen), -jnp.inf)
         return jnp.where(seen.some, log_prob, 0)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics and the log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
@@ -122,7 +121,7 @@ class _Counted(Estimable[Stats]):
         stats = inside_only(self._statistics_seen(seen, weights), seen.fine, weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def possible(self, x: Any) -> Any:
+    def possible(self, x: DataLike) -> Any:
         """Where the entries seen are counts that can add to the total."""
         values, observed = take_mask(x)
         if observed is None:
@@ -141,7 +140,7 @@ class _Counted(Estimable[Stats]):
     def _log_density_seen(self, seen: _Seen) -> Array: ...
 
     @abc.abstractmethod
-    def _statistics_seen(self, seen: _Seen, weights: Array) -> Stats: ...
+    def _statistics_seen(self, seen: _Seen, weights: Array) -> S: ...
 
 
 def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int]) -> Array:
@@ -175,7 +174,7 @@ def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
 
 
 @pytree
-class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
+class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Dirichlet]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
     Missing entries are marginalised exactly: with a known total they are one more value, and without
@@ -186,8 +185,8 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it (documents of any length). `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it (documents of any length). `sample` needs n. By keyword only.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -202,7 +201,7 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
         if take_mask(x)[1] is None:
             return self._log_kernel(self._split(x)[0])
@@ -217,12 +216,20 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
         return _draw_counts(key, self.total_count, self.probs, shape)
 
     def mean(self) -> Array:
-        """total_count probs, (C,)."""
+        """total_count probs, (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("mean", self.total_count, self.probs)
         return n * probs
 
     def variance(self) -> Array:
-        """total_count probs (1 - probs), (C,)."""
+        """total_count probs (1 - probs), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("variance", self.total_count, self.probs)
         return n * probs * (1 - probs)
 
@@ -234,7 +241,7 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
         """probs, as a Dirichlet prior describes it."""
         return jnp.asarray(self.probs)
 
-    def predictive(self, prior: Any) -> "DirichletMultinomial":
+    def predictive(self, prior: Dirichlet) -> "DirichletMultinomial":
         """Multinomial with Dirichlet-distributed probabilities."""
         return DirichletMultinomial(prior.concentration, total_count=self.total_count)
 
@@ -303,7 +310,7 @@ class Multinomial(_Counted[CategoryCounts], Family[CategoryCounts]):
 
 
 @pytree
-class DirichletMultinomial(_Counted[PositiveMoments]):
+class DirichletMultinomial(_Counted[PositiveMoments, Never]):
     """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -313,8 +320,8 @@ class DirichletMultinomial(_Counted[PositiveMoments]):
 
     Attributes:
       concentration: (C,) positive.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it. `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it. `sample` needs n. By keyword only.
 
     Source: Minka (2000), Estimating a Dirichlet distribution.
 
@@ -340,12 +347,20 @@ class DirichletMultinomial(_Counted[PositiveMoments]):
         return _draw_counts(key_counts, self.total_count, probs, shape)
 
     def mean(self) -> Array:
-        """total_count concentration / sum(concentration), (C,)."""
+        """total_count concentration / sum(concentration), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("mean", self.total_count, self.concentration)
         return n * a / jnp.sum(a)
 
     def variance(self) -> Array:
-        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,)."""
+        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("variance", self.total_count, self.concentration)
         total = jnp.sum(a)
         return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)

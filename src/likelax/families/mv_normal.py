@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,23 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
-from likelax.data import is_plain, split_mask
+from likelax.data import DataLike, is_plain, split_mask
 from likelax.families import conditional, mv_normal_batch
 from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
-from likelax.model import pytree
+from likelax.model import Dims, pytree
 from likelax.statistics import Moments, pool_scatter, vector_moments
+
+if TYPE_CHECKING:
+    from likelax.families.normal_inverse_wishart import NormalInverseWishart
 
 # below so many rows times components the plain verbs compile in half the time and run as fast
 FEW_TERMS = 2048
 
 
 @pytree
-class MvNormal(Family[Moments]):
+class MvNormal(Family[Moments, "NormalInverseWishart"]):
     """log p(x) = -|L^-1 (x - loc)|^2 / 2 - log det L - D log(2 pi) / 2, with L = scale_tril
 
     Missing entries are marginalised exactly: `log_prob` is that of the entries seen, and
@@ -39,11 +42,12 @@ class MvNormal(Family[Moments]):
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.
         `m_step` gives NaN where the scatter is singular to rounding (fewer rows than D, a
-        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior mends it.
+        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior prevents it.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2 and 3.3.
 
     Examples:
+      >>> from likelax import Masked
       >>> model = MvNormal(jnp.zeros(2), jnp.eye(2))
       >>> half = Masked.from_nan(jnp.array([0.0, jnp.nan]))
       >>> print(f"{model.log_prob(jnp.zeros(2)):.4f} {model.log_prob(half):.4f}")
@@ -63,6 +67,12 @@ class MvNormal(Family[Moments]):
         """From a mean (D,) and a positive definite covariance (D, D).
 
         A matrix that is not positive definite gives NaN.
+
+        Examples:
+          >>> covariance = jnp.array([[4.0, 0.0], [0.0, 9.0]])
+          >>> print(MvNormal.from_covariance(jnp.zeros(2), covariance).scale_tril)
+          [[2. 0.]
+           [0. 3.]]
         """
         loc, covariance = numerics.as_float(loc, covariance)
         return cls(loc, numerics.cholesky(covariance))
@@ -73,19 +83,26 @@ class MvNormal(Family[Moments]):
         (tril,) = numerics.as_float(jnp.tril(self.scale_tril))
         return jnp.matmul(tril, tril.T, precision="highest")
 
-    def log_prob(self, x: Any) -> Array:
-        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+    def log_prob(self, x: DataLike) -> Array:
+        """Log density at x (..., D), or at the observed entries of `Masked` x: (...), nats.
+
+        Raises:
+          ValueError: for x with another number of features.
+        """
         values, observed = split_mask(x)
         if observed is None:
             return self._log_density(values)
         self._check(values)
         return self.complete(values, observed)[0]
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed entries has weight zero. For a row with some missing entries the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:
@@ -100,11 +117,14 @@ class MvNormal(Family[Moments]):
         return stats, numerics.weighted_sum(weights, log_prob)
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[Array, Moments, Array] | None:
         """The E step of a mixture whose K components are stacked in self, as one product.
 
         None for few rows, for which the plain form compiles faster, and for wrapped x.
+
+        Raises:
+          ValueError: for weights of another shape than the rows of x.
         """
         rows = self._rows(x)
         if rows is None:
@@ -113,7 +133,7 @@ class MvNormal(Family[Moments]):
         weights = match_weights(weights, x.shape[:-1], x.dtype)
         return mv_normal_batch.e_step(self, log_weights, x.reshape(rows), weights.reshape(-1))
 
-    def stacked_log_prob(self, x: Any) -> Array:
+    def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)
         if rows is None:
@@ -122,7 +142,7 @@ class MvNormal(Family[Moments]):
         log_prob = mv_normal_batch.log_prob(self, x.reshape(rows))
         return log_prob.reshape(*x.shape[:-1], log_prob.shape[-1])
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Moments:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> Moments:
         """Moments of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)
         if rows is None or jnp.shape(shares)[:-1] != jnp.shape(x)[:-1]:
@@ -136,7 +156,7 @@ class MvNormal(Family[Moments]):
         """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
-    def _rows(self, x: Any) -> tuple[int, int] | None:
+    def _rows(self, x: DataLike) -> tuple[int, int] | None:
         """(N, D) of plain data of many rows for K models, stacked in self; else None."""
         if not is_plain(x) or jnp.ndim(self.scale_tril) != 3:
             return None
@@ -161,7 +181,7 @@ class MvNormal(Family[Moments]):
         """The diagonal of the covariance, (D,)."""
         return jnp.diagonal(self.covariance)
 
-    def marginal(self, dims: ArrayLike) -> Self:
+    def marginal(self, dims: Dims) -> Self:
         """The distribution of the entries `dims` (M,) alone.
 
         Raises:
@@ -170,7 +190,7 @@ class MvNormal(Family[Moments]):
         at = self._entries(dims)
         return self.from_covariance(jnp.asarray(self.loc)[at], self.covariance[np.ix_(at, at)])
 
-    def condition(self, dims: ArrayLike, values: ArrayLike) -> Self:
+    def condition(self, dims: Dims, values: ArrayLike) -> Self:
         """The distribution of the other entries, in their order, given entries `dims` = values.
 
         mean = loc_r + S_rd S_dd^-1 (values - loc_d), covariance = S_rr - S_rd S_dd^-1 S_dr
@@ -200,7 +220,7 @@ class MvNormal(Family[Moments]):
         """(loc, covariance), as a normal-inverse-Wishart prior describes them."""
         return jnp.asarray(self.loc), self.covariance
 
-    def predictive(self, prior: Any) -> MvStudentT:
+    def predictive(self, prior: "NormalInverseWishart") -> MvStudentT:
         """Multivariate t with dof - D + 1 degrees of freedom."""
         loc, kappa, dof, scale = numerics.as_float(prior.loc, prior.kappa, prior.dof, prior.scale)
         dof = dof - loc.shape[-1] + 1
@@ -213,7 +233,7 @@ class MvNormal(Family[Moments]):
         log_norm = -jnp.sum(jnp.log(jnp.diagonal(tril))) - loc.shape[-1] * LOG_2PI / 2
         return loc, whiten, log_norm
 
-    def _entries(self, dims: ArrayLike) -> np.ndarray:
+    def _entries(self, dims: Dims) -> np.ndarray:
         """Entries as integers from 0."""
         num_dims = jnp.shape(self.loc)[-1]
         at = np.asarray(dims)
@@ -239,14 +259,21 @@ class MvNormal(Family[Moments]):
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
-        """Fill in entries that were not seen.
+        """Replace missing entries by their conditional means.
 
         Args:
           values: (..., D), finite.
           observed: (..., D) booleans.
         Returns:
-          (log density of the entries seen (...) in nats, rows (..., D) with the conditional mean in
-          place of the others, their conditional covariance (..., D, D), 0 at entries seen).
+          (log density of the observed entries (...) in nats, rows (..., D) with the conditional mean
+          in place of the others, their conditional covariance (..., D, D), 0 at observed entries).
+
+        Examples:
+          >>> covariance = jnp.array([[1.0, 0.5], [0.5, 1.0]])
+          >>> model = MvNormal.from_covariance(jnp.zeros(2), covariance)
+          >>> _, rows, spread = model.complete(jnp.array([2.0, 0.0]), jnp.array([True, False]))
+          >>> print(rows, spread[1, 1])
+          [2. 1.] 0.75
         """
         done = conditional.complete(jnp.asarray(self.loc), self.covariance, values, observed)
         log_prob = -done.square / 2 - done.log_det - done.num_seen * LOG_2PI / 2

@@ -14,13 +14,13 @@ from likelax.data import take_mask
 from likelax.families.base import Prior, where_above
 from likelax.families.compound import kl_gamma, log_gamma_density
 from likelax.families.normal import LOG_2PI, Normal
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics import draws
 from likelax.statistics import Moments
 
 
 @pytree
-class NormalInverseGamma(Prior):
+class NormalInverseGamma(Prior[Moments]):
     """variance ~ InverseGamma(alpha, beta), mean | variance ~ Normal(loc, sqrt(variance / kappa)).
 
     Its values are pairs (mean, variance). With loc (D,) one variance is shared by D means: the prior
@@ -30,7 +30,7 @@ class NormalInverseGamma(Prior):
 
     Attributes:
       loc: scalar or (D,), expected mean.
-      kappa: positive scalar: the mean was already seen this many times.
+      kappa: positive scalar: the number of earlier observations of the mean.
       alpha: positive scalar, shape of the variance.
       beta: positive scalar, scale of the variance.
 
@@ -104,7 +104,7 @@ class NormalInverseGamma(Prior):
         return type(self)(self.loc, self.kappa, *share)
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
-        """That of the normal at E[1 / variance], less what the spread of both parameters costs, nats."""
+        """That of the normal at E[1 / variance], minus a term for the variance of both parameters, nats."""
         loc, kappa, alpha, beta = self._floats()
         precision, size = alpha / beta, self._size()
         square = jnp.sum(stats.about(loc)) * precision
@@ -155,7 +155,7 @@ class NormalInverseGamma(Prior):
         loc, _, alpha, beta = self._floats()
         return loc, beta / (alpha + 1 + self._size() / 2)
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Normal unless given."""
         return (Normal(self.loc, self.beta) if likelihood is None else likelihood).predictive(self)
 

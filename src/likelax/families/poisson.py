@@ -1,7 +1,7 @@
 """The Poisson distribution: a count of independent events."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -19,9 +19,12 @@ from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess
 from likelax.statistics import EventCounts
 
+if TYPE_CHECKING:
+    from likelax.families.gamma import Gamma
+
 
 @pytree
-class Poisson(Family[EventCounts]):
+class Poisson(Family[EventCounts, "Gamma"]):
     """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
@@ -64,7 +67,7 @@ class Poisson(Family[EventCounts]):
         """rate, as a gamma prior describes it."""
         return jnp.asarray(self.rate)
 
-    def predictive(self, prior: Any) -> GammaPoisson:
+    def predictive(self, prior: "Gamma") -> GammaPoisson:
         """Gamma-Poisson (negative binomial) with the prior's concentration and rate."""
         return GammaPoisson(prior.concentration, prior.rate)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from likelax.families.base import (
     inside,
     where_above,
 )
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_ratio
 from likelax.statistics import Extremes
 
@@ -35,7 +35,7 @@ def _extremes(x: Array, weights: Array) -> Extremes:
 
 
 @pytree
-class Uniform(Estimable[Extremes]):
+class Uniform(Estimable[Extremes, Never]):
     """p(x) = 1 / (high - low) for low <= x <= high
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -95,7 +95,7 @@ class Uniform(Estimable[Extremes]):
 
 
 @pytree
-class UniformFromZero(Family[Extremes]):
+class UniformFromZero(Family[Extremes, "Pareto"]):
     """p(x) = 1 / high for 0 <= x <= high; the conjugate prior of `high` is a `Pareto`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -138,7 +138,7 @@ class UniformFromZero(Family[Extremes]):
         """high, as a Pareto prior describes it."""
         return jnp.asarray(self.high)
 
-    def predictive(self, prior: Any) -> "ParetoUniform":
+    def predictive(self, prior: "Pareto") -> "ParetoUniform":
         """Uniform with a Pareto-distributed end."""
         return ParetoUniform(scale=prior.scale, shape=prior.shape)
 
@@ -215,7 +215,7 @@ class ParetoUniform(Distribution):
 class ParetoStats:
     """Weight, smallest value, and weighted sum of log(x / smallest).
 
-    With zero weight the smallest value counts for nothing.
+    With zero weight the smallest value is not used.
     """
 
     weight: Array
@@ -240,7 +240,7 @@ class ParetoStats:
 
 
 @pytree
-class Pareto(Estimable[ParetoStats], Prior):
+class Pareto(Estimable[ParetoStats, Never], Prior[Extremes]):
     """p(x) = shape scale^shape / x^(shape + 1) for x >= scale
 
     As a prior of the end of a `UniformFromZero` it is updated by `Extremes`; as a model of data
@@ -298,7 +298,7 @@ class Pareto(Estimable[ParetoStats], Prior):
         """scale."""
         return jnp.asarray(self.scale)
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is UniformFromZero unless given."""
         return (UniformFromZero(self.scale) if likelihood is None else likelihood).predictive(self)
 
@@ -337,7 +337,7 @@ class Pareto(Estimable[ParetoStats], Prior):
 
 
 @pytree
-class Delta(Estimable[Array]):
+class Delta(Estimable[Array, Never]):
     """All mass on one value: p(x) = 1 where x = value, and 0 elsewhere.
 
     For discrete data; `m_step` holds the value. With `OneOf` it makes zero inflation a mixture.
@@ -368,7 +368,7 @@ class Delta(Estimable[Array]):
         return jnp.zeros_like(*numerics.as_float(self.value))
 
     def expected_log_prob(self, stats: Array) -> Array:
-        """0, or -inf where weight was seen elsewhere, nats."""
+        """0, or -inf if another value has positive weight, nats."""
         return jnp.where(stats > 0, -jnp.inf, 0)
 
     def _support(self, x: Any) -> Any:

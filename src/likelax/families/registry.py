@@ -1,4 +1,4 @@
-"""The table of families: the exports, the laws of the tests and the tables of the docs read it.
+"""The table of families, used by the exports, the laws of the tests and the tables of the docs.
 
 A new family is a file in this folder, its import here, and one `Entry`.
 """
@@ -76,8 +76,8 @@ class Entry(NamedTuple):
     """
 
     family: type[Density]
-    example: Callable[[], Any]
-    prior: Callable[[], Any] | None = None
+    example: Callable[[], Density]
+    prior: Callable[[], Density] | None = None
     inputs: tuple[int, ...] | None = None
 
     @property
@@ -85,8 +85,8 @@ class Entry(NamedTuple):
         """The name of the class."""
         return self.family.__name__
 
-    def draw(self, model: Any, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws of a model of this family, given inputs between 0 and 1 where it takes some.
+    def draw(self, model: Density, key: Array, shape: Sequence[int] = ()) -> Any:
+        """Draws of a model of this family, given inputs between 0 and 1 if it takes inputs.
 
         Examples:
           >>> entry = next(e for e in FAMILIES if e.name == "Delta")

@@ -1,4 +1,4 @@
-"""Models of targets given inputs: what linear and generalised linear regressions share."""
+"""The base class of linear and generalised linear regressions: targets given inputs."""
 
 import abc
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import numpy as np
 from jax import Array
 
 from likelax import numerics
-from likelax.data import split_host, split_mask, take_mask, with_mask
+from likelax.data import DataLike, split_host, split_mask, take_mask, with_mask
 from likelax.families.base import finite, match_inputs
-from likelax.model import Model
+from likelax.model import Model, P, S
 
 
-def split_pair(name: str, x: Any, parts: tuple[str, str]) -> list[tuple[Array, Array | None]]:
+def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Array, Array | None]]:
     """(values, observed) of both entries of a pair; observed is None where all were seen.
 
     Args:
@@ -42,12 +42,12 @@ def split_pair_host(x: Any) -> list[np.ndarray]:
     return [split_host(entry)[0] for entry in pair]
 
 
-class Regression(Model):
+class Regression(Model[S, P]):
     """Targets given inputs. Data are pairs (inputs (..., D), targets (...) or (..., E)).
 
     The log probability is that of the targets given the inputs; the inputs themselves have no
-    distribution. A target that was not seen, as in `(inputs, Masked(targets, observed))`, adds
-    nothing; nor does a row of which an input was not seen.
+    distribution. A missing target, as in `(inputs, Masked(targets, observed))`, adds nothing, nor
+    does a row with a missing input.
     """
 
     _target_ndim: ClassVar[int] = 0
@@ -64,7 +64,9 @@ class Regression(Model):
         """D."""
         return jnp.shape(self.coefficients)[0]
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Pairs (inputs, drawn targets), as `log_prob` takes them.
 
         Args:
@@ -83,11 +85,11 @@ class Regression(Model):
         match_inputs(f"{name}.sample", inputs, shape, (self.num_inputs,))
         return inputs, self._draw(key, inputs)
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
 
-    def possible(self, x: Any) -> Any:
+    def possible(self, x: DataLike) -> Any:
         """Where inputs are finite and targets possible; what was not seen may be anything."""
         inputs, targets = split_pair_host(x)
         if inputs.ndim == 0:
@@ -100,7 +102,7 @@ class Regression(Model):
         return finite(targets)
 
     @abc.abstractmethod
-    def mean(self, inputs: Any = None) -> Any:
+    def mean(self, inputs: DataLike | None = None) -> DataLike:
         """E[targets | inputs]: inputs (..., D) give the shape of targets.
 
         Raises:
@@ -108,7 +110,7 @@ class Regression(Model):
         """
 
     @abc.abstractmethod
-    def variance(self, inputs: Any = None) -> Any:
+    def variance(self, inputs: DataLike | None = None) -> DataLike:
         """Variance of each target given inputs (..., D).
 
         Raises:
@@ -119,7 +121,7 @@ class Regression(Model):
     def _draw(self, key: Array, inputs: Array) -> Array:
         """Targets for inputs (..., D)."""
 
-    def _given(self, verb: str, inputs: Any) -> Array:
+    def _given(self, verb: str, inputs: DataLike) -> Array:
         if inputs is None:
             raise TypeError(
                 f"{type(self).__name__}.{verb}: it needs inputs (..., {self.num_inputs})"
@@ -135,11 +137,10 @@ class Regression(Model):
                 f"got {inputs.shape}"
             )
 
-    def _pair(self, x: Any) -> tuple[Array, Array, Array | None]:
-        """(inputs, targets, seen): seen has the shape of targets, or is None where all were.
+    def _pair(self, x: DataLike) -> tuple[Array, Array, Array | None]:
+        """(inputs, targets, seen): seen has the shape of targets, or is None without missing ones.
 
-        Inputs that do not matter are 0 and targets not seen are 1, so that no NaN reaches a
-        gradient.
+        Inputs of missing rows are 0 and missing targets are 1, so that no NaN reaches a gradient.
         """
         (inputs, inputs_seen), (targets, seen) = split_pair(
             type(self).__name__, x, ("inputs", "targets")

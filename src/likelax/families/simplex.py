@@ -1,4 +1,4 @@
-"""What the beta, the Dirichlet and their compounds share: statistics and maximum likelihood."""
+"""Functions shared by the beta, the Dirichlet and their compounds: statistics, maximum likelihood."""
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ def log_density(v: Array, concentration: Array, present: Array | None = None) ->
 
     present: (..., C) False at entries that the distribution does not have; None: it has all.
 
-    Nothing of the order of the concentration cancels. The derivative with respect to v where
+    Terms of the size of the concentration do not cancel. The derivative with respect to v where
     v[c] is 0 is that from inside the simplex, where it is finite.
     """
     a = jnp.broadcast_to(concentration, v.shape)
@@ -104,10 +104,10 @@ def expected_log_density(stats: PositiveMoments, concentration: Array) -> Array:
 
 
 def fit_simplex(stats: PositiveMoments, concentration: Array) -> Array:
-    """The concentration (C,) of maximum likelihood, or the one given where the statistics are empty.
+    """The concentration (C,) of maximum likelihood, or the given one if the statistics are empty.
 
-    All inf where the data are all alike, NaN where one of them holds a zero: the likelihood has
-    no maximum then. In float32 it is right to 1e-4 of itself from 1e-2 to 1e9.
+    All inf if the data are all equal, NaN if one of them is zero: then the likelihood has no
+    maximum. In float32 it is right to 1e-4 of itself from 1e-2 to 1e9.
     """
     (old,) = numerics.as_float(concentration)
     seen = stats.weight != 0  # NaN counts: it makes the fit NaN

@@ -1,7 +1,7 @@
 """Student's t distribution, of one and of several dimensions."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ class TailMoments:
     Attributes:
       moments: of the data, each weight times the expected relative precision u of its row.
       weight: sum of the weights.
-      deviance: weighted sum of E[u - 1 - log u], which tells the degrees of freedom.
+      deviance: weighted sum of E[u - 1 - log u], the statistic of the degrees of freedom.
     """
 
     moments: Moments
@@ -98,7 +98,7 @@ def _expected_log_dof(stats: TailMoments, dof: Array) -> Array:
 
 
 @pytree
-class StudentT(Estimable[TailMoments]):
+class StudentT(Estimable[TailMoments, Never]):
     """p(x) proportional to (1 + ((x - loc) / scale)^2 / dof)^(-(dof + 1) / 2)
 
     A normal whose precision is a latent gamma. `e_step` gives its expected statistics, so
@@ -110,8 +110,8 @@ class StudentT(Estimable[TailMoments]):
       dof: positive scalar, degrees of freedom; inf is the normal.
       loc: scalar.
       scale: positive scalar.
-      fixed_dof: whether `m_step` holds dof. It grows without bound on data no heavier in the
-        tails than a normal.
+      fixed_dof: whether `m_step` holds dof. It grows without bound for data whose tails are not
+        heavier than a normal's.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A; Liu & Rubin (1995),
     ML estimation of the t distribution using EM and its extensions, Statistica Sinica 5.
@@ -160,7 +160,7 @@ class StudentT(Estimable[TailMoments]):
         return scale**2 * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
         square = stats.moments.about(loc) / scale**2
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * jnp.log(scale)
@@ -184,7 +184,7 @@ class StudentT(Estimable[TailMoments]):
 
 
 @pytree
-class MvStudentT(Estimable[TailMoments]):
+class MvStudentT(Estimable[TailMoments, Never]):
     """Student's t in D dimensions with scale matrix scale_tril scale_tril^T.
 
     `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`. Missing entries are marginalised
@@ -273,7 +273,7 @@ class MvStudentT(Estimable[TailMoments]):
         return jnp.sum(tril * tril, axis=-1) * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         whiten = numerics.inverse_lower(tril)
         square = jnp.sum(jnp.matmul(whiten, stats.moments.about(loc), precision="highest") * whiten)

@@ -10,13 +10,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.constraints import is_floating
-from likelax.data import holds_no_value
+from likelax.data import DataLike, holds_no_value
 from likelax.families.base import match_weights
 from likelax.fit import validation
 from likelax.fit.acceleration import extrapolate
 from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
-from likelax.fit.result import Fit, Status
-from likelax.model import pytree, static
+from likelax.fit.result import Fit, M, Status
+from likelax.model import Density, Model, PriorLike, S, pytree, static
 from likelax.numerics import chunks
 from likelax.parameters import held_leaves, hold, raise_scales
 
@@ -33,8 +33,8 @@ class EMState(NamedTuple):
       size: scalar, the total weight of the data.
     """
 
-    model: Any
-    pending: Any
+    model: Model
+    pending: Model
     objective: Array
     step: Array
     status: Array
@@ -69,11 +69,18 @@ class EM:
     scale_floor: ArrayLike | None = None
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=0)
         validation.check_scale_floor(name, self.scale_floor)
 
-    def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
+    def init(self, model: Model, data: Data, key: Array | None = None) -> EMState:
         """The state before the start is evaluated."""
         model, dtype = _settle(model, lambda m: self.update(m, data))
         model = hold(raise_scales(model, self.scale_floor), model)
@@ -85,8 +92,11 @@ class EM:
         objective = jax.lax.select(broken, *np.asarray([np.nan, 0.0], dtype))
         return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
 
-    def update(self, model: Any, data: Data) -> tuple[Any, Array]:
-        """One E step and one M step: (the new model, the objective of the one given)."""
+    def update(self, model: M, data: Data) -> tuple[M, Array]:
+        """One E step and one M step: (the new model, the objective of the given one).
+
+        `step` calls it; see the example of the class.
+        """
         x, weights, prior = data
         stats, objective = e_step(model, x, weights, self.chunk_size)
         if prior is not None:
@@ -98,6 +108,8 @@ class EM:
         self, state: EMState, objective: Array, guess: Array | None = None
     ) -> tuple[EMState, Array]:
         """Compare the pending model, whose objective is given, with the best one.
+
+        `step` calls it; see the example of the class.
 
         Args:
           state: with the pending model that was evaluated.
@@ -114,7 +126,7 @@ class EM:
         tol = jnp.asarray(_tolerance(self.tol, objective.dtype), objective.dtype)
         rise, reach = objective - before, jnp.maximum(jnp.abs(before), state.size)
         better = start | (finite & (rise >= 0))
-        # a fall within the rounding error of the sum is no fall
+        # a fall within the rounding error of the sum does not count
         slack = jnp.maximum(tol, 0) + 64 * jnp.finfo(objective.dtype).eps
         small, fell = (tol >= 0) & (rise <= tol * reach) & ~start, rise < -slack * reach
         if guess is not None:
@@ -149,7 +161,7 @@ class EM:
         return Fit(state.model, trace, steps, state.status)
 
 
-# Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
+# Roles of a pending model: an EM step of the best one; the same, with known parent; a guess.
 _PLAIN, _PAIRED, _GUESS = range(3)
 
 
@@ -166,8 +178,8 @@ class SQUAREMState(NamedTuple):
 
     em: EMState
     role: Array
-    parent: Any
-    fallback: Any
+    parent: Model
+    fallback: Model
     cap: Array
 
     @property
@@ -207,10 +219,17 @@ class SQUAREM:
         return self.em.max_steps
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
         self.em.check(name)
 
-    def init(self, model: Any, data: Data, key: Array | None = None) -> SQUAREMState:
+    def init(self, model: Model, data: Data, key: Array | None = None) -> SQUAREMState:
         """The state before the start is evaluated."""
         inner = self.em.init(model, data)
         cap = jnp.full((), 4.0, inner.objective.dtype)
@@ -243,22 +262,22 @@ class SQUAREM:
 
 
 def em(
-    model: Any,
-    x: Any,
+    model: M,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[M]:
     """Fit a model by expectation maximisation, on the device from first step to last.
 
     Alternates `e_step` and `m_step` until the objective, sum_n weights[n] log p(x[n]) plus the
-    log prior, rises by no more than tol * max(|objective|, sum of weights). Compiled once per
-    type and shape; vmaps over models (restarts) and over data sets.
+    log prior, rises by no more than tol * max(|objective|, sum of weights). It is compiled once per
+    type and shape, and `jax.vmap` maps it over starts and over data sets.
 
     Args:
       model: where to start. Its structure is kept; its parameters are replaced.
@@ -303,18 +322,18 @@ def em(
 
 
 def squarem(
-    model: Any,
-    x: Any,
+    model: M,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
-) -> Fit:
-    """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
+) -> Fit[M]:
+    """`em` with extrapolation along the path of two EM steps.
 
     For slow fits, such as those of overlapping clusters. An extrapolated model that does not raise
     the objective is dropped, so the objective never falls, as with `em`.
@@ -343,11 +362,13 @@ def squarem(
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
-def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
+def mle(
+    model: M, x: DataLike, *, weights: ArrayLike | None = None, prior: PriorLike | None = None
+) -> M:
     """One E step and one M step: the maximum likelihood (or posterior mode) in closed form.
 
-    For families, products, and anything whose latent variables were seen, such as a naive
-    Bayes classifier given `Labelled` data.
+    For families, products, and models whose latent variables were observed, such as a naive Bayes
+    classifier given `Labelled` data.
 
     Args:
       model: gives the structure; its parameters are used only where there are no data, or for the
@@ -357,6 +378,7 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
       The fitted model. Parameters for which there are no data stay as they are.
     Raises:
       ValueError: as for `em`.
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 2.4.1.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -368,8 +390,8 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
 
 
 @jax.jit
-def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
-    # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
+def _mle(model: M, x: DataLike, weights: ArrayLike | None, prior: PriorLike | None) -> M:
+    # evaluate both as `fit.em` does, so that the same shapes and priors raise
     jax.eval_shape(model.log_prob, x)
     if prior is not None:
         jax.eval_shape(model.log_prior, prior)
@@ -377,8 +399,11 @@ def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
 
 
 def e_step(
-    model: Any, x: Any, weights: Any = None, chunk_size: int | None = None
-) -> tuple[Any, Array]:
+    model: Model[S, Any],
+    x: DataLike,
+    weights: ArrayLike | None = None,
+    chunk_size: int | None = None,
+) -> tuple[S, Array]:
     """`model.e_step` in chunks along the first axis of x, with their statistics added.
 
     Args:
@@ -422,7 +447,7 @@ def _where(condition: Array, chosen: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
-def holds_nan(model: Any) -> Array:
+def holds_nan(model: object) -> Array:
     """Whether a floating-point leaf holds NaN: a boolean scalar."""
     found = jnp.zeros((), bool)
     for leaf in jax.tree.leaves(model):
@@ -431,7 +456,7 @@ def holds_nan(model: Any) -> Array:
     return found
 
 
-def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any, Any]:
+def _settle(model: M, update: Callable[[M], tuple[M, Array]]) -> tuple[M, Any]:
     """The model with leaves of the dtype and shape that an update returns, and the objective's dtype.
 
     Python numbers and integers become floats, so that the types in the loop do not change. The
@@ -449,7 +474,7 @@ def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any
     return jax.tree.unflatten(structure, [match(*three) for three in each]), objective.dtype
 
 
-def total_weight(model: Any, data: Data) -> Array:
+def total_weight(model: Density, data: Data) -> Array:
     """Sum of the weights of the observations; 0 if all values are masked."""
     shape = jax.eval_shape(model.log_prob, data.x)
     total = jnp.sum(match_weights(data.weights, shape.shape, shape.dtype))

@@ -1,63 +1,75 @@
-"""The best path of a chain: scores forward, choices back.
+"""The best path step by step: scores forward, choices back.
 
-Both recursions take the axes of blocks and lanes that `Chain` may have.
+Both passes take the axes of blocks and lanes that `Chain` may have.
 """
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import Chain, fixed, last, over_states, recur, stacked, total
+from likelax.hmm.chain import FEW_LANES, Chain, last, moves_out, stacked, total
+from likelax.hmm.recursion import over_states, run
 
 
-def best_path(c: Chain) -> tuple[Array, Array]:
+def best_path(whole: Chain) -> tuple[Array, Array]:
     """(path (T,) int32, -1 where there is none; its score, nats)."""
-    num_steps = c.log_lik.shape[0]
-    c = blocks.cut(c)
+    c = blocks.cut(whole)
     path, score = in_order(c)
-    return blocks.join(c, path)[:num_steps], score
+    return blocks.join(c, path, whole), score
 
 
 def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
-    scores = _scores(c)
+    forward = _Scores(c)
+    scores = run(forward, blocks.beginnings(c, forward))
     score = total(c, over_states(jnp.maximum, jnp.max, scores))
     path = _choices(c, scores) if scores.ndim == 2 else _choices_in_lanes(c, scores)
     return path, score
 
 
-def _scores(c: Chain) -> Array:
+@dataclass(frozen=True)
+class _Scores:
     """(T, K) score of the best path into each state; that of the step before had its peak at 0."""
 
-    def arrive(message: Array, here: tuple[Array, Array | None]) -> Array:
-        _, start = here
-        if start is None:
-            return message
-        return jnp.where(start[None], c.log_initial, message)
+    c: Chain
+    reverse = False
 
-    def enter(message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
+    @property
+    def begin(self) -> Array:
+        return jnp.broadcast_to(self.c.log_initial, self.c.log_lik.shape[1:])
+
+    @property
+    def known(self) -> tuple[Array, Array | None]:
+        return self.c.log_lik, self.c.starts
+
+    @property
+    def moves(self) -> Array | None:
+        return stacked(self.c)
+
+    def arrive(self, message: Array, here: tuple[Array, Array | None]) -> Array:
+        _, start = here
+        return message if start is None else jnp.where(start[None], self.c.log_initial, message)
+
+    def enter(self, message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
         scores = message + here[0]
         return scores, jnp.max(scores, axis=0)
 
-    def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
+    def leave(self, state: tuple[Array, Array], move: Array | None) -> Array:
         scores, peak = state
-        into = _best_into(scores, c.log_transition if move is None else move)
+        into = _best_into(scores, self.c.log_transition if move is None else move)
         return into - jnp.where(peak == -jnp.inf, 0, peak)[None]
 
-    every = (c.log_lik, c.starts)
-    begin = jnp.broadcast_to(c.log_initial, c.log_lik.shape[1:])
-    if c.num_blocks > 1:
-        begin = blocks.beginnings(c, arrive, enter, leave, begin, every, _close)
-    return recur(arrive, enter, leave, lambda _, state: state[0], begin, every, stacked(c))
+    def keep(self, message: Array, state: tuple[Array, Array]) -> Array:
+        return state[0]
 
-
-def _close(handed: Array, begun: Array) -> Array:
-    slack = 32 * jnp.finfo(handed.dtype).eps
-    near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
-    return jnp.all((handed == begun) | near)
+    def agree(self, handed: Array, begun: Array) -> Array:
+        slack = 32 * jnp.finfo(handed.dtype).eps
+        near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
+        return jnp.all((handed == begun) | near)
 
 
 def _best_into(scores: Array, move: Array) -> Array:
@@ -72,60 +84,17 @@ def _best_into(scores: Array, move: Array) -> Array:
 def _choices(c: Chain, scores: Array) -> Array:
     """(T,) the best path, from its last state back, by the best predecessors on it."""
 
-    def enter(after: Array, xs: tuple[Array, Array], move: Array) -> Array:
-        scores, end = xs
-        ahead = jnp.where(end, 0, move[:, jnp.maximum(after, 0)])
-        return jnp.where((after < 0) & ~end, -1, _choose(scores + ahead))
-
     def step(after: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
-        here, move = xs
-        state = enter(after, here, c.log_transition if move is None else move)
+        scores, end, move = xs
+        move = c.log_transition if move is None else move
+        ahead = jnp.where(end, 0, move[:, jnp.maximum(after, 0)])
+        state = jnp.where((after < 0) & ~end, -1, _choose(scores + ahead))
         return state, state
 
-    every = (scores[:-1], last(c)[:-1])
     state = _choose(scores[-1])
-    _, path = lax.scan(step, state, (every, stacked(c)), reverse=True)
+    every = (scores[:-1], last(c)[:-1], stacked(c))
+    _, path = lax.scan(step, state, every, reverse=True)
     return jnp.concatenate([path, state[None]])
-
-
-def _choices_in_lanes(c: Chain, scores: Array) -> Array:
-    """As `_choices`, by the best predecessor of every state at once.
-
-    Not on the path alone: to look one up would be a gather, and those do not run along lanes.
-    """
-    states = range(scores.shape[1])
-    moves = c.log_transition[None]
-    if not fixed(c):
-        moves = jnp.concatenate([c.log_transition, jnp.zeros_like(moves[0, :1])])
-    before = _lowest_best([scores[:, i, None] + moves[:, i] for i in states])
-    alone = _lowest_best([scores[:, i] for i in states])
-    end = last(c)
-
-    def arrive(after: Array, here: tuple[Array, ...]) -> Array:
-        return jnp.where(here[2], -1, after)
-
-    def enter(after: Array, here: tuple[Array, ...]) -> Array:
-        before, alone, end = here
-        # a path that is lost stays lost, but for where one ends
-        state = jnp.where(end, alone, -1)
-        for j in states:
-            state = jnp.where(after == j, before[j], state)
-        return state
-
-    every = (before, alone, end)
-    after = jnp.zeros_like(alone[0])
-    if c.num_blocks > 1:
-        after = blocks.beginnings(c, arrive, enter, _itself, after, every, _equal, reverse=True)
-    path = recur(arrive, enter, _itself, lambda _, state: state, after, every, None, reverse=True)
-    return path.astype(jnp.int32)
-
-
-def _itself(state: Array, _: None = None) -> Array:
-    return state
-
-
-def _equal(handed: Array, begun: Array) -> Array:
-    return jnp.all(handed == begun)
 
 
 def _choose(scores: Array) -> Array:
@@ -134,10 +103,78 @@ def _choose(scores: Array) -> Array:
     return jnp.where(jnp.max(scores) == -jnp.inf, -1, best)
 
 
-def _lowest_best(scores: list[Array]) -> Array:
-    """As `_choose`, of the scores of the states one by one; a byte holds what lanes can have."""
+def _choices_in_lanes(c: Chain, scores: Array) -> Array:
+    """As `_choices`, by the best predecessor of every state at once.
+
+    Not on the path alone: to look one up would be a gather, and those do not run along lanes.
+    """
+    backward = _Choices(*best_predecessors(c, scores), last(c))
+    return run(backward, blocks.beginnings(c, backward)).astype(jnp.int32)
+
+
+def best_predecessors(c: Chain, scores: Array) -> tuple[Array, Array]:
+    """((T, K, ...) the best state before each state of the next step, (T, ...) the best state)."""
+    moves = moves_out(c)
+    num_states = scores.shape[1]
+    if num_states > FEW_LANES:
+        return _best_of_many(scores[:, :, None] + moves), _best_of_many(scores)
+    before = _best_of_few([scores[:, i, None] + moves[:, i] for i in range(num_states)])
+    return before, _best_of_few([scores[:, i] for i in range(num_states)])
+
+
+def _best_of_many(scores: Array) -> Array:
+    """(T, ...) as `_choose`, of scores (T, K, ...)."""
+    best = jnp.argmax(scores, axis=1).astype(jnp.int32)
+    return jnp.where(jnp.max(scores, axis=1) == -jnp.inf, -1, best)
+
+
+def _best_of_few(scores: list[Array]) -> Array:
+    """As `_choose`, of the scores of the states one by one; a byte holds them."""
     top, best = scores[0], jnp.zeros((), jnp.int8)
     for k, row in enumerate(scores[1:], 1):
         best = jnp.where(row > top, jnp.int8(k), best)
         top = jnp.maximum(row, top)
     return jnp.where(top == -jnp.inf, jnp.int8(-1), best)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """(T,) the states of the best path from the last one back; its messages are states.
+
+    before (T, K), alone (T,), end (T,): the best predecessor of each state of the next step, the best
+    state of a step by itself, and whether a sequence ends there.
+    """
+
+    before: Array
+    alone: Array
+    end: Array
+    moves = None
+    reverse = True
+
+    @property
+    def begin(self) -> Array:
+        return jnp.zeros_like(self.alone[0])
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        return self.before, self.alone, self.end
+
+    def arrive(self, message: Array, here: tuple[Any, ...]) -> Array:
+        return jnp.where(here[2], -1, message)
+
+    def enter(self, message: Array, here: tuple[Any, ...]) -> Array:
+        before, alone, end = here
+        # a path that is lost stays lost, but for where one ends
+        state = jnp.where(end, alone, -1)
+        for j in range(before.shape[0]):
+            state = jnp.where(message == j, before[j], state)
+        return state
+
+    def leave(self, state: Array, move: Array | None) -> Array:
+        return state
+
+    def keep(self, message: Array, state: Array) -> Array:
+        return state
+
+    def agree(self, handed: Array, begun: Array) -> Array:
+        return jnp.all(handed == begun)

@@ -8,17 +8,17 @@ what was begun from. Then, by induction from the first block, whose beginning is
 right: a check of B messages that takes nothing on trust. Where the passes do not agree in a few
 rounds, as in a chain that never forgets, the steps are taken one after the other.
 
-Unlike the prefix products of `associative` this costs no K-fold arithmetic.
+Unlike `products` this costs no K-fold arithmetic.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW_LANES, Chain, block_axis, fixed
+from likelax.hmm.chain import FEW_LANES, Chain, block_axis, fixed, moves_out
+from likelax.hmm.recursion import Pass
 
 # shorter chains are done before the blocks have met
 _LONG = 8192
@@ -47,7 +47,7 @@ def cut_into(c: Chain, num_blocks: int) -> Chain:
         length = jnp.full((1,) * len(lanes), num_steps, jnp.int32)
     return Chain(
         c.log_initial[:, None],
-        c.log_transition[:, :, None],
+        c.log_transition[:, :, None] if fixed(c) else split(moves_out(c), num_blocks, 3),
         split(c.log_lik, num_blocks, 2),
         None if c.starts is None else split(c.starts, num_blocks, 1),
         None if length is None else length[None],
@@ -62,78 +62,65 @@ def split(x: Array, num_blocks: int, axis: int) -> Array:
     return jnp.moveaxis(x.reshape(num_blocks, -1, *x.shape[1:]), 0, axis)
 
 
-def join(c: Chain, x: Array) -> Array:
-    """(T, ...) of a chain in blocks, in the order of time, with the padding; else as it is."""
+def join(c: Chain, x: Array, whole: Chain) -> Array:
+    """(T, ...) of a chain in blocks in the order of time, without the padding; else as it is."""
     if c.num_blocks == 1:
         return x
     x = jnp.moveaxis(x, block_axis(c, x), 0)
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(-1, *x.shape[2:])[: whole.log_lik.shape[0]]
 
 
-def beginnings(
-    c: Chain,
-    arrive: Callable[[Array, Any], Array],
-    enter: Callable[[Array, Any], Any],
-    leave: Callable[[Any], Array],
-    start: Array,
-    xs: Any,
-    same: Callable[[Array, Array], Array],
-    reverse: bool = False,
-) -> Array:
-    """(..., B, *lanes) the message that each block of the chain begins from.
-
-    Args:
-      c: a chain in blocks.
-      arrive, enter, leave: the recursion, as `chain.recur` has it, for all blocks or for one.
-      start: (..., B, *lanes) the message that the chain begins from, and what every block tries
-        first.
-      xs: what stands at the steps, arrays (T, ...) in blocks.
-      same: (messages handed over, messages begun from) -> whether they are equal.
-      reverse: the chain begins at its last step.
-    """
+def beginnings(c: Chain, p: Pass) -> Array:
+    """The message that a pass begins from, in each block of the chain if it has been cut."""
+    if c.num_blocks == 1:
+        return p.begin
     num_steps = c.log_lik.shape[0]
-    axis = start.ndim - c.log_lik.ndim + 2
-    edge = c.num_blocks - 1 if reverse else 0
-    first = lax.slice_in_dim(start, edge, edge + 1, axis=axis)
+    axis = p.begin.ndim - c.log_lik.ndim + 2
+    edge = c.num_blocks - 1 if p.reverse else 0
+    first = lax.slice_in_dim(p.begin, edge, edge + 1, axis=axis)
 
     def at(t: Array) -> Any:
-        t = num_steps - 1 - t if reverse else t
-        return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t, keepdims=False), xs)
+        t = num_steps - 1 - t if p.reverse else t
+        return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t, keepdims=False), p.known)
+
+    def enter(message: Array, here: Any) -> Any:
+        return p.enter(p.arrive(message, here), here)
 
     def step(state: Any, here: Any) -> Any:
-        return enter(arrive(leave(state), here), here)
+        return enter(p.leave(state, None), here)
 
     def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rounds, begun, _ = carry
         # at first only the last steps: most chains forget within them
         skip = jnp.where(rounds == 0, num_steps - 1 - num_steps // _WARM, 0)
-        here = at(skip)
-        state = enter(arrive(begun, here), here)
+        state = enter(begun, at(skip))
         state = lax.fori_loop(skip + 1, num_steps, lambda t, s: step(s, at(t)), state)
-        message = jnp.roll(leave(state), -1 if reverse else 1, axis)
+        message = jnp.roll(p.leave(state, None), -1 if p.reverse else 1, axis)
         handed = lax.dynamic_update_slice_in_dim(message, first, edge, axis)
-        return rounds + 1, handed, same(handed, begun) & (rounds > 0)
+        return rounds + 1, handed, p.agree(handed, begun) & (rounds > 0)
 
     def going(carry: tuple[Array, Array, Array]) -> Array:
         rounds, _, agreed = carry
         return ~agreed & (rounds < _ROUNDS)
 
     def one_by_one() -> Array:
-        def block(message: Array, xs: Any) -> tuple[Array, Array]:
-            one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
-            message = arrive(message, jax.tree.map(lambda x: x[one], xs))
-            state = enter(message, jax.tree.map(lambda x: x[one], xs))
-            rest = jax.tree.map(lambda x: x[rest], xs)
-            state, _ = lax.scan(lambda s, x: (step(s, x), None), state, rest, reverse=reverse)
-            return leave(state), message
+        def block(message: Array, known: Any) -> tuple[Array, Array]:
+            one, rest = (-1, slice(-1)) if p.reverse else (0, slice(1, None))
+            here = jax.tree.map(lambda x: x[one], known)
+            message = p.arrive(message, here)
+            others = jax.tree.map(lambda x: x[rest], known)
+            state, _ = lax.scan(
+                lambda s, x: (step(s, x), None), p.enter(message, here), others, reverse=p.reverse
+            )
+            return p.leave(state, None), message
 
         def apart(x: Array) -> Array:
             along = block_axis(c, x)
             return jnp.expand_dims(jnp.moveaxis(x, along, 0), along + 1)
 
-        _, begun = lax.scan(block, first, jax.tree.map(apart, xs), reverse=reverse)
+        _, begun = lax.scan(block, first, jax.tree.map(apart, p.known), reverse=p.reverse)
         return jnp.moveaxis(jnp.squeeze(begun, axis + 1), 0, axis)
 
-    begin = (jnp.zeros((), jnp.int32), start, jnp.zeros((), bool))
+    begin = (jnp.zeros((), jnp.int32), p.begin, jnp.zeros((), bool))
     _, begun, agreed = lax.while_loop(going, again, begin)
     return lax.cond(agreed, lambda: begun, one_by_one)

@@ -3,16 +3,15 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree, static
-from likelax.numerics import as_float
+from likelax.numerics import as_float, logsumexp
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
@@ -34,7 +33,7 @@ class Chain:
       length: scalar integer, the number of steps that count; None: T.
       num_blocks: B. Above 1, T above is the length of a block, and every array has one more axis
         after those named here and before the lanes: B long, or 1 where all blocks share it. Step
-        t of block b is step b T + t of the chain.
+        t of block b is step b T + t of the chain. Transitions that vary are then T, not T - 1.
     """
 
     log_initial: Array
@@ -156,6 +155,20 @@ def stacked(c: Chain) -> Array | None:
     return None if fixed(c) else c.log_transition
 
 
+def moves_out(c: Chain) -> Array:
+    """(1 or T, K, K) the transitions out of the steps; those out of the last one are zeros."""
+    if fixed(c):
+        return c.log_transition[None]
+    if c.num_blocks > 1:
+        return c.log_transition
+    return jnp.concatenate([c.log_transition, jnp.zeros_like(c.log_transition[:1])])
+
+
+def moves_in(c: Chain) -> Array:
+    """(1 or T, K, K) the transitions into the steps; those into the first one are zeros."""
+    return moves_out(c) if fixed(c) else later(c, moves_out(c), -1)
+
+
 def fixed(c: Chain) -> bool:
     """Whether one matrix serves every step."""
     return c.log_transition.ndim == c.log_initial.ndim + 1
@@ -172,66 +185,26 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
     )
 
 
-def recur(
-    arrive: Callable[[Array, Any], Array],
-    enter: Callable[[Array, Any], Any],
-    leave: Callable[..., Array],
-    emit: Callable[[Array, Any], Array],
-    begin: Array,
-    xs: Any,
-    moves: Array | None,
-    reverse: bool = False,
-) -> Array:
-    """(T, ...) what a recursion over the steps emits, in the order of time.
-
-    Args:
-      arrive: (message from the step before, what stands here) -> message to this step.
-      enter: (message to a step, what stands there) -> the state of that step.
-      leave: (state of a step, transition or None for the fixed one) -> message from it.
-      emit: (message to a step, its state) -> what to keep of it.
-      begin: the message to the first step, which is the last one in reverse.
-      xs: what stands at the steps, a tree of arrays (T, ...).
-      moves: (T-1, ...) transitions, or None where one is fixed.
-      reverse: go back in time.
-    """
-
-    def step(state: Any, xs: tuple[Any, ...]) -> tuple[Any, Array]:
-        here, move, head = xs
-        message = arrive(leave(state, move), here)
-        message = message if head is None else jnp.where(head, begin, message)
-        state = enter(message, here)
-        return state, emit(message, state)
-
-    one, rest = (-1, slice(-1)) if reverse else (0, slice(1, None))
-    at_first = jax.tree.map(lambda x: x[one], xs)
-    begin = arrive(begin, at_first)
-    state = enter(begin, at_first)
-    if moves is None:
-        # all steps in one loop: to leave the first one out would copy all that stands at the others
-        head = jnp.zeros(len(jax.tree.leaves(xs)[0]), bool).at[one].set(True)
-        return lax.scan(step, state, (xs, None, head), reverse=reverse)[1]
-    _, each = lax.scan(
-        step, state, (jax.tree.map(lambda x: x[rest], xs), moves, None), reverse=reverse
-    )
-    first = emit(begin, state)[None]
-    return jnp.concatenate((each, first) if reverse else (first, each))
-
-
-def over_states(
-    join: Callable[[Array, Array], Array], reduce: Callable[..., Array], x: Array
-) -> Array:
-    """(T, ...) x (T, K, ...) reduced over the states, in the form that XLA runs fastest on a CPU.
-
-    It does not vectorise over an axis of few states, so these are taken one by one.
-    """
-    num_states = x.shape[1]
-    if num_states > (FEW if x.ndim == 2 else FEW_LANES):
-        return reduce(x, axis=1)
-    return functools.reduce(join, [x[:, k] for k in range(num_states)])
-
-
 # steps whose plain sum keeps its digits
 _RUN = 32
+
+
+def before_moves(c: Chain, x: Array) -> Array:
+    """(T, K, ...) x of the step before, and -inf where no move leads into a step that counts."""
+    return jnp.where((active(c) & ~first(c))[:, None], later(c, x, -1), -jnp.inf)
+
+
+def log_pairs(c: Chain, log_before: Array, log_after: Array) -> Array:
+    """(T, K, K) log p(z_t-1 = i, z_t = j | x) from messages up to constants, nats.
+
+    Args:
+      c: the chain.
+      log_before: (T, K) log p(z_t, x_0..x_t) + a constant for each t.
+      log_after: (T, K) log p(x_t..x_T-1 | z_t) + a constant for each t.
+    """
+    scores = before_moves(c, log_before)[:, :, None] + moves_in(c) + log_after[:, None]
+    whole = logsumexp(scores, axis=(1, 2), keepdims=True)
+    return scores - jnp.where(whole == -jnp.inf, 0, whole)
 
 
 class Filter(NamedTuple):
@@ -243,25 +216,29 @@ class Filter(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """marginals (T, K), in logs or not, any value at padding; counts (K, K); log_prob scalar."""
+    """marginals (T, K), in logs or not; counts (K, K); increment (T,). Any value at padding."""
 
     marginals: Array
     counts: Array
-    log_prob: Array
+    increment: Array
 
 
 def total(c: Chain, increment: Array) -> Array:
     """Sum of the increments (T,) of the steps that count.
 
-    Short runs are summed as they are, and their totals without rounding: the sum of T = 1e6
-    increments in float32 has the accuracy of a few roundings, not of 1e6. No step waits for another.
+    Short runs are summed as they are, and the totals of more than a few runs without rounding: the
+    sum of T = 1e6 increments in float32 has the accuracy of a few roundings, not of 1e6. No step
+    waits for another.
     """
     (terms,) = blank(c, increment, value=0)
-    num_steps, *rest = terms.shape
-    if num_steps > _RUN:
-        terms = jnp.pad(terms, ((0, -num_steps % _RUN), *((0, 0) for _ in rest)))
-    terms = terms.reshape(-1, min(num_steps, _RUN), *rest).sum(axis=1)
-    return _accurate_sum((0, 1) if c.num_blocks > 1 else (0,), terms)
+    num_steps, *lanes = terms.shape
+    axes = (0,) if c.num_blocks == 1 else (0, 1)
+    if isinstance(num_steps, int) and num_steps > _RUN:
+        pad = ((0, -num_steps % _RUN), *((0, 0) for _ in lanes))
+        terms = jnp.sum(jnp.pad(terms, pad).reshape(-1, _RUN, *lanes), axis=1)
+        if num_steps <= _RUN**2 and c.num_blocks == 1:
+            return jnp.sum(terms, axis=0)
+    return _accurate_sum(axes, terms)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

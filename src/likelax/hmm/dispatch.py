@@ -1,60 +1,195 @@
-"""Which recursion answers: sequential on a CPU, associative where many steps can run at once."""
+"""Which form of the recursions answers: the one place that decides.
 
+It is decided when the program is traced, from the work T K K summed over the rows of the batch, and
+when it is lowered, from the platform:
+
+| work | on a CPU | elsewhere |
+| --- | --- | --- |
+| at most `_SMALL` | `log_domain` | `log_domain` |
+| at most `_MEDIUM` | `scaled`, and `log_domain` where the plain certificate fails | the same |
+| more | `scaled`, and `log_domain` where the full certificate fails | `products` |
+| sizes not known | `log_domain` | `log_domain` |
+
+`lax.platform_dependent` drops the other branch when the program is lowered for one platform, whatever
+machine that is done on.
+"""
+
+import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import associative, certified
-from likelax.hmm.chain import Chain, Filter, Posterior, total
+from likelax.hmm import best_path as by_steps
+from likelax.hmm import log_domain, products, scaled
+from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior, total
+from likelax.hmm.rows import Rows, kernel
 
-# shorter chains are done before the rounds of a prefix product pay, and more states make each
-# round cost more than the steps it saves
-_LONG, _FEW = 2048, 16
+# Work up to the first number is one exact recursion, the smallest program; up to the second the full
+# certificate costs more to compile than it saves, and so does a second form for accelerators.
+_SMALL, _MEDIUM = 10_000, 2**15
+# steps from which derivatives of posteriors take the accelerator's form there
+_LONG = 2048
+# uncertified rows are redone so many at a time: a share of the rows, within bounds
+_SHARE, _FEWEST, _MOST = 128, 8, 64
 
 
-def _choose(
-    c: Chain,
-    parallel: bool | None,
-    sequential: Callable[[Chain], Any],
-    prefix: Callable[[Chain], Any],
+@dataclass(frozen=True)
+class _Answer:
+    """One answer of a chain, or of each row of a batch.
+
+    Attributes:
+      steps: rows -> the answers, on a CPU.
+      exact: chain -> the answer, in the smallest program, which JAX can differentiate.
+      products: chain -> the answer, on an accelerator.
+      parallel: True for `products`, False for steps; None: by size and platform.
+    """
+
+    steps: Callable[[Rows], Any]
+    exact: Callable[[Chain], Any]
+    products: Callable[[Chain], Any]
+    parallel: bool | None
+
+    def __call__(self, rows: Rows) -> Any:
+        if self.parallel:
+            return self._by_products(rows)
+        if not _larger(rows, _SMALL):
+            return rows.each(self.exact)
+        if self.parallel is False or not _larger(rows, _MEDIUM):
+            return self.steps(rows)
+        return lax.platform_dependent(
+            *rows.leaves,
+            cpu=lambda *leaves: self.steps(rows._replace(leaves=leaves)),
+            default=lambda *leaves: self._by_products(rows._replace(leaves=leaves)),
+        )
+
+    def _by_products(self, rows: Rows) -> Any:
+        return rows.from_lanes(self.products(rows.lanes()))
+
+    def differentiable(self, c: Chain) -> Any:
+        """The answer for one chain, without rules of derivatives."""
+        num_steps = c.log_lik.shape[0]
+        if self.parallel:
+            return self.products(c)
+        if self.parallel is False or not isinstance(num_steps, int) or num_steps < _LONG:
+            return self.exact(c)
+        return lax.platform_dependent(c, cpu=self.exact, default=self.products)
+
+
+def _larger(rows: Rows, bound: int) -> bool:
+    """Whether the work is known and larger than a bound."""
+    sizes = rows.size, rows.num_steps
+    if not all(isinstance(size, int) for size in sizes):
+        return False
+    return math.prod(sizes) * rows.num_states**2 > bound
+
+
+def _certified(
+    fast: Callable[[Chain], scaled.Draft], exact: Callable[[Chain], Any], rows: Rows
 ) -> Any:
-    if parallel is not None:
-        return prefix(c) if parallel else sequential(c)
-    num_steps, num_states = c.log_lik.shape
-    if num_steps < _LONG or num_states > _FEW or jax.default_backend() == "cpu":
-        return sequential(c)
-    # there is an accelerator, but this call may still be compiled for the CPU beside it
-    return lax.platform_dependent(c, cpu=sequential, default=prefix)
+    """What `exact` gives for each row, by `fast` where that is certified.
+
+    Args:
+      fast: chain -> draft; with few states all rows go through it as lanes.
+      exact: chain -> the answer.
+      rows: one chain or a batch.
+    """
+    if rows.batched is None or rows.num_states <= FEW_LANES:
+        c = rows.lanes()
+        draft = fast(c)
+
+        def careful() -> Array:
+            return jnp.broadcast_to(scaled.careful(draft.evidence, c), draft.plain.shape)
+
+    else:
+
+        def finished(c: Chain) -> tuple[Any, Array, Any]:
+            draft = fast(c)
+            return draft.finish(), draft.plain, draft.evidence
+
+        out, plain, evidence = rows.each(finished)
+        draft = scaled.Draft(lambda: out, plain, evidence)
+
+        def careful() -> Array:
+            return rows.each(scaled.careful, evidence)
+
+    ok = draft.plain
+    if _larger(rows, _MEDIUM):
+        ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
+    if rows.batched is None:
+        return lax.cond(ok, draft.finish, lambda: rows.each(exact))
+    out = draft.finish()
+    if rows.num_states <= FEW_LANES:
+        out = rows.from_lanes(out)
+    return _redone(exact, rows, jnp.broadcast_to(ok, rows.size), out)
 
 
-def log_prob(c: Chain, parallel: bool | None) -> Any:
+def _redone(exact: Callable[[Chain], Any], rows: Rows, ok: Array, out: Any) -> Any:
+    """The answers with those rows that are not ok computed by `exact`, a few rows at a time."""
+    few = min(rows.size, max(_FEWEST, min(_MOST, rows.size // _SHARE)))
+
+    def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
+        ok, out = state
+        (at,) = jnp.nonzero(~ok, size=few, fill_value=rows.size)
+        redone = rows.take(at).each(exact)
+        out = jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), out, redone)
+        return ok.at[at].set(True, mode="drop"), out
+
+    return lax.while_loop(lambda state: ~jnp.all(state[0]), again, (ok, out))[1]
+
+
+def _best_by_steps(rows: Rows) -> Any:
+    """The best paths, which need no certificate."""
+    if rows.num_states <= FEW_LANES:
+        return rows.from_lanes(by_steps.best_path(rows.lanes()))
+    return rows.each(by_steps.best_path)
+
+
+@functools.cache
+def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain], Any]:
+    """One answer of a chain, which knows its batch and its derivatives."""
+
+    def of(form: Any) -> Callable[[Chain], Any]:
+        return functools.partial(getattr(form, name), **options)
+
+    exact = of(log_domain)
+    steps = (
+        functools.partial(_certified, of(scaled), exact) if name != "best_path" else _best_by_steps
+    )
+    answer = _Answer(steps, exact, of(products), parallel)
+    run = jax.custom_jvp(kernel(answer))
+
+    @run.defjvp
+    def jvp(primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Any, Any]:
+        return run(*primals), jax.jvp(answer.differentiable, primals, tangents)[1]
+
+    return run
+
+
+def log_prob(c: Chain, parallel: bool | None = None) -> Any:
     """Scalar, nats."""
-    return _choose(c, parallel, certified.log_prob, associative.log_prob)
+    return total(c, _kernel("increments", parallel)(c))
 
 
-def filtered(c: Chain, parallel: bool | None) -> Filter:
+def filtered(c: Chain, parallel: bool | None = None) -> Filter:
     """Forward posteriors."""
-    return _choose(c, parallel, certified.filtered, associative.forward)
+    return _kernel("filtered", parallel)(c)
 
 
-def pairwise(c: Chain, parallel: bool | None) -> Any:
+def pairwise(c: Chain, parallel: bool | None = None) -> Any:
     """(T-1, K, K) nats."""
-    return _choose(c, parallel, certified.pairwise, associative.pairwise)
+    return _kernel("pairwise", parallel)(c)
 
 
-def posterior(c: Chain, parallel: bool | None, in_logs: bool) -> Posterior:
-    """Marginals, counts and log partition."""
-    sequential = certified.log_posterior if in_logs else certified.posterior
-    return _choose(c, parallel, sequential, lambda c: associative.posterior(c, in_logs))
+def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Posterior:
+    """Marginals, counts and increments."""
+    return _kernel("posterior", parallel, in_logs=in_logs)(c)
 
 
-def best_path(c: Chain, parallel: bool | None) -> tuple[Array, Array]:
+def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:
     """(path (T,), its score)."""
-
-    def prefix(c: Chain) -> tuple[Array, Array]:
-        scores, gain = associative.best_scores(c)
-        return associative.backtrack(c, scores), total(c, gain)
-
-    return _choose(c, parallel, certified.best_path, prefix)
+    return _kernel("best_path", parallel)(c)

@@ -36,9 +36,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import certified, dispatch
+from likelax.hmm import dispatch, log_domain
 from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
-from likelax.hmm.logspace import backward_windows, forward
 from likelax.numerics import log_normalize, weighted_sum
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
@@ -149,7 +148,7 @@ def _log_partition_jvp(
         + weighted_sum(moves, dot.log_transition)
         + weighted_sum(steps, dot.log_lik)
     )
-    return post.log_prob, tangent
+    return total(c, post.increment), tangent
 
 
 def filter(
@@ -243,7 +242,7 @@ def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
     post = dispatch.posterior(c, parallel, in_logs=True)
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
-    return Smoothed(marginals, post.counts, counts, post.log_prob)
+    return Smoothed(marginals, post.counts, counts, total(c, post.increment))
 
 
 def expected_states(
@@ -263,7 +262,8 @@ def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
     post = dispatch.posterior(c, None, in_logs=False)
     (marginals,) = blank(c, post.marginals, value=0)
-    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
+    counts = _initial_counts(c, marginals)
+    return Expected(marginals, post.counts, counts, total(c, post.increment))
 
 
 def _initial_counts(c: Chain, marginals: Array) -> Array:
@@ -283,7 +283,8 @@ def pairwise(
 ) -> Array:
     """Posterior of each pair of consecutive states.
 
-    Args: as `smoother`.
+    Args:
+      log_initial, log_transition, log_lik, length, starts, parallel: as for `smoother`.
     Returns:
       (T-1, K, K) log p(z_t = i, z_t+1 = j | x), nats. All -inf where step t+1 is padding or
       begins a new sequence, and in sequences that no path can produce.
@@ -321,6 +322,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       (num_steps, K) nats; row h-1 is h steps ahead.
     Raises:
       ValueError: at trace time, if shapes do not match.
+    Source: Zucchini & MacDonald (2009), Hidden Markov Models for Time Series, chapter 5.
 
     Examples:
       >>> flip = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
@@ -337,7 +339,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
 
 @jax.jit
 def _forecast(c: Chain) -> Array:
-    return forward(c).predicted[1:]
+    return log_domain.filtered(c).predicted[1:]
 
 
 def fixed_lag_smoother(
@@ -365,6 +367,7 @@ def fixed_lag_smoother(
       that of lag + 1 smoothers.
     Raises:
       ValueError: if shapes do not match, lag is negative, or a known length is not in 0..T.
+    Source: Murphy (2012), Machine Learning: A Probabilistic Perspective, 17.4.1.
 
     Examples:
       >>> half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
@@ -383,5 +386,5 @@ def fixed_lag_smoother(
 @functools.partial(jax.jit, static_argnames="lag")
 def _fixed_lag(c: Chain, lag: int) -> Array:
     c = hide_padding(c)
-    behind = backward_windows(c, lag)
-    return blank(c, log_normalize(certified.filtered(c).filtered + behind)[0])[0]
+    behind = log_domain.backward_windows(c, lag)
+    return blank(c, log_normalize(dispatch.filtered(c).filtered + behind)[0])[0]

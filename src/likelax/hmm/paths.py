@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.hmm import certified
+from likelax.hmm import dispatch
 from likelax.hmm.chain import Chain, active, blank, chain, first, hide_padding, last, stacked, total
 from likelax.numerics import log_normalize, weighted_sum
 
@@ -60,7 +60,7 @@ def sample_paths(
 @functools.partial(jax.jit, static_argnames="num_samples")
 def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
     c = hide_padding(c)
-    filtered = certified.filtered(c).filtered
+    filtered = dispatch.filtered(c).filtered
     num_steps, num_states = filtered.shape
 
     # all noise before the scan: a key that a scan splits can't be mapped over
@@ -150,7 +150,10 @@ def path_entropy(
 @jax.jit
 def _path_entropy(c: Chain) -> Array:
     c = hide_padding(c)
-    filtered, marginals = certified.filtered(c).filtered, certified.log_posterior(c).marginals
+    filtered, marginals = (
+        dispatch.filtered(c).filtered,
+        dispatch.posterior(c, in_logs=True).marginals,
+    )
 
     def entropy(log_probs: Array) -> Array:
         return -weighted_sum(jnp.exp(log_probs), log_probs, axis=0)

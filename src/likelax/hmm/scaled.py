@@ -41,6 +41,8 @@ eps to the relative error of p[t, j], fewer than the T K eps of the steps.
 """
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -58,11 +60,9 @@ from likelax.hmm.chain import (
     fixed,
     last,
     later,
-    over_states,
-    recur,
-    total,
+    log_pairs,
 )
-from likelax.hmm.logspace import pairwise_step
+from likelax.hmm.recursion import over_states, run
 from likelax.numerics import safe_log
 
 
@@ -124,10 +124,14 @@ def floor(c: Chain) -> float:
     return float((8 * c.log_initial.shape[0] * float(info.tiny) / float(info.eps)) ** 0.5)
 
 
-def _mixes(c: Chain, q: Potentials) -> Array:
-    """Whether every state is followed by every other often enough to settle the certificate."""
+def _plain(c: Chain, q: Potentials, *scales: Array) -> Array:
+    """(...) the plain certificate of each chain."""
     least = floor(c) ** 0.5
-    return jnp.all(q.transition >= least) & jnp.all(q.initial >= least)
+    axes = tuple(range(q.transition.ndim - q.initial.ndim + 1))
+    ok = jnp.all(q.transition >= least, axis=axes) & jnp.all(q.initial >= least, axis=0)
+    for scale in scales:
+        ok &= jnp.all(scale < jnp.inf, axis=0)
+    return ok if c.num_blocks == 1 else jnp.all(ok, axis=0)
 
 
 def _total(x: Array) -> Array:
@@ -138,55 +142,53 @@ def _total(x: Array) -> Array:
     return over_states(jnp.add, jnp.sum, x)
 
 
-def _sweep(
-    c: Chain, reverse: bool, keep: bool, start: Array, q: Potentials, cut: Array | None
-) -> Sweep | Array:
-    """Scan p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]).
+@dataclass(frozen=True)
+class _Scaled:
+    """p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]), kept: p or s.
 
     Division by s[t-1] is put off until after the product, which does not wait for it.
 
-    Args:
-      c: the chain.
+    Attributes:
+      begin: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of blocks and
+        lanes, the same in all arrays; a fixed transition may have them of size 1.
+      known: lik (T, K, ...); cut (T, ...) booleans, or None.
+      transition: (K, K, ...), or (T-1, K, K, ...) in moves.
       reverse: begin at the last step and move back: t-1 above is then t+1.
-      keep: return the messages with the scales; else the scales alone.
-      start: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of blocks and
-        lanes, the same in all arguments; a fixed transition may have them of size 1.
-      q: the chain's potentials.
-      cut: (T, ...) booleans or None.
+      messages: whether p is kept; else s.
+      blocks: whether there is an axis of blocks.
     """
-    transition, still = q.transition, fixed(c)
-    if reverse:
-        transition = jnp.swapaxes(transition, *((0, 1) if still else (1, 2)))
-    tiny = jnp.finfo(q.lik.dtype).tiny
-    fresh = start if c.num_blocks == 1 else start[:, :1]  # the same for all blocks
 
-    def arrive(message: Array, here: tuple[Array, Array | None]) -> Array:
+    begin: Array
+    known: tuple[Array, Array | None]
+    transition: Array
+    moves: Array | None
+    reverse: bool
+    messages: bool
+    blocks: bool
+
+    def arrive(self, message: Array, here: tuple[Array, Array | None]) -> Array:
         _, cut = here
         if cut is None:
             return message
+        # the same for all blocks
+        fresh = self.begin[:, :1] if self.blocks else self.begin
         return jnp.where(cut[None], fresh, message)
 
-    def enter(message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
+    def enter(self, message: Array, here: tuple[Array, Array | None]) -> tuple[Array, Array]:
         joint = message * here[0]
         return joint, jnp.sum(joint, axis=0)
 
-    def leave(state: tuple[Array, Array], move: Array | None = None) -> Array:
+    def leave(self, state: tuple[Array, Array], move: Array | None) -> Array:
         joint, scale = state
-        into = _vector_matrix(joint, transition if move is None else move)
-        return into * (1 / jnp.maximum(scale, tiny))[None]
+        into = _vector_matrix(joint, self.transition if move is None else move)
+        return into * (1 / jnp.maximum(scale, jnp.finfo(joint.dtype).tiny))[None]
 
-    begin = start
-    if c.num_blocks > 1:
-        begin = blocks.beginnings(c, arrive, enter, leave, start, (q.lik, cut), _close, reverse)
-    # one output: with two XLA computes the product twice
-    emit = (lambda message, state: message) if keep else (lambda message, state: state[1])
-    moves = None if still else transition
-    out = recur(arrive, enter, leave, emit, begin, (q.lik, cut), moves, reverse)
-    return Sweep(out, _total(out * q.lik)) if keep else out
+    def keep(self, message: Array, state: tuple[Array, Array]) -> Array:
+        # one of them: with two XLA computes the product twice
+        return message if self.messages else state[1]
 
-
-def _close(handed: Array, begun: Array) -> Array:
-    return jnp.all(jnp.abs(handed - begun) <= 32 * jnp.finfo(handed.dtype).eps * handed)
+    def agree(self, handed: Array, begun: Array) -> Array:
+        return jnp.all(jnp.abs(handed - begun) <= 32 * jnp.finfo(handed.dtype).eps * handed)
 
 
 def _vector_matrix(vector: Array, matrix: Array) -> Array:
@@ -201,40 +203,33 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
     return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
 
 
-def _forward(c: Chain, q: Potentials, keep: bool = True) -> Any:
-    return _sweep(c, False, keep, q.initial, q, c.starts)
+def _pass(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> Array:
+    """(T, K, ...) messages, or (T, ...) scales.
 
-
-def _backward(c: Chain, q: Potentials) -> Any:
-    """Messages b (T, K) up to a constant for each t.
-
-    b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward recursion read from the
-    right.
+    The messages back are b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward
+    recursion read from the right.
     """
-    ends = None if c.starts is None and c.length is None else last(c)
-    return _sweep(c, True, True, jnp.ones_like(q.initial), q, ends)
+    cut, transition = c.starts, q.transition
+    if reverse:
+        cut = None if c.starts is None and c.length is None else last(c)
+        transition = jnp.swapaxes(transition, *((0, 1) if fixed(c) else (1, 2)))
+    begin = jnp.ones_like(q.initial) if reverse else q.initial
+    moves = None if fixed(c) else transition
+    p = _Scaled(begin, (q.lik, cut), transition, moves, reverse, messages, c.num_blocks > 1)
+    return run(p, blocks.beginnings(c, p))
 
 
-def in_time(draft: Any, c: Chain) -> Any:
-    """What `filtered` and the like give, in the order of time where the chain was cut into blocks."""
-    cut = blocks.cut(c)
-
-    def order(x: Array) -> Array:
-        return blocks.join(cut, x)[: c.log_lik.shape[0]]
-
-    if isinstance(draft, Filter):
-        return Filter(*map(order, draft))
-    if isinstance(draft, Posterior):
-        return draft._replace(marginals=order(draft.marginals))
-    return draft
+def _sweep(c: Chain, q: Potentials, reverse: bool) -> Sweep:
+    message = _pass(c, q, reverse)
+    return Sweep(message, _total(message * q.lik))
 
 
 def careful(evidence: Evidence | None, c: Chain) -> Array:
-    """The certificate of the module's docstring: is everything drawn from the evidence exact?"""
+    """(...) the certificate of each chain: is everything drawn from the evidence exact?"""
     c = blocks.cut(c)
     q = potentials(c)
     can = c.log_lik > -jnp.inf
-    ahead, behind, norm = Evidence(_forward(c, q)) if evidence is None else evidence
+    ahead, behind, norm = Evidence(_sweep(c, q, False)) if evidence is None else evidence
     reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
     exact = _steps_kept(c, q, ahead, reached & can, first(c), 1)
     if behind is not None and norm is not None:
@@ -242,7 +237,8 @@ def careful(evidence: Evidence | None, c: Chain) -> Array:
         exact &= _steps_kept(c, q, behind, leaves & can, last(c), -1)
         possible = jnp.any(reached & can & leaves, axis=1)
         exact &= (norm >= floor(c)) | ~possible
-    return jnp.all(exact | ~active(c))
+    exact = jnp.all(exact | ~active(c), axis=0)
+    return exact if c.num_blocks == 1 else jnp.all(exact, axis=0)
 
 
 def _steps_kept(
@@ -252,7 +248,8 @@ def _steps_kept(
     root = float(jnp.finfo(q.lik.dtype).tiny) ** 0.5
     scaled = (run.scale >= floor(c)) | ~jnp.any(possible, axis=1)
     kept = jnp.all(~possible | (run.message * q.lik >= root), axis=1)
-    kept &= jnp.all((q.transition >= root) | (c.log_transition == -jnp.inf))
+    moved = (q.transition >= root) | (c.log_transition == -jnp.inf)
+    kept &= jnp.all(moved, axis=tuple(range(moved.ndim - q.initial.ndim + 1)))[None]
     # of the step before; the first step of a pass is fresh, whatever comes round to it here
     kept = later(c, kept, -ahead) | jnp.all(run.message >= floor(c), axis=1)
     return scaled & (run.scale < jnp.inf) & (fresh | kept)
@@ -281,26 +278,44 @@ def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
     return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
 
 
-def log_prob(c: Chain) -> tuple[Array, Array, None]:
-    """Log partition; whether its certificate is plain; no evidence, since nothing is kept."""
-    c = blocks.cut(c)
-    q = potentials(c)
-    scale = _forward(c, q, keep=False)
-    plain = _mixes(c, q) & jnp.all(scale < jnp.inf)
-    return total(c, _increment(c, q, scale)), plain, None
+class Draft(NamedTuple):
+    """An answer that is still to be certified.
+
+    Attributes:
+      finish: () -> the answer, in the order of time. Only that is left to be done: XLA would not
+        vectorise a logarithm that it fuses with the change of order.
+      plain: (...) the plain certificate of each chain.
+      evidence: what the full one is drawn from; None where no messages were kept.
+    """
+
+    finish: Callable[[], Any]
+    plain: Array
+    evidence: Evidence | None
 
 
-def filtered(c: Chain) -> tuple[Filter, Array, Evidence]:
-    """Predicted and filtered log probabilities, whether plainly certified, and the evidence."""
-    c = blocks.cut(c)
+def increments(whole: Chain) -> Draft:
+    """(T,) log p(x_t | x_<t), nats."""
+    c = blocks.cut(whole)
     q = potentials(c)
-    ahead = _forward(c, q)
+    scale = _pass(c, q, reverse=False, messages=False)
+    increment = _increment(c, q, scale)
+    return Draft(lambda: blocks.join(c, increment, whole), _plain(c, q, scale), None)
+
+
+def filtered(whole: Chain) -> Draft:
+    """`Filter`: predicted and filtered log probabilities, and increments."""
+    c = blocks.cut(whole)
+    q = potentials(c)
+    ahead = _sweep(c, q, False)
     predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
     possible = (increment > -jnp.inf)[:, None]
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
-    plain = _mixes(c, q) & jnp.all(ahead.scale < jnp.inf)
-    return Filter(predicted, log_filtered, increment), plain, Evidence(ahead)
+
+    def finish() -> Filter:
+        return Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
+
+    return Draft(finish, _plain(c, q, ahead.scale), Evidence(ahead))
 
 
 class Meeting(NamedTuple):
@@ -314,11 +329,11 @@ class Meeting(NamedTuple):
 
 
 def _meet(c: Chain, q: Potentials) -> tuple[Meeting, Array, Sweep, Sweep, Array]:
-    ahead, behind = _forward(c, q), _backward(c, q)
+    ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
     after = q.lik * behind.message
     norm = _total(ahead.message * after)
     before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
-    plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
+    plain = _plain(c, q, ahead.scale, behind.scale)
     meeting = Meeting(before, after * _reciprocal(norm)[:, None])
     return meeting, plain, ahead, behind, norm
 
@@ -327,23 +342,24 @@ def _reciprocal(x: Array) -> Array:
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
-def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array, Evidence]:
-    """Posterior marginals, summed transition counts and log partition, and so on."""
-    c = blocks.cut(c)
+def posterior(whole: Chain, in_logs: bool) -> Draft:
+    """`Posterior`: marginals, summed transition counts and increments."""
+    c = blocks.cut(whole)
     q = potentials(c)
     meeting, plain, ahead, behind, norm = _meet(c, q)
-    counts = _transition_counts(c, q, meeting)
+    counts, increment = _transition_counts(c, q, meeting), _increment(c, q, ahead.scale)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
         marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
         marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
     else:
         marginals = ahead.message * meeting.after
-    return (
-        Posterior(marginals, counts, total(c, _increment(c, q, ahead.scale))),
-        plain,
-        Evidence(ahead, behind, norm),
-    )
+
+    def finish() -> Posterior:
+        in_time = [blocks.join(c, x, whole) for x in (marginals, increment)]
+        return Posterior(in_time[0], counts, in_time[1])
+
+    return Draft(finish, plain, Evidence(ahead, behind, norm))
 
 
 def _transition_counts(c: Chain, q: Potentials, meeting: Meeting) -> Array:
@@ -377,25 +393,14 @@ def _sum_of_products(left: Array, right: Array) -> Array:
     return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)
 
 
-def pairwise(c: Chain) -> tuple[Array, Array, Evidence]:
-    """(T-1, K, K) log posterior of consecutive states, and so on."""
-    whole, c = c, blocks.cut(c)
+def pairwise(whole: Chain) -> Draft:
+    """(T-1, K, K) log posterior of consecutive states, nats."""
+    c = blocks.cut(whole)
     q = potentials(c)
-    ahead, behind = _forward(c, q), _backward(c, q)
+    ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
     norm = _total(ahead.message * q.lik * behind.message)
-    plain = _mixes(c, q) & jnp.all((ahead.scale < jnp.inf) & (behind.scale < jnp.inf))
-    before = blocks.join(c, _log_predicted(c, q, ahead) + c.log_lik)
-    after = blocks.join(c, c.log_lik + safe_log(behind.message))
-    num_moves = whole.log_lik.shape[0] - 1
-    moves = None if fixed(c) else 0
-    step = jax.vmap(pairwise_step, in_axes=(0, moves, 0, 0))
-    return (
-        step(
-            before[:num_moves],
-            whole.log_transition,
-            after[1 : num_moves + 1],
-            last(whole)[:num_moves],
-        ),
-        plain,
-        Evidence(ahead, behind, norm),
-    )
+    before = _log_predicted(c, q, ahead) + c.log_lik
+    pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
+    plain = _plain(c, q, ahead.scale, behind.scale)
+    evidence = Evidence(ahead, behind, norm)
+    return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence)

@@ -1,4 +1,4 @@
-"""Diagnostics of draws that may depend on one another: ESS, R-hat, and errors that allow for it."""
+"""Diagnostics of dependent draws: ESS, R-hat, and standard errors."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from likelax.numerics import named_floats
 
 
 def rhat(draws: ArrayLike) -> Array:
-    """Rank-normalised split R-hat, the larger of bulk and tail; near 1 where the chains agree.
+    """Rank-normalised split R-hat, the larger of bulk and tail; near 1 if the chains agree.
 
     Args:
       draws: (M, N) M chains of N draws, N at least 4. vmap over quantities.
@@ -34,7 +34,13 @@ def rhat(draws: ArrayLike) -> Array:
 def ess_bulk(draws: ArrayLike) -> Array:
     """Effective sample size of M chains for the centre of the distribution, by normal scores.
 
-    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      A scalar: M N if all draws are equal, NaN if one of them is NaN.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_bulk)(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
@@ -46,7 +52,13 @@ def ess_bulk(draws: ArrayLike) -> Array:
 def ess_tail(draws: ArrayLike) -> Array:
     """Effective sample size for the tails: the smaller of those for the 5% and 95% quantiles.
 
-    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      A scalar: M N if all draws are equal, NaN if one of them is NaN.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_tail)(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
@@ -57,11 +69,17 @@ def ess_tail(draws: ArrayLike) -> Array:
 
 
 def chain_mean(draws: ArrayLike) -> Estimate:
-    """The mean of M chains of N draws, its standard error allowing for their dependence.
+    """The mean of M chains of N draws, with a standard error for dependent draws.
 
-    standard error = sd / sqrt(ess)
+    standard_error = sd / sqrt(ess)
 
-    Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      An `Estimate` of scalars.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> print(jax.jit(chain_mean)(jnp.zeros((2, 4))).standard_error)
@@ -69,7 +87,7 @@ def chain_mean(draws: ArrayLike) -> Estimate:
     """
     chains = _chains(draws)
     ess = _ess(_split(chains))
-    # from a draw, so that constant ones have no spread and far ones keep their digits
+    # about a draw, so that constants have no spread and large values lose no digits
     anchor = chains[0, 0]
     gaps = chains - anchor
     error = jnp.std(gaps, ddof=1) / jnp.sqrt(ess)
@@ -183,7 +201,7 @@ def _ess(chains: Array) -> Array:
     tail = jnp.where((pairs[end, 0] > 0) | (sums[end] >= 0), pairs[end, 0], 0)
     time = -1 + 2 * jnp.sum(jnp.where(inside, monotone, 0)) + tail
     time = jnp.maximum(time, 1 / jnp.log10(jnp.asarray(total, chains.dtype)))
-    # comparisons with NaN are false, so that it would not reach the result by itself
+    # comparisons with NaN are false, so NaN has to be set explicitly
     ess = jnp.where(jnp.any(jnp.isnan(chains)), jnp.nan, total / time)
     return jnp.where(constant, total, ess)
 

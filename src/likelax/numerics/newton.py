@@ -1,8 +1,8 @@
-"""Maximum likelihood where no closed form exists: damped Newton steps, on the device."""
+"""Maximum likelihood without a closed form, by damped Newton steps on the device."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrain, unconstrain
 from likelax.numerics.special import factorial_excess, log_minus_digamma
+
+T = TypeVar("T")
 
 _RUNNING = -1
 CONVERGED, MAX_STEPS, NON_FINITE = 0, 1, 3
@@ -51,18 +53,18 @@ class _State(NamedTuple):
 def maximize(
     objective: Callable[[Array], Array], start: ArrayLike, *, max_steps: int = 100
 ) -> Solution:
-    """Climb a smooth function of a few real variables.
+    """Maximise a smooth function of a few real variables.
 
-    The Newton direction on the absolute eigenvalues of the Hessian, so that it always points
-    uphill; a step that does not rise is refused and damped (Levenberg). No coordinate moves
-    by more than 3 at a time.
+    The Newton direction uses the absolute eigenvalues of the Hessian, so it always points uphill. A
+    step that does not raise the objective is rejected and damped (Levenberg). No coordinate changes
+    by more than 3 in one step.
 
     Args:
       objective: (P,) -> scalar.
       start: (P,).
       max_steps: most points to try.
     Returns:
-      `Solution`. It vmaps, and never ends below the start.
+      `Solution`, whose value is at least that of the start. `jax.vmap` maps it.
     Source: Nocedal & Wright (2006), Numerical Optimization, 3.4 and 10.3.
 
     Examples:
@@ -88,11 +90,11 @@ def maximize(
         fine = (
             jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
         )
-        # a fall within rounding counts as standing still
+        # a fall within the rounding error counts as no change
         rose = fine & (value >= s.value - 8 * eps * jnp.abs(s.value))
         still = jnp.max(jnp.abs(move)) <= jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(s.x)))
         step = s.step + 1
-        # standing still because nothing more is to be gained, not because every step was refused
+        # no change because the maximum is reached, not because every step was rejected
         done = rose | (s.gradient @ move <= 64 * eps * (1 + jnp.abs(s.value)))
         ended = jnp.where(done, CONVERGED, MAX_STEPS)
         status = jnp.where(still, ended, jnp.where(step >= max_steps, MAX_STEPS, _RUNNING))
@@ -119,7 +121,7 @@ def maximize(
 
 
 def climb(
-    objective: Callable[[Any], Array], model: Any, names: tuple[str, ...], *, max_steps: int = 100
+    objective: Callable[[T], Array], model: T, names: tuple[str, ...], *, max_steps: int = 100
 ) -> Solution:
     """Maximise a function of a model over some of its fields, the others held.
 
@@ -142,9 +144,11 @@ def climb(
     reals = unconstrain(model)
     flat, unravel = ravel_pytree({name: getattr(reals, name) for name in names})
 
-    def at(x: Array) -> Any:
-        moved = constrain(dataclasses.replace(reals, **unravel(x)))
-        return dataclasses.replace(model, **{name: getattr(moved, name) for name in names})
+    def at(x: Array) -> T:
+        moved = constrain(dataclasses.replace(cast(Any, reals), **unravel(x)))
+        return dataclasses.replace(
+            cast(Any, model), **{name: getattr(moved, name) for name in names}
+        )
 
     found = maximize(lambda x: objective(at(x)), flat, max_steps=max_steps)
     return Solution(at(found.point), *found[1:])

@@ -1,8 +1,8 @@
-"""Log gamma functions that do not cancel: what the count and rate families are made of.
+"""Log gamma functions without cancellation, for the families of counts and rates.
 
 Differences such as log Gamma(x + d) - log Gamma(x) lose every digit in float32 once x is large,
-because each term is of order x log x. Here the large parts are removed on paper, and what
-remains is computed.
+because each term is of order x log x. Here the large parts are removed analytically, and only the
+rest is computed.
 
 Source: Loader (2000), Fast and accurate computation of binomial probabilities.
 """
@@ -39,7 +39,7 @@ def polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
 
 
 def factorial_excess(x: ArrayLike) -> Array:
-    """log Gamma(x + 1) - x log x + x: what log x! has beyond its leading part.
+    """log Gamma(x + 1) - x log x + x: log x! without its leading part.
 
     Float32: within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
@@ -121,8 +121,8 @@ def deviance(x: ArrayLike, m: ArrayLike) -> Array:
       x: non-negative.
       m: non-negative, broadcastable with x.
     Returns:
-      Non-negative, nats; 0 where x = m, m where x = 0, inf where m = 0 < x. The derivative
-      by m is 0 where m = 0 < x: a structural zero.
+      Non-negative, nats; 0 where x = m, m where x = 0, inf where m = 0 < x. The derivative with
+      respect to m is 0 where m = 0 < x: a structural zero.
 
     Examples:
       >>> print(deviance(jnp.array([0.0, 2.0, 2.0]), jnp.array([3.0, 2.0, 0.0])))
@@ -196,7 +196,7 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
 
     Args:
       x, y: non-negative.
-      p, q: in [0, 1], adding to one. Both are asked for since 1 - p loses digits.
+      p, q: in [0, 1], adding to one. Both are arguments, since 1 - p loses digits.
     Returns:
       nats; -inf where p = 0 < x or q = 0 < y. Its error is that of a result of its own size:
       nothing of order (x + y) cancels.
@@ -333,7 +333,7 @@ _TEMME = _temme_series(14, 4)
 def gamma_tails(a: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
     """(P(V <= x), P(V > x)) for V gamma distributed with shape a and rate 1.
 
-    `jax.scipy.special.gammainc` runs out of steps for large a. From a = 30 on (1000 in float64)
+    `jax.scipy.special.gammainc` does not converge for large a. From a = 30 on (1000 in float64)
     Temme's uniform expansion is used. The absolute error is below 1e-6 in float32.
 
     Args:

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import chunks, divide, named_floats
 
-_COLUMNS = 256  # sorted at a time: they stay near the processor
-_MOST_ROWS = 2048  # beyond it the sorting network is long to compile
+_COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
+_MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
 
 
 def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
@@ -20,7 +20,7 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
 
     Args:
       draws: (M, ...), the draws first; M >= 2 where fair.
-      x: (...) what was seen.
+      x: (...) the observed values.
       fair: take the second mean over distinct pairs, M (M - 1), which estimates the score of
         the distribution behind the draws without bias; otherwise over all M^2 pairs, the
         score of the draws themselves as a distribution.
@@ -42,7 +42,7 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
     size = draws.shape[0]
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
-    # distances from x are as good as the draws and lose no digits to a large offset
+    # distances from x suffice, and lose no digits for a large offset
     away = draws - x[None]
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
@@ -123,6 +123,8 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
       fair: as in `crps_ensemble`.
     Returns:
       (...) in the unit of x, never negative. The gradient where two points coincide is zero.
+    Raises:
+      ValueError: if the shapes differ, x is a scalar, or M = 1 and fair.
     Float32: right to 2e-5 of itself, and to one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.3.
 

@@ -118,6 +118,8 @@ def fit_fixed_draws(
       num_check: fresh draws for the final ELBO.
     Returns:
       A `FixedDrawFit`.
+    Raises:
+      ValueError: num_samples below 1, or a template outside its sets.
     Source: Giordano, Ingram and Broderick (2024), Black box variational inference with a
       deterministic objective, JMLR 25.
 
@@ -181,5 +183,5 @@ def _is_curved(precision: Array) -> Array:
 
 def _inverse_root(precision: Array) -> Array:
     """Lower Cholesky factor of the inverse."""
-    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
+    # reversed and transposed, the inverse of the reversed precision's factor is lower triangular
     return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T

@@ -16,6 +16,7 @@ from likelax.model import pytree
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import (
     Estimator,
+    Guide,
     LogJoint,
     density,
     draws_per_term,
@@ -52,7 +53,7 @@ class GuideFit(NamedTuple):
 def fit_guide(
     key: Array,
     log_joint: LogJoint | Minibatch,
-    guide: Any,
+    guide: Guide,
     *,
     num_samples: int = 16,
     estimator: Estimator = sticking_the_landing,
@@ -76,6 +77,8 @@ def fit_guide(
       num_check: fresh draws for the final ELBO and k-hat.
     Returns:
       A `GuideFit`; it never raises for numeric trouble, see `fit.status`.
+    Raises:
+      ValueError: num_samples, max_steps or window out of range, or a log_joint that is not scalar.
 
     Examples:
       >>> from likelax.variational.guides import mean_field
@@ -124,7 +127,8 @@ def fit_guides(
       guides: a guide with a leading axis R on every leaf; `scattered` makes one.
       num_kept: how many go past the trial; None: all run to the end.
       trial_steps: steps before the choice.
-      key and all others: as for `fit_guide`.
+      key, log_joint, num_samples, estimator, optimizer, max_steps, tol, window, num_check: as for
+        `fit_guide`.
     Returns:
       The `GuideFit` of the best. A fit that failed is taken only where all failed.
     Raises:
@@ -145,7 +149,7 @@ def fit_guides(
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
 
     def run(key: Array, guides: Any, steps: int, num_check: int) -> GuideFit:
-        def one(guide: Any) -> GuideFit:
+        def one(guide: Guide) -> GuideFit:
             return fit_guide(
                 key,
                 log_joint,

@@ -1,4 +1,4 @@
-"""A log joint of which each step sees a part of the data."""
+"""A log joint estimated from a part of the data at each step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from likelax.numerics import as_float
 class Minibatch:
     """log p(z) + (N / B) sum over a batch of B rows of log p(x_n | z), unbiased for all N.
 
-    Called with a draw alone it is the log joint of all data, so that it stands wherever a log
-    joint does; `fit_guide` draws a batch at every step.
+    Called with a draw alone it is the log joint of all data, so it can be used as any log joint.
+    `fit_guide` draws a batch at every step.
 
     Attributes:
       log_prior: one draw of the latents -> scalar, nats.
       log_lik: (one draw, rows of x) -> (B,) log likelihood of each row, nats.
-      x: an array (N, ...) or a pytree of such.
+      x: an array (N, ...) or a pytree of such arrays.
       batch_size: B, drawn with replacement.
 
     Examples:
@@ -41,17 +41,28 @@ class Minibatch:
         return jax.tree.leaves(self.x)[0].shape[0]
 
     def draw(self, key: Array) -> Array:
-        """(B,) rows."""
+        """Indices of a random batch of rows, (B,).
+
+        Args:
+          key: a typed key.
+        """
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
     def on_rows(self, rows: Array, z: Any) -> Array:
-        """The log joint of a draw, estimated from these rows, nats."""
+        """The log joint of a draw, estimated from these rows, a scalar in nats.
+
+        See the example of the class.
+
+        Args:
+          rows: (B,) integers.
+          z: one draw of the latents.
+        """
         log_lik = self._log_lik(z, jax.tree.map(lambda v: jnp.asarray(v)[rows], self.x))
         prior, total = as_float(self.log_prior(z), jnp.sum(log_lik))
         return prior + total * (self.num_data / log_lik.shape[0])
 
     def __call__(self, z: Any) -> Array:
-        """The log joint of a draw and all data, nats."""
+        """The log joint of a draw and all data, a scalar in nats."""
         prior, total = as_float(self.log_prior(z), jnp.sum(self._log_lik(z, self.x)))
         return prior + total
 

@@ -10,8 +10,19 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import Chain, Filter, Posterior, active, first, fixed, last, total
-from likelax.numerics import Compensated, add_compensated, logsumexp
+from likelax.hmm.best_path import in_order
+from likelax.hmm.chain import (
+    Chain,
+    Filter,
+    Posterior,
+    active,
+    first,
+    fixed,
+    last,
+    moves_in,
+    moves_out,
+)
+from likelax.numerics import Compensated, add_compensated
 
 
 def _sum_of_exp(scores: Array, axis: int) -> tuple[Array, Array, Array]:
@@ -31,18 +42,12 @@ def _finite(logs: Array) -> Array:
     return jnp.where(logs == -jnp.inf, 0, logs)
 
 
-def _moves(c: Chain, before: bool) -> Array | None:
-    """(T, K, K) the transition into each step, or out of it; None where one serves every step.
-
-    What leads into the first step or out of the last one is zeros, and is not used.
-    """
-    if fixed(c):
-        return None
-    moves, edge = c.log_transition, jnp.zeros_like(c.log_transition[:1])
-    return jnp.concatenate([edge, moves] if before else [moves, edge])
+def _each(c: Chain, moves: Callable[[Chain], Array]) -> Array | None:
+    """(T, K, K) transitions into the steps, or out of them; None where one serves every step."""
+    return None if fixed(c) else moves(c)
 
 
-def forward(c: Chain) -> Filter:
+def filtered(c: Chain) -> Filter:
     """The forward recursion: log p(z_t | x_<t), from which all else follows."""
 
     def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
@@ -51,18 +56,18 @@ def forward(c: Chain) -> Filter:
             message = jnp.where(start, c.log_initial, message)
         joint = message + log_lik
         increment = _log_sum(joint, 0)
-        filtered = joint - _finite(increment)
+        joint = joint - _finite(increment)
         move = c.log_transition if move is None else move
-        return _log_sum(filtered[:, None] + move, 0), (message, increment)
+        return _log_sum(joint[:, None] + move, 0), (message, increment)
 
-    every = (c.log_lik, c.starts, _moves(c, before=False))
+    every = (c.log_lik, c.starts, _each(c, moves_out))
     predicted, increment = lax.scan(step, c.log_initial, every)[1]
     return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
 
 
-def log_prob(c: Chain) -> Array:
-    """Log partition of the chain."""
-    return total(c, forward(c).increment)
+def increments(c: Chain) -> Array:
+    """(T,) log p(x_t | x_<t), nats."""
+    return filtered(c).increment
 
 
 def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
@@ -103,7 +108,7 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
         run.filtered,
         run.predicted,
         end,
-        _moves(c, before=True),
+        _each(c, moves_in),
     )
     begin = (run.filtered[-1], Compensated(zero, zero))
     (_, counts), kept = lax.scan(step, begin, every, reverse=True)
@@ -111,23 +116,21 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
 
 
 def posterior(c: Chain, in_logs: bool) -> Posterior:
-    """Posterior marginals, summed transition counts and log partition."""
-    run = forward(c)
+    """Posterior marginals, summed transition counts and increments."""
+    run = filtered(c)
     marginals, counts = _smooth(c, run, lambda marginals, scores: marginals)
     marginals = marginals if in_logs else jnp.exp(marginals)
-    return Posterior(marginals, counts, total(c, run.increment))
+    return Posterior(marginals, counts, run.increment)
 
 
 def pairwise(c: Chain) -> Array:
     """(T-1, K, K) log posterior of consecutive states."""
-    return _smooth(c, forward(c), lambda marginals, scores: scores)[0][1:]
+    return _smooth(c, filtered(c), lambda marginals, scores: scores)[0][1:]
 
 
-def pairwise_step(filtered: Array, transition: Array, ahead: Array, end: Array) -> Array:
-    """(K, K) log p(z_t, z_t+1 | x) from the messages at t and t+1; all -inf at an end."""
-    scores = filtered[:, None] + transition + ahead[None]
-    scores = jnp.where(end, -jnp.inf, scores)
-    return scores - _finite(logsumexp(scores))
+def best_path(c: Chain) -> tuple[Array, Array]:
+    """(path (T,) int32, -1 where there is none; its score, nats)."""
+    return in_order(c)
 
 
 def backward_windows(c: Chain, lag: int) -> Array:
@@ -146,5 +149,5 @@ def backward_windows(c: Chain, lag: int) -> Array:
 
     zero = jnp.zeros((lag + 1, num_states), c.log_lik.dtype)
     end = None if c.starts is None and c.length is None else last(c)
-    every = (c.log_lik, end, _moves(c, before=True))
+    every = (c.log_lik, end, _each(c, moves_in))
     return lax.scan(step, zero, every, reverse=True)[1]

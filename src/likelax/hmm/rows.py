@@ -40,12 +40,16 @@ class Rows(NamedTuple):
     @property
     def num_steps(self) -> int:
         """T."""
-        return jax.tree.unflatten(self.structure, self.leaves).log_lik.shape[-2]
+        return self._log_lik.shape[-2]
 
     @property
     def num_states(self) -> int:
         """K."""
-        return jax.tree.unflatten(self.structure, self.leaves).log_lik.shape[-1]
+        return self._log_lik.shape[-1]
+
+    @property
+    def _log_lik(self) -> Array:
+        return jax.tree.unflatten(self.structure, self.leaves).log_lik
 
     def each(self, function: Callable[..., Any], *results: Any) -> Any:
         """function(results of a row, its chain) for every row; results lead with N."""
@@ -65,6 +69,13 @@ class Rows(NamedTuple):
         pairs = zip(self.leaves, self.batched, strict=True)
         leaves = [jnp.moveaxis(a, 0, -1) if b else a[..., None] for a, b in pairs]
         return jax.tree.unflatten(self.structure, leaves)
+
+    def take(self, at: Array) -> "Rows":
+        """The rows at these places (M,); a place behind the last is the last."""
+        batched = self.batched or (False,) * len(self.leaves)
+        pairs = zip(self.leaves, batched, strict=True)
+        leaves = tuple(a.at[at].get(mode="clip") if b else a for a, b in pairs)
+        return Rows(leaves, self.structure, batched)
 
     def from_lanes(self, out: Any) -> Any:
         """What a chain with lanes gave, with the axis N first."""

@@ -1,0 +1,372 @@
+"""The recursions in the log domain with few steps one after the other, for accelerators.
+
+A loop on an accelerator costs about ten microseconds a trip, whatever its body computes, so the chain is
+cut into blocks of a few steps that run side by side, as lanes:
+
+  1. the transitions of each block are multiplied, step by step, into a (K, K) matrix;
+  2. log2 B rounds make the products of all blocks ahead of each one, and these applied to the initial
+     distribution are the messages that the blocks begin from (Hillis & Steele, 1986);
+  3. the blocks run from these, as the chain would.
+
+A smoother reads the chain from both ends: the backward pass is the forward pass of the mirrored
+chain, and both run as lanes of one loop. A batch of thousands of chains fills an accelerator by itself, and
+is not cut.
+
+Products are sums of exponentials, shifted to a peak of 0, so nothing underflows and zeros are exact. In
+float32 an entry of a product is right to the rounding of its distance from the peak. With more than 16
+states the products of step 1 and 2 are matrix products of exponentials instead. What these lose by
+underflow is noticed: each block, run step by step in logs, must hand over the message that the
+next one began from, up to rounding. Where one does not, the products are made again, in logs.
+
+What is returned is computed from the messages once more, all steps at once: no rounding
+accumulates over the steps of a chain.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from likelax.hmm import blocks
+from likelax.hmm.best_path import best_predecessors
+from likelax.hmm.chain import (
+    FEW,
+    FEW_LANES,
+    Chain,
+    Filter,
+    Posterior,
+    before_moves,
+    block_axis,
+    first,
+    fixed,
+    last,
+    later,
+    log_pairs,
+    moves_in,
+    moves_out,
+    total,
+)
+from likelax.numerics import log_normalize, logsumexp
+
+# steps of a block; a block with more states costs more to multiply
+_STEPS, _STEPS_MANY_STATES = 8, 16
+# lanes that fill an accelerator; numbers in the products of all blocks, half a gigabyte of float32
+_LANES, _NUMBERS = 2**16, 2**27
+# fewer blocks than this are no gain
+_LEAST_BLOCKS = 4
+
+Contraction = Callable[[Array, Array], Array]
+
+
+def cut(c: Chain, steps: int | None = None) -> Chain:
+    """The chain in as many blocks as pay: of so many steps, within the bounds on lanes and memory."""
+    num_steps, num_states, *lanes = c.log_lik.shape
+    if steps is None:
+        steps = _STEPS if num_states <= FEW_LANES else _STEPS_MANY_STATES
+    num_lanes = lanes[0] if lanes else 1
+    num_blocks = min(
+        num_steps // steps, _LANES // num_lanes, _NUMBERS // (num_states**2 * num_lanes)
+    )
+    return blocks.cut_into(c, num_blocks if num_blocks >= _LEAST_BLOCKS else 1)
+
+
+# --- contractions: (I, K, ...) and (K, J, ...) to (I, J, ...) over k ------------------------------
+
+
+def _log_sums(a: Array, b: Array) -> Array:
+    """log sum_k exp(a[i, k] + b[k, j])."""
+    if a.shape[1] > FEW:
+        return logsumexp(a[:, :, None] + b[None], axis=1)
+    terms = _terms(a, b)
+    peak = lax.stop_gradient(functools.reduce(jnp.maximum, terms))
+    shift = jnp.where(peak == -jnp.inf, 0, peak)
+    shares = functools.reduce(jnp.add, [jnp.exp(t - shift) for t in terms])
+    # the sum is at least 1 unless every term is zero, and then the peak makes the result -inf
+    return jnp.log(jnp.maximum(shares, 0.5)) + peak
+
+
+def _best(a: Array, b: Array) -> Array:
+    """max_k a[i, k] + b[k, j]."""
+    if a.shape[1] > FEW:
+        return jnp.max(a[:, :, None] + b[None], axis=1)
+    return functools.reduce(jnp.maximum, _terms(a, b))
+
+
+def _terms(a: Array, b: Array) -> list[Array]:
+    # written out, so that a step is one kernel: a reduction would be a kernel of its own
+    def one(x: Array, k: int, axis: int) -> Array:
+        return lax.slice_in_dim(x, k, k + 1, axis=axis)
+
+    return [one(a, k, 1) + one(b, k, 0) for k in range(a.shape[1])]
+
+
+def _dots(a: Array, b: Array) -> Array:
+    """As `_log_sums` by a matrix product, where nothing that matters underflows."""
+    rows, columns = (_finite(jnp.max(x, axis=1 - n, keepdims=True)) for n, x in enumerate((a, b)))
+    product = jnp.einsum(
+        "ik...,kj...->ij...", jnp.exp(a - rows), jnp.exp(b - columns), precision="highest"
+    )
+    return jnp.log(product) + rows + columns
+
+
+def _finite(logs: Array) -> Array:
+    return jnp.where(logs == -jnp.inf, 0, logs)
+
+
+def _shifted(m: Array) -> Array:
+    """(I, K, ...) with a peak of 0."""
+    return m - _finite(lax.stop_gradient(jnp.max(m, axis=(0, 1), keepdims=True)))
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+class _Lanes(NamedTuple):
+    """What messages are computed from; D counts directions, the dots are blocks and lanes.
+
+    begin (K, D, ...) the first message, and that of every step at which cut (S, D, ...) holds;
+    lik (S, K, D, ...); moves out of the steps, (1 or S, K, K, D, ...).
+    """
+
+    begin: Array
+    cut: Array | None
+    lik: Array
+    moves: Array
+    num_blocks: int
+
+
+def _lanes(c: Chain, both_ways: bool) -> _Lanes:
+    """The chain, and its mirror image beside it if asked."""
+    begin, lik, moves = [c.log_initial], [c.log_lik], [moves_out(c)]
+    cut = [] if c.starts is None else [c.starts]
+    if both_ways:
+        begin.append(jnp.zeros_like(c.log_initial))
+        if c.starts is not None or c.length is not None:
+            ends = _mirrored(c, last(c))
+            cut = [jnp.zeros_like(ends) if c.starts is None else c.starts, ends]
+        lik.append(_mirrored(c, c.log_lik))
+        back = moves_in(c) if fixed(c) else _mirrored(c, moves_in(c))
+        moves.append(jnp.swapaxes(back, 1, 2))
+    return _Lanes(
+        jnp.stack(begin, axis=1),
+        jnp.stack(cut, axis=1) if cut else None,
+        jnp.stack(lik, axis=2),
+        jnp.stack(moves, axis=3),
+        c.num_blocks,
+    )
+
+
+def _mirrored(c: Chain, x: Array) -> Array:
+    """(S, ...) with the last step of the chain first."""
+    return jnp.flip(x, 0 if c.num_blocks == 1 else (0, block_axis(c, x)))
+
+
+def _walk(p: _Lanes, begin: Array, contract: Contraction, keep: bool) -> tuple[Array, Any]:
+    """(message behind the last step, messages to the steps (S, K, D, ...) if kept).
+
+    Args:
+      p: the lanes.
+      begin: (I, K, D, ...) the message to the first step; I is K for products, else 1.
+      contract: how a message leaves a step.
+      keep: whether messages are kept; I must be 1.
+    """
+
+    def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, Any]:
+        lik, cut, move = here
+        move = p.moves[0] if move is None else move
+        if cut is not None:
+            message = jnp.where(cut[None, None], p.begin[None], message)
+        after = _shifted(contract(message + lik[None], move))
+        return after, message[0] if keep else None
+
+    one_move = len(p.moves) < len(p.lik)
+    return lax.scan(step, begin, (p.lik, p.cut, None if one_move else p.moves))
+
+
+def _beginnings(p: _Lanes, contract: Contraction) -> Array:
+    """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
+    num_states = p.lik.shape[1]
+    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(p.lik.dtype)
+    identity = identity.reshape(num_states, num_states, *(1,) * len(p.lik.shape[2:]))
+    identity = jnp.broadcast_to(identity, (num_states, num_states, *p.lik.shape[2:]))
+    each, _ = _walk(p, identity, contract, keep=False)
+    before = _prefixes(each, identity, 3, lambda a, b: _shifted(contract(a, b)))
+    start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
+    return _hand_over(p, _shifted(contract(start, before)))
+
+
+def _hand_over(p: _Lanes, message: Array) -> Array:
+    """(1, K, D, B, ...) the message behind each block given to the next; the first has its own."""
+    start = jnp.broadcast_to(_shifted(p.begin[None]), message[:, :, :, :1].shape)
+    return jnp.concatenate([start, message[:, :, :, :-1]], axis=3)
+
+
+def _prefixes(
+    each: Array, identity: Array, axis: int, join: Callable[[Array, Array], Array]
+) -> Array:
+    """The products of all that comes before along an axis and of each itself, in log2 rounds."""
+    size = each.shape[axis]
+
+    def double(n: Array, products: Array) -> Array:
+        both = jnp.concatenate([identity, products], axis)
+        begin = size - lax.shift_left(jnp.ones_like(n), n)
+        return join(lax.dynamic_slice_in_dim(both, begin, size, axis), products)
+
+    return lax.fori_loop(0, (size - 1).bit_length(), double, each)
+
+
+def _messages(c: Chain, both_ways: bool) -> tuple[Array, Array]:
+    """(S, K, ...) forward and backward messages, up to a constant for each step."""
+    p = _lanes(c, both_ways)
+
+    def from_products(contract: Contraction) -> tuple[Array, Array, Array]:
+        begun = _beginnings(p, contract)
+        handed, messages = _walk(p, begun, _log_sums, keep=True)
+        return begun, _hand_over(p, handed), messages
+
+    if c.num_blocks == 1:
+        begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
+        _, messages = _walk(p, begin, _log_sums, keep=True)
+    elif c.log_initial.shape[0] <= FEW_LANES:
+        *_, messages = from_products(_log_sums)
+    else:
+        begun, handed, quick = from_products(_dots)
+        messages = lax.cond(
+            _agree(handed, begun), lambda: quick, lambda: from_products(_log_sums)[2]
+        )
+    behind = _mirrored(c, messages[:, :, 1]) if both_ways else messages[:, :, 0]
+    return messages[:, :, 0], behind
+
+
+def _agree(handed: Array, begun: Array) -> Array:
+    slack = 64 * jnp.finfo(handed.dtype).eps
+    near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
+    return jnp.all((handed == begun) | near)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def _filter(c: Chain, message: Array) -> Filter:
+    """The forward posteriors, from messages that are right up to constants."""
+    filtered = log_normalize(message + c.log_lik, axis=1)[0]
+    moved = logsumexp(later(c, filtered, -1)[:, :, None] + moves_in(c), axis=1)
+    predicted = jnp.where(first(c)[:, None], c.log_initial[None], moved)
+    return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
+
+
+def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
+    """(K, K) expected moves.
+
+    log p(z_t-1 = i, z_t = j | x) is before[t, i] + transition[i, j] + ahead[t, j].
+    """
+    before, ahead = before_moves(c, run.filtered), c.log_lik + behind
+    ahead = ahead - _finite(logsumexp(run.predicted + ahead, axis=1, keepdims=True))
+    num_states, moves = before.shape[1], moves_in(c)
+    if num_states <= FEW_LANES:
+        # a column at a time: XLA's sums on a CPU are wrong where both operands are broadcast
+        columns = [
+            jnp.sum(jnp.exp(before + (moves[:, :, j] + ahead[:, None, j])), axis=0)
+            for j in range(num_states)
+        ]
+        counts = jnp.stack(columns, axis=1)
+    else:
+
+        def add(counts: Array, here: tuple[Any, ...]) -> tuple[Array, None]:
+            before, ahead, move = here
+            move = moves[0] if move is None else move
+            return counts + jnp.exp(before[:, None] + move + ahead[None]), None
+
+        zero = jnp.zeros((num_states, num_states, *before.shape[2:]), before.dtype)
+        counts, _ = lax.scan(add, zero, (before, ahead, None if fixed(c) else moves))
+    return counts if c.num_blocks == 1 else jnp.sum(counts, axis=2)
+
+
+def increments(whole: Chain) -> Array:
+    """(T,) log p(x_t | x_<t), nats."""
+    return filtered(whole).increment
+
+
+def filtered(whole: Chain) -> Filter:
+    """Forward posteriors."""
+    c = cut(whole)
+    run = _filter(c, _messages(c, both_ways=False)[0])
+    return Filter(*(blocks.join(c, x, whole) for x in run))
+
+
+def posterior(whole: Chain, in_logs: bool) -> Posterior:
+    """Marginals, summed transition counts and increments."""
+    c = cut(whole)
+    message, behind = _messages(c, both_ways=True)
+    run = _filter(c, message)
+    marginals = log_normalize(run.filtered + behind, axis=1)[0]
+    marginals = blocks.join(c, marginals if in_logs else jnp.exp(marginals), whole)
+    counts = _transition_counts(c, run, behind)
+    return Posterior(marginals, counts, blocks.join(c, run.increment, whole))
+
+
+def pairwise(whole: Chain) -> Array:
+    """(T-1, K, K) nats: log posterior of consecutive states."""
+    c = cut(whole)
+    message, behind = _messages(c, both_ways=True)
+    return blocks.join(c, log_pairs(c, message + c.log_lik, c.log_lik + behind), whole)[1:]
+
+
+def best_path(whole: Chain) -> tuple[Array, Array]:
+    """(path (T,) int32, -1 where there is none; its score, nats)."""
+    c = cut(whole, _STEPS)
+    p = _lanes(c, both_ways=False)
+    begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
+    if c.num_blocks > 1:
+        begin = _beginnings(p, _best)
+    message = _walk(p, begin, _best, keep=True)[1][:, :, 0]
+    scores = _unit(message + c.log_lik)
+    into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
+    into = jnp.where(first(c)[:, None], c.log_initial[None], into)
+    gain = jnp.max(into + c.log_lik, axis=1)
+    return blocks.join(c, _choices(c, scores), whole), total(c, gain)
+
+
+def _unit(scores: Array) -> Array:
+    return scores - _finite(jnp.max(scores, axis=1, keepdims=True))
+
+
+def _choices(c: Chain, scores: Array) -> Array:
+    """(S, ...) the best path from its last state back.
+
+    A block is followed back from each state that its successor may begin in: these maps, composed,
+    say which of them it is.
+    """
+    before, alone = best_predecessors(c, scores)
+    num_states = scores.shape[1]
+    num_ends = num_states if c.num_blocks > 1 else 1
+    ends = jnp.arange(num_ends, dtype=before.dtype).reshape(-1, *(1,) * (alone.ndim - 1))
+    ends = jnp.broadcast_to(ends, (num_ends, *alone.shape[1:]))
+
+    def step(after: Array, here: tuple[Array, ...]) -> tuple[Array, Array]:
+        before, alone, end = here
+        state = jnp.where(end, alone, _pick(before, after))
+        return state, state
+
+    maps, states = lax.scan(step, ends, (before, alone, last(c)), reverse=True)
+    if c.num_blocks == 1:
+        return states[:, 0].astype(jnp.int32)
+    behind = _prefixes(jnp.flip(maps, 1), ends, 1, lambda after, one: _pick(one, after))
+    # the last block ends where the chain does, so all its entries are one
+    behind = jnp.flip(behind, 1)[0]
+    ahead = jnp.concatenate([behind[1:], jnp.zeros_like(behind[:1])])
+    states = jnp.moveaxis(states, 1, 0)
+    return _pick(states, jnp.broadcast_to(ahead, (1, *states.shape[1:])))[0].astype(jnp.int32)
+
+
+def _pick(table: Array, at: Array) -> Array:
+    """(E, ...) table[at] of a table (K, ...); -1 where at is -1."""
+    if table.shape[0] > FEW_LANES:
+        return jnp.where(at < 0, -1, jnp.take_along_axis(table, jnp.maximum(at, 0), axis=0))
+    # a gather would not run along lanes
+    out = jnp.full_like(at, -1)
+    for k in range(table.shape[0]):
+        out = jnp.where(at == k, table[k], out)
+    return out
