@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -473,7 +474,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where x is possible for one of the components."""
         return self.components.stacked_possible(take_labels(x)[0])
 

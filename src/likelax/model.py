@@ -180,7 +180,7 @@ class Density(abc.ABC):
         """
         return None
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where some value of the parameters gives x a positive density: booleans (...).
 
         Fits refuse other observations. It runs on the host: all arrays, those of self too, are
@@ -188,7 +188,7 @@ class Density(abc.ABC):
         """
         return np.True_
 
-    def stacked_possible(self, x: DataLike) -> Any:
+    def stacked_possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where `possible` holds for one of K models, stacked in self, at least: booleans (...)."""
         leaves, structure = jax.tree.flatten(self)
         found: Any = np.False_
@@ -351,7 +351,7 @@ class Model(Density, Generic[S, P]):
         """
         return None
 
-    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
         """`pool` with a prior: statistics and a prior whose M step shares the spread.
 
         Args:

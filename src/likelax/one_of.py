@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -151,7 +152,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         for option in self.options:
             option.check_labels(name, x)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """As the option that counts."""
         return self.options[int(self.which)].possible(x)
 

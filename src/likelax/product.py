@@ -113,7 +113,7 @@ class Product(Model[FieldStats, "Product"]):
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where every field is possible."""
         each = self._each(lambda model, value: model.possible(value), self._split(x))
         found: Any = np.True_
@@ -121,7 +121,9 @@ class Product(Model[FieldStats, "Product"]):
             found = found & each[name]
         return found
 
-    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+    def pool_with_prior(
+        self, stats: FieldStats, prior: "Product | None"
+    ) -> tuple[FieldStats, "Product | None"]:
         """Statistics and priors of K products, each field pooled over them."""
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
         pairs = self._each(lambda model, s, p: model.pool_with_prior(s, p), stats, priors)
@@ -321,7 +323,9 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """Statistics of K models with D features each, each feature pooled over the K."""
         return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
 
-    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+    def pool_with_prior(
+        self, stats: S, prior: "Independent | None"
+    ) -> tuple[S, "Independent | None"]:
         """Statistics and priors of K models with D features each, each feature pooled over the K."""
         if prior is None:
             return self.pool(stats), None
@@ -353,7 +357,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where every feature is possible."""
         axis = -1 - self.component.event_ndim
         leaves, structure = jax.tree.flatten(self.component)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import digamma
 from jax.typing import ArrayLike
@@ -74,7 +75,7 @@ class Variational(Model[S, Prior[S]]):
         weights = jnp.ones_like(log_prob) if weights is None else weights
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """As the likelihood."""
         return self.likelihood.possible(x)
 
@@ -197,7 +198,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
         return jnp.sum(each) - self.weights.kl_divergence(over_weights)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where x is possible for one of the components."""
         return self.components.stacked_possible(take_labels(x)[0])
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -59,7 +60,7 @@ class Wrapper(Model[S, P]):
         """Draws from the model inside, given inputs."""
         return self.model.sample_given(key, inputs, shape)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """As the model inside."""
         return self.model.possible(x)
 
@@ -125,7 +126,7 @@ class Wrapper(Model[S, P]):
         """That of the model inside."""
         return self.model.pool(stats)
 
-    def pool_with_prior(self, stats: Any, prior: Any) -> tuple[Any, Any]:
+    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
         """As the model inside."""
         return self.model.pool_with_prior(stats, prior)
 

@@ -259,7 +259,7 @@ class Distribution(Density):
         some = numerics.any_in_batch(jnp.any(atom[0]))
         return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where some parameters of this family give x a positive density; True where not seen."""
         values, observed = split_host(x)
         if values.ndim < self.event_ndim:

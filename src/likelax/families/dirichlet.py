@@ -77,6 +77,9 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
 
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
         under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: unless weights have one entry for each observation.
         """
         if take_mask(x)[1] is None:
             return super().e_step(x, weights)
@@ -90,7 +93,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         stats = inside_only(stats, self._support_seen(v, seen), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where the entries seen are shares of a whole."""
         values, observed = take_mask(x)
         if observed is None:

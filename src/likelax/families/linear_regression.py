@@ -180,7 +180,9 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
             stats, jax.vmap(lambda joint: eliminate(joint, num_inputs).residual)(stats.joint)
         )
 
-    def pool_with_prior(self, stats: RegressionStats, prior: Any) -> tuple[RegressionStats, Any]:
+    def pool_with_prior(
+        self, stats: RegressionStats, prior: "MatrixNormalInverseWishart | RidgePrior | None"
+    ) -> tuple[RegressionStats, "MatrixNormalInverseWishart | RidgePrior | None"]:
         """`pool` with a prior of each of K models; a `RidgePrior` is of the coefficients alone."""
         if not isinstance(prior, RidgePrior):
             return super().pool_with_prior(stats, prior)

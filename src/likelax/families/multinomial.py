@@ -121,7 +121,7 @@ class _Counted(Estimable[S, P]):
         stats = inside_only(self._statistics_seen(seen, weights), seen.fine, weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where the entries seen are counts that can add to the total."""
         values, observed = take_mask(x)
         if observed is None:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -134,7 +135,7 @@ class NoisyNormal(Model[Moments, NormalInverseGamma]):
         """Moments of K models, each with its share of the total scatter."""
         return pool_scatter(stats)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where value and variance are finite, and the variance is not negative; or not seen."""
         values, noise = split_pair_host(x)
         return finite(values) & finite(noise) & (noise >= 0)

@@ -89,7 +89,7 @@ class Regression(Model[S, P]):
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where inputs are finite and targets possible; what was not seen may be anything."""
         inputs, targets = split_pair_host(x)
         if inputs.ndim == 0:

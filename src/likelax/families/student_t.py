@@ -229,6 +229,9 @@ class MvStudentT(Estimable[TailMoments, Never]):
 
         A row of which nothing was seen has weight zero. Of a row seen in part the moments are
         expected ones under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: unless weights have one entry for each observation.
         """
         if take_mask(x)[1] is None:
             return super().e_step(x, weights)

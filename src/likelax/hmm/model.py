@@ -502,7 +502,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
 
-    def possible(self, x: DataLike) -> Any:
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where every step of a sequence is possible in one of the states: booleans (...)."""
         values, (lengths, _, inputs) = take_series(take_labels(x)[0])
         found = np.asarray(self.emissions.stacked_possible(values))
