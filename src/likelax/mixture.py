@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -472,6 +473,10 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def used(self, field: str, index: Any = None) -> Array | None:
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
 
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels of this mixture are out of range, or labels of its components.

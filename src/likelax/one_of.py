@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -150,6 +151,10 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         """
         for option in self.options:
             option.check_labels(name, x)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """As the option that counts."""
+        return self.options[int(self.which)].possible(x)
 
     def mean(self) -> Array:
         """That of the chosen option."""

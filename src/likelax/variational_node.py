@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike
+from likelax.data import DataLike, take_labels
 from likelax.families.base import Prior
 from likelax.families.beta import kl_beta
 from likelax.families.dirichlet import Dirichlet
@@ -73,6 +74,10 @@ class Variational(Model[S, Prior[S]]):
         log_prob = self.log_prob(x)
         weights = jnp.ones_like(log_prob) if weights is None else weights
         return stats, numerics.weighted_sum(weights, log_prob)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """As the likelihood."""
+        return self.likelihood.possible(x)
 
     def m_step(self, stats: S, prior: Prior[S] | None = None) -> Self:
         """q(theta) = prior.posterior(stats).
@@ -192,6 +197,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         over_weights, over_components = _both_parts(prior, "log_prior")
         each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
         return jnp.sum(each) - self.weights.kl_divergence(over_weights)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
 
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.

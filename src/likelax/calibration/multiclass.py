@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax.calibration.binning import check_labels
 from likelax.calibration.recalibration import standardized, usable_rows
 from likelax.model import pytree
-from likelax.numerics import as_array, as_float, named_floats, weighted_sum
+from likelax.numerics import as_array, as_float, named_floats, solve, weighted_sum
 
 _STEPS = 30  # Newton's; a dozen is usual
 _COLUMNS = 16  # of the Hessian at a time
@@ -219,7 +219,7 @@ def _newton(loss: Callable[[Array], Array], start: Array) -> Array:
         curvature = jax.lax.map(column, basis, batch_size=_COLUMNS)
         # softmax is invariant to a common shift: the ridge makes the system solvable
         ridge = 1e-6 * (jnp.trace(curvature) / start.shape[0] + 1e-6)
-        move = jnp.linalg.solve(curvature + ridge * basis, gradient(theta))
+        move = solve(curvature + ridge * basis, gradient(theta))
         tries = theta[None] - 0.5 ** jnp.arange(8).astype(theta.dtype)[:, None] * move[None]
         losses = jax.lax.map(loss, tries)
         best = jnp.argmin(losses)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_labels, check_rows
 from likelax.model import pytree
-from likelax.numerics import as_array, named_floats
+from likelax.numerics import as_array, named_floats, solve
 
 _STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
 _LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
@@ -310,7 +310,7 @@ def _logistic(features: Array, targets: Array, weights: Array) -> Array:
         curvature = (x * (share * p * (1 - p))[:, None]).T @ x
         # columns of zeros have no curvature: a one there keeps their coefficients at zero
         ridge = 1e-7 + (jnp.diag(curvature) == 0).astype(x.dtype)
-        move = jnp.linalg.solve(curvature + jnp.diag(ridge), gradient)
+        move = solve(curvature + jnp.diag(ridge), gradient)
         tries = b[None] - 0.5 ** jnp.arange(8).astype(x.dtype)[:, None] * move[None]
         losses = jax.vmap(loss)(tries)
         best = jnp.argmin(losses)

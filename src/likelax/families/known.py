@@ -33,6 +33,8 @@ class LocationStats:
 class NormalKnownScale(Family[LocationStats, "NormalMean"]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: scalar, the mean.
       scale: positive scalar, held by `m_step`.
@@ -97,6 +99,8 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
 @pytree
 class NormalMean(Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar.
@@ -169,6 +173,8 @@ class NormalMean(Prior[LocationStats]):
 @pytree
 class NormalKnownLoc(Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar, held by `m_step`.

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
 from likelax.data import DataLike, is_plain, split_mask
-from likelax.families import mv_normal_batch
+from likelax.families import conditional, mv_normal_batch
 from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
@@ -35,6 +35,8 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     `e_step` fills in the conditional mean and covariance of the others. In float32 a fit is as right as
     that of a `Normal` in every direction: 1e-5 of the covariance for up to 1e7 rows as far as
     1e6 standard deviations from zero.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: (D,).
@@ -273,31 +275,9 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
           >>> print(rows, spread[1, 1])
           [2. 1.] 0.75
         """
-        values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
-
-        def one(row: Array, seen: Array) -> tuple[Array, Array, Array]:
-            both = seen[:, None] & seen[None, :]
-            # the unseen block becomes the identity, which adds nothing to the determinant
-            tril = numerics.cholesky(
-                jnp.where(both, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
-            )
-            gap = jnp.where(seen, row - loc, 0)
-            white = numerics.solve_lower(tril, gap)
-            count = jnp.sum(seen).astype(loc.dtype)
-            log_prob = (
-                -jnp.sum(white**2) / 2 - jnp.sum(jnp.log(jnp.diagonal(tril))) - count * LOG_2PI / 2
-            )
-            cross = jnp.where(seen[:, None] & ~seen[None, :], covariance, 0)
-            half = numerics.solve_lower(tril, cross)
-            filled = jnp.where(seen, row, loc + jnp.matmul(half.T, white, precision="highest"))
-            unseen = ~seen[:, None] & ~seen[None, :]
-            rest = covariance - jnp.matmul(half.T, half, precision="highest")
-            return log_prob, filled, jnp.where(unseen, rest, 0)
-
-        batch = values.shape[:-1]
-        flat = jax.vmap(one)(values.reshape(-1, loc.shape[-1]), observed.reshape(-1, loc.shape[-1]))
-        log_prob, filled, rest = (jnp.reshape(a, batch + a.shape[1:]) for a in flat)
-        return log_prob, filled, rest
+        done = conditional.complete(jnp.asarray(self.loc), self.covariance, values, observed)
+        log_prob = -done.square / 2 - done.log_det - done.num_seen * LOG_2PI / 2
+        return log_prob, done.filled, done.rest
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
         x, weights, loc = numerics.as_float(x, weights, self.loc)

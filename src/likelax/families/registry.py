@@ -194,7 +194,11 @@ FAMILIES: tuple[Entry, ...] = (
         lambda: SoftmaxRegression(jnp.array([[0.5, -1.0, 0.2], [0.8, 0.3, 0.0]])),
         inputs=(2,),
     ),
-    Entry(SphericalNormal, lambda: SphericalNormal(jnp.array([0.3, -0.2]), 1.2)),
+    Entry(
+        SphericalNormal,
+        lambda: SphericalNormal(jnp.array([0.3, -0.2]), 1.2),
+        lambda: NormalInverseGamma(jnp.array([0.1, 0.2]), 2.0, 3.0, 1.5),
+    ),
     Entry(StudentT, lambda: StudentT(6.0, 0.3, 1.2)),
     Entry(Uniform, lambda: Uniform(-0.5, 2.0)),
     Entry(UniformFromZero, lambda: UniformFromZero(2.0), lambda: Pareto(scale=1.0, shape=3.0)),

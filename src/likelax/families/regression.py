@@ -2,14 +2,15 @@
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax import numerics
-from likelax.data import DataLike, split_mask, take_mask, with_mask
-from likelax.families.base import match_inputs
+from likelax.data import DataLike, split_host, split_mask, take_mask, with_mask
+from likelax.families.base import finite, match_inputs
 from likelax.model import Model, P, S
 
 
@@ -31,6 +32,14 @@ def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Arr
     if observed is not None:
         pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
     return [split_mask(entry) for entry in pair]
+
+
+def split_pair_host(x: Any) -> list[np.ndarray]:
+    """Both entries of a pair as NumPy arrays, with 1 where they were not seen."""
+    pair, observed = take_mask(x)
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
+    return [split_host(entry)[0] for entry in pair]
 
 
 class Regression(Model[S, P]):
@@ -79,6 +88,18 @@ class Regression(Model[S, P]):
     def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where inputs are finite and targets possible; what was not seen may be anything."""
+        inputs, targets = split_pair_host(x)
+        if inputs.ndim == 0:
+            return np.True_
+        fine = self._possible_targets(targets)
+        fine = fine.all(-1) if fine.ndim == inputs.ndim else fine
+        return finite(inputs).all(-1) & fine
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return finite(targets)
 
     @abc.abstractmethod
     def mean(self, inputs: DataLike | None = None) -> DataLike:

@@ -21,7 +21,7 @@ from likelax.data import (
 )
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
-from likelax.model import Density, Model, check_part, check_registration
+from likelax.model import Density, Model, check_part, check_possible, check_registration
 from likelax.numerics import as_array
 from likelax.one_of import OneOf
 from likelax.parameters import check_parameters
@@ -55,8 +55,9 @@ def check(
       TypeError: a model that does not derive from `likelax.Model`, or a class that JAX can confuse
         with another one (`model.check_registration`).
       ValueError: parameters out of range, a batch of models in place of one, empty data, a NaN that
-        was not declared missing, a negative or NaN weight, a label that the model has no component
-        for, or sequences of one step for an `HMM` whose transition is to be fitted.
+        was not declared missing, an observation that is impossible whatever the parameters, a
+        negative or NaN weight, a label that the model has no component for, or sequences of one
+        step for an `HMM` whose transition is to be fitted.
     """
     check_models(name, model, by_m_step)
     _check_one_model(name, jax.tree.leaves(model), field_chains(model), stacked)
@@ -66,6 +67,8 @@ def check(
     check_parameters(name, model)
     model.check_labels(name, x)
     _check_steps(name, model, x)
+    one = jax.tree.map(lambda leaf: leaf[0], model) if stacked else model
+    check_possible(name, one, x, weights)
     if weights is not None and is_concrete(weights):
         array = np.asarray(weights)
         wrong = ~(array >= 0) | np.isinf(array)

@@ -27,6 +27,7 @@ __all__ = [
     "normalize",
     "row_products",
     "safe_log",
+    "solve",
     "solve_cholesky",
     "solve_lower",
     "weighted_sum",
@@ -453,6 +454,36 @@ def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     tril, b = as_float(tril, b)
     half = solve_lower(tril, b)
     return solve_lower(tril.T[::-1, ::-1], half[::-1])[::-1]
+
+
+def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
+    """x with matrix x = b for a square matrix, by its QR factors: without a triangular solve of LAPACK.
+
+    Args:
+      matrix: (D, D).
+      b: (D,).
+    Returns:
+      (D,); inf or NaN where the matrix is singular.
+    Source: Golub & Van Loan (2013), Matrix Computations, 5.2.
+
+    Examples:
+      >>> print(solve(jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.array([4.0, 3.0])))
+      [3. 2.]
+    """
+    matrix, b = as_float(matrix, b)
+
+    def factored(a: Array, right: Array) -> Array:
+        q, r = jnp.linalg.qr(a)
+        rotated = jnp.matmul(q.T, right, precision="highest")
+        # reversed in both axes the upper triangle is a lower one
+        return solve_lower(r[::-1, ::-1], rotated[::-1])[::-1]
+
+    def product(x: Array) -> Array:
+        return jnp.matmul(matrix, x, precision="highest")
+
+    return jax.lax.custom_linear_solve(
+        product, b, lambda _, v: factored(matrix, v), lambda _, v: factored(matrix.T, v)
+    )
 
 
 @jax.custom_jvp

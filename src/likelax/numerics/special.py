@@ -41,6 +41,8 @@ def polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
 def factorial_excess(x: ArrayLike) -> Array:
     """log Gamma(x + 1) - x log x + x: log x! without its leading part.
 
+    Float32: within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       x: any shape, non-negative, not only whole numbers.
     Returns:
@@ -71,11 +73,31 @@ def _deviance(x: Array, m: Array) -> Array:
     return jnp.where(safe, value, edge.astype(value.dtype))
 
 
+def log_ratio(x: ArrayLike, m: ArrayLike) -> Array:
+    """log(x / m), at full precision where x is close to m, and where x / m leaves the range.
+
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
+
+    Args:
+      x: non-negative; -inf where it is 0, with derivative 0 there.
+      m: positive, broadcastable with x.
+
+    Examples:
+      >>> print(log_ratio(jnp.array([0.0, 1.0, 2.0]), 1.0).round(4))
+      [  -inf 0.     0.6931]
+    """
+    x, m = _together(x, m)
+    return _log_ratio(x, m)
+
+
 def _log_ratio(x: Array, m: Array) -> Array:
+    near = jnp.abs(x - m) < m / 2
+    close = jnp.log1p(jnp.where(near, (x - m) / m, 0))
     ratio = x / m
-    lost = (ratio == 0) | jnp.isinf(ratio)
+    lost = near | (ratio == 0) | jnp.isinf(ratio)
     plain = jnp.log(jnp.where(lost, 1, ratio))
-    return jnp.where(lost, jnp.log(x) - jnp.log(m), plain)
+    apart = numerics.safe_log(jnp.where(near, 1, x)) - jnp.log(m)
+    return jnp.where(near, close, jnp.where(lost, apart, plain))
 
 
 @_deviance.defjvp
@@ -93,6 +115,8 @@ def _deviance_jvp(
 def deviance(x: ArrayLike, m: ArrayLike) -> Array:
     """x log(x / m) + m - x, at full precision where x is close to m.
 
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
+
     Args:
       x: non-negative.
       m: non-negative, broadcastable with x.
@@ -109,6 +133,8 @@ def deviance(x: ArrayLike, m: ArrayLike) -> Array:
 
 def log_gamma_ratio(x: ArrayLike, d: ArrayLike) -> Array:
     """log Gamma(x + d) - log Gamma(x), nats.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       x: positive.
@@ -131,6 +157,8 @@ def log_gamma_ratio(x: ArrayLike, d: ArrayLike) -> Array:
 
 def log_beta(a: ArrayLike, b: ArrayLike) -> Array:
     """log Gamma(a) + log Gamma(b) - log Gamma(a + b), nats, for positive a and b.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{log_beta(4.0, 3.0):.4f}")
@@ -164,6 +192,8 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
 
     The binomial probability of x successes and y failures; x and y need not be whole.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       x, y: non-negative.
       p, q: in [0, 1], adding to one. Both are arguments, since 1 - p loses digits.
@@ -184,6 +214,8 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
 def log_beta_binomial(x: ArrayLike, y: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
     """log C(x + y, x) B(a + x, b + y) / B(a, b), nats: three binomial terms at one probability,
     none of which is large where the result is not.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{log_beta_binomial(1.0, 1.0, 1.0, 1.0):.4f}")
@@ -237,6 +269,8 @@ def log_multinomial_coefficient(counts: ArrayLike) -> Array:
 def log_minus_digamma(x: ArrayLike) -> Array:
     """log x - digamma(x), positive, at full precision for large x.
 
+    Float32: within 3e-5 of itself, and of one rounding of the arguments.
+
     Examples:
       >>> print(f"{log_minus_digamma(1.0):.4f} {log_minus_digamma(1e6):.1e}")
       0.5772 5.0e-07
@@ -250,6 +284,8 @@ def log_minus_digamma(x: ArrayLike) -> Array:
 
 def trigamma(x: ArrayLike) -> Array:
     """The derivative of digamma, for positive x.
+
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{trigamma(1.0):.4f}")
