@@ -51,7 +51,9 @@ def test_a_kernel_is_exported_for_every_length_and_batch(name):
 
 def test_a_fitted_chain_is_exported_for_every_length():
     model = hmm.HMM(
-        jnp.full(2, 0.5), jnp.array([[0.9, 0.1], [0.2, 0.8]]), families.Poisson(jnp.array([1.0, 6.0]))
+        jnp.full(2, 0.5),
+        jnp.array([[0.9, 0.1], [0.2, 0.8]]),
+        families.Poisson(jnp.array([1.0, 6.0])),
     )
 
     def answers(x):
