@@ -160,23 +160,6 @@ def test_minibatches_of_an_elbo():
         bad(z)
 
 
-def test_the_result_says_how_far_it_is_from_rest():
-    start = variational.mean_field(jnp.zeros(2))
-    options = {"window": 50, "num_check": 100, "tol": -1.0}
-
-    def run(steps):
-        return variational.fit_guide(
-            jax.random.key(0), correlated, start, max_steps=steps, **options
-        )
-
-    early = run(100)
-    assert early.relative_change > 0.05
-    values = np.asarray(early.fit.objectives[:-1])
-    last, before = values[50:].mean(), values[:50].mean()
-    np.testing.assert_allclose(early.relative_change, (last - before) / abs(last), rtol=1e-4)
-    assert jnp.isnan(run(50).relative_change)
-
-
 def test_equal_settings_compile_once():
     traced = []
 
@@ -237,12 +220,12 @@ def test_an_optimiser_that_diverges_is_a_status():
 
 
 def test_zero_steps_are_refused():
-    with pytest.raises(
-        ValueError, match=r"fit\.maximize_noisy: max_steps must be 1 or more; got 0"
-    ):
-        variational.fit_guide(
-            jax.random.key(0), correlated, variational.mean_field(jnp.ones(2)), max_steps=0
-        )
+    start = variational.mean_field(jnp.ones(2))
+    for options in ({}, {"optimizer": optax.adam(0.01)}):
+        with pytest.raises(
+            ValueError, match=r"variational\.fit_guide: max_steps must be 1 or more; got 0"
+        ):
+            variational.fit_guide(jax.random.key(0), correlated, start, max_steps=0, **options)
 
 
 @pytree

@@ -10,10 +10,10 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
-from likelax.numerics import cholesky, inverse_lower
+from likelax.numerics import cholesky
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint
-from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported
+from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
 from likelax.variational.space import Space, space_of
 
 
@@ -71,7 +71,7 @@ def _laplace(log_joint: LogJoint, space: Space, point: Array, max_steps: int) ->
     precision = jnp.where(curved, precision, jnp.nan)
     volume = jnp.sum(jnp.log(jnp.diagonal(cholesky(precision))))
     log_evidence = target(found.model) + space.dim * LOG_2PI / 2 - volume
-    guide = Transported(FullRank(found.model, _inverse_root(precision)), space)
+    guide = Transported(FullRank(found.model, inverse_root(precision)), space)
     model = space.constrain(found.model)
     return LaplaceFit(guide, Fit(model, *_rest(found, curved)), log_evidence)
 
@@ -159,7 +159,7 @@ def _fixed_draws(
     both = jnp.concatenate([found.model.loc, jnp.log(found.model.scale)])
     curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
     curved = _is_curved(curvature)
-    root = _inverse_root(jnp.where(curved, curvature, jnp.nan))
+    root = inverse_root(jnp.where(curved, curvature, jnp.nan))
     covariance = jnp.matmul(root, root.T, precision="highest")[: space.dim, : space.dim]
     guide = Transported(found.model, space)
     fresh = elbo(key_elbo, log_joint, guide, num_check)
@@ -177,9 +177,3 @@ def _is_curved(precision: Array) -> Array:
     pivots = jnp.diagonal(cholesky(precision)) ** 2
     noise = 2 * size * jnp.finfo(precision.dtype).eps * jnp.diagonal(precision)
     return jnp.all(pivots > noise)
-
-
-def _inverse_root(precision: Array) -> Array:
-    """Lower Cholesky factor of the inverse."""
-    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
-    return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T

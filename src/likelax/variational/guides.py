@@ -1,10 +1,12 @@
 """Guides over any pytree of constrained parameters: mean-field, low-rank and full-rank normals,
 and a full-rank Student t.
 
-Each draws base noise that does not depend on its parameters, `noise`, and carries it to a draw,
-`from_noise`: a fit draws the noise of many steps at once.
+Each draws base noise that does not depend on its parameters, `noise`, and maps it to a draw,
+`from_noise`: a fit draws the noise of many steps at once. The log density of such a draw is computed
+from the noise, which has all its digits, and not from the draw.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -16,14 +18,75 @@ from jax import Array
 
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static
-from likelax.numerics import cholesky, solve_lower
+from likelax.numerics import cholesky, inverse_lower, solve_lower
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
 
 
+class Reparameterized(abc.ABC):
+    """A distribution on R^D whose draws are a smooth function of noise and parameters."""
+
+    @abc.abstractmethod
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Base noise (*shape, M); its distribution does not depend on the parameters."""
+
+    @abc.abstractmethod
+    def from_noise(self, noise: Array) -> Array:
+        """Draws (..., D) from noise (..., M), differentiable in the parameters."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+
+    @abc.abstractmethod
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of `from_noise(noise)`: (...), nats.
+
+        Its derivative is the total one, through the density and through the draw.
+        """
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in the parameters."""
+        return self.from_noise(self.noise(key, shape))
+
+
+Rule = Callable[[Array], Array]
+
+
+class NormalGuide(Reparameterized):
+    """A normal z = loc + L e, e ~ N(0, I), of which a fit can take natural gradient steps.
+
+    Steps are computed in the coordinates e, in which the guide is a standard normal. There the
+    scores of the log joint, L' grad log p, have the mean `signal`, and the expected curvature of
+    the log joint is -`curvature`; both are 0 and I at the best normal.
+    """
+
+    @abc.abstractmethod
+    def whiten(self, scores: Array) -> Array:
+        """L' s for every row s of scores (S, D)."""
+
+    @abc.abstractmethod
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+
+    def part(self, matrix: Array) -> Array:
+        """The entries of a precision (D, D) that this family can have; zero elsewhere."""
+        return matrix
+
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the eigenvalues of `part(curvature)`.
+
+        Args:
+          curvature: (D, D) symmetric.
+          values, vectors: its eigenvalues (D,) and eigenvectors (D, D).
+          rule: eigenvalues -> positive eigenvalues.
+        """
+        return _product(vectors * rule(values)[None], vectors.T)
+
+
 @pytree
-class MeanField:
+class MeanField(NormalGuide):
     """Independent normals on R^D.
 
     Attributes:
@@ -42,15 +105,14 @@ class MeanField:
         """loc + scale * noise, differentiable in the parameters."""
         return _match(self.loc, noise) + _match(self.scale, noise) * noise
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
-
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
-        z = (x - _match(self.loc, x)) / _match(self.scale, x)
-        constant = jnp.sum(jnp.log(self.scale)) + x.shape[-1] * LOG_2PI / 2
-        return -jnp.sum(z**2, axis=-1) / 2 - constant
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise((x - _match(self.loc, x)) / _match(self.scale, x))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        return _log_normal(noise) - jnp.sum(jnp.log(self.scale))
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -60,9 +122,26 @@ class MeanField:
         """The same kind of distribution with this mean and these variances."""
         return type(self)(loc, jnp.sqrt(jnp.diagonal(covariance)))
 
+    def whiten(self, scores: Array) -> Array:
+        """scale * s for every row s of scores (S, D)."""
+        return scores * _match(self.scale, scores)
+
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+        scale = self.scale / jnp.sqrt(jnp.diagonal(precision))
+        return type(self)(self.loc + self.scale * shift, scale)
+
+    def part(self, matrix: Array) -> Array:
+        """The diagonal."""
+        return jnp.diag(jnp.diagonal(matrix))
+
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the diagonal."""
+        return jnp.diag(rule(jnp.diagonal(curvature)))
+
 
 @pytree
-class LowRank:
+class LowRank(Reparameterized):
     """Normal on R^D with covariance diag(scale^2) + factor factor'.
 
     Attributes:
@@ -84,18 +163,24 @@ class LowRank:
         own, shared = jnp.split(noise, [self.loc.shape[0]], axis=-1)
         return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
-
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
+        _check_event(self.loc, x)
         white = (x - _match(self.loc, x)) / _match(self.scale, x)
         tril, scaled = self._capacity()
         inner = white @ scaled
         explained = jnp.linalg.norm(_solve(tril, inner), axis=-1) ** 2
         square = jnp.sum(white**2, axis=-1) - explained
         return -square / 2 - self._log_volume(tril) - x.shape[-1] * LOG_2PI / 2
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D + R): (...), nats."""
+        own, shared = jnp.split(noise, [self.loc.shape[0]], axis=-1)
+        tril, scaled = self._capacity()
+        # the part of the noise that does not change the draw
+        idle = jnp.sum(_solve(tril, shared - own @ scaled) ** 2, axis=-1)
+        square = jnp.sum(noise**2, axis=-1) - idle
+        return -square / 2 - self._log_volume(tril) - own.shape[-1] * LOG_2PI / 2
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -112,7 +197,7 @@ class LowRank:
 
 
 @pytree
-class FullRank:
+class FullRank(NormalGuide):
     """Normal on R^D with any covariance.
 
     Attributes:
@@ -129,17 +214,16 @@ class FullRank:
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale_tril @ noise, differentiable in the parameters."""
-        return _match(self.loc, noise) + noise @ self.scale_tril.T
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
+        return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
-        white = _solve(self.scale_tril, x - _match(self.loc, x))
-        constant = self._log_volume() + x.shape[-1] * LOG_2PI / 2
-        return -jnp.sum(white**2, axis=-1) / 2 - constant
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        return _log_normal(noise) - self._log_volume()
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -149,12 +233,21 @@ class FullRank:
         """The same kind of distribution with this mean and covariance."""
         return type(self)(loc, cholesky(covariance))
 
+    def whiten(self, scores: Array) -> Array:
+        """scale_tril' s for every row s of scores (S, D)."""
+        return _product(scores, self.scale_tril)
+
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+        loc = self.loc + _product(self.scale_tril, shift)
+        return type(self)(loc, _product(self.scale_tril, inverse_root(precision)))
+
     def _log_volume(self) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
 
 
 @pytree
-class FullRankT:
+class FullRankT(Reparameterized):
     """loc + scale_tril @ t, the D entries of t independent Student t: tails heavier than a
     normal's along every axis, which keep importance weights bounded where the posterior's are.
 
@@ -174,18 +267,18 @@ class FullRankT:
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale_tril @ noise, differentiable in loc and scale_tril."""
-        return _match(self.loc, noise) + noise @ self.scale_tril.T
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in loc and scale_tril."""
-        return self.from_noise(self.noise(key, shape))
+        return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats."""
-        white = _solve(self.scale_tril, x - _match(self.loc, x))
-        kernel = (self.dof + 1) / 2 * jnp.log1p(white**2 / self.dof)
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        kernel = (self.dof + 1) / 2 * jnp.log1p(noise**2 / self.dof)
         volume = jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
-        return -jnp.sum(kernel, axis=-1) - volume - x.shape[-1] * self._log_constant()
+        return -jnp.sum(kernel, axis=-1) - volume - noise.shape[-1] * self._log_constant()
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -329,6 +422,27 @@ def scattered(
 
     loc = guide.base.loc
     return jax.vmap(place)(jax.random.normal(key, (num_guides, *loc.shape), loc.dtype))
+
+
+def inverse_root(precision: Array) -> Array:
+    """Lower triangular K (D, D) with K K' = precision^-1."""
+    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
+    return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T
+
+
+def _log_normal(noise: Array) -> Array:
+    return -jnp.sum(noise**2, axis=-1) / 2 - noise.shape[-1] * LOG_2PI / 2
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _check_event(loc: Array, x: Array) -> None:
+    if jnp.shape(x)[-1:] != loc.shape:
+        raise ValueError(
+            f"log_prob wants points of shape (..., {loc.shape[0]}), got {jnp.shape(x)}."
+        )
 
 
 def _match(vector: Array, x: Array) -> Array:

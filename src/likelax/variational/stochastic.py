@@ -1,0 +1,214 @@
+"""Stochastic gradient ascent that lowers its step size, for bounds known by draws or minibatches.
+
+A stage runs at one step size until neither the objective nor the iterates drift; the next stage
+starts from the mean iterate with a quarter of the step size. The noise of the iterates lowers the
+bound in proportion to the step size, so the gain from one stage to the next says how far the last
+one is from the optimum.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.fit.algorithm import finish
+from likelax.fit.ascent import Ascent, AscentState
+from likelax.fit.result import Fit, Status
+from likelax.model import pytree, static
+from likelax.parameters import from_vector
+
+# Windows in each half of a stage; the means of the halves are compared.
+HALF = 4
+LOWER = 0.25
+# Largest mean squared t statistic, over the parameters, of the difference between the halves. It is
+# about 1.5 for iterates without drift.
+DRIFT = 4.0
+
+
+class StagedState(NamedTuple):
+    """A staged fit between two windows.
+
+    Attributes:
+      inner: the ascent.
+      factor: scalar, multiplies the updates of the optimizer.
+      iterates: (2 HALF, P) mean iterates of the last windows of this stage.
+      means: (2 HALF,) their mean objectives, nats.
+      count: integer scalar, how many of these entries are filled.
+      best: (P,) mean iterate of the best stage.
+      objective: scalar, mean objective of the best stage, nats; -inf before a stage is over.
+      gap: scalar, estimated nats below the optimum of the family; inf until two stages are over.
+      converged: whether the gap is below the tolerance.
+      step: integer scalar.
+    """
+
+    inner: AscentState
+    factor: Array
+    iterates: Array
+    means: Array
+    count: Array
+    best: Array
+    objective: Array
+    gap: Array
+    converged: Array
+    step: Array
+
+
+@pytree
+class StagedAscent:
+    """Stochastic ascent in stages of falling step size, as an algorithm: see `fit_guide`.
+
+    Attributes:
+      tol: nats; the fit has converged when the estimated gap to the optimum is below it. Below
+        zero only `max_steps` stops the fit, at one step size.
+      max_steps: maximum number of steps.
+      optimizer: an optax transformation; its updates are multiplied by 1, 1/4, 1/16, ...
+      window: steps between two looks.
+      objective: of (noise, model), as for `fit.maximize_noisy`.
+
+    Source: Dhaka et al. (2020), Robust, accurate stochastic optimization for variational
+      inference; Welandawe, Andersen, Vehtari and Huggins (2022), A framework for improving the
+      reliability of black-box variational inference.
+    """
+
+    by_m_step: ClassVar[bool] = False
+
+    tol: ArrayLike = 0.05
+    max_steps: ArrayLike = 20_000
+    optimizer: optax.GradientTransformation = static(default=optax.adam(0.05))
+    window: int = static(default=100)
+    objective: Any = static(default=None)
+
+    def check(self, name: str) -> None:
+        """Raise for options out of range."""
+        self._ascent(jnp.ones(())).check(name)
+
+    def init(self, model: Any, data: Any, key: Array | None = None) -> StagedState:
+        """The state before the first step; of the key only the type is used."""
+        inner = self._ascent(jnp.ones(())).init(model, data, key)
+        lowest, number = inner.objective, inner.vector.shape[0]
+        return StagedState(
+            inner=inner,
+            factor=jnp.ones((), inner.vector.dtype),
+            iterates=jnp.zeros((2 * HALF, number), inner.vector.dtype),
+            means=jnp.zeros(2 * HALF, lowest.dtype),
+            count=jnp.zeros((), int),
+            best=inner.vector,
+            objective=lowest,
+            gap=jnp.full_like(lowest, jnp.inf),
+            converged=jnp.zeros((), bool),
+            step=inner.step,
+        )
+
+    def step(
+        self, state: StagedState, data: Any, key: Array | None = None
+    ) -> tuple[StagedState, Array]:
+        """One window of steps, and at the end of a stage a smaller step size."""
+        # the ascent forgets its best window, so that its result is the mean iterate of this one
+        forgetful = state.inner._replace(objective=jnp.full_like(state.objective, -jnp.inf))
+        inner, values = self._ascent(state.factor).step(forgetful, data, key)
+        whole = inner.finite & (inner.step - state.step == self.window)
+        inner = inner._replace(best=jnp.where(whole, inner.best, state.inner.best))
+        filled = _filled(state, inner.best, jnp.mean(values), whole)
+        tol = jnp.asarray(self.tol).astype(values.dtype)
+        full = filled.count == 2 * HALF
+        over = full & _is_still(filled.iterates, filled.means) & (tol >= 0)
+        after = _select(over, self._next_stage(filled), filled)
+        after = _select(full & ~over, _shifted(filled), after)
+        start = jnp.mean(filled.iterates, axis=0)
+        inner = inner._replace(vector=jnp.where(over, start, inner.vector))
+        after = after._replace(inner=inner, step=inner.step)
+        return _select(self.done(state), state, after), values
+
+    def done(self, state: StagedState) -> Array:
+        """Whether the fit has ended."""
+        limit = jnp.asarray(self.max_steps).astype(state.step.dtype)
+        return ~state.inner.finite | state.converged | (state.step >= limit)
+
+    def result(self, state: StagedState, objectives: Array) -> Fit:
+        """The `Fit` with the mean iterate of the best stage, or of the last windows if better."""
+        some = state.count > 0
+        filled = jnp.arange(2 * HALF) < state.count
+        recent = jnp.mean(state.means, where=filled)
+        ahead = some & (recent > state.objective)
+        mean = jnp.mean(state.iterates, axis=0, where=filled[:, None])
+        known = ~jnp.isneginf(state.objective)
+        vector = jnp.where(ahead, mean, jnp.where(known, state.best, state.inner.best))
+        value = jnp.where(ahead, recent, jnp.where(known, state.objective, objectives[0]))
+        ended = jnp.where(state.converged, int(Status.CONVERGED), int(Status.MAX_STEPS))
+        failed = jnp.where(state.step == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
+        status = jnp.where(state.inner.finite, ended, failed).astype(int)
+        model = from_vector(vector, state.inner.start)
+        return Fit((model, state.gap), finish(objectives, state.step, value), state.step, status)
+
+    def _next_stage(self, state: StagedState) -> StagedState:
+        """The state after a stage: what the stage gained, and a smaller step size."""
+        objective = jnp.mean(state.means)
+        error = jnp.std(state.means, ddof=1) / (2 * HALF) ** 0.5
+        gain = objective - state.objective
+        # the losses of the stages that could follow fall with the step size
+        later = jnp.maximum(gain, 0) * LOWER / (1 - LOWER) + 2 * error
+        first = jnp.isneginf(state.objective)
+        gap = jnp.where(first, jnp.inf, later)
+        better = gain > 0
+        return state._replace(
+            factor=LOWER * state.factor,
+            count=jnp.zeros_like(state.count),
+            best=jnp.where(better, jnp.mean(state.iterates, axis=0), state.best),
+            objective=jnp.where(better, objective, state.objective),
+            gap=gap,
+            converged=gap <= jnp.asarray(self.tol).astype(gap.dtype),
+        )
+
+    def _ascent(self, factor: Array) -> Ascent:
+        scaled = _scaled(self.optimizer, factor)
+        return Ascent(-1.0, self.max_steps, scaled, self.window, self.objective, True)
+
+
+def _scaled(optimizer: optax.GradientTransformation, factor: Array) -> Any:
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = optimizer.update(grads, state, params)
+        return jax.tree.map(lambda u: factor.astype(u.dtype) * u, updates), state
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def _filled(state: StagedState, iterate: Array, mean: Array, whole: Array) -> StagedState:
+    """With one more window, if all its steps were taken."""
+    at = (jnp.arange(2 * HALF) == state.count) & whole
+    return state._replace(
+        iterates=jnp.where(at[:, None], iterate[None], state.iterates),
+        means=jnp.where(at, mean, state.means),
+        count=jnp.where(whole, state.count + 1, state.count),
+    )
+
+
+def _shifted(state: StagedState) -> StagedState:
+    """The second half of the stage becomes the first."""
+    return state._replace(
+        iterates=jnp.roll(state.iterates, -HALF, axis=0),
+        means=jnp.roll(state.means, -HALF),
+        count=jnp.full_like(state.count, HALF),
+    )
+
+
+def _is_still(iterates: Array, means: Array) -> Array:
+    """Whether iterates do not drift and the objective does not rise, from half to half."""
+    squares, _ = _compare(iterates)
+    square, rise = _compare(means[:, None])
+    return (jnp.mean(squares) <= DRIFT) & ((rise[0] <= 0) | (square[0] <= DRIFT))
+
+
+def _compare(values: Array) -> tuple[Array, Array]:
+    """(squared t statistic, difference) of the halves of each column of (2 HALF, P)."""
+    early, late = values[:HALF], values[HALF:]
+    difference = jnp.mean(late, axis=0) - jnp.mean(early, axis=0)
+    spread = (jnp.var(early, axis=0, ddof=1) + jnp.var(late, axis=0, ddof=1)) / HALF
+    same = spread <= (4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=0)) ** 2
+    return jnp.where(same, 0, difference**2 / jnp.where(same, 1, spread)), difference
+
+
+def _select(flag: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)
