@@ -44,7 +44,9 @@ def test_the_heavy_tailed_guide_is_scipys_t_carried_by_a_matrix():
     np.testing.assert_allclose(heavy.base.scale_tril, 2 * np.sqrt(0.6) * np.eye(3), rtol=1e-6)
     with pytest.raises(ValueError, match="dof must be above 2"):
         variational.with_tails(normal, dof=2.0)
-    with pytest.raises(TypeError, match="wants a guide from full_rank, got FullRankT"):
+    with pytest.raises(
+        TypeError, match="wants a guide from mean_field, block_rank or full_rank, got FullRankT"
+    ):
         variational.with_tails(guide)
 
 

@@ -28,7 +28,7 @@ from likelax.variational.estimators import (
 )
 from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
 from likelax.variational.minibatch import Minibatch
-from likelax.variational.natural import NaturalAscent, in_pieces, num_draws
+from likelax.variational.natural import NaturalAscent, in_pieces
 from likelax.variational.stochastic import StagedAscent
 
 ADAM = optax.adam(0.05)
@@ -36,8 +36,10 @@ ADAM = optax.adam(0.05)
 TRIAL_CHECK = 256
 # Above this number of parameters a mean-field guide is cheaper to fit by stochastic steps.
 MOST_NATURAL = 256
-# Pareto k-hat above which weighted estimates, or the standard error of a mean, mean nothing.
+# Pareto k-hat above which weighted estimates cannot be trusted.
 MOST_K_HAT = 0.7
+# Pareto shape of the terms of the ELBO above which they have no mean.
+NO_MEAN = 1.0
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 
@@ -129,7 +131,7 @@ def fit_guide(
       optimizer: of stochastic steps; None: `optax.adam(0.05)`.
       num_samples: terms of the estimator at each stochastic step.
       max_steps: stochastic steps, 20 000 if None; or sets of max(64, 4 D) draws for natural
-        gradients, 1000 if None.
+        gradients, 2000 if None.
       tol: nats below the best bound of the family at which to stop. Below zero only `max_steps` stops
         the fit, and stochastic steps keep their size.
       window: stochastic steps between two looks at the stopping rule.
@@ -152,8 +154,8 @@ def fit_guide(
     base = density(log_joint, guide)[1]
     algorithm: Any
     if estimator is None and optimizer is None and _is_natural(base):
-        algorithm = NaturalAscent(tol, 1000 if max_steps is None else max_steps, log_joint)
-        draws = num_draws(base.loc.shape[-1])
+        algorithm = NaturalAscent(tol, 2000 if max_steps is None else max_steps, log_joint)
+        draws = 1
     else:
         estimator = sticking_the_landing if estimator is None else estimator
         steps = 20_000 if max_steps is None else max_steps
@@ -317,7 +319,7 @@ def _check(
     key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int
 ) -> GuideFit:
     """The result of a fit, with its bound on fresh draws."""
-    guide, gap = found.model
+    guide, gap, count = found.model
     target, base, _ = density(log_joint, guide)
     draws, log_q = draws_and_log_guides(key, base, num_check)
     log_p = in_pieces(lambda draw: as_float(target(draw))[0], draws, num_check)
@@ -328,7 +330,7 @@ def _check(
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
     # the tail of what pulls the bound down
     below = jnp.max(terms) - terms
-    heavy = monte_carlo.psis(jnp.log(below)).k_hat > MOST_K_HAT
+    heavy = monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN
     reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR))
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
@@ -338,4 +340,4 @@ def _check(
     status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
     fitted = Fit(guide, found.objectives, found.num_steps, status)
     k_hat = monte_carlo.psis(terms).k_hat
-    return GuideFit(guide, fitted, bound, k_hat, gap, found.num_steps * draws_per_step)
+    return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax.constraints import constrained, positive, scale_tril
@@ -60,7 +61,12 @@ class NormalGuide(Reparameterized):
     Steps are computed in the coordinates e, in which the guide is a standard normal. There the
     scores of the log joint, L' grad log p, have the mean `signal`, and the expected curvature of
     the log joint is -`curvature`; both are 0 and I at the best normal.
+
+    Attributes:
+      loc: (D,).
     """
+
+    loc: Array
 
     @abc.abstractmethod
     def whiten(self, scores: Array) -> Array:
@@ -69,6 +75,10 @@ class NormalGuide(Reparameterized):
     @abc.abstractmethod
     def moved(self, shift: Array, precision: Array) -> Self:
         """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+
+    @abc.abstractmethod
+    def root(self) -> Array:
+        """L (D, D), lower triangular."""
 
     def part(self, matrix: Array) -> Array:
         """The entries of a precision (D, D) that this family can have; zero elsewhere."""
@@ -130,6 +140,10 @@ class MeanField(NormalGuide):
         """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
         scale = self.scale / jnp.sqrt(jnp.diagonal(precision))
         return type(self)(self.loc + self.scale * shift, scale)
+
+    def root(self) -> Array:
+        """L (D, D), diagonal."""
+        return jnp.diag(self.scale)
 
     def part(self, matrix: Array) -> Array:
         """The diagonal."""
@@ -196,8 +210,60 @@ class LowRank(Reparameterized):
         return jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(jnp.diagonal(tril)))
 
 
+class _Dense(NormalGuide):
+    """A normal with a location and a scale matrix."""
+
+    loc: Array
+    scale_tril: Array
+
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Standard normals (*shape, D)."""
+        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+
+    def from_noise(self, noise: Array) -> Array:
+        """loc + L @ noise, differentiable in the parameters."""
+        return _match(self.loc, noise) + _product(noise, self.root().T)
+
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise(_solve(self.root(), x - _match(self.loc, x)))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        return _log_normal(noise) - self._log_volume()
+
+    def entropy(self) -> Array:
+        """Differential entropy, nats."""
+        return self._log_volume() + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+
+    def whiten(self, scores: Array) -> Array:
+        """L' s for every row s of scores (S, D)."""
+        return _product(scores, self.root())
+
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+        root = self.root()
+        loc = self.loc + _product(root, shift)
+        return self._replace(loc, _product(root, inverse_root(precision)))
+
+    def with_moments(self, loc: Array, covariance: Array) -> Self:
+        """The same kind of distribution with this mean and covariance, as far as it can have it."""
+        return self._replace(loc, cholesky(self.part(covariance)))
+
+    def root(self) -> Array:
+        """L (D, D), lower triangular."""
+        return self.scale_tril
+
+    def _replace(self, loc: Array, scale_tril: Array) -> Self:
+        return dataclasses.replace(self, loc=loc, scale_tril=scale_tril)  # type: ignore[type-var]
+
+    def _log_volume(self) -> Array:
+        return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+
+
 @pytree
-class FullRank(NormalGuide):
+class FullRank(_Dense):
     """Normal on R^D with any covariance.
 
     Attributes:
@@ -208,42 +274,34 @@ class FullRank(NormalGuide):
     loc: Array
     scale_tril: Array = constrained(scale_tril)
 
-    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Standard normals (*shape, D)."""
-        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
 
-    def from_noise(self, noise: Array) -> Array:
-        """loc + scale_tril @ noise, differentiable in the parameters."""
-        return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
+@pytree
+class BlockRank(_Dense):
+    """Normal on R^D with any covariance within blocks, and independence between them.
 
-    def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
-        _check_event(self.loc, x)
-        return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
+    Attributes:
+      loc: (D,).
+      scale_tril: (D, D) lower triangular, positive diagonal; only entries within a block are used.
+      labels: D integers; parameters with one label are a block.
+    """
 
-    def log_prob_of_noise(self, noise: Array) -> Array:
-        """Log density of the draw from this noise (..., D): (...), nats."""
-        return _log_normal(noise) - self._log_volume()
+    loc: Array
+    scale_tril: Array = constrained(scale_tril)
+    labels: tuple[int, ...] = static(default=())
 
-    def entropy(self) -> Array:
-        """Differential entropy, nats."""
-        return self._log_volume() + self.loc.shape[-1] * (1 + LOG_2PI) / 2
+    def root(self) -> Array:
+        """L (D, D), lower triangular, zero between blocks."""
+        return self.part(self.scale_tril)
 
-    def with_moments(self, loc: Array, covariance: Array) -> Self:
-        """The same kind of distribution with this mean and covariance."""
-        return type(self)(loc, cholesky(covariance))
+    def part(self, matrix: Array) -> Array:
+        """The entries within blocks."""
+        labels = np.asarray(self.labels)
+        return jnp.where(labels[:, None] == labels[None], matrix, 0)
 
-    def whiten(self, scores: Array) -> Array:
-        """scale_tril' s for every row s of scores (S, D)."""
-        return _product(scores, self.scale_tril)
-
-    def moved(self, shift: Array, precision: Array) -> Self:
-        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
-        loc = self.loc + _product(self.scale_tril, shift)
-        return type(self)(loc, _product(self.scale_tril, inverse_root(precision)))
-
-    def _log_volume(self) -> Array:
-        return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the eigenvalues of the curvature within blocks."""
+        own, axes = jnp.linalg.eigh(self.part(curvature))
+        return self.part(_product(axes * rule(own)[None], axes.T))
 
 
 @pytree
@@ -316,7 +374,11 @@ class Transported:
         return constrain(self.base.sample(key, shape))
 
     def log_prob(self, x: Any) -> Array:
-        """Log density of one draw over the parameters, nats."""
+        """Log density of one draw over the parameters, nats; `jax.vmap` it over more.
+
+        Raises:
+          ValueError: for parameters of other shapes than the template's.
+        """
         reals = self.space.unconstrain(x)
         return self.base.log_prob(reals) - self.space.log_det(reals)
 
@@ -373,14 +435,50 @@ def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transpo
     return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
 
 
+def block_rank(
+    template: Any, sets: Any = None, *, blocks: Any = None, scale: float = 0.1
+) -> Transported:
+    """A guide that is dense within blocks of parameters and independent between them.
+
+    Args:
+      template, sets, scale: as for `mean_field`.
+      blocks: an integer for each leaf of the template, in a pytree of the same structure; leaves
+        with one integer are one block. None: each leaf is a block.
+    Raises:
+      ValueError: blocks of another structure.
+
+    Examples:
+      >>> template = {"effect": jnp.zeros(3), "log_tau": 0.0, "slope": jnp.zeros(2)}
+      >>> guide = block_rank(template, blocks={"effect": 0, "log_tau": 0, "slope": 1})
+      >>> guide.base.labels
+      (0, 0, 0, 0, 1, 1)
+    """
+    space, loc = space_of(template, sets)
+    if blocks is None:
+        blocks = jax.tree.unflatten(space.treedef, range(len(space.shapes)))
+    names, structure = jax.tree.flatten(blocks)
+    wanted: Any = space.treedef
+    if structure != wanted:
+        raise ValueError(
+            f"blocks must hold one integer for each leaf of the template, {wanted}, got {structure}."
+        )
+    labels = [
+        int(name)
+        for name, shape in zip(names, space.shapes, strict=True)
+        for _ in range(math.prod(shape))
+    ]
+    tril = scale * jnp.eye(space.dim, dtype=loc.dtype)
+    return Transported(BlockRank(loc, tril, tuple(labels)), space)
+
+
 def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
-    """A fitted full-rank guide with the tails of a Student t: same mean, same covariance.
+    """A fitted normal guide with the tails of a Student t: same mean, same covariance.
 
     For importance weights where the posterior has a longer tail than a normal. Fit the normal
     first: an ELBO under heavy tails meets draws so far off that they overflow.
 
     Args:
-      guide: from `full_rank`.
+      guide: from `mean_field`, `block_rank` or `full_rank`.
       dof: degrees of freedom, above 2.
     Raises:
       TypeError: a guide of another kind.
@@ -390,11 +488,14 @@ def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
       >>> with_tails(full_rank({"theta": jnp.zeros(3)}), dof=7.0).base.dof
       7.0
     """
-    if not isinstance(getattr(guide, "base", None), FullRank):
-        raise TypeError(f"with_tails wants a guide from full_rank, got {type(guide).__name__}.")
+    if not isinstance(getattr(guide, "base", None), NormalGuide):
+        raise TypeError(
+            "with_tails wants a guide from mean_field, block_rank or full_rank, got "
+            f"{type(guide).__name__}."
+        )
     if not dof > 2:
         raise ValueError(f"dof must be above 2, so that the guide has a covariance; got {dof}.")
-    tril = guide.base.scale_tril * math.sqrt(1 - 2 / dof)
+    tril = guide.base.root() * math.sqrt(1 - 2 / dof)
     return Transported(FullRankT(guide.base.loc, tril, dof), guide.space)
 
 

@@ -31,6 +31,11 @@ SETTLED = 1 / 40
 # A step size below which no step raises the bound on fixed draws.
 STUCK = 1e-3
 MOST_NARROWINGS = 8
+# Fixed draws are too few where fresh ones find the guide further than this from rest, in nats: there
+# are then RAISE times as many, up to MOST_SETS sets.
+OVERFITTED = 2.0
+RAISE = 4
+MOST_SETS = 64
 
 
 class Look(NamedTuple):
@@ -41,7 +46,7 @@ class Look(NamedTuple):
       signal: (D,) mean whitened score; zero at the best location.
       curvature: (D, D) expected negative Hessian of the log joint, whitened; I at the best scale.
       size: scalar, mean absolute log joint, for the rounding error of `bound`.
-      finite: whether all log joints and scores are finite.
+      finite: whether all of these are finite, and the log joint at each draw.
     """
 
     bound: Array
@@ -57,14 +62,16 @@ class NaturalState(NamedTuple):
     Attributes:
       guide: the guide to be looked at next; the result once the fit is done.
       origin: the guide from which the last step was taken.
-      noise: (S, D) the fixed draws.
+      seed: data of the key of the fixed draws, which is used at every look at them.
+      sets: integer scalar, sets of S draws in a look.
       look: a `Look` at `origin`.
       rate: scalar, step size on the fixed draws.
       averaging: whether the steps use fresh draws.
       batches: integer scalar, sets of fresh draws used.
       noise_level: scalar, smoothed distance from rest that fresh draws report, nats.
       gap: scalar, estimated nats that the ELBO of `guide` lies below the best of its family.
-      step: integer scalar, sets of S draws used.
+      step: integer scalar, looks taken.
+      used: integer scalar, sets of S draws used.
       objective: scalar, the bound of the last look, nats.
       narrowings: integer scalar, how often the guide was narrowed to make the bound finite.
       stalled: whether the gap is below the tolerance.
@@ -73,7 +80,8 @@ class NaturalState(NamedTuple):
 
     guide: Any
     origin: Any
-    noise: Array
+    seed: Array
+    sets: Array
     look: Look
     rate: Array
     averaging: Array
@@ -81,6 +89,7 @@ class NaturalState(NamedTuple):
     noise_level: Array
     gap: Array
     step: Array
+    used: Array
     objective: Array
     narrowings: Array
     stalled: Array
@@ -108,7 +117,7 @@ class NaturalAscent:
     by_m_step: ClassVar[bool] = False
 
     tol: ArrayLike = 0.05
-    max_steps: ArrayLike = 1000
+    max_steps: ArrayLike = 2000
     log_joint: Any = static(default=None)
 
     def check(self, name: str) -> None:
@@ -126,7 +135,8 @@ class NaturalAscent:
         return NaturalState(
             guide=model,
             origin=model,
-            noise=jnp.zeros((num_draws(dim), dim), dtype),
+            seed=jnp.zeros_like(jax.random.key_data(key)),
+            sets=count + 1,
             look=look,
             rate=jnp.ones((), dtype),
             averaging=no,
@@ -134,6 +144,7 @@ class NaturalAscent:
             noise_level=zero,
             gap=jnp.full((), jnp.inf, dtype),
             step=count,
+            used=count,
             objective=unknown,
             narrowings=count,
             stalled=no,
@@ -144,36 +155,37 @@ class NaturalAscent:
         self, state: NaturalState, data: Any, key: Array | None = None
     ) -> tuple[NaturalState, Array]:
         """One look at the guide, and a step from it or from the one before."""
-        fresh = state.averaging | (state.step == 0)
-        drawn = whitened(key, *state.noise.shape, dtype=state.noise.dtype)
-        noise = jnp.where(fresh, drawn, state.noise)
-        look = self._look(state.guide, noise)
+        fresh = state.averaging | jnp.isneginf(state.look.bound)
+        seed = jnp.where(fresh, jax.random.key_data(key), state.seed)
+        look = self._look(state.guide, seed, jax.random.key_impl(key), state.sets)
         better = self._is_better(state, look)
         taken = jnp.where(state.averaging, look.finite, better)
         origin = _select(taken, state.guide, state.origin)
-        used = _select(taken, look, state.look)
-        values, vectors = jnp.linalg.eigh(used.curvature)
-        distance = _distance(origin, used, values, vectors)
+        seen = _select(taken, look, state.look)
+        values, vectors = jnp.linalg.eigh(seen.curvature)
+        distance = _distance(origin, seen, values, vectors)
         climbing = self._climbed(state, better, distance)
-        averaging = self._averaged(state, look, used, distance)
+        averaging = self._averaged(state, look, seen, distance)
         after = _select(state.averaging, averaging, climbing)
-        after = after._replace(noise=noise, origin=origin, step=state.step + 1)
+        after = after._replace(seed=seed, origin=origin, step=state.step + 1)
+        after = after._replace(used=state.used + state.sets)
         after = after._replace(objective=jnp.where(taken, look.bound, state.objective))
         settled = ~state.averaging & after.averaging
         narrow = after.narrowings > state.narrowings
-        guide = _moved(origin, used, values, vectors, after.rate, state.averaging)
+        again = after.sets > state.sets
+        guide = _moved(origin, seen, values, vectors, after.rate, state.averaging)
         # the first fresh draws look at the guide that the fixed ones gave
-        guide = _select(settled, origin, guide)
-        wide = _select(jnp.isneginf(used.bound), state.guide, origin)
+        guide = _select(settled | again, origin, guide)
+        wide = _select(jnp.isneginf(seen.bound), state.guide, origin)
         guide = _select(narrow, _narrowed(wide), guide)
-        bound = jnp.where(narrow, -jnp.inf, used.bound)
-        after = after._replace(guide=guide, look=used._replace(bound=bound))
+        bound = jnp.where(narrow | again, -jnp.inf, seen.bound)
+        after = after._replace(guide=guide, look=seen._replace(bound=bound))
         return _select(self.done(state), state, after), after.objective[None]
 
     def done(self, state: NaturalState) -> Array:
         """Whether the fit has ended."""
         limit = jnp.asarray(self.max_steps).astype(state.step.dtype)
-        return state.stalled | state.failed | (state.step >= limit)
+        return state.stalled | state.failed | (state.used >= limit)
 
     def result(self, state: NaturalState, objectives: Array) -> Fit:
         """The `Fit` with the last guide."""
@@ -182,20 +194,42 @@ class NaturalAscent:
         status = jnp.where(failed, int(Status.NON_FINITE), ended).astype(int)
         guide = _select(failed, state.origin, state.guide)
         trace = finish(objectives, state.step, state.objective)
-        return Fit((guide, state.gap), trace, state.step, status)
+        count = state.used * num_draws(_base(guide).loc.shape[0])
+        return Fit((guide, state.gap, count), trace, state.step, status)
 
-    def _look(self, guide: Any, noise: Array) -> Look:
+    def _look(self, guide: Any, seed: Array, impl: Any, sets: Array) -> Look:
+        """The mean over some sets of draws."""
+
+        def add(i: Array, total: Look) -> Look:
+            key = jax.random.wrap_key_data(seed, impl=impl)
+            one = self._look_once(guide, jax.random.fold_in(key, i))
+            return jax.tree.map(jnp.add, total, one._replace(finite=(~one.finite).astype(int)))
+
+        shapes = jax.eval_shape(self._look_once, guide, jax.random.wrap_key_data(seed, impl=impl))
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total = jax.lax.fori_loop(0, sets, add, empty._replace(finite=jnp.zeros((), int)))
+        mean = jax.tree.map(
+            lambda leaf: leaf / sets.astype(leaf.dtype), total._replace(finite=None)
+        )
+        return Look(*mean[:-1], total.finite == 0)
+
+    def _look_once(self, guide: Any, key: Array) -> Look:
         target, base, _ = density(self.log_joint, guide)
+        dim = base.loc.shape[0]
+        noise = whitened(key, num_draws(dim), dim, dtype=base.loc.dtype)
         draws = base.from_noise(noise)
         values, scores = _values_and_scores(target, draws)
         whitened_scores = base.whiten(scores)
         stein = jnp.matmul(noise.T, whitened_scores, precision="highest") / noise.shape[0]
+        bound, signal = jnp.mean(values) + base.entropy(), jnp.mean(whitened_scores, axis=0)
+        # finite values may have infinite sums
+        sums = (values, bound[None], signal, stein.reshape(-1))
         return Look(
-            bound=jnp.mean(values) + base.entropy(),
-            signal=jnp.mean(whitened_scores, axis=0),
+            bound=bound,
+            signal=signal,
             curvature=-(stein + stein.T) / 2,
             size=jnp.mean(jnp.abs(values)),
-            finite=jnp.all(jnp.isfinite(values)) & jnp.all(jnp.isfinite(whitened_scores)),
+            finite=jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in sums])),
         )
 
     def _is_better(self, state: NaturalState, look: Look) -> Array:
@@ -208,7 +242,8 @@ class NaturalAscent:
         tol = jnp.asarray(self.tol).astype(distance.dtype)
         rate = jnp.where(better, jnp.minimum(2 * state.rate, 1), state.rate / 4)
         none = jnp.isneginf(state.look.bound) & ~better
-        stuck = ~none & (rate < STUCK)
+        # near rest the symmetric part of the curvature may be no ascent direction
+        stuck = ~none & ((rate < STUCK) | ((rate < 0.1) & (distance <= tol)))
         # draws so far apart that they say nothing about the curvature: draw them closer together
         narrow = (none | (stuck & (distance > 1))) & (state.narrowings < MOST_NARROWINGS)
         narrowings = jnp.where(narrow, state.narrowings + 1, state.narrowings)
@@ -232,13 +267,21 @@ class NaturalAscent:
         noise = level / (count + 2)
         agreed = _agreement(state.origin, state.look, used)
         gap = jnp.where(look.finite, jnp.maximum(noise, agreed), jnp.inf)
+        # the fixed draws were fitted, and not the posterior: more of them
+        too_few = (count == 0) & (~look.finite | (distance > OVERFITTED))
+        again = too_few & (state.sets < MOST_SETS)
+        state = _select(
+            again, self._with_more_draws(state), state._replace(batches=state.batches + 1)
+        )
         return state._replace(
-            rate=1 / (count + 2),
-            batches=state.batches + 1,
+            rate=jnp.where(again, 1, 1 / (count + 2)),
             noise_level=level,
             gap=gap,
-            stalled=(tol >= 0) & (gap <= tol),
+            stalled=(tol >= 0) & (gap <= tol) & ~again,
         )
+
+    def _with_more_draws(self, state: NaturalState) -> NaturalState:
+        return state._replace(sets=RAISE * state.sets, averaging=jnp.zeros_like(state.averaging))
 
 
 def num_draws(dim: int) -> int:

@@ -36,7 +36,7 @@ class StagedState(NamedTuple):
       factor: scalar, multiplies the updates of the optimizer.
       iterates: (2 HALF, P) mean iterates of the last windows of this stage.
       means: (2 HALF,) their mean objectives, nats.
-      count: integer scalar, how many of these entries are filled.
+      num_windows: integer scalar, how many of these entries are filled.
       best: (P,) mean iterate of the best stage.
       objective: scalar, mean objective of the best stage, nats; -inf before a stage is over.
       gap: scalar, estimated nats below the optimum of the family; inf until two stages are over.
@@ -48,7 +48,7 @@ class StagedState(NamedTuple):
     factor: Array
     iterates: Array
     means: Array
-    count: Array
+    num_windows: Array
     best: Array
     objective: Array
     gap: Array
@@ -94,7 +94,7 @@ class StagedAscent:
             factor=jnp.ones((), inner.vector.dtype),
             iterates=jnp.zeros((2 * HALF, number), inner.vector.dtype),
             means=jnp.zeros(2 * HALF, lowest.dtype),
-            count=jnp.zeros((), int),
+            num_windows=jnp.zeros((), int),
             best=inner.vector,
             objective=lowest,
             gap=jnp.full_like(lowest, jnp.inf),
@@ -113,7 +113,7 @@ class StagedAscent:
         inner = inner._replace(best=jnp.where(whole, inner.best, state.inner.best))
         filled = _filled(state, inner.best, jnp.mean(values), whole)
         tol = jnp.asarray(self.tol).astype(values.dtype)
-        full = filled.count == 2 * HALF
+        full = filled.num_windows == 2 * HALF
         over = full & _is_still(filled.iterates, filled.means) & (tol >= 0)
         after = _select(over, self._next_stage(filled), filled)
         after = _select(full & ~over, _shifted(filled), after)
@@ -129,8 +129,8 @@ class StagedAscent:
 
     def result(self, state: StagedState, objectives: Array) -> Fit:
         """The `Fit` with the mean iterate of the best stage, or of the last windows if better."""
-        some = state.count > 0
-        filled = jnp.arange(2 * HALF) < state.count
+        some = state.num_windows > 0
+        filled = jnp.arange(2 * HALF) < state.num_windows
         recent = jnp.mean(state.means, where=filled)
         ahead = some & (recent > state.objective)
         mean = jnp.mean(state.iterates, axis=0, where=filled[:, None])
@@ -141,7 +141,8 @@ class StagedAscent:
         failed = jnp.where(state.step == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
         status = jnp.where(state.inner.finite, ended, failed).astype(int)
         model = from_vector(vector, state.inner.start)
-        return Fit((model, state.gap), finish(objectives, state.step, value), state.step, status)
+        trace = finish(objectives, state.step, value)
+        return Fit((model, state.gap, state.step), trace, state.step, status)
 
     def _next_stage(self, state: StagedState) -> StagedState:
         """The state after a stage: what the stage gained, and a smaller step size."""
@@ -155,7 +156,7 @@ class StagedAscent:
         better = gain > 0
         return state._replace(
             factor=LOWER * state.factor,
-            count=jnp.zeros_like(state.count),
+            num_windows=jnp.zeros_like(state.num_windows),
             best=jnp.where(better, jnp.mean(state.iterates, axis=0), state.best),
             objective=jnp.where(better, objective, state.objective),
             gap=gap,
@@ -177,11 +178,11 @@ def _scaled(optimizer: optax.GradientTransformation, factor: Array) -> Any:
 
 def _filled(state: StagedState, iterate: Array, mean: Array, whole: Array) -> StagedState:
     """With one more window, if all its steps were taken."""
-    at = (jnp.arange(2 * HALF) == state.count) & whole
+    at = (jnp.arange(2 * HALF) == state.num_windows) & whole
     return state._replace(
         iterates=jnp.where(at[:, None], iterate[None], state.iterates),
         means=jnp.where(at, mean, state.means),
-        count=jnp.where(whole, state.count + 1, state.count),
+        num_windows=jnp.where(whole, state.num_windows + 1, state.num_windows),
     )
 
 
@@ -190,7 +191,7 @@ def _shifted(state: StagedState) -> StagedState:
     return state._replace(
         iterates=jnp.roll(state.iterates, -HALF, axis=0),
         means=jnp.roll(state.means, -HALF),
-        count=jnp.full_like(state.count, HALF),
+        num_windows=jnp.full_like(state.num_windows, HALF),
     )
 
 
