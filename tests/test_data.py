@@ -1,5 +1,8 @@
 """Wrapped data: what a declaration changes, and what is refused at a fit's door."""
 
+import ast
+import pathlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,3 +64,26 @@ def test_masked_from_nan_over_a_tree():
 def test_bad_input_is_one_clear_sentence(run, message):
     with pytest.raises(ValueError, match=message):
         run()
+
+
+def test_no_other_module_asks_which_wrapper_data_have():
+    wrappers = {"Masked", "Labelled", "Sequences", "Driven"}
+    source = pathlib.Path(lx.__file__).parent
+    asking = [
+        f"{path.relative_to(source)}:{node.lineno}"
+        for path in source.rglob("*.py")
+        if path.name != "data.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in ("isinstance", "issubclass")
+        and wrappers & {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    ]
+    assert asking == []
+
+
+def test_labels_of_series_start_a_fit():
+    x, states = jnp.array([0.0, 1.0, 9.0, 8.0, 1e6]), jnp.array([0, 0, 1, 1, 0])
+    chain = lx.HMM(jnp.full(2, 0.5), jnp.full((2, 2), 0.5), lx.Normal(jnp.zeros(2), jnp.ones(2)))
+    start = lx.fit.from_labels(chain, lx.Sequences(x, jnp.array(4)), states)
+    np.testing.assert_allclose(start.emissions.loc, [0.5, 8.5])
+    np.testing.assert_allclose(start.transition, [[0.5, 0.5], [0.0, 1.0]])

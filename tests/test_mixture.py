@@ -6,8 +6,19 @@ import scipy.stats
 
 from likelax import data, mixture
 from likelax.data import Labelled, Masked
-from likelax.families import Bernoulli, Dirichlet, MvNormal, Normal, Poisson, Uniform
+from likelax.families import (
+    Bernoulli,
+    Delta,
+    Dirichlet,
+    LinearRegression,
+    MvNormal,
+    Normal,
+    Poisson,
+    Uniform,
+)
+from likelax.hmm import HMM
 from likelax.mixture import Mixture, MixturePrior
+from likelax.one_of import OneOf
 from likelax.product import Product
 from reference import gaussian_mixture as reference
 
@@ -221,3 +232,35 @@ def test_draws_have_the_mixtures_moments():
     close(jnp.mean(draws.labels), 0.75, atol=5 * np.sqrt(0.1875 / 20_000))
     close(jnp.mean(draws.values), 2.0, atol=5 * np.sqrt(0.4375 + 12) / np.sqrt(20_000))
     close(jnp.std(draws.values[draws.labels == 1]), 0.5, rtol=0.03)
+
+
+def test_a_mixture_of_chains_draws_whole_sequences():
+    # the states never change, and tell the component: 0 and 1 or 10 and 11
+    points = Delta(jnp.array([[0.0, 1.0], [10.0, 11.0]]))
+    chains = HMM(jnp.full((2, 2), 0.5), jnp.stack([jnp.eye(2)] * 2), points)
+    mixture = Mixture(jnp.array([0.3, 0.7]), chains)
+    draws = mixture.sample_labelled(jax.random.key(0), (2000, 5))
+    assert draws.values.shape == (2000, 5)
+    assert draws.labels.shape == (2000,)
+    values, counts = np.unique(draws.values[:, 0], return_counts=True)
+    np.testing.assert_array_equal(values, [0, 1, 10, 11])
+    np.testing.assert_allclose(counts / 2000, [0.15, 0.15, 0.35, 0.35], atol=0.05)
+    assert (draws.values == draws.values[:, :1]).all()
+    np.testing.assert_array_equal(draws.values[:, 0] >= 10, draws.labels)
+    assert mixture.sample(jax.random.key(0), (5,)).shape == (5,)
+    with pytest.raises(ValueError, match="shape must end in the 1 lengths"):
+        mixture.sample(jax.random.key(0))
+
+
+def test_options_that_take_inputs_draw_given_them():
+    lines = OneOf.stack(
+        LinearRegression(jnp.array([[1.0]]), jnp.array([[1e-3]])),
+        LinearRegression(jnp.array([[-1.0]]), jnp.array([[1e-3]])),
+    )
+    inputs = jnp.linspace(1.0, 2.0, 6)[:, None]
+    mixture = Mixture(jnp.array([0.5, 0.5]), lines)
+    drawn = mixture.sample_labelled(jax.random.key(1), (6,), inputs)
+    given, targets = drawn.values
+    np.testing.assert_array_equal(given, inputs)
+    wanted = np.where(drawn.labels == 0, 1, -1) * np.asarray(inputs)[:, 0]
+    np.testing.assert_allclose(targets.reshape(-1), wanted, atol=0.01)

@@ -316,3 +316,90 @@ def test_a_column_without_prior_keeps_its_plug_in_and_has_no_evidence():
 def test_given_class_probabilities_are_where_em_starts():
     nb = naive_bayes.gaussian(2, 1, class_prior=[9.0, 1.0])
     np.testing.assert_allclose(nb.model.weights, [0.9, 0.1], rtol=1e-6)
+
+
+def test_smoothing_may_differ_by_feature_and_by_class():
+    x, y = jnp.array([[2, 0, 1], [0, 1, 1], [1, 1, 5]]), jnp.array([0, 1, 1])
+    by_feature, by_class = np.array([0.5, 1.0, 2.0]), np.array([[0.5, 1.0, 2.0], [3.0, 0.0, 1.0]])
+    counts = np.array([[2, 0, 1], [1, 2, 6]])
+    for smoothing in (by_feature, by_class):
+        nb = naive_bayes.multinomial(2, 3, smoothing=smoothing)
+        wanted = counts + smoothing
+        wanted = wanted / wanted.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(nb.fit(nb.statistics(x, y)).components.probs, wanted, rtol=1e-6)
+    peer = sk.MultinomialNB(alpha=by_feature).fit(x, y)
+    nb = naive_bayes.multinomial(2, 3, smoothing=by_feature)
+    found = nb.fit(nb.statistics(x, y)).components.probs
+    np.testing.assert_allclose(np.log(found), peer.feature_log_prob_, rtol=1e-5)
+    peer = sk.ComplementNB(alpha=by_feature).fit(x, y)
+    found = naive_bayes.complement(nb.statistics(x, y), smoothing=by_feature).components.weights
+    np.testing.assert_allclose(found, peer.feature_log_prob_, rtol=1e-5)
+
+
+def test_smoothing_of_coins_and_codes_by_class():
+    coins = jnp.array([[1, 0], [0, 0], [1, 1]])
+    y, smoothing = jnp.array([0, 1, 1]), np.array([[0.0, 1.0], [2.0, 0.5]])
+    nb = naive_bayes.bernoulli(2, 2, smoothing=smoothing)
+    hits, rows = np.array([[1, 0], [1, 1]]), np.array([[1], [2]])
+    wanted = (hits + smoothing) / (rows + 2 * smoothing)
+    np.testing.assert_allclose(nb.fit(nb.statistics(coins, y)).components.probs, wanted, rtol=1e-6)
+    codes = naive_bayes.columns(jnp.array([[0, 2], [1, 0], [0, 1]]))
+    nb = naive_bayes.categorical(2, [2, 3], smoothing=[smoothing, 0.5])
+    first, second = nb.fit(nb.statistics(codes, y)).components.fields
+    wanted = np.array([[1, 0], [1, 1]]) + smoothing
+    np.testing.assert_allclose(first.probs, wanted / wanted.sum(1, keepdims=True), rtol=1e-6)
+    wanted = np.array([[0, 0, 1], [1, 1, 0]]) + 0.5
+    np.testing.assert_allclose(second.probs, wanted / wanted.sum(1, keepdims=True), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: naive_bayes.bernoulli(2, 3, smoothing=-1.0), "must not be negative"),
+        (
+            lambda: naive_bayes.multinomial(2, 3, smoothing=[1.0, 1.0]),
+            r"of shape \(3,\) or \(2, 3\)",
+        ),
+        (
+            lambda: naive_bayes.categorical(2, [2, 3], smoothing=[1.0]),
+            "one entry for each of the 2",
+        ),
+    ],
+)
+def test_bad_smoothing_is_one_clear_sentence(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_statistics_of_codes_grow_with_new_codes():
+    y = jnp.array([0, 1, 1])
+    before = naive_bayes.categorical(2, [2]).statistics((jnp.array([0, 1, 1]),), y)
+    after = naive_bayes.categorical(2, [4])
+    wider = before._replace(components=tuple(s.widen(4) for s in before.components))
+    news = after.statistics((jnp.array([3, 2, 0]),), y)
+    together = after.statistics((jnp.array([0, 1, 1, 3, 2, 0]),), jnp.concatenate([y, y]))
+    chex.assert_trees_all_close(add(wider, news), together)
+    with pytest.raises(ValueError, match="num_categories must be 4 or more; got 3"):
+        news.components[0].widen(3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_classifier_has_the_floating_type_of_its_data(dtype, x64):
+    y = jnp.array([0, 1, 1])
+    for nb, x in [
+        (naive_bayes.gaussian(2, 1), jnp.array([[0.0], [1.0], [3.0]], dtype)),
+        (naive_bayes.bernoulli(2, 1, class_prior=[0.5, 0.5]), jnp.array([[0], [1], [1]], dtype)),
+        (naive_bayes.multinomial(2, 1), jnp.array([[0], [1], [1]], dtype)),
+    ]:
+        stats = nb.statistics(x, y)
+        for leaf in jax.tree.leaves((stats, nb.fit(stats))):
+            assert leaf.dtype == dtype
+
+
+def test_a_row_of_no_weight_may_hold_anything():
+    # an infinite count, in a row without label, must not reach the sums of any class
+    x = jnp.array([[1.0, 2.0], [3.0, 0.0], [jnp.inf, 1.0]])
+    for nb in (naive_bayes.multinomial(2, 2), naive_bayes.gaussian(2, 2)):
+        chex.assert_trees_all_equal(
+            nb.statistics(x, jnp.array([0, 1, -1])), nb.statistics(x[:2], jnp.array([0, 1]))
+        )

@@ -14,7 +14,19 @@ T = TypeVar("T")
 
 
 def static(**kwargs: Any) -> Any:
-    """A dataclass field that is part of the type (a size, a name), not a parameter."""
+    """A dataclass field that is part of the type (a size, a name), not a parameter.
+
+    Args:
+      kwargs: as for `dataclasses.field`, such as a default.
+
+    Examples:
+      >>> @pytree
+      ... class Lags:
+      ...     weights: jax.Array
+      ...     name: str = static(default="lags")
+      >>> jax.tree.leaves(Lags(0.5))
+      [0.5]
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -26,8 +38,8 @@ def pytree(cls: type[T]) -> type[T]:
     to 0.12 the tree definitions of two classes registered by the latter compare equal, and
     `jax.jit` may answer a call with the program compiled for the other class.
 
-    Nothing is checked or converted on construction, since `jax.vmap` and `jax.grad` rebuild
-    models from tracers; kernels check shapes when they are traced.
+    The constructor does not check or convert values, since `jax.vmap` and `jax.grad` rebuild models
+    from tracers. Kernels check shapes when they are traced.
 
     Examples:
       >>> @pytree
@@ -87,7 +99,7 @@ def _fields(cls: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(f.name for f in fields if f.name not in statics), statics
 
 
-def check_registration(name: str, model: Any) -> None:
+def check_registration(name: str, model: object) -> None:
     """Raise if JAX can confuse the class of any part of the model with another class.
 
     Args:
@@ -96,6 +108,12 @@ def check_registration(name: str, model: Any) -> None:
     Raises:
       TypeError: for a dataclass registered by `jax.tree_util.register_dataclass` on a version of
         jax that does not tell such classes apart (see `pytree`).
+
+    Examples:
+      >>> @pytree
+      ... class Point:
+      ...     x: jax.Array
+      >>> check_registration("here", Point(1.0))
     """
     if _is_ambiguous(model):
         kind = type(model).__name__
@@ -109,7 +127,7 @@ def check_registration(name: str, model: Any) -> None:
             check_registration(name, part)
 
 
-def _is_ambiguous(node: Any) -> bool:
+def _is_ambiguous(node: object) -> bool:
     """Whether the tree definition of a dataclass equals that of another class with its fields."""
     if not dataclasses.is_dataclass(node) or isinstance(node, type):
         return False

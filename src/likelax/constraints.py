@@ -1,14 +1,14 @@
 """Bijections between the reals and constrained parameters, and how a model declares them.
 
-A model declares a field in one line, `rate: Array = constrained(positive)`; then `unconstrain`
-and `constrain` carry the whole model to the reals and back. Fields that declare nothing are
-real. A constraint acts on the last axes, so K stacked models need nothing extra.
+A model declares the constraint of a field in one line, `rate: Array = constrained(positive)`.
+`unconstrain` and `constrain` map a whole model to the reals and back. A field without a declaration
+is real. A constraint acts on the last axes, so it also holds for K stacked models.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,14 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, safe_log
 
+__all__ = [
+    "Constraint", "constrain", "constrained", "declared", "greater_than", "inherited",
+    "interval", "log_det", "ordered", "positive", "positive_definite", "real", "scale_tril",
+    "simplex", "unconstrain", "unit_interval",
+]  # fmt: skip
+
+T = TypeVar("T")
+
 
 class Constraint(NamedTuple):
     """A smooth bijection from the reals onto a set, acting on the last axes.
@@ -25,11 +33,11 @@ class Constraint(NamedTuple):
     Attributes:
       name: what the set is called in messages.
       constrain: reals (..., *free) -> points of the set (..., *event).
-      unconstrain: its inverse. Points on the boundary go to -inf or inf and come back; their
-        gradients are zero, so a structural zero stays a zero under gradient steps.
+      unconstrain: its inverse. Points on the boundary map to -inf or inf, and back. Their gradients
+        are zero, so gradient steps keep structural zeros.
       log_det: reals (..., *free) -> (...), log |det d constrain / d reals|, nats.
-      contains: a NumPy array (..., *event) -> booleans (...), True for points of the set, its
-        boundary included. What is refused by the eager validation of `fit.*`.
+      contains: a NumPy array (..., *event) -> booleans (...), True for points of the set and its
+        boundary. The eager validation of `fit.*` refuses other values.
     """
 
     name: str
@@ -40,7 +48,11 @@ class Constraint(NamedTuple):
 
 
 def constrained(constraint: Constraint, **kwargs: Any) -> Any:
-    """A dataclass field whose value lives in the set of the constraint.
+    """A dataclass field whose value lies in the set of the constraint.
+
+    Args:
+      constraint: such as `positive` or `simplex`.
+      kwargs: as for `dataclasses.field`.
 
     Examples:
       >>> from likelax.model import pytree
@@ -54,15 +66,25 @@ def constrained(constraint: Constraint, **kwargs: Any) -> Any:
 
 
 def inherited(**kwargs: Any) -> Any:
-    """A dataclass field of a wrapper: an array in it has the constraint of the wrapper's own field."""
+    """A dataclass field of a wrapper: an array in it has the constraint of the field around it.
+
+    Args:
+      kwargs: as for `dataclasses.field`.
+
+    Examples:
+      >>> from likelax import Fixed, Normal, Mixture  # Fixed.model is such a field
+      >>> mixture = Mixture(Fixed(jnp.array([0.5, 0.5])), Normal(jnp.zeros(2), jnp.ones(2)))
+      >>> declared(mixture).weights.model.name
+      'simplex'
+    """
     return dataclasses.field(metadata={"inherits": True}, **kwargs)
 
 
-def unconstrain(model: Any) -> Any:
-    """Carry every parameter to the reals: the same pytree type, each field unconstrained.
+def unconstrain(model: T) -> T:
+    """Map every parameter to the reals.
 
-    The result is a point of the space in which gradients are taken, not a model to ask for
-    log probabilities. Leaves that are not floating point are left as they are.
+    The result has the type of the model, but it is a point in the space where gradients are taken:
+    its methods have no meaning. Leaves that are not floating point stay as they are.
 
     Args:
       model: a dataclass whose fields may declare a `constrained(...)`, or any nesting of such
@@ -75,14 +97,25 @@ def unconstrain(model: Any) -> Any:
     return _map(lambda c, leaf: c.unconstrain(leaf), model)
 
 
-def constrain(reals: Any) -> Any:
-    """The inverse of `unconstrain`: from a point of the reals to the model."""
+def constrain(reals: T) -> T:
+    """The inverse of `unconstrain`: from a point of the reals to the model.
+
+    Args:
+      reals: as `unconstrain` returns it.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> print(constrain(Poisson(jnp.array(0.0))).rate)
+      1.0
+    """
     return _map(lambda c, leaf: c.constrain(leaf), reals)
 
 
-def log_det(reals: Any) -> Array:
+def log_det(reals: object) -> Array:
     """log |det d model / d reals| of `constrain`, summed over all parameters, nats.
 
+    Args:
+      reals: as `unconstrain` returns it.
     Returns:
       A scalar. Adding it to a log density over the model's parameters gives the log density
       over the reals.
@@ -101,8 +134,8 @@ def log_det(reals: Any) -> Array:
     return jnp.sum(jnp.stack(as_float(*terms))) if terms else jnp.zeros(())
 
 
-def declared(model: Any) -> Any:
-    """The same pytree with the `Constraint` of each leaf in its place.
+def declared(model: T) -> T:
+    """The model with each leaf replaced by its `Constraint`.
 
     Examples:
       >>> declared({"loc": jnp.zeros(3)})["loc"].name
@@ -137,7 +170,7 @@ class Step(NamedTuple):
 FieldChain = list[Step]
 
 
-def field_chains(tree: Any) -> list[FieldChain]:
+def field_chains(tree: object) -> list[FieldChain]:
     """For each leaf of a pytree the dataclasses on the way to it.
 
     The way ends at a node that does not name its children.

@@ -1,14 +1,14 @@
-"""Data with what is known about them: `Masked`, `Labelled`, `Sequences`, `Driven`.
+"""Wrappers for data: `Masked`, `Labelled`, `Sequences` and `Driven`.
 
-The wrappers nest in any order, except that `Masked` is always innermost. A node takes what belongs
-to it and passes the rest on: a node with a latent variable takes the outermost layer of `Labelled`,
-an `HMM` also takes `Sequences` and `Driven`, and a leaf takes `Masked`. So data with two layers of
-labels, `Labelled(Labelled(y, components), states)`, label both levels of an HMM of mixtures.
+They nest in any order, except that `Masked` is always innermost. Each node unwraps what it uses and
+passes the rest on. A node with a latent variable unwraps the outermost layer of `Labelled`, an `HMM`
+also `Sequences` and `Driven`, and a leaf `Masked`. So `Labelled(Labelled(y, components), states)`
+labels both levels of an HMM of mixtures.
 """
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,27 +19,49 @@ from jax.typing import ArrayLike
 from likelax._pytree import pytree
 from likelax.numerics import as_array
 
+__all__ = [
+    "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
+    "check_data", "check_labels", "convert", "holds_no_value", "rule_out", "take_labels",
+    "take_series", "unlabelled",
+]  # fmt: skip
+
+DataLike: TypeAlias = Any
+"""Data of a model: an array of numbers (..., *event), a dict or tuple of data for a `Product`, a pair
+for a regression, or one of the wrappers of this module around any of these.
+
+Which of them a model takes depends on its parts, which types cannot express here.
+"""
+
 
 @pytree
 class Masked:
-    """Values of which some were not seen.
+    """Values with missing entries.
 
-    An entry that was not seen adds 0 to `log_prob` and nothing to the statistics; its value
-    is never read, so it may be NaN.
+    A missing entry adds 0 to `log_prob` and nothing to the statistics. Its value is not used, so it
+    may be NaN.
 
     Attributes:
       values: an array (..., *event), or a dict or tuple of arrays for a product.
-      observed: booleans of the same shape and structure; True where the entry was seen.
+      observed: booleans of the same shape and structure; False where an entry is missing.
+
+    Examples:
+      >>> from likelax import Masked, Normal
+      >>> x = Masked(jnp.array([0.0, 9.0]), jnp.array([True, False]))
+      >>> print(Normal(0.0, 1.0).log_prob(x).round(4))
+      [-0.9189  0.    ]
     """
 
-    values: Any
-    observed: Any
+    values: DataLike
+    observed: DataLike
 
     @classmethod
-    def from_nan(cls, values: Any) -> Self:
+    def from_nan(cls, values: DataLike) -> Self:
         """Declare every NaN in an array, or in a dict or tuple of arrays, as missing.
 
-        Integer and boolean arrays have no NaN and count as seen.
+        Integer and boolean arrays have no NaN, so all their entries count as observed.
+
+        Args:
+          values: (..., *event), or a dict or tuple of such arrays.
 
         Examples:
           >>> print(Masked.from_nan(jnp.array([1.0, jnp.nan])).observed)
@@ -51,16 +73,24 @@ class Masked:
 
 @pytree
 class Labelled:
-    """Values whose latent variables were seen, all or some of them.
+    """Values with labels: the latent variables that were observed, all or some of them.
+
+    The model's `log_prob` is then log p(values, labels), with the unknown labels summed out.
 
     Attributes:
-      values: what the model would take without labels.
-      labels: integers, one per latent variable: (...,) for a mixture, (..., T) for a hidden
-        Markov model. -1 is unknown. The model's `log_prob` is then log p(values, labels), the
-        unknown ones summed out.
+      values: as the model takes them without labels.
+      labels: integers, one for each latent variable: (...) for a mixture, (..., T) for a hidden
+        Markov model. -1 is unknown.
+
+    Examples:
+      >>> from likelax import Labelled, Mixture, Normal
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([0.0, 9.0]), jnp.ones(2)))
+      >>> known, unknown = (Labelled(jnp.zeros(1), jnp.array([k])) for k in (0, -1))
+      >>> print(model.log_prob(known).round(4), model.log_prob(unknown).round(4))
+      [-1.6121] [-1.6121]
     """
 
-    values: Any
+    values: DataLike
     labels: Array
 
 
@@ -70,31 +100,45 @@ class Sequences:
 
     Attributes:
       values: (..., T, *event).
-      lengths: (...,) integers; steps at or after the length are padding and never count.
-        None: all T steps count.
-      starts: (..., T) booleans; True at a step where a new sequence begins, which cuts the
-        chain. None: only step 0 begins one.
+      lengths: (...) integers; steps at or after the length are padding and are not used.
+        None: all T steps are used.
+      starts: (..., T) booleans; True at a step where a new sequence begins, independent of the
+        steps before. None: only step 0 begins one.
+
+    Examples:
+      >>> from likelax import HMM, Bernoulli, Sequences
+      >>> model = HMM(None, jnp.array([[0.5, 0.5], [0.5, 0.5]]), Bernoulli(jnp.array([0.5, 0.5])))
+      >>> x = Sequences(jnp.array([[1, 0, 1], [1, 0, 0]]), lengths=jnp.array([3, 1]))
+      >>> print(jnp.exp(model.log_prob(x)).round(4))
+      [0.125 0.5  ]
     """
 
-    values: Any
+    values: DataLike
     lengths: Array | None = None
     starts: Array | None = None
 
 
 @pytree
 class Driven:
-    """Series with the inputs that drive their transitions; the model explains the values only.
+    """Series with inputs of their transitions. The inputs themselves have no distribution.
 
     Attributes:
       values: (..., T, *event), plain or wrapped.
       inputs: (..., T, D); the move into step t uses inputs[t].
+
+    Examples:
+      >>> from likelax import HMM, Bernoulli, Driven, hmm
+      >>> moves = hmm.SoftmaxTransition(jnp.zeros((2, 2)), jnp.ones((2, 2, 1)))
+      >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.5, 0.5])))
+      >>> print(f"{model.log_prob(Driven(jnp.array([1, 0]), jnp.zeros((2, 1)))):.4f}")
+      -1.3863
     """
 
-    values: Any
+    values: DataLike
     inputs: Array
 
 
-def convert(name: str, x: Any) -> Any:
+def convert(name: str, x: DataLike) -> DataLike:
     """Data with every list, NumPy array and pandas column in them converted to a JAX array.
 
     Args:
@@ -105,7 +149,8 @@ def convert(name: str, x: Any) -> Any:
       The same nesting of dicts, tuples and wrappers around JAX arrays; leaves that are traced or
       JAX arrays are returned as they are.
     Raises:
-      TypeError, ValueError: for what is no array of real numbers (`numerics.as_array`).
+      TypeError: for something that is not an array of numbers (see `numerics.as_array`).
+      ValueError: for integers that the default type cannot hold.
 
     Examples:
       >>> convert("x", {"a": [1, 2], "b": np.array([0.5, 1.5])})["a"].shape
@@ -136,7 +181,7 @@ def convert(name: str, x: Any) -> Any:
 
 
 class Series(NamedTuple):
-    """What an `HMM` knows of its sequences; None where nothing was said.
+    """The fields of `Sequences` and `Driven` around data; None where there is none.
 
     Attributes:
       lengths: (...,) integers.
@@ -149,8 +194,13 @@ class Series(NamedTuple):
     inputs: Array | None = None
 
 
-def take_labels(x: Any) -> tuple[Any, Array | None]:
-    """The data without their outermost layer of labels, and that layer; None if there is none.
+def take_labels(x: DataLike) -> tuple[DataLike, Array | None]:
+    """The data without their outermost layer of labels, and that layer.
+
+    Args:
+      x: data, plain or wrapped.
+    Returns:
+      (data, labels (...) or None).
 
     Examples:
       >>> rest, labels = take_labels(Sequences(Labelled(jnp.zeros(2), jnp.array([0, 1])), 2))
@@ -165,11 +215,20 @@ def take_labels(x: Any) -> tuple[Any, Array | None]:
     return x, None
 
 
-def take_series(x: Any) -> tuple[Any, Series]:
-    """The data without `Sequences` and `Driven`, and what those said. Labels stay where they are.
+def take_series(x: DataLike) -> tuple[DataLike, Series]:
+    """The data without `Sequences` and `Driven`, and the fields of those. Labels stay in place.
 
+    Args:
+      x: data, plain or wrapped.
+    Returns:
+      (data, `Series`).
     Raises:
       ValueError: for `Sequences` inside `Sequences`, or `Driven` inside `Driven`.
+
+    Examples:
+      >>> values, series = take_series(Sequences(jnp.zeros((2, 3)), jnp.array([3, 1])))
+      >>> values.shape, series.lengths.tolist(), series.inputs
+      ((2, 3), [3, 1], None)
     """
     if isinstance(x, Labelled):
         values, series = take_series(x.values)
@@ -187,18 +246,79 @@ def take_series(x: Any) -> tuple[Any, Series]:
     return x, Series()
 
 
-def unlabelled(x: Any) -> Any:
-    """The data without any labels, `Sequences`, `Driven` and `Masked` kept."""
+def unlabelled(x: DataLike) -> DataLike:
+    """The data without any labels. `Sequences`, `Driven` and `Masked` stay.
+
+    Args:
+      x: data, plain or wrapped, with any number of layers of labels.
+
+    Examples:
+      >>> unlabelled(Labelled(Labelled(jnp.zeros(2), jnp.array([0, 1])), jnp.array([1, 1]))).shape
+      (2,)
+    """
     while True:
         x, labels = take_labels(x)
         if labels is None:
             return x
 
 
-def holds_no_value(x: Any) -> Array | None:
-    """Whether every value of the data is masked: a boolean scalar, or None if none can be.
+def take_mask(x: DataLike) -> tuple[DataLike, DataLike]:
+    """(values, observed) of the outermost `Masked`; observed is None where there is none.
 
-    Data with labels hold at least those, and count as observed.
+    Examples:
+      >>> take_mask((1.0, 2.0))
+      ((1.0, 2.0), None)
+    """
+    return (x.values, x.observed) if isinstance(x, Masked) else (x, None)
+
+
+def with_mask(values: DataLike, observed: DataLike) -> DataLike:
+    """`Masked` values, or the values as they are where observed is None."""
+    return values if observed is None else Masked(values, observed)
+
+
+def is_plain(x: DataLike) -> bool:
+    """Whether the data are not wrapped: no `Masked`, `Labelled`, `Sequences` or `Driven`."""
+    return not isinstance(x, Masked | Labelled | Sequences | Driven)
+
+
+def split_mask(x: DataLike) -> tuple[Array, Array | None]:
+    """(values, observed) of an array or `Masked` array; observed is None where all were seen.
+
+    Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
+
+    Raises:
+      ValueError: for labels or series, and for a mask of another shape.
+    """
+    if isinstance(x, Labelled | Sequences | Driven):
+        raise ValueError(
+            f"a leaf family takes arrays or Masked arrays; got {type(x).__name__}, which belongs to "
+            "a Mixture or an HMM"
+        )
+    if not isinstance(x, Masked):
+        return _counted(as_array("x", x)), None
+    values, observed = _counted(as_array("x.values", x.values)), jnp.asarray(x.observed)
+    if values.shape != observed.shape:
+        raise ValueError(
+            f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
+        )
+    return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def _counted(values: Array) -> Array:
+    """Booleans as the integers 0 and 1; other arrays as they are."""
+    return values.astype(int) if values.dtype == jnp.bool_ else values
+
+
+def holds_no_value(x: DataLike) -> Array | None:
+    """Whether every value of the data is masked.
+
+    Data with labels count as observed.
+
+    Args:
+      x: data, plain or wrapped.
+    Returns:
+      A boolean scalar; None if some part of the data is not `Masked`.
 
     Examples:
       >>> print(holds_no_value(Masked.from_nan(jnp.array([jnp.nan]))), holds_no_value(jnp.ones(1)))
@@ -214,7 +334,13 @@ def holds_no_value(x: Any) -> Array | None:
 
 
 def allowed_by_labels(labels: Array, num_values: int) -> Array:
-    """(..., K) True where a label allows value k; -1 (unknown) allows all.
+    """Which values of a latent variable a label allows; -1 (unknown) allows all.
+
+    Args:
+      labels: (...) integers.
+      num_values: K.
+    Returns:
+      (..., K) booleans.
 
     Examples:
       >>> print(allowed_by_labels(jnp.array([1, -1]), 2))
@@ -226,8 +352,11 @@ def allowed_by_labels(labels: Array, num_values: int) -> Array:
 
 
 def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
-    """Log scores (..., K) with -inf at the values that labels (...) rule out; None rules out none.
+    """Log scores with -inf at the values that labels rule out.
 
+    Args:
+      log_scores: (..., K) nats.
+      labels: (...) integers; -1 rules out nothing. None: no labels.
     Raises:
       ValueError: where labels are not integers, one for each leading entry.
 
@@ -249,10 +378,20 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
 
 
 def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
-    """Raise if labels name no value. Traced labels are not looked at.
+    """Raise if a label is out of range. Values of traced labels are not checked.
 
+    Args:
+      name: the function that was called, for the message.
+      labels: (...) integers.
+      num_values: K; labels must lie in 0..K-1, or be -1 for unknown.
     Raises:
       ValueError: starting with `name`.
+
+    Examples:
+      >>> check_labels("fit", jnp.array([0, 2]), 2)
+      Traceback (most recent call last):
+        ...
+      ValueError: fit: labels must lie in 0..1, or be -1 for unknown; got 2 at index (1,)
     """
     if not is_concrete(labels):
         return
@@ -266,21 +405,28 @@ def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
         )
 
 
-def check_data(name: str, x: Any) -> None:
-    """Raise if data are empty, hold a NaN that was not declared missing, or lengths are off.
+def check_data(name: str, x: DataLike) -> None:
+    """Raise for empty data, a NaN that was not declared missing, or lengths out of range.
 
-    Traced arrays are looked at for their shapes only.
+    Of traced arrays only the shapes are checked.
 
     Args:
       name: the function that was called, for the message.
       x: data, plain or wrapped.
     Raises:
-      ValueError: naming the part of x and what was wrong.
+      ValueError: naming the part of x and the fault.
+
+    Examples:
+      >>> check_data("fit", jnp.array([0.0, jnp.nan]))
+      Traceback (most recent call last):
+        ...
+      ValueError: fit: x holds NaN, first at index (1,); declare missing entries with
+      Masked.from_nan(x), or remove them
     """
     rest, series = take_series(unlabelled(x))
     values, observed = _split(name, rest)
     for path, leaf, seen in _entries("x", values, observed):
-        if isinstance(leaf, Masked | Labelled | Sequences | Driven):
+        if not is_plain(leaf):
             check_data(name, leaf)
             continue
         if jnp.size(leaf) == 0:
@@ -305,7 +451,7 @@ def check_data(name: str, x: Any) -> None:
             )
 
 
-def _split(name: str, x: Any) -> tuple[Any, Any]:
+def _split(name: str, x: DataLike) -> tuple[Any, Any]:
     """(values, observed) of data without series; observed is None where all were seen."""
     if not isinstance(x, Masked):
         return x, None

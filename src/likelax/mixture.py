@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,24 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled, check_labels, rule_out, take_labels
+from likelax.data import DataLike, Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
-from likelax.model import JointPrior, Model, check_part, pytree
+from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_part, pytree
 from likelax.numerics import chunks
 from likelax.statistics import CategoryCounts
 
+__all__ = [
+    "Mixture", "MixturePrior", "MixtureStats", "log_prob", "responsibilities",
+]  # fmt: skip
+
+C = TypeVar("C", bound=Model)
+"""The type of the components: K models, stacked."""
+
+D = TypeVar("D", bound=Density)
+
 
 def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
-    """Posterior over components, in logs: the E step of a mixture.
+    """Log posterior probabilities of the components: the E step of a mixture.
 
     log r[n, k] = log w[k] + log p(x_n | k) - log sum_j w[j] p(x_n | j)
 
@@ -27,7 +36,7 @@ def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
       log_weights: (K,) nats; -inf is a component of weight zero.
       log_lik: (..., K) log p(x_n | k), nats.
     Returns:
-      (..., K) nats; rows of exp(r) sum to one. A row that no component can produce is
+      (..., K) nats; rows of exp(r) sum to one. A row that is impossible under every component is
       all -inf.
     Raises:
       ValueError: at trace time, if the K axes differ.
@@ -48,7 +57,7 @@ def log_prob(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
       log_weights: (K,) nats; -inf is a component of weight zero.
       log_lik: (..., K) log p(x_n | k), nats.
     Returns:
-      (...) nats; -inf for a row that no component can produce, with gradient zero.
+      (...) nats; -inf, with gradient zero, for a row that is impossible under every component.
     Raises:
       ValueError: at trace time, if the K axes differ.
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.2.
@@ -83,19 +92,28 @@ class MixtureStats(NamedTuple):
 
 
 @pytree
-class MixturePrior(JointPrior):
+class MixturePrior(JointPrior[MixtureStats]):
     """The conjugate prior of a mixture's parameters.
 
     Attributes:
       weights: a `Dirichlet` over the weights, or None for none.
       components: the component's prior with a leading axis K on every leaf, or None for none.
+
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.1.
+
+    Examples:
+      >>> from likelax import Dirichlet, Gamma, Mixture, MixturePrior, Poisson, fit
+      >>> prior = MixturePrior(Dirichlet(jnp.array([2.0, 2.0])), Gamma(jnp.ones(2), jnp.ones(2)))
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+      >>> print(fit.mle(start, jnp.array([0, 10]), prior=prior).weights.round(3))
+      [0.5 0.5]
     """
 
-    weights: Prior | None = None
-    components: Any = None
+    weights: Prior[CategoryCounts] | None = None
+    components: PriorLike | None = None
 
     def posterior(self, stats: MixtureStats) -> Self:
-        """Both parts updated: exact where the statistics come from labels."""
+        """Both parts updated; the exact posterior if the statistics come from labels."""
         weights = None if self.weights is None else self.weights.posterior(stats.weights)
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         components = None if self.components is None else update(self.components, stats.components)
@@ -103,8 +121,8 @@ class MixturePrior(JointPrior):
 
 
 @pytree
-class Mixture(Model):
-    """p(x) = sum_k weights[k] p_k(x): K components of any node.
+class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
+    """p(x) = sum_k weights[k] p_k(x), with K components of any kind.
 
     With `Labelled` data the components are classes: one `e_step` and one `m_step` fit a
     naive Bayes classifier, and labels of -1 make it semi-supervised.
@@ -126,7 +144,7 @@ class Mixture(Model):
     stacks: ClassVar[tuple[str, ...]] = ("components",)
 
     weights: Array = constrained(simplex)
-    components: Any
+    components: C
 
     def __post_init__(self) -> None:
         check_part("Mixture", "components", self.components)
@@ -141,11 +159,26 @@ class Mixture(Model):
         """Axes of one observation, as of each component."""
         return self.components.event_ndim
 
-    def component_log_prob(self, x: Any) -> Array:
-        """log p_k(x) for every component: (..., K), nats."""
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length: those of the components."""
+        return self.components.free_ndim
+
+    def component_log_prob(self, x: DataLike) -> Array:
+        """log p_k(x) for every component: (..., K), nats.
+
+        Args:
+          x: (..., *event), without labels of this mixture.
+
+        Examples:
+          >>> from likelax import Exponential
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Exponential(jnp.array([1.0, 2.0])))
+          >>> print(model.component_log_prob(jnp.array([1.0])).round(4))
+          [[-1.     -1.3069]]
+        """
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log p(x), or log p(x, labels) for `Labelled` x: (...), nats.
 
         Raises:
@@ -162,48 +195,87 @@ class Mixture(Model):
 
         return chunks.map_rows(total, x, self.rows_in_cache(x))
 
-    def log_responsibilities(self, x: Any) -> Array:
-        """log p(component = k | x): (..., K), nats. A row that nothing can produce is all -inf."""
+    def log_responsibilities(self, x: DataLike) -> Array:
+        """log p(component = k | x): (..., K), nats. An impossible row is all -inf.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
+          >>> print(model.log_responsibilities(jnp.array(3)).round(4))
+          [-0.6931 -0.6931]
+        """
 
         def normalized(rows: Any) -> Array:
             return numerics.log_normalize(self._joint(rows, self.components.stacked_log_kernel))[0]
 
         return chunks.map_rows(normalized, x, self.rows_in_cache(x))
 
-    def responsibilities(self, x: Any) -> Array:
-        """p(component = k | x): (..., K). A row that nothing can produce is all 0."""
+    def responsibilities(self, x: DataLike) -> Array:
+        """p(component = k | x): (..., K). An impossible row is all 0. See the example of the class.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+        """
         return jnp.exp(self.log_responsibilities(x))
 
-    def complete_statistics(self, x: Any, shares: Array) -> MixtureStats:
-        """What data contribute whose components are known, wholly or in shares.
+    def complete_statistics(self, x: DataLike, shares: Array) -> MixtureStats:
+        """Statistics of data with given responsibilities.
 
         Args:
           x: data with leading axes (...).
           shares: (..., K) non-negative: the weight of each row in each component.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2)))
+          >>> stats = model.complete_statistics(jnp.array([0, 4]), jnp.eye(2))
+          >>> print(stats.weights.counts, stats.components.events)
+          [1. 1.] [0. 4.]
         """
         counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
         return MixtureStats(labels, self.components.stacked_e_step(x, shares))
 
-    def predict(self, x: Any) -> Array:
+    def predict(self, x: DataLike) -> Array:
         """The most probable component of each row: integers (...).
 
-        -1 for a row that no component can produce, as for a label that is unknown.
+        -1 for an impossible row, as for an unknown label.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+          >>> print(model.predict(jnp.array([0, 8, -1])))
+          [ 0  1 -1]
         """
         log_resp = self.log_responsibilities(x)
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
-    def entropy(self, x: Any) -> Array:
-        """Entropy of the posterior over components, (...), nats: 0 where a row surely belongs.
+    def entropy(self, x: DataLike) -> Array:
+        """Entropy of the posterior over components, (...), nats.
 
-        A row that no component can produce has entropy 0.
+        It is 0 where the component is certain, and for an impossible row.
+
+        Args:
+          x: (..., *event), plain or wrapped.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
+          >>> print(model.entropy(jnp.array([3])).round(4))  # log 2
+          [0.6931]
         """
         log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
-    def rows_in_cache(self, x: Any) -> int:
-        """How many rows of x to take at a time: all where they are few, or x is one observation."""
+    def rows_in_cache(self, x: DataLike) -> int:
+        """How many rows of x to process at a time: all if they are few, or x is one observation."""
         rows = chunks.num_rows(x)
         if rows <= chunks.FEWEST:
             return max(rows, 1)
@@ -214,35 +286,58 @@ class Mixture(Model):
             return rows
         return size
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Draws of shape (*shape, *event). inputs: as for `sample_labelled`."""
         return self.sample_labelled(key, shape, inputs).values
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
-        """`sample`."""
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
+        """`sample`, with inputs (*shape, ...) for components that take them."""
         return self.sample(key, shape, inputs)
 
     def sample_labelled(
-        self, key: Array, shape: Sequence[int] = (), inputs: Any = None
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
     ) -> Labelled:
         """Draws with the component that each came from.
 
         Args:
           key: random key.
-          shape: of the draws.
+          shape: of the draws; for hidden Markov models as components (..., T), and each sequence
+            comes from one of them.
           inputs: (*shape, ...), for components that take inputs, such as regressions.
-        """
-        key_label, key_value = jax.random.split(key)
-        labels = jax.random.categorical(
-            key_label, numerics.safe_log(self.weights), shape=(math.prod(shape),)
-        )
-        values = draw_each(self.components, key_value, labels, inputs, shape)
-        return Labelled(values, labels.reshape(tuple(shape)))
+        Raises:
+          ValueError: for inputs of other leading axes, or a shape without lengths that the components
+            need.
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
+        Examples:
+          >>> from likelax import Delta
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Delta(jnp.array([0.0, 5.0])))
+          >>> draws = model.sample_labelled(jax.random.key(0), (4,))
+          >>> bool(jnp.all((draws.values == 5.0) == (draws.labels == 1)))
+          True
+        """
+        if len(shape) < self.free_ndim:
+            raise ValueError(
+                f"Mixture.sample: shape must end in the {self.free_ndim} lengths that each draw of "
+                f"its components needs, such as (..., T); got {tuple(shape)}"
+            )
+        lead = tuple(shape)[: len(shape) - self.free_ndim]
+        key_label, key_value = jax.random.split(key)
+        labels = jax.random.categorical(key_label, numerics.safe_log(self.weights), shape=lead)
+        values = draw_each(self.components, key_value, labels, tuple(shape)[len(lead) :], inputs)
+        return Labelled(values, labels)
+
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
-        A row that no component can produce counts for no component.
+        An impossible row adds nothing to any component.
+
+        Args:
+          x: data with leading axes (...), plain or wrapped.
+          weights: (...) non-negative, or None for ones.
+        Raises:
+          ValueError: for weights of another shape.
         """
         values, labels = take_labels(x)
         log_weights = numerics.safe_log(self.weights)
@@ -264,7 +359,7 @@ class Mixture(Model):
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
 
-        A component that received nothing keeps its parameters and gets weight zero.
+        A component without data keeps its parameters and gets weight zero.
         """
         prior = MixturePrior() if prior is None else prior
         counts = stats.weights.counts
@@ -294,18 +389,21 @@ class Mixture(Model):
             )
         return total
 
-    def marginal(self, dims: Any) -> "Mixture":
+    def marginal(self, dims: Dims) -> "Mixture":
         """The mixture of the components' marginals over the event entries `dims`.
 
-        For components that answer `marginal`, such as `MvNormal`.
+        For components that have `marginal`, such as `MvNormal`.
+
+        Args:
+          dims: (M,) positions on the event axis.
         """
         return type(self)(self.weights, jax.vmap(lambda c: c.marginal(dims))(self.components))
 
-    def condition(self, dims: Any, values: ArrayLike) -> "Mixture":
+    def condition(self, dims: Dims, values: ArrayLike) -> "Mixture":
         """The distribution of the other entries given that the entries `dims` are `values`.
 
         Its weights are the posterior of the components given those values, so its mean is a
-        mixture regression. For components that answer `condition`, such as `MvNormal`.
+        mixture regression. For components that have `condition`, such as `MvNormal`.
 
         Args:
           dims: (M,) integers, the entries that are known.
@@ -325,11 +423,11 @@ class Mixture(Model):
         weights = jnp.exp(self.marginal(dims).log_responsibilities(jnp.asarray(values)))
         return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """sum_k weights[k] mean_k: (*event), or a dict or tuple of such for products."""
         return self._average(jax.vmap(lambda c: c.mean())(self.components))
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Mean of the components' variances plus variance of their means: (*event)."""
         means = jax.vmap(lambda c: c.mean())(self.components)
         spread = jax.tree.map(lambda m, total: (m - total[None]) ** 2, means, self._average(means))
@@ -339,7 +437,7 @@ class Mixture(Model):
     def predictive(self, prior: MixturePrior) -> "Mixture":
         """A mixture of the components' predictive distributions, under independent priors.
 
-        Exact for one new observation where the prior is the posterior from labelled data.
+        Exact for one new observation if `prior` is the posterior given labelled data.
         """
         weights = self.weights if prior.weights is None else prior.weights.mean()
         if prior.components is None:
@@ -347,7 +445,7 @@ class Mixture(Model):
         each = jax.vmap(lambda c, p: c.predictive(p))
         return Mixture(weights, each(self.components, prior.components))
 
-    def _e_step(self, x: Any, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
+    def _e_step(self, x: DataLike, weights: ArrayLike | None) -> tuple[MixtureStats, Array]:
         log_resp, log_total = numerics.log_normalize(
             self._joint(x, self.components.stacked_log_prob)
         )
@@ -365,8 +463,15 @@ class Mixture(Model):
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels in x name no component, or if those left do not fit the components."""
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels of this mixture are out of range, or labels of its components.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         values, labels = take_labels(x)
         if labels is not None:
             check_labels(name, labels, self.num_components)
@@ -381,37 +486,44 @@ class Mixture(Model):
 
         return jax.tree.map(average, values)
 
-    def _joint(self, x: Any, each: Callable[[Any], Array]) -> Array:
+    def _joint(self, x: DataLike, each: Callable[[Any], Array]) -> Array:
         values, labels = take_labels(x)
         return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
 
 
-def draw_each(models: Any, key: Array, index: Array, inputs: Any, shape: Sequence[int]) -> Any:
+def draw_each(
+    models: Density,
+    key: Array,
+    index: Array,
+    lengths: Sequence[int] = (),
+    inputs: DataLike | None = None,
+) -> DataLike:
     """One draw of models[index[n]] for every n.
 
     Args:
       models: K models, stacked.
       key: random key.
-      index: (N,) integers.
-      inputs: (*shape, ...), or None for models that take none.
-      shape: N draws in this shape.
+      index: (...) integers.
+      lengths: what `sample` of one model takes as shape.
+      inputs: (..., *lengths, ...), or None for models that take none.
     Returns:
-      Draws of shape (*shape, *event).
+      Draws of shape (..., *lengths, *event).
     Raises:
       ValueError: for inputs of other leading axes.
     """
-    keys = jax.random.split(key, index.shape[0])
+    flat = index.reshape(-1)
+    keys = jax.random.split(key, flat.shape[0])
     if inputs is None:
-        values = jax.vmap(lambda k, i: _take(models, i).sample(k))(keys, index)
+        values = jax.vmap(lambda k, i: _take(models, i).sample(k, lengths))(keys, flat)
     else:
-        match_inputs("sample", inputs, shape)
+        match_inputs("sample", inputs, (*index.shape, *lengths))
         rows = jax.tree.map(
-            lambda a: jnp.reshape(a, (index.shape[0], *jnp.shape(a)[len(shape) :])), inputs
+            lambda a: jnp.reshape(a, (*flat.shape, *jnp.shape(a)[index.ndim :])), inputs
         )
-        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row))
-        values = draw(keys, index, rows)
-    return jax.tree.map(lambda v: v.reshape(*shape, *v.shape[1:]), values)
+        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row, lengths))
+        values = draw(keys, flat, rows)
+    return jax.tree.map(lambda v: v.reshape(*index.shape, *v.shape[1:]), values)
 
 
-def _take(models: Any, index: Array) -> Any:
+def _take(models: D, index: Array) -> D:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], models)

@@ -1,13 +1,13 @@
-"""The contract: what every model answers, with a default for whatever has one.
+"""The base classes of all models: their methods, and a default for each one that has one.
 
-`Density` answers `log_prob` and `sample`; `Model` can also be fitted by EM. Nodes such as `Mixture`
-and `HMM` call these methods and nothing else, so a model that derives from `Model` works in every
-node, in every wrapper and in every fit.
+A `Density` has `log_prob` and `sample`. A `Model` can also be fitted by EM. Nodes such as `Mixture`
+and `HMM` call only these methods, so a class that derives from `Model` works in every node, in
+every wrapper and in every fit.
 """
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,43 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
-from likelax.data import take_labels
+from likelax.data import DataLike, take_labels
 
-__all__ = ["Density", "Model", "check_registration", "pytree", "static"]
+__all__ = [
+    "Density", "JointPrior", "Model", "PriorLike", "SupportsLogProb", "SupportsSample",
+    "check_registration", "pytree", "static",
+]  # fmt: skip
+
+S = TypeVar("S")
+"""The statistics of a model, such as `statistics.Moments`."""
+
+P = TypeVar("P")
+"""The conjugate prior of a model."""
+
+Dims: TypeAlias = ArrayLike | Sequence[int]
+"""Positions of entries on the event axis: integers (M,)."""
+
+
+class SupportsLogProb(Protocol):
+    """Anything with a log density: a model, or an object of your own."""
+
+    def log_prob(self, x: DataLike, /) -> Array:
+        """Log density in nats: x of shape (..., *event) gives (...)."""
+
+
+class SupportsSample(Protocol):
+    """Anything that can be sampled: a model, or an object of your own."""
+
+    def sample(self, key: Array, shape: Sequence[int], /) -> DataLike:
+        """Independent draws of shape (*shape, *event)."""
 
 
 class Density(abc.ABC):
-    """A distribution with a log density: what a component must answer at least.
+    """Base class of all distributions: `log_prob` and `sample`.
 
-    An instance describes ONE distribution. K of them are the same pytree with a leading axis K on
-    every leaf; the `stacked_*` methods are called on such a stack, the others through `jax.vmap`.
+    An instance describes one distribution. K distributions are the same pytree with a leading axis K
+    on every leaf. The `stacked_*` methods are called on such a stack; all other methods describe one
+    distribution, and `jax.vmap` maps them over a stack.
 
     Attributes:
       held: names of the fields that no fit changes, such as a total count.
@@ -33,6 +60,18 @@ class Density(abc.ABC):
       stacks: names of the fields that hold K models, one for each value of a latent variable.
       repeats: names of the fields that hold one model for each entry of an event axis.
       ties: whether components share their `spread`, as in `Tied`.
+
+    Examples:
+      >>> from likelax.constraints import constrained, positive
+      >>> @pytree
+      ... class Triangular(Density):
+      ...     width: Array = constrained(positive)
+      ...     def log_prob(self, x):
+      ...         return jnp.log(jnp.maximum(1 - abs(x) / self.width, 0) / self.width)
+      ...     def sample(self, key, shape=()):
+      ...         return self.width * jnp.diff(jax.random.uniform(key, (2, *shape)), axis=0)[0]
+      >>> print(Triangular(2.0).log_prob(jnp.array([0.0, 3.0])).round(4))
+      [-0.6931    -inf]
     """
 
     _event_ndim: ClassVar[int] = 0
@@ -47,20 +86,28 @@ class Density(abc.ABC):
         """Number of axes of one observation."""
         return self._event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Leading axes of one observation whose length no parameter says, such as time.
+
+        `sample(key, shape)` takes their lengths as the last entries of `shape`.
+        """
+        return 0
+
     @abc.abstractmethod
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density in nats: x of shape (..., *event) gives (...)."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Independent draws of shape (*shape, *event)."""
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
-        """Independent draws of a model of targets given inputs, such as a regression.
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
+        """Independent draws of targets given inputs, for a model such as a regression.
 
         Args:
           key: random key.
-          inputs: (*shape, ...), what the model is given; a dict or tuple of it for a product.
+          inputs: (*shape, ...); a dict or tuple of inputs for a product.
           shape: of the draws.
         Returns:
           Draws of shape (*shape, *event) as `log_prob` takes them, the inputs included.
@@ -69,15 +116,16 @@ class Density(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__}.sample: it takes no inputs; leave inputs out")
 
-    def log_kernel(self, x: Any) -> Array:
-        """log p(x) up to a term without parameters, (...), nats: enough for a posterior over models.
+    def log_kernel(self, x: DataLike) -> Array:
+        """log p(x) without terms that do not depend on the parameters, (...), nats.
 
-        Override it where the rest is expensive, such as the coefficient of a multinomial.
+        It suffices for a posterior over models. Override it where such a term is expensive, as the
+        coefficient of a multinomial is.
         """
         return self.log_prob(x)
 
-    def mean(self) -> Any:
-        """Expected value of one observation, (*event).
+    def mean(self) -> DataLike:
+        """Expected value of one observation, (*event); a dict or tuple of them for a product.
 
         Raises:
           TypeError: for a model whose mean has no closed form here.
@@ -86,7 +134,7 @@ class Density(abc.ABC):
             f"{type(self).__name__}.mean: no closed form; average over .sample(key, (S,))"
         )
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of each entry of one observation, (*event).
 
         Raises:
@@ -96,68 +144,77 @@ class Density(abc.ABC):
             f"{type(self).__name__}.variance: no closed form; take it from .sample(key, (S,))"
         )
 
-    def num_observations(self, x: Any) -> Array:
-        """How many observations each entry of `log_prob(x)` stands for, (...): one, or T steps."""
+    def num_observations(self, x: DataLike) -> Array:
+        """Number of observations in each entry of `log_prob(x)`, (...): one, or T for a series."""
         return jnp.ones_like(self.log_prob(x))
 
-    def marginal(self, dims: Any) -> Any:
-        """The distribution of the event entries `dims` alone.
+    def marginal(self, dims: Dims) -> "Density":
+        """The distribution of the event entries `dims`, the others integrated out.
+
+        Args:
+          dims: (M,) positions on the event axis.
 
         Raises:
           TypeError: for a model whose marginals have no closed form here.
         """
         raise TypeError(f"{type(self).__name__}.marginal: no closed form")
 
-    def condition(self, dims: Any, values: ArrayLike) -> Any:
+    def condition(self, dims: Dims, values: ArrayLike) -> "Density":
         """The distribution of the other event entries, given that the entries `dims` are `values`.
+
+        Args:
+          dims: (M,) positions on the event axis.
+          values: (M,).
 
         Raises:
           TypeError: for a model whose conditionals have no closed form here.
         """
         raise TypeError(f"{type(self).__name__}.condition: no closed form")
 
-    def stacked_log_prob(self, x: Any) -> Array:
-        """log p_k(x) of K models, stacked in self: (..., K), nats."""
+    def stacked_log_prob(self, x: DataLike) -> Array:
+        """log p_k(x) of K stacked models: (..., K), nats."""
         return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
 
-    def stacked_log_kernel(self, x: Any) -> Array:
-        """`log_kernel` of K models, stacked in self: (..., K), nats."""
+    def stacked_log_kernel(self, x: DataLike) -> Array:
+        """`log_kernel` of K stacked models: (..., K), nats."""
         if type(self).log_kernel is Density.log_kernel:
             return self.stacked_log_prob(x)
         return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
 
-    def constraint(self, field: str, index: Any = None) -> Constraint | None:
-        """The constraint of an entry of a field, where the field itself declares none.
+    def constraint(self, field: str, index: DataLike = None) -> Constraint | None:
+        """The constraint of a parameter whose field does not declare one by `constrained`.
 
         Args:
           field: name of a field.
           index: the entry of a dict, tuple or list in that field, or None.
+        Returns:
+          The constraint, or None to use what the field declares.
         """
         return None
 
-    def used(self, field: str, index: Any = None) -> Array | None:
-        """Which of the models in a field have a probability above zero; None: all of them.
+    def used(self, field: str, index: DataLike = None) -> Array | None:
+        """Which of the models in a field have a probability above zero.
 
         Args:
           field: name of a field; for one of `stacks` the result has the axis K.
           index: the entry of a dict, tuple or list in that field, or None.
         Returns:
-          Booleans with the leading axes of self, and those that the field adds.
+          Booleans with the leading axes of self and those that the field adds; None if all are.
         """
         return None
 
     def check_shapes(self, name: str) -> None:
-        """Raise if parts of this model do not fit each other.
+        """Raise if the shapes of this model's parts do not match. The default accepts all.
 
         Args:
           name: the function that was called, for the message.
         """
         return
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels in x do not fit the latent variables of this model.
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels in x do not match the latent variables of this model.
 
-        Traced labels are not looked at.
+        Values of traced labels are not checked.
 
         Args:
           name: the function that was called, for the message.
@@ -171,30 +228,46 @@ class Density(abc.ABC):
             )
 
 
-class Model(Density):
-    """A density with additive sufficient statistics: one that EM can fit."""
+class Model(Density, Generic[S, P]):
+    """A density with additive sufficient statistics, so that EM can fit it.
+
+    The type parameters are the statistics and the conjugate prior, as in
+    `class Poisson(Family[EventCounts, Gamma])`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> model = Poisson(1.0)
+      >>> stats, log_prob = model.e_step(jnp.array([2, 4]))
+      >>> print(stats.events, model.m_step(stats).rate)
+      6.0 3.0
+    """
 
     @abc.abstractmethod
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
-        """(statistics, log_prob), both summed over the leading axes of x with the weights.
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
+        """Sufficient statistics of x, and its log probability.
 
-        Statistics of two data sets under one model add with `statistics.add` to those of
-        both together. log_prob is a scalar: sum_n weights[n] log p(x[n]).
+        Statistics of two data sets under one model add by `statistics.add` to those of both sets
+        together.
+
+        Args:
+          x: data with leading axes (...).
+          weights: (...) non-negative, or None for ones.
+        Returns:
+          (statistics, sum_n weights[n] log p(x[n]), a scalar in nats).
         """
 
     @abc.abstractmethod
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
-        """The model that maximises the expected log joint of the statistics.
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
+        """The model that maximises `expected_log_prob(stats)`, plus `log_prior(prior)` with a prior.
 
-        That is `expected_log_prob(stats)`, plus `log_prior(prior)` where there is a prior.
-        Without statistics and prior the parameters stay as they are.
+        Empty statistics leave the parameters as they are when there is no prior.
         """
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Any) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
+    def expected_log_prob(self, stats: S) -> Array:
+        """Expected complete-data log probability of data with these statistics, a scalar in nats."""
 
-    def log_prior(self, prior: Any) -> Array:
+    def log_prior(self, prior: P | None) -> Array:
         """Log density of the parameters under a prior, nats; 0 without one.
 
         Raises:
@@ -206,16 +279,18 @@ class Model(Density):
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
 
-    def predictive(self, prior: Any) -> Any:
-        """The distribution of one new observation with the parameters integrated out.
+    def predictive(self, prior: P) -> Density:
+        """The distribution of one new observation, with the parameters integrated out.
 
+        Args:
+          prior: the distribution of the parameters, such as their posterior.
         Raises:
           TypeError: for a model without a closed form.
         """
         raise TypeError(f"{type(self).__name__}.predictive: no closed form")
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Any:
-        """Statistics of K models, stacked in self, with a leading axis K.
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
+        """Statistics of K stacked models, with a leading axis K.
 
         Args:
           x: data with leading axes (...).
@@ -224,8 +299,8 @@ class Model(Density):
         each = jax.vmap(lambda model, share: model.e_step(x, share)[0], in_axes=(0, -1))
         return each(self, shares)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
-        """M step of K models, stacked in self; `Tied` ones share statistics here.
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+        """M step of K stacked models. `Tied` shares their statistics here.
 
         Args:
           stats: statistics with a leading axis K.
@@ -234,11 +309,11 @@ class Model(Density):
         return jax.vmap(lambda model, s, p: model.m_step(s, p))(self, stats, prior)
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
-    ) -> tuple[Array, Any, Array] | None:
-        """A fused E step of the mixture of K models, stacked in self, or None for none.
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[Array, S, Array] | None:
+        """A fused E step of the mixture of K stacked models; None if there is none.
 
-        Override it only if the joint form is faster than `stacked_log_prob` and `stacked_e_step`.
+        Override it only if the fused form is faster than `stacked_log_prob` and `stacked_e_step`.
 
         Args:
           log_weights: (K,) nats.
@@ -249,13 +324,15 @@ class Model(Density):
         """
         return None
 
-    def pool(self, stats: Any) -> Any:
-        """Statistics of K models from which an M step gives all the same spread: what `Tied` calls.
+    def pool(self, stats: S) -> S:
+        """Statistics of K models changed so that an M step gives all of them the same spread.
+
+        `Tied` calls it.
 
         Args:
           stats: statistics with a leading axis K.
         Returns:
-          Statistics of the same form: each model keeps what determines its location, and has the
+          Statistics of the same form. Each model keeps what determines its location, and gets the
           scatter and weight of all K together. Empty statistics stay empty.
         Raises:
           TypeError: for a model without a spread that components can share.
@@ -263,15 +340,36 @@ class Model(Density):
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
 
-class JointPrior(abc.ABC):
-    """The priors of the parts of a node, such as `MixturePrior`; it has no density of its own."""
+class JointPrior(abc.ABC, Generic[S]):
+    """The priors of the parts of a node, such as `MixturePrior`. It has no density itself.
+
+    Examples:
+      >>> from likelax.families import Dirichlet
+      >>> from likelax.mixture import MixturePrior, MixtureStats
+      >>> from likelax.statistics import CategoryCounts
+      >>> prior = MixturePrior(weights=Dirichlet(jnp.ones(2)))
+      >>> stats = MixtureStats(CategoryCounts(jnp.array([3.0, 1.0]), 0.0), None)
+      >>> print(prior.posterior(stats).weights.concentration)
+      [4. 2.]
+    """
 
     @abc.abstractmethod
-    def posterior(self, stats: Any) -> Self:
-        """Each part updated by its statistics: exact where the latent variables were seen."""
+    def posterior(self, stats: S) -> Self:
+        """The prior with each part updated by its statistics.
+
+        It is the exact posterior if the latent variables were observed.
+        """
 
 
-def check_part(name: str, field: str, value: Any) -> None:
+PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...]
+"""A prior over the parameters of a model.
+
+A density over the parameter of a family, a `Product` or `Independent` of such densities, the
+`JointPrior` of a node, or for `OneOf` a tuple with one entry for each option.
+"""
+
+
+def check_part(name: str, field: str, value: object) -> None:
     """Raise unless a field holds a model of this library.
 
     Raises:

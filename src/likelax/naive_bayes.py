@@ -1,7 +1,7 @@
-"""Naive Bayes: a `Mixture` whose components are classes and whose labels were seen.
+"""Naive Bayes: a `Mixture` whose components are classes, fitted to labelled data.
 
-Each builder returns a `NaiveBayes`: the model before any data, and its conjugate prior. From
-there everything is statistics, which add: over batches, over devices, over days.
+Each builder returns a `NaiveBayes`: a model before any data, and its conjugate prior. The model is
+fitted from statistics, which add over batches and devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,13 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Masked, check_labels
+from likelax.constraints import is_floating
+from likelax.data import DataLike, Labelled, Masked, check_labels, is_concrete, take_mask, with_mask
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -22,23 +24,30 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, pytree
+from likelax.model import Density, Model, PriorLike, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
+
+__all__ = [
+    "ComplementScore", "NaiveBayes", "add_variance", "bernoulli", "build", "categorical",
+    "columns", "complement", "forget_unseen", "gaussian", "mixed", "multinomial",
+]  # fmt: skip
 
 T = TypeVar("T")
 
 
 class NaiveBayes(NamedTuple):
-    """A classifier before it has seen data.
+    """A classifier before any data.
 
     For labels known in part, `fit.em(nb.model, Labelled(x, labels), prior=nb.prior)` is the
-    semi-supervised fit; here a label of -1 only drops its row.
+    semi-supervised fit. The methods here leave out rows with a label of -1.
 
     Attributes:
-      model: a `Mixture` of K classes; its parameters are kept only where no data tell.
+      model: a `Mixture` of K classes; its parameters are used only where there are no data.
       prior: the conjugate prior of its parameters.
-      class_prior: (K,) the classes' probabilities where they are given, or None to fit them.
+      class_prior: (K,) given probabilities of the classes, or None to fit them.
+
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
 
     Examples:
       >>> nb = bernoulli(num_classes=2, num_features=1)
@@ -53,19 +62,25 @@ class NaiveBayes(NamedTuple):
     class_prior: Array | None = None
 
     def statistics(
-        self, x: Any, labels: ArrayLike, weights: ArrayLike | None = None
+        self, x: DataLike, labels: ArrayLike, weights: ArrayLike | None = None
     ) -> MixtureStats:
-        """What labelled data contribute; those of batches add with `statistics.add`.
+        """Statistics of labelled data; those of batches add by `statistics.add`.
 
         Args:
           x: data with leading axes (...), plain or `Masked`.
-          labels: (...) integers 0..K-1; -1 (unknown) drops the row.
+          labels: (...) integers 0..K-1; rows labelled -1 (unknown) are left out.
           weights: (...) non-negative, or None for ones.
         Returns:
           Class counts (K,), and the components' statistics with a leading axis K.
         Raises:
-          ValueError: if labels are not integers or name no class, or if data, labels and weights
+          ValueError: if labels are not integers or out of range, or if data, labels and weights
             have different leading axes.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1)
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(stats.weights.counts)
+          [2. 1.]
         """
         labels = jnp.asarray(labels)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -74,54 +89,111 @@ class NaiveBayes(NamedTuple):
                 f"got dtype {labels.dtype}"
             )
         check_labels("naive_bayes", labels, self.model.num_components)
-        (dtype_of,) = numerics.as_float(self.model.weights)
-        weights = match_weights(weights, labels.shape, dtype_of.dtype)
-        num_classes = self.model.num_components
+        dtype = _float_type(x)
+        model = _in_type(self.model, dtype)
+        weights = match_weights(weights, labels.shape, dtype)
 
         def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
-            shares = jax.nn.one_hot(rows.labels, num_classes, dtype=weights.dtype)
-            stats = self.model.complete_statistics(rows.values, shares * weights[..., None])
-            return stats, jnp.zeros((), weights.dtype)
+            shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=dtype)
+            stats = model.complete_statistics(rows.values, shares * weights[..., None])
+            return stats, jnp.zeros((), dtype)
 
         rows = Labelled(x, labels)
-        return chunks.sum_rows(contribute, rows, weights, self.model.rows_in_cache(rows))[0]
+        return chunks.sum_rows(contribute, rows, weights, model.rows_in_cache(rows))[0]
 
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.
 
-        Its `posterior(x)` is log p(class | x), its `log_prob(Labelled(x, labels))` the joint and
-        its `log_prob(x)` the evidence.
+        Its `responsibilities(x)` are p(class | x), its `log_prob(Labelled(x, labels))` is the log
+        joint, and its `log_prob(x)` the log evidence. See the example of the class.
+
+        Args:
+          stats: as `statistics` returns them.
         """
-        return self._with_classes(self.model.m_step(stats, self.prior))
+        model, prior = self._for(stats)
+        return self._with_classes(model.m_step(stats, prior))
 
     def predictive(self, stats: MixtureStats) -> Mixture:
         """The Bayesian classifier: parameters integrated out under their posterior.
 
-        Exact for the class of one new observation. The classes' own weights are integrated out
-        where the prior has a Dirichlet over them, and the fitted ones otherwise.
+        Exact for the class of one new observation. The probabilities of the classes are integrated
+        out if the prior has a Dirichlet over them; otherwise the fitted ones are used.
+
+        Args:
+          stats: as `statistics` returns them.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1)
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(nb.predictive(stats).responsibilities(jnp.array([[1]])).round(4))
+          [[0.7692 0.2308]]
         """
         fitted = self.fit(stats)
-        return self._with_classes(fitted.predictive(self.prior.posterior(stats)))
+        return self._with_classes(fitted.predictive(self._for(stats)[1].posterior(stats)))
 
     def log_evidence(self, stats: MixtureStats) -> Array:
-        """log p(x | labels) with the components' parameters integrated out, nats; where the prior
-        has a Dirichlet over the classes, log p(x, labels).
+        """log p(x | labels) with the parameters of the components integrated out, nats.
 
+        With a Dirichlet over the classes in the prior it is log p(x, labels).
+
+        Args:
+          stats: as `statistics` returns them.
         Raises:
-          ValueError: where the components have no prior.
+          ValueError: if the components have no prior.
+
+        Examples:
+          >>> nb = bernoulli(num_classes=2, num_features=1, smoothing=0.0)
+          >>> stats = nb.statistics(jnp.array([[1], [0]]), jnp.array([0, 1]))
+          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")
+          0.2500
         """
-        if self.prior.components is None:
+        _, prior = self._for(stats)
+        if prior.components is None:
             raise ValueError("log_evidence: the components have no prior; give one to the builder")
         each = jax.vmap(lambda prior, s: prior.log_evidence(s))
-        total = jnp.sum(each(self.prior.components, stats.components))
-        if self.prior.weights is None:
+        total = jnp.sum(each(prior.components, stats.components))
+        if prior.weights is None:
             return total
-        return total + self.prior.weights.log_evidence(stats.weights)
+        return total + prior.weights.log_evidence(stats.weights)
+
+    def _for(self, stats: MixtureStats) -> tuple[Mixture, MixturePrior]:
+        """The model and its prior in the floating type of the statistics."""
+        dtype = stats.weights.counts.dtype
+        return _in_type(self.model, dtype), _in_type(self.prior, dtype)
 
     def _with_classes(self, model: Mixture) -> Mixture:
         if self.class_prior is None:
             return model
-        return Mixture(numerics.normalize(self.class_prior), model.components)
+        weights = numerics.normalize(_in_type(self.class_prior, model.weights.dtype))
+        return Mixture(weights, model.components)
+
+
+def _float_type(x: Any) -> Any:
+    """The floating type of the data; that of JAX's current mode where they hold none."""
+    types = [jnp.result_type(leaf) for leaf in jax.tree.leaves(x) if is_floating(leaf)]
+    return jnp.result_type(*types) if types else jnp.result_type(float)
+
+
+def _in_type(tree: T, dtype: Any) -> T:
+    """The same tree with its floating-point leaves in a type."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype) if is_floating(a) else a, tree)
+
+
+def _added_counts(name: str, smoothing: Any, shape: tuple[int, ...]) -> Array:
+    """The smoothing of each class and feature, of `shape` (K, D).
+
+    Raises:
+      ValueError: for another shape, or a value that is negative or NaN.
+    """
+    (added,) = numerics.as_float(numerics.as_array(f"{name}: smoothing", smoothing))
+    if added.shape not in ((), shape[1:], shape):
+        raise ValueError(
+            f"{name}: smoothing must be a number, or of shape {shape[1:]} or {shape}; "
+            f"got {added.shape}"
+        )
+    if is_concrete(added) and not np.all(np.asarray(added) >= 0):
+        raise ValueError(f"{name}: smoothing must not be negative; got {smoothing}")
+    return jnp.broadcast_to(added, shape)
 
 
 def _stack(tree: T, num_classes: int) -> T:
@@ -136,13 +208,13 @@ def _stack(tree: T, num_classes: int) -> T:
 
 def build(
     num_classes: int,
-    component: Any,
-    prior: Any = None,
+    component: Model,
+    prior: PriorLike | None = None,
     *,
     class_prior: ArrayLike | None = None,
     class_smoothing: float | None = None,
 ) -> NaiveBayes:
-    """Naive Bayes from any model of one class: mixed columns, a `Product`, or anything else.
+    """Naive Bayes from any model of one class, such as a `Product`.
 
     Args:
       num_classes: K.
@@ -150,8 +222,10 @@ def build(
       prior: its conjugate prior, or None for maximum likelihood.
       class_prior: (K,) the classes' probabilities, up to a factor; None fits them. `fit` and
         `predictive` keep them; EM over unknown labels only starts from them.
-      class_smoothing: counts added to every class, as a Dirichlet prior over the classes'
-        weights; None adds none.
+      class_smoothing: counts added to every class, as a Dirichlet prior over their probabilities;
+        None adds none.
+    Raises:
+      ValueError: for a class_prior of another shape.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -176,7 +250,7 @@ def bernoulli(
     num_classes: int,
     num_features: int,
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
     """Binary features (..., D).
@@ -184,20 +258,31 @@ def bernoulli(
     Args:
       num_classes: K.
       num_features: D.
-      smoothing: s counts added to either side, as a prior Beta(1 + s, 1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros.
-      class_prior: as for `build`.
+      smoothing: s counts added to ones and zeros, as a prior Beta(1 + s, 1 + s) whose mode is
+        used; 0 is maximum likelihood, with exact zeros. A number, one for each feature (D,), or
+        for each class and feature (K, D).
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: McCallum & Nigam (1998), A comparison of event models for naive Bayes text
+      classification, AAAI workshop.
+
+    Examples:
+      >>> nb = bernoulli(num_classes=2, num_features=1)
+      >>> x, labels = jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1])
+      >>> print(nb.fit(nb.statistics(x, labels)).predict(jnp.array([[1], [0]])))
+      [0 1]
     """
-    side = jnp.full(num_features, 1.0 + smoothing)
-    component = MvBernoulli(jnp.full(num_features, 0.5))
-    return build(num_classes, component, Independent(Beta(side, side)), class_prior=class_prior)
+    side = 1 + _added_counts("bernoulli", smoothing, (num_classes, num_features))
+    nb = build(num_classes, MvBernoulli(jnp.full(num_features, 0.5)), class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, Independent(Beta(side, side))))
 
 
 def multinomial(
     num_classes: int,
     num_features: int,
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
     """Counts (..., D), such as of words, given how many there are in each row.
@@ -206,35 +291,70 @@ def multinomial(
       num_classes: K.
       num_features: D.
       smoothing: s counts added to every feature, as a prior Dirichlet(1 + s) whose mode is
-        taken; 0 is maximum likelihood, with exact zeros.
-      class_prior: as for `build`.
+        used; 0 is maximum likelihood, with exact zeros. A number, (D,) or (K, D).
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: McCallum & Nigam (1998), A comparison of event models for naive Bayes text
+      classification, AAAI workshop.
+
+    Examples:
+      >>> nb = multinomial(num_classes=2, num_features=2)
+      >>> stats = nb.statistics(jnp.array([[3, 0], [1, 2]]), jnp.array([0, 1]))
+      >>> print(nb.fit(stats).components.probs)
+      [[0.8 0.2]
+       [0.4 0.6]]
     """
     component = Multinomial(jnp.full(num_features, 1 / num_features))
-    prior = Dirichlet(jnp.full(num_features, 1.0 + smoothing))
-    return build(num_classes, component, prior, class_prior=class_prior)
+    counts = _added_counts("multinomial", smoothing, (num_classes, num_features))
+    nb = build(num_classes, component, class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, Dirichlet(1 + counts)))
 
 
 def categorical(
     num_classes: int,
     num_values: Sequence[int],
     *,
-    smoothing: float = 1.0,
+    smoothing: ArrayLike | Sequence[ArrayLike] = 1.0,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
-    """Integer codes, one column a feature: x is a tuple of D arrays (...), see `columns`.
+    """Features that are integer codes: x is a tuple of D arrays (...), see `columns`.
 
-    A code outside 0..C-1 was impossible under every class: its row's posterior is all -inf.
+    A code outside 0..C-1 is impossible under every class, and the posterior of its row is all -inf.
     `forget_unseen` marks such codes as missing instead.
 
     Args:
       num_classes: K.
       num_values: C of each of the D features.
-      smoothing: as for `multinomial`, for every value of a feature.
-      class_prior: as for `build`.
+      smoothing: as for `multinomial`: a number for all values of all features, or a sequence with
+        one entry for each feature, each a number, (C,) or (K, C).
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
+
+    Examples:
+      >>> nb = categorical(num_classes=2, num_values=[3], smoothing=0.0)
+      >>> stats = nb.statistics((jnp.array([2, 0, 1]),), jnp.array([0, 1, 1]))
+      >>> print(nb.fit(stats).components.fields[0].probs)
+      [[0.  0.  1. ]
+       [0.5 0.5 0. ]]
     """
     component = Product(tuple(Categorical(jnp.full(c, 1 / c)) for c in num_values))
-    prior = Product(tuple(Dirichlet(jnp.full(c, 1.0 + smoothing)) for c in num_values))
-    return build(num_classes, component, prior, class_prior=class_prior)
+    each = smoothing if isinstance(smoothing, list | tuple) else [smoothing] * len(num_values)
+    if len(each) != len(num_values):
+        raise ValueError(
+            f"categorical: smoothing must have one entry for each of the {len(num_values)} "
+            f"features; got {len(each)}"
+        )
+    prior = Product(
+        tuple(
+            Dirichlet(1 + _added_counts("categorical", s, (num_classes, c)))
+            for s, c in zip(each, num_values, strict=True)
+        )
+    )
+    nb = build(num_classes, component, class_prior=class_prior)
+    return nb._replace(prior=MixturePrior(None, prior))
 
 
 def gaussian(
@@ -252,7 +372,15 @@ def gaussian(
       prior: a `NormalInverseGamma` with scalar leaves, for every feature alike, or with leaves
         (D,); None is maximum likelihood, which gives a feature that never varies in a class the
         variance 0. See `add_variance`.
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.3.
+
+    Examples:
+      >>> nb = gaussian(num_classes=2, num_features=1)
+      >>> x, labels = jnp.array([[0.0], [2.0], [7.0], [9.0]]), jnp.array([0, 0, 1, 1])
+      >>> print(nb.fit(nb.statistics(x, labels)).components.component.loc)
+      [[1.]
+       [8.]]
     """
     component = Independent(Normal(jnp.zeros(num_features), jnp.ones(num_features)))
     over = None
@@ -268,8 +396,8 @@ def _spread(leaf: Any, num_features: int) -> Array:
 
 def mixed(
     num_classes: int,
-    fields: Mapping[str, Any],
-    priors: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Model],
+    priors: Mapping[str, Density] | None = None,
     *,
     class_prior: ArrayLike | None = None,
 ) -> NaiveBayes:
@@ -279,7 +407,17 @@ def mixed(
       num_classes: K.
       fields: a model for each column.
       priors: a conjugate prior for each column; a column left out has none.
-      class_prior: as for `build`.
+      class_prior: (K,), as for `build`.
+    Raises:
+      ValueError: for priors of columns that are not in `fields`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> nb = mixed(2, {"calls": Poisson(1.0), "size": Normal(0.0, 1.0)})
+      >>> x = {"calls": jnp.array([0, 2, 5]), "size": jnp.array([1.0, 1.5, 3.0])}
+      >>> model = nb.fit(nb.statistics(x, jnp.array([0, 0, 1])))
+      >>> print(model.components.fields["calls"].rate)
+      [1. 5.]
     """
     names = sorted(fields)
     given = dict(priors or {})
@@ -291,10 +429,20 @@ def mixed(
 
 
 def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
-    """The Gaussian classifier with `amount` added to every variance: data seen through noise.
+    """The Gaussian classifier with `amount` added to every variance.
 
-    scikit-learn's `var_smoothing` adds that share of the largest feature variance. It is not a
-    prior, and the variances are then no longer those of maximum likelihood.
+    scikit-learn's `var_smoothing` adds a fraction of the largest variance of a feature. It is not a
+    prior, and the variances are then not those of maximum likelihood.
+
+    Args:
+      model: a classifier of `gaussian`, with K classes and D features.
+      amount: non-negative; a scalar, or (D,) or (K, D).
+
+    Examples:
+      >>> nb = gaussian(num_classes=2, num_features=1)
+      >>> print(add_variance(nb.model, 3.0).components.component.scale)
+      [[2.]
+       [2.]]
     """
     normals = model.components.component
     loc, scale, amount = numerics.as_float(normals.loc, normals.scale, amount)
@@ -304,10 +452,14 @@ def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
 
 @pytree
 class ComplementScore(Density):
-    """Evidence against all other classes: log_prob(x) = sum_d x[d] weights[d], not a density.
+    """The score of complement naive Bayes, sum_d x[d] weights[d]. It is not a density.
 
     Attributes:
       weights: (D,).
+
+    Examples:
+      >>> print(ComplementScore(jnp.array([1.0, 0.5])).log_prob(jnp.array([2, 2])))
+      3.0
     """
 
     _event_ndim: ClassVar[int] = 1
@@ -322,50 +474,64 @@ class ComplementScore(Density):
         """
         raise TypeError("ComplementScore.sample: the score of complement naive Bayes is no density")
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Score of counts x (..., D): (...)."""
         counts, weights = numerics.as_float(x, self.weights)
         return jnp.matmul(counts, weights, precision="highest")
 
 
-def complement(stats: MixtureStats, *, smoothing: float = 1.0, norm: bool = False) -> Mixture:
-    """Complement naive Bayes from the statistics of `multinomial`: each class is judged by how
-    badly all the others together explain the counts, which helps with unequal classes.
+def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = False) -> Mixture:
+    """Complement naive Bayes from the statistics of `multinomial`.
 
-    A heuristic without a likelihood: use only the responsibilities of the result.
+    The score of a class comes from the counts of all other classes together, which helps if the
+    classes differ in size. It is a heuristic without a likelihood: use only the responsibilities of
+    the result.
 
     Args:
       stats: `multinomial(...).statistics(x, labels, weights)`.
-      smoothing: counts added to every feature.
+      smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
+
+    Examples:
+      >>> nb = multinomial(num_classes=2, num_features=2)
+      >>> stats = nb.statistics(jnp.array([[3, 0], [1, 2]]), jnp.array([0, 1]))
+      >>> print(complement(stats).predict(jnp.array([[4, 0], [0, 4]])))
+      [0 1]
     """
     counts = stats.components.counts
-    others = jnp.sum(counts, axis=0, keepdims=True) + smoothing - counts
+    added = _added_counts("complement", smoothing, counts.shape).astype(counts.dtype)
+    others = jnp.sum(counts, axis=0, keepdims=True) + added - counts
     log_probs = numerics.safe_log(others / jnp.sum(others, axis=-1, keepdims=True))
     weights = log_probs / jnp.sum(log_probs, axis=-1, keepdims=True) if norm else -log_probs
     num_classes = counts.shape[0]
     return Mixture(jnp.full(num_classes, 1 / num_classes, counts.dtype), ComplementScore(weights))
 
 
-def columns(x: Any) -> Any:
-    """A table (..., D), plain or `Masked`, as a tuple of D columns (...).
+def columns(x: DataLike) -> DataLike:
+    """The columns of a table.
+
+    Args:
+      x: (..., D), plain or `Masked`.
+    Returns:
+      A tuple of D arrays (...), or `Masked` of such tuples.
 
     Examples:
       >>> print(columns(jnp.array([[1, 2], [3, 4]]))[1])
       [2 4]
     """
-    if isinstance(x, Masked):
-        return Masked(columns(x.values), columns(x.observed))
+    values, observed = take_mask(x)
+    if observed is not None:
+        return with_mask(columns(values), columns(observed))
     x = jnp.asarray(x)
     return tuple(x[..., d] for d in range(x.shape[-1]))
 
 
 def forget_unseen(x: Sequence[ArrayLike], num_values: Sequence[int]) -> Masked:
-    """Declare codes outside 0..C-1 as missing, so that the other features decide.
+    """Declare codes outside 0..C-1 as missing, so that the posterior uses the other features.
 
     Args:
-      x: D columns of integer codes.
+      x: D columns (...) of integer codes.
       num_values: C of each.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Different models in one stack: what a mixture of unlike components is made of."""
+"""Different models in one stack, for mixtures whose components differ in type."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -8,21 +8,22 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.families.base import match_weights
-from likelax.model import Model, check_part, pytree
+from likelax.model import Model, PriorLike, check_part, pytree
 
 
 @pytree
-class OneOf(Model):
-    """One of several models of the same kind of x: p(x) = p of options[which].
+class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
+    """One of several models of the same kind of x: p(x) is that of options[which].
 
-    K of them in a `Mixture` are K unlike components. Zero inflation is such a mixture: a point
-    mass on zero beside any model of counts.
+    K of them in a `Mixture` are K components of different types. Zero inflation is such a mixture: a
+    point mass at zero and any model of counts.
 
     Attributes:
-      which: integer scalar, the model that counts.
-      options: a tuple of models of one event shape, with or without latent variables. Each
-        answers the four verbs; `m_step` moves only the one that counts.
+      which: integer scalar, the index of the chosen option.
+      options: a tuple of models of one event shape, with or without latent variables. `m_step`
+        changes only the chosen one.
 
     Examples:
       >>> from likelax.families import Delta, Poisson
@@ -44,9 +45,23 @@ class OneOf(Model):
         """Number of axes of one observation, the same for all options."""
         return self.options[0].event_ndim
 
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length, the same for all models."""
+        return self.options[0].free_ndim
+
     @classmethod
-    def stack(cls, *options: Any) -> Self:
-        """All the options, one after the other, as one model with a leading axis."""
+    def stack(cls, *options: Model) -> Self:
+        """All the options as one model with a leading axis: entry k chooses option k.
+
+        Args:
+          options: models of one event shape.
+
+        Examples:
+          >>> from likelax.families import Delta, Poisson
+          >>> print(OneOf.stack(Delta(0.0), Poisson(1.0)).which)
+          [0 1]
+        """
         count = len(options)
 
         def repeat(leaf: Any) -> Array:
@@ -55,20 +70,36 @@ class OneOf(Model):
 
         return cls(jnp.arange(count), jax.tree.map(repeat, tuple(options)))
 
-    def log_prob(self, x: Any) -> Array:
-        """Log probability of x (..., *event) under the model that counts: (...), nats."""
+    def log_prob(self, x: DataLike) -> Array:
+        """Log probability of x (..., *event) under the chosen option: (...), nats."""
         return self._choose([option.log_prob(x) for option in self.options])
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, *event)."""
         keys = jax.random.split(key, len(self.options))
-        draws = [o.sample(k, shape) for o, k in zip(self.options, keys, strict=True)]
+        return self._choose_draws(
+            *(o.sample(k, shape) for o, k in zip(self.options, keys, strict=True))
+        )
+
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
+        """Draws given inputs, if every option takes some: pairs, as `log_prob` takes them."""
+        keys = jax.random.split(key, len(self.options))
+        draws = (o.sample_given(k, inputs, shape) for o, k in zip(self.options, keys, strict=True))
+        return jax.tree.map(self._choose_draws, *draws)
+
+    def _choose_draws(self, *draws: Array) -> Array:
         # counts drawn as integers beside a point mass given as a float stay counts
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[tuple[Any, ...], Array]:
-        """(statistics of every option, empty for those that do not count; log probability)."""
+    def e_step(
+        self, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[tuple[Any, ...], Array]:
+        """(statistics of every option, empty for all but the chosen one; log probability).
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         shape = jax.eval_shape(self.options[0].log_prob, x)
         weights = match_weights(weights, shape.shape, shape.dtype)
         steps = [
@@ -77,8 +108,10 @@ class OneOf(Model):
         ]
         return tuple(s for s, _ in steps), self._choose([log_prob for _, log_prob in steps])
 
-    def m_step(self, stats: tuple[Any, ...], prior: tuple[Any, ...] | None = None) -> Self:
-        """The option that counts takes its own M step. prior: one entry an option, None for none."""
+    def m_step(
+        self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
+    ) -> Self:
+        """M step of the chosen option. prior: one entry for each option, or None."""
         priors = (None,) * len(self.options) if prior is None else prior
         moved = []
         for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
@@ -88,8 +121,10 @@ class OneOf(Model):
             )
         return type(self)(self.which, tuple(moved))
 
-    def stacked_m_step(self, stats: tuple[Any, ...], prior: Any = None) -> Self:
-        """M step of K models; only the option that counts in each of them changes."""
+    def stacked_m_step(
+        self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
+    ) -> Self:
+        """M step of K models; only the chosen option of each of them changes."""
         priors = (None,) * len(self.options) if prior is None else prior
         moved = []
         for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
@@ -101,30 +136,37 @@ class OneOf(Model):
         return type(self)(self.which, tuple(moved))
 
     def used(self, field: str, index: Any = None) -> Array | None:
-        """Whether an option is the one that counts."""
+        """Whether an option is the chosen one."""
         return jnp.asarray(self.which) == index if field == "options" else None
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels in x do not fit every option."""
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels in x do not match every option.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         for option in self.options:
             option.check_labels(name, x)
 
     def mean(self) -> Array:
-        """That of the option that counts."""
+        """That of the chosen option."""
         return self._choose([option.mean() for option in self.options])
 
     def variance(self) -> Array:
-        """That of the option that counts."""
+        """That of the chosen option."""
         return self._choose([option.variance() for option in self.options])
 
     def expected_log_prob(self, stats: tuple[Any, ...]) -> Array:
-        """That of the option that counts, nats."""
+        """That of the chosen option, nats."""
         return self._choose(
             [o.expected_log_prob(s) for o, s in zip(self.options, stats, strict=True)]
         )
 
-    def log_prior(self, prior: tuple[Any, ...] | None) -> Array:
-        """That of the option that counts, nats. prior: one entry an option, None for none."""
+    def log_prior(self, prior: tuple[PriorLike | None, ...] | None) -> Array:
+        """That of the chosen option, nats. prior: one entry for each option, or None."""
         if prior is None:
             return jnp.zeros(())
         terms = [

@@ -1,12 +1,13 @@
 """Which numbers of a model are free parameters: what fits may change, and what counts."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
@@ -14,13 +15,20 @@ from likelax.data import first_index, is_concrete
 from likelax.model import Density
 from likelax.numerics import as_float
 
+__all__ = [
+    "Role", "check_parameters", "from_vector", "held_leaves", "hold", "num_parameters",
+    "roles", "to_vector",
+]  # fmt: skip
+
+T = TypeVar("T")
+
 
 class Role(NamedTuple):
-    """What one leaf of a model is to a fit.
+    """How fits treat one leaf of a model.
 
     Attributes:
       constraint: the set that its values lie in.
-      moves: whether a fit may change it: a floating-point array that is not held.
+      moves: whether fits change it: a floating-point array that is not held.
       tied: the axis over which components share its values, or None.
       depth: number of leading axes that count models rather than parameters.
     """
@@ -31,7 +39,7 @@ class Role(NamedTuple):
     depth: int
 
 
-def roles(model: Any) -> list[Role]:
+def roles(model: object) -> list[Role]:
     """The role of each leaf, in the order of `jax.tree.leaves`.
 
     Args:
@@ -79,12 +87,13 @@ def _role(leaf: Any, chain: FieldChain) -> Role:
     return Role(_constraint(chain), moves, tied, depth)
 
 
-def num_parameters(model: Any) -> Array:
+def num_parameters(model: object) -> Array:
     """Number of free parameters of a model.
 
-    K probabilities count K - 1, a triangle D (D + 1) / 2. Not counted are values that no fit
-    changes (`Fixed`, total counts), zeros among probabilities, which EM never changes, and components
-    or states of probability zero. What is `Tied` counts once; of `OneOf` the option that counts.
+    K probabilities count K - 1, a triangular matrix D (D + 1) / 2. Values that no fit changes
+    (`Fixed`, total counts), zeros among probabilities, which EM never changes, and components or states
+    of probability zero are not counted. `Tied` parameters count once, and of `OneOf` only those of
+    the chosen option.
 
     Args:
       model: one model, not a stack; under `jax.vmap` each of a batch.
@@ -135,12 +144,12 @@ def _count(leaf: Array, role: Role, used: Array) -> Array:
     return jnp.sum(jnp.where(used, each, 0))
 
 
-def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """The free parameters in unconstrained space as one vector, and the way back to a model.
+def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
+    """The free parameters in unconstrained space as one vector, and a function back to the model.
 
-    Leaves that are held or not floating point are no part of the vector; `rebuild` returns them
-    as they are, bit for bit. Values that tied components share are in the vector once: those of
-    the first component.
+    The vector has no entries for leaves that are held or not floating point; `rebuild` returns them
+    bit for bit as they are. It has one entry for values that tied components share: that of the
+    first component.
 
     Args:
       model: a model, or any pytree of parameters.
@@ -164,7 +173,7 @@ def to_vector(model: Any) -> tuple[Array, Callable[[Array], Any]]:
     return vector, lambda vector: from_vector(vector, model)
 
 
-def from_vector(vector: Array, like: Any) -> Any:
+def from_vector(vector: Array, like: T) -> T:
     """The model with these free parameters, and everything else as in `like`.
 
     Args:
@@ -199,7 +208,7 @@ def _free(leaf: Any, role: Role) -> Array:
     return role.constraint.unconstrain(value)
 
 
-def hold(new: Any, old: Any) -> Any:
+def hold(new: T, old: T) -> T:
     """The model `new` with the leaves that no fit changes taken from `old`, bit for bit.
 
     Args:
@@ -219,23 +228,77 @@ def hold(new: Any, old: Any) -> Any:
     )
 
 
-def held_leaves(model: Any) -> list[bool]:
-    """Which leaves no fit changes because the model declares it, in the order of the leaves.
+def raise_scales(model: T, floor: ArrayLike | None) -> T:
+    """The model with no standard deviation below `floor`, in any direction.
 
-    A leaf that is an integer only because the start was written so, as in `Poisson(1)`, is not
+    Args:
+      model: any model. Its `scale` and `scale_tril` fields are those that a class declares as its
+        `spread`; other parameters stay as they are.
+      floor: positive scalar, in units of the data; None changes nothing.
+
+    Examples:
+      >>> from likelax import Normal
+      >>> print(raise_scales(Normal(0.0, 1e-9), 0.1).scale)
+      0.1
+    """
+    if floor is None:
+        return model
+    leaves, structure = jax.tree.flatten(model)
+    raised = [
+        _raise_scale(chain, leaf, floor)
+        if chain and chain[-1].field.name in chain[-1].node.spread
+        else leaf
+        for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True)
+    ]
+    return jax.tree.unflatten(structure, raised)
+
+
+def _raise_scale(chain: constraints.FieldChain, leaf: ArrayLike, floor: ArrayLike) -> Array:
+    scale, least = as_float(leaf, floor)
+    if constraints.constraint_of(chain) is not constraints.scale_tril:
+        return jnp.maximum(scale, least)
+    # L = U diag(s) V^T has the covariance U diag(s^2) U^T, whose factor is the R^T of a QR of (U s)^T
+    left, values, _ = jnp.linalg.svd(jnp.tril(scale))
+    rows = jnp.swapaxes(left * jnp.maximum(values, least)[..., None, :], -1, -2)
+    factor = jnp.swapaxes(jnp.linalg.qr(rows, mode="r"), -1, -2)
+    signs = jnp.where(jnp.diagonal(factor, axis1=-2, axis2=-1) < 0, -1, 1).astype(scale.dtype)
+    raised = factor * signs[..., None, :]
+    enough = jnp.min(values, axis=-1) >= least
+    return jnp.where(enough[..., None, None], scale, raised)
+
+
+def held_leaves(model: object) -> list[bool]:
+    """Which leaves the model declares as held, in the order of `jax.tree.leaves`.
+
+    A parameter that is an integer only because the start was written so, as in `Poisson(1)`, is not
     held.
+
+    Args:
+      model: any pytree.
+
+    Examples:
+      >>> from likelax import Binomial
+      >>> held_leaves(Binomial(10.0, 0.3))  # total_count, probs
+      [True, False]
     """
     return [_role(0.0, chain).moves is False for chain in constraints.field_chains(model)]
 
 
-def check_parameters(name: str, model: Any) -> None:
-    """Raise if a parameter lies outside its set, anywhere in a model. Traced ones are let through.
+def check_parameters(name: str, model: object) -> None:
+    """Raise if a parameter lies outside its set, anywhere in a model. Traced ones are not checked.
 
     Args:
       name: the function that was called, for the message.
       model: a model, or K of them stacked, as for restarts.
     Raises:
-      ValueError: naming the class, the field, its constraint and what came.
+      ValueError: naming the class, the field, its constraint and the value.
+
+    Examples:
+      >>> from likelax import Poisson
+      >>> check_parameters("fit", Poisson(-1.0))
+      Traceback (most recent call last):
+        ...
+      ValueError: fit: Poisson.rate must be positive; got -1.
     """
     seen: set[int] = set()
     leaves = jax.tree.leaves(model)

@@ -1,23 +1,29 @@
 """Products of independent fields: mixed-type data, and one model repeated over an axis."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import Masked
-from likelax.model import JointPrior, Model, check_part, pytree
+from likelax.data import DataLike, take_mask, with_mask
+from likelax.model import Density, JointPrior, Model, S, check_part, pytree
+
+Part: TypeAlias = Density | JointPrior[Any] | None
+"""An entry of a `Product`; None and joint priors are for products of priors."""
+
+FieldStats: TypeAlias = dict[str, Any] | tuple[Any, ...]
+"""Statistics of a `Product`: those of each field, in a dict or tuple like its fields."""
 
 
 @pytree
-class Product(Model):
+class Product(Model[FieldStats, "Product"]):
     """Independent fields of any types: log p(x) = sum_f log p_f(x[f])
 
-    The features of a naive Bayes classifier, or data of mixed type. A product of priors is the
-    prior of a product, and answers `posterior`, `mode` and `log_evidence` field by field.
+    For the features of a naive Bayes classifier, or data of mixed type. A product of priors is the
+    prior of a product; its methods `posterior`, `mode` and `log_evidence` go field by field.
 
     Attributes:
       fields: a dict or tuple of models. x has the same structure, each entry of shape
@@ -32,6 +38,10 @@ class Product(Model):
 
     fields: Any
 
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, fields: Mapping[str, Part] | Sequence[Part]) -> None: ...
+
     def __post_init__(self) -> None:
         if not isinstance(self.fields, dict | tuple | list):
             raise TypeError(
@@ -42,72 +52,79 @@ class Product(Model):
             if not isinstance(self.fields[name], JointPrior | None):
                 check_part("Product", f"fields[{name!r}]", self.fields[name])
 
-    def log_prob(self, x: Any) -> Array:
-        """Sum of the fields' log probabilities, (...), nats; a field that was not seen adds 0."""
+    def log_prob(self, x: DataLike) -> Array:
+        """Sum of the fields' log probabilities, (...), nats; a missing field adds 0."""
         return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """Sum of the fields' log kernels, (...), nats."""
         return _total(self._each(lambda model, value: model.log_kernel(value), self._split(x)))
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """A draw of every field, of its shape (*shape, *event)."""
         names = _names(self.fields)
         keys = _like(self.fields, list(jax.random.split(key, len(names))))
         return self._each(lambda model, k: model.sample(k, shape), keys)
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """A draw of every field. inputs: as `fields`, with None for a field that takes none."""
         names = _names(self.fields)
         keys = _like(self.fields, list(jax.random.split(key, len(names))))
 
-        def draw(model: Any, key: Array, given: Any) -> Any:
+        def draw(model: Density, key: Array, given: Any) -> DataLike:
             if given is None:
                 return model.sample(key, shape)
             return model.sample_given(key, given, shape)
 
         return self._each(draw, keys, self._aligned(inputs, "inputs"))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[FieldStats, Array]:
         """(statistics field by field, weighted log probability)."""
         results = self._each(lambda model, value: model.e_step(value, weights), self._split(x))
         stats = _like(self.fields, [results[name][0] for name in _names(self.fields)])
         return stats, _total(_like(self.fields, [results[n][1] for n in _names(self.fields)]))
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: FieldStats, prior: "Product | None" = None) -> Self:
         """Every field's own M step. prior: a `Product` of priors, with None for a field without."""
         if prior is None:
             return type(self)(self._each(lambda model, s: model.m_step(s), stats))
         return type(self)(self._each(lambda model, s, p: model.m_step(s, p), stats, prior.fields))
 
-    def stacked_log_prob(self, x: Any) -> Array:
+    def stacked_log_prob(self, x: DataLike) -> Array:
         """Sum of the fields' log probabilities under each of K products: (..., K), nats."""
         return _total(self._each(lambda model, v: model.stacked_log_prob(v), self._split(x)))
 
-    def stacked_log_kernel(self, x: Any) -> Array:
+    def stacked_log_kernel(self, x: DataLike) -> Array:
         """Sum of the fields' log kernels under each of K products: (..., K), nats."""
         return _total(self._each(lambda model, v: model.stacked_log_kernel(v), self._split(x)))
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Any:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> FieldStats:
         """Statistics of K products field by field, with a leading axis K."""
         return self._each(lambda model, v: model.stacked_e_step(v, shares), self._split(x))
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: FieldStats, prior: "Product | None" = None) -> Self:
         """M step of K products, field by field."""
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
         return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p), stats, priors))
 
-    def pool(self, stats: Any) -> Any:
+    def pool(self, stats: FieldStats) -> FieldStats:
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels of a field do not fit that field."""
-        super().check_labels(name, x)
-        values = x.values if isinstance(x, Masked) else x
-        self._each(lambda model, v: model.check_labels(name, v), self._aligned(values, "x"))
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels of a field do not match that field.
 
-    def expected_log_prob(self, stats: Any) -> Array:
+        Args:
+          name: the function that was called, for the message.
+          x: data, as `log_prob` takes them.
+        Raises:
+          ValueError: starting with `name`.
+        """
+        super().check_labels(name, x)
+        values = self._aligned(take_mask(x)[0], "x")
+        self._each(lambda model, v: model.check_labels(name, v), values)
+
+    def expected_log_prob(self, stats: FieldStats) -> Array:
         """Sum of the fields' expected log probabilities, nats."""
         return _total(self._each(lambda model, s: model.expected_log_prob(s), stats))
 
@@ -128,24 +145,24 @@ class Product(Model):
         """The fields' parameters, as a product of priors describes them."""
         return self._each(lambda model: model.parameter())
 
-    def posterior(self, stats: Any) -> Self:
+    def posterior(self, stats: FieldStats) -> Self:
         """For a product of priors: every field updated by its statistics."""
         update = self._each(lambda p, s: None if p is None else p.posterior(s), stats)
         return type(self)(update)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """The fields' means; None where a product of priors has no prior."""
         return self._each(lambda model: None if model is None else model.mean())
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """The fields' variances; None where a product of priors has no prior."""
         return self._each(lambda model: None if model is None else model.variance())
 
-    def mode(self) -> Any:
+    def mode(self) -> DataLike:
         """For a product of priors: the fields' modes."""
         return self._each(lambda prior: prior.mode())
 
-    def log_evidence(self, stats: Any) -> Array:
+    def log_evidence(self, stats: FieldStats) -> Array:
         """For a product of priors: the sum of the fields' log evidences, nats.
 
         Raises:
@@ -156,18 +173,19 @@ class Product(Model):
             raise ValueError(f"Product.log_evidence: the fields {without} have no prior")
         return _total(self._each(lambda prior, s: prior.log_evidence(s), stats))
 
-    def _split(self, x: Any) -> Any:
-        if isinstance(x, Masked):
-            values = self._aligned(x.values, "x.values")
-            observed = self._aligned(x.observed, "x.observed")
-            return _like(self.fields, [Masked(values[n], observed[n]) for n in _names(self.fields)])
-        return self._aligned(x, "x")
+    def _split(self, x: DataLike) -> Any:
+        values, observed = take_mask(x)
+        if observed is None:
+            return self._aligned(x, "x")
+        values, observed = self._aligned(values, "x.values"), self._aligned(observed, "x.observed")
+        names = _names(self.fields)
+        return _like(self.fields, [with_mask(values[n], observed[n]) for n in names])
 
     def _each(self, function: Any, *trees: Any) -> Any:
         names = _names(self.fields)
         return _like(self.fields, [function(self.fields[n], *(t[n] for t in trees)) for n in names])
 
-    def _aligned(self, x: Any, name: str) -> Any:
+    def _aligned(self, x: DataLike, name: str) -> Any:
         wanted = _names(self.fields)
         got = _names(x) if isinstance(x, dict | tuple | list) else type(x).__name__
         if isinstance(self.fields, dict) != isinstance(x, dict) or got != wanted:
@@ -193,7 +211,7 @@ def _total(terms: Any) -> Any:
 
 
 @pytree
-class Independent(Model):
+class Independent(Model[S, "Independent[Any]"], Generic[S]):
     """One model repeated over the last axes: log p(x) = sum_d log p_d(x[..., d])
 
     Attributes:
@@ -210,6 +228,10 @@ class Independent(Model):
 
     component: Any
 
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, component: Model[S, Any]) -> None: ...
+
     def __post_init__(self) -> None:
         check_part("Independent", "component", self.component)
 
@@ -223,52 +245,58 @@ class Independent(Model):
         """D, the length of the leading axis."""
         return jax.tree.leaves(self.component)[0].shape[0]
 
-    def log_prob(self, x: Any) -> Array:
-        """Sum over the D features, (...), nats; a feature that was not seen adds 0."""
+    def log_prob(self, x: DataLike) -> Array:
+        """Sum over the D features, (...), nats; a missing feature adds 0."""
         features = self._features(x)
         log_prob = jax.vmap(lambda model, value: model.log_prob(value))(self.component, features)
         return jnp.sum(log_prob, axis=0)
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Draws of shape (*shape, D, *event)."""
         keys = jax.random.split(key, self.num_features)
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """(statistics with a leading axis D, weighted log probability)."""
         step = jax.vmap(lambda model, value: model.e_step(value, weights))
         stats, log_prob = step(self.component, self._features(x))
         return stats, jnp.sum(log_prob)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
+        """Statistics of K models with D features each, with leading axes (K, D)."""
+        num_features = jax.tree.leaves(self.component)[0].shape[1]
+        step = jax.vmap(lambda model, v: model.stacked_e_step(v, shares), (1, 0), out_axes=1)
+        return step(self.component, self._features(x, num_features))
+
+    def m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
         """Every feature's own M step. prior: an `Independent` of a prior with leading axis D."""
         if prior is None:
             return type(self)(jax.vmap(lambda model, s: model.m_step(s))(self.component, stats))
         step = jax.vmap(lambda model, s, p: model.m_step(s, p))
         return type(self)(step(self.component, stats, prior.component))
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
         """M step of K models with D features each, feature by feature."""
         step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
         return type(self)(step(self.component, stats, None if prior is None else prior.component))
 
-    def pool(self, stats: Any) -> Any:
+    def pool(self, stats: S) -> S:
         """Statistics of K models with D features each, each feature pooled over the K."""
         return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
 
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """Sum of the features' expected log probabilities, nats."""
         return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
 
-    def log_prior(self, prior: "Independent | None") -> Array:
+    def log_prior(self, prior: "Independent[Any] | None") -> Array:
         """Log density of all parameters under an `Independent` of a prior, nats; 0 without one."""
         if prior is None:
             return jnp.zeros(())
         each = jax.vmap(lambda model, p: model.log_prior(p))
         return jnp.sum(each(self.component, prior.component))
 
-    def predictive(self, prior: "Independent | None") -> "Independent":
+    def predictive(self, prior: "Independent[Any] | None") -> "Independent":
         """The features' predictive distributions."""
         each = jax.vmap(lambda model, p: model.predictive(p))
         return Independent(each(self.component, None if prior is None else prior.component))
@@ -277,35 +305,36 @@ class Independent(Model):
         """The features' parameters, with a leading axis D."""
         return jax.vmap(lambda model: model.parameter())(self.component)
 
-    def posterior(self, stats: Any) -> Self:
+    def posterior(self, stats: object) -> Self:
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """The features' means, (D, *event)."""
         return jax.vmap(lambda model: model.mean())(self.component)
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """The features' variances, (D, *event)."""
         return jax.vmap(lambda model: model.variance())(self.component)
 
-    def mode(self) -> Any:
+    def mode(self) -> DataLike:
         """For a prior: the features' modes."""
         return jax.vmap(lambda prior: prior.mode())(self.component)
 
-    def log_evidence(self, stats: Any) -> Array:
+    def log_evidence(self, stats: object) -> Array:
         """For a prior: the sum of the features' log evidences, nats."""
         return jnp.sum(jax.vmap(lambda prior, s: prior.log_evidence(s))(self.component, stats))
 
-    def _features(self, x: Any) -> Any:
+    def _features(self, x: DataLike, num_features: int | None = None) -> Any:
         """x with the feature axis first."""
         ndim = self.component.event_ndim
+        wanted_size = self.num_features if num_features is None else num_features
 
         def first(value: Any) -> Array:
             value = jnp.asarray(value)
             axis = value.ndim - 1 - ndim
-            if axis < 0 or value.shape[axis] != self.num_features:
-                wanted = f"(..., {self.num_features}{', *event' * bool(ndim)})"
+            if axis < 0 or value.shape[axis] != wanted_size:
+                wanted = f"(..., {wanted_size}{', *event' * bool(ndim)})"
                 raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 

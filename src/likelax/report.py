@@ -1,7 +1,7 @@
-"""One self-contained HTML page from text, tables and pictures: no network, light and dark.
+"""One self-contained HTML page from text, tables and pictures, for light and dark screens.
 
-The pieces are plain tuples and `page` turns them into text. Of models nothing is known here but
-what the checklist said of one.
+The parts are plain tuples, and `page` turns them into HTML. This module knows no models; it can show
+the result of a checklist.
 """
 
 import base64
@@ -19,13 +19,21 @@ __all__ = [
 
 
 class Paragraph(NamedTuple):
-    """Plain text; it is escaped."""
+    """Plain text; it is escaped.
+
+    Attributes:
+      text: one paragraph.
+    """
 
     text: str
 
 
 class Code(NamedTuple):
-    """Python source, shown as it is."""
+    """Python source, shown as it is.
+
+    Attributes:
+      source: lines of code.
+    """
 
     source: str
 
@@ -52,8 +60,8 @@ class Picture(NamedTuple):
     Attributes:
       light: a PNG for a light page.
       dark: a PNG for a dark page, or None to show `light` there too.
-      alt: what it shows, for those who do not see it.
-      caption: what to look at, one or two sentences.
+      alt: a description, for readers who cannot see it.
+      caption: one or two sentences.
     """
 
     light: bytes
@@ -63,10 +71,10 @@ class Picture(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What the checklist said of one model.
+    """The result of the checklist for one model.
 
     Attributes:
-      model: what was judged, in a word or two.
+      model: the name of the model.
       lines: of a `Checklist`.
     """
 
@@ -78,7 +86,13 @@ Part = Paragraph | Code | Table | Picture | Judgement
 
 
 class Section(NamedTuple):
-    """A heading and what stands under it; `anchor` is its address within the page."""
+    """A heading and the parts below it.
+
+    Attributes:
+      anchor: its address within the page.
+      title: the heading.
+      parts: in reading order.
+    """
 
     anchor: str
     title: str
@@ -91,9 +105,9 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     Args:
       title: heading of the page.
       lead: one or two sentences beneath it.
-      sections: in reading order; with two or more, a table of contents leads to them.
+      sections: in reading order; two or more get a table of contents.
     Returns:
-      HTML text. Everything it shows is inside it; a reader's light or dark setting is obeyed.
+      HTML text without references to other files. It follows the reader's light or dark setting.
     Raises:
       ValueError: if two sections share an anchor, or a row does not fit its table.
 
@@ -127,7 +141,7 @@ def html(
     Args:
       title: heading of the page; the model's name, say.
       result: of `checklist.run`.
-      lead: one or two sentences; empty, it says how many lines passed.
+      lead: one or two sentences; if empty, it is the number of lines that passed.
       pictures: PNGs, such as `plots.png` makes.
       tables: numbers.
     Returns:

@@ -1,7 +1,7 @@
-"""Additive sufficient statistics: what a data set contributes to learning.
+"""Additive sufficient statistics.
 
-One type serves every likelihood that shares a conjugate prior, because the statistics are
-the prior's own increments. `add` and `scale` work on any tree of them.
+All likelihoods with the same conjugate prior share one type of statistics, since the statistics are
+the increments of the prior. `add` and `scale` work on any tree of them.
 """
 
 from typing import Any, TypeVar
@@ -14,6 +14,12 @@ from likelax import numerics
 from likelax._pytree import pytree
 from likelax.numerics import special
 
+__all__ = [
+    "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Moments", "PositiveMoments",
+    "add", "coin_counts", "diagonal_moments", "heaviest", "inside_only", "pool_scatter",
+    "positive_moments", "positive_rows", "scalar_moments", "scale", "vector_moments",
+]  # fmt: skip
+
 S = TypeVar("S")
 
 
@@ -21,14 +27,19 @@ S = TypeVar("S")
 class BinaryCounts:
     """Statistics of likelihoods p^successes (1 - p)^failures h, whose conjugate prior is the beta.
 
-    The log likelihood is kept at its maximum, not at p = 1/2 or with p left out: that is a number of
-    the size of the result, where the log of h, such as a sum of log binomial coefficients, would
-    cancel. Two of them merge exactly.
+    The statistics hold the log likelihood at its maximum instead of log h. Such a log h, a sum of log
+    binomial coefficients say, is much larger than the log likelihood, and would cancel. Two statistics
+    merge exactly.
 
     Attributes:
-      successes: what the data add to alpha.
-      failures: what they add to beta.
-      log_peak: log likelihood at p = successes / (successes + failures), nats.
+      successes: (...) the increment of alpha.
+      failures: (...) the increment of beta.
+      log_peak: (...) log likelihood at p = successes / (successes + failures), nats.
+
+    Examples:
+      >>> both = coin_counts(2.0, 1.0) + coin_counts(1.0, 0.0)
+      >>> print(both.successes, both.failures, f"{jnp.exp(both.log_peak):.4f}")  # 0.75^3 0.25
+      3.0 1.0 0.1055
     """
 
     successes: Array
@@ -53,7 +64,16 @@ class BinaryCounts:
 
 
 def coin_counts(successes: Array, failures: Array) -> BinaryCounts:
-    """The statistics of tosses whose order is known: h = 1."""
+    """The statistics of tosses whose order is known: h = 1.
+
+    Args:
+      successes, failures: (...) weighted counts.
+
+    Examples:
+      >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_peak):.2f}")
+      0.25
+    """
+    successes, failures = numerics.as_float(successes, failures)
     total = successes + failures
     p, q = (numerics.divide(part, total, 0.5) for part in (successes, failures))
     peak = numerics.xlogy(successes, p) + numerics.xlogy(failures, q)
@@ -65,25 +85,57 @@ class CategoryCounts:
     """Statistics of likelihoods whose conjugate prior is the Dirichlet distribution.
 
     Attributes:
-      counts: (..., C) what the data add to the concentration.
+      counts: (..., C) the increment of the concentration.
       log_base: (...) weighted sum of log h(x), nats.
+
+    Examples:
+      >>> from likelax import Dirichlet
+      >>> prior = Dirichlet(jnp.ones(3))
+      >>> print(prior.posterior(CategoryCounts(jnp.array([2.0, 0.0, 1.0]), 0.0)).concentration)
+      [3. 1. 2.]
     """
 
     counts: Array
     log_base: Array
+
+    def widen(self, num_categories: int) -> "CategoryCounts":
+        """The same statistics for a model with more categories, none of the new ones seen.
+
+        Args:
+          num_categories: how many the new model has; the first C are the old ones.
+        Raises:
+          ValueError: for fewer categories than there are.
+
+        Examples:
+          >>> print(CategoryCounts(jnp.array([2.0, 1.0]), jnp.zeros(())).widen(3).counts)
+          [2. 1. 0.]
+        """
+        more = num_categories - self.counts.shape[-1]
+        if more < 0:
+            raise ValueError(
+                f"widen: num_categories must be {self.counts.shape[-1]} or more; got {num_categories}"
+            )
+        space = [(0, 0)] * (self.counts.ndim - 1) + [(0, more)]
+        return CategoryCounts(jnp.pad(self.counts, space), self.log_base)
 
 
 @pytree
 class EventCounts:
     """Statistics of likelihoods v^events exp(-v exposure) h, whose conjugate prior is the gamma.
 
-    As with `BinaryCounts`, the log likelihood is kept at its maximum, so that nothing of the order
-    of log events! cancels. Two of them merge exactly.
+    As in `BinaryCounts`, they hold the log likelihood at its maximum, so that terms of the size of
+    log events! do not cancel. Two statistics merge exactly.
 
     Attributes:
-      events: what the data add to the concentration (for a Poisson: the sum of the counts).
-      exposure: what they add to the rate (for a Poisson: the number of observations).
-      log_peak: log likelihood at v = events / exposure, nats; at v = 1 without exposure.
+      events: (...) the increment of the concentration (for a Poisson: the sum of the counts).
+      exposure: (...) the increment of the rate (for a Poisson: the number of observations).
+      log_peak: (...) log likelihood at v = events / exposure, nats; at v = 1 without exposure.
+
+    Examples:
+      >>> from likelax import Gamma
+      >>> posterior = Gamma(1.0, 1.0).posterior(EventCounts(6.0, 2.0, 0.0))
+      >>> print(posterior.concentration, posterior.rate)
+      7.0 3.0
     """
 
     events: Array
@@ -112,8 +164,8 @@ class EventCounts:
 class Moments:
     """Weight, mean and scatter about that mean: the statistics of a Gaussian.
 
-    Kept centred, so nothing cancels in float32 however far the data lie from zero; two of
-    them merge exactly. With zero weight the mean is arbitrary and counts for nothing.
+    The scatter is about the mean, so nothing cancels in float32 however far the data lie from zero.
+    Two of them merge exactly. With zero weight the mean is arbitrary and is not used.
 
     Attributes:
       weight: (...) sum of the weights.
@@ -122,6 +174,12 @@ class Moments:
         covariance (..., D, D).
 
     Source: Chan, Golub & LeVeque (1983), The American Statistician 37, 242-247.
+
+    Examples:
+      >>> one, other = (Moments(*map(jnp.float32, m)) for m in ((1, 2, 0), (1, 4, 0)))
+      >>> both = one + other
+      >>> print(both.weight, both.mean, both.scatter)
+      2.0 3.0 2.0
     """
 
     weight: Array
@@ -151,12 +209,22 @@ class Moments:
 
 
 def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
-    """Moments of scalars x with weights of the same shape, summed over all axes.
+    """Moments of scalars, summed over all axes.
 
     Relative to the spread of the data, mean and scatter in float32 are right to a few units in the
     last place, for up to 1e7 observations as far as 1e6 standard deviations from zero. A scatter
-    that leaves the floating range (in float32 a standard deviation beyond about 1e-19 to 1e19)
-    is NaN. Data that are all alike have a scatter of exactly 0.
+    outside the floating range (in float32 a standard deviation beyond about 1e-19 to 1e19) is NaN.
+    Data that are all equal have a scatter of exactly 0.
+
+    Args:
+      x: (...).
+      weights: (...) non-negative.
+      center: scalar, about which to sum if the first rows have no weight.
+
+    Examples:
+      >>> moments = scalar_moments(jnp.array([1.0, 3.0]), jnp.ones(2), jnp.array(0.0))
+      >>> print(moments.mean, moments.scatter)
+      2.0 2.0
     """
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
@@ -168,9 +236,22 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
 
 
 def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
-    """Moments of rows x (N, D) with weights (N,), the scatter a (D, D) matrix.
+    """Moments of rows, with a matrix of scatter.
 
     As accurate as `scalar_moments`, in every column.
+
+    Args:
+      x: (N, D).
+      weights: (N,) non-negative.
+      center: (D,), about which to sum if the first rows have no weight.
+    Returns:
+      `Moments` with scatter (D, D).
+
+    Examples:
+      >>> x = jnp.array([[1.0, 0.0], [3.0, 2.0]])
+      >>> print(vector_moments(x, jnp.ones(2), jnp.zeros(2)).scatter)
+      [[2. 2.]
+       [2. 2.]]
     """
     weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
     scatter = numerics.row_products(weights[:, None] * gap, gap)
@@ -181,9 +262,21 @@ def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
 
 
 def diagonal_moments(x: Array, weights: Array, center: Array) -> Moments:
-    """Moments of rows x (N, D) with weights (N,), the scatter (D,) that of each column.
+    """Moments of rows, with the scatter of each column.
 
     As accurate as `scalar_moments`, in every column.
+
+    Args:
+      x: (N, D).
+      weights: (N,) non-negative.
+      center: (D,), about which to sum if the first rows have no weight.
+    Returns:
+      `Moments` with scatter (D,).
+
+    Examples:
+      >>> x = jnp.array([[1.0, 0.0], [3.0, 4.0]])
+      >>> print(diagonal_moments(x, jnp.ones(2), jnp.zeros(2)).scatter)
+      [2. 8.]
     """
     weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
     scatter = jnp.sum(weights[:, None] * gap**2, axis=0) - weight * lost**2
@@ -208,9 +301,16 @@ _FIRST = 256  # rows among which the anchor is chosen
 
 
 def heaviest(x: Array, weights: Array, otherwise: Array) -> Array:
-    """An observation of large weight from the first of x (...), to measure the others from.
+    """The observation of largest weight among the first 256, as an origin for the others.
 
-    `otherwise` where none of the first 256 has weight.
+    Args:
+      x: (...).
+      weights: (...) non-negative.
+      otherwise: scalar, returned if all those weights are zero.
+
+    Examples:
+      >>> print(heaviest(jnp.array([5.0, 7.0]), jnp.array([0.0, 1.0]), jnp.array(0.0)))
+      7.0
     """
     x, weights = x.reshape(-1)[:_FIRST], weights.reshape(-1)[:_FIRST]
     return _anchor(x, weights, otherwise)[0]
@@ -258,14 +358,19 @@ def _square(gap: Array, like: Array) -> Array:
 class PositiveMoments:
     """Weight, mean and deviance about that mean: the statistics of positive data.
 
-    The deviance is what the mean of the logs falls short of the log of the mean, times the
-    weight. It is kept itself, so nothing cancels in float32 however narrow the data are; two
-    of them merge exactly. With zero weight the mean is arbitrary and counts for nothing.
+    The deviance is the weight times the log of the mean minus the mean of the logs. It is summed as
+    such, so nothing cancels in float32 however narrow the data are. Two of them merge exactly. With
+    zero weight the mean is arbitrary and is not used.
 
     Attributes:
       weight: (...) sum of the weights.
       mean: (..., *event) weighted mean, positive.
       deviance: (..., *event) weighted sum of x / mean - 1 - log(x / mean); inf where some x was 0.
+
+    Examples:
+      >>> stats = PositiveMoments(jnp.float32(1), jnp.float32(2), jnp.float32(0))
+      >>> print(f"{stats.log_sum:.4f}")  # one observation of 2
+      0.6931
     """
 
     weight: Array
@@ -295,11 +400,15 @@ class PositiveMoments:
 
 
 def positive_moments(values: Array, weights: Array) -> PositiveMoments:
-    """The statistics of positive values (...) with weights (...), summed over all axes.
+    """The statistics of positive values, summed over all axes.
 
-    Relative to mean and deviance themselves, float32 is right to a few units in the last place up
-    to 1e7 observations and a spread of 1e-6 of the mean. Data that are all alike have a
-    deviance of exactly 0; one exact zero among them makes it inf.
+    In float32, mean and deviance are right to a few units in the last place, for up to 1e7
+    observations and a spread down to 1e-6 of the mean. Data that are all equal have a deviance of
+    exactly 0; one exact zero among them makes it inf.
+
+    Args:
+      values: (...) positive.
+      weights: (...) non-negative.
 
     Examples:
       >>> stats = positive_moments(jnp.array([1.0, 3.0]), jnp.ones(2))
@@ -312,7 +421,16 @@ def positive_moments(values: Array, weights: Array) -> PositiveMoments:
 
 
 def positive_rows(values: Array, weights: Array) -> PositiveMoments:
-    """The statistics of rows of positive values (N, C) with weights (N,), column by column."""
+    """The statistics of rows of positive values, column by column.
+
+    Args:
+      values: (N, C) positive.
+      weights: (N,) non-negative.
+
+    Examples:
+      >>> print(positive_rows(jnp.array([[1.0, 2.0], [3.0, 2.0]]), jnp.ones(2)).mean)
+      [2. 2.]
+    """
     values, weights = numerics.as_float(values, weights)
     weight = jnp.sum(weights)
     # from the smallest of the first rows: the gaps are positive, so that heavy tails lose nothing
@@ -343,8 +461,13 @@ class Extremes:
 
     Attributes:
       weight: (...) sum of the weights.
-      low: (...) smallest value of positive weight; counts for nothing with zero weight.
+      low: (...) smallest value of positive weight; not used with zero weight.
       high: (...) largest value of positive weight.
+
+    Examples:
+      >>> one, other = (Extremes(*map(jnp.float32, e)) for e in ((2, 0, 3), (1, 1, 5)))
+      >>> print((one + other).low, (one + other).high)
+      0.0 5.0
     """
 
     weight: Array
@@ -371,7 +494,7 @@ class Extremes:
 def pool_scatter(stats: Moments) -> Moments:
     """Give each of K components the scatter and the weight of all of them together.
 
-    So an M step gives all components the same covariance, bit for bit, and each its own mean.
+    Then an M step gives all components the same covariance, bit for bit, and each its own mean.
 
     Args:
       stats: `Moments` with a leading axis K.
@@ -390,9 +513,18 @@ def pool_scatter(stats: Moments) -> Moments:
 
 
 def inside_only(stats: S, support: Array, weights: Array) -> S:
-    """The statistics, or NaN in every leaf where a row of positive weight lies off the support.
+    """The statistics; NaN in every leaf if a row of positive weight lies off the support.
 
-    Such a row has probability zero under every parameter, so no fit may count it in silence.
+    Such a row has probability zero under every parameter. NaN reports it, where a number would hide it.
+
+    Args:
+      stats: the statistics of N rows, any tree of arrays.
+      support: (N,) booleans.
+      weights: (N,) non-negative.
+
+    Examples:
+      >>> print(inside_only(jnp.array(3.0), jnp.array([True, False]), jnp.ones(2)))
+      nan
     """
     off = jnp.any(~support & (weights > 0))
     return jax.tree.map(lambda leaf: jnp.where(off, jnp.nan, leaf), stats)
@@ -422,6 +554,10 @@ def add(a: S, b: S) -> S:
 
 def scale(stats: S, factor: Array | float) -> S:
     """Statistics of the same data with every weight multiplied by `factor`.
+
+    Args:
+      stats: statistics of a model, any tree of them.
+      factor: non-negative scalar.
 
     Examples:
       >>> float(scale(EventCounts(jnp.float32(3), jnp.float32(2), jnp.float32(0)), 0.5).events)

@@ -1,8 +1,7 @@
-"""Variational Bayes as one more M step over the same statistics: a node whose parameters are
-distributions."""
+"""Variational Bayes by EM: nodes whose parameters are distributions, updated by an M step."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +10,17 @@ from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.data import DataLike
+from likelax.families.base import Prior
 from likelax.families.beta import kl_beta
-from likelax.mixture import Mixture, MixtureStats
-from likelax.model import Model, pytree
+from likelax.families.dirichlet import Dirichlet
+from likelax.mixture import Mixture, MixturePrior, MixtureStats
+from likelax.model import Density, Model, PriorLike, S, pytree
 from likelax.statistics import CategoryCounts
 
 
 @pytree
-class Variational(Model):
+class Variational(Model[S, Prior[S]]):
     """A component whose parameter has the distribution `posterior` instead of a value.
 
     log_prob(x) = E_q[log p(x | theta)], and m_step(stats, prior) = prior.posterior(stats). EM over
@@ -27,7 +29,7 @@ class Variational(Model):
     Attributes:
       posterior: q(theta), a conjugate prior's type: `NormalInverseWishart`, `NormalInverseGamma`,
         `Gamma` (of a Poisson rate), `Beta` (of a Bernoulli) or `Dirichlet` (of a categorical).
-      likelihood: a model of the family, whose statistics are taken; its parameters don't matter.
+      likelihood: a model of the family, which computes the statistics; its parameters are not used.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.
 
@@ -41,56 +43,69 @@ class Variational(Model):
     posterior: Any
     likelihood: Any
 
-    def log_prob(self, x: Any) -> Array:
+    if TYPE_CHECKING:  # the fields are dynamic, so that their own attributes can be read
+
+        def __init__(self, posterior: Prior[S], likelihood: Model[S, Any]) -> None: ...
+
+    def log_prob(self, x: DataLike) -> Array:
         """E_q[log p(x | theta)], (...), nats: not normalised, never above log E_q[p]."""
         return self.posterior.expected_log_density(self.likelihood, x)
 
-    def predictive(self, prior: Any = None) -> Any:
+    def predictive(self, prior: Prior[S] | None = None) -> Density:
         """The distribution of one new observation, q integrated out; prior is not used."""
-        return self.posterior.predictive(self.likelihood)
+        return self.likelihood.predictive(self.posterior)
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Draws from the predictive distribution."""
         return self.predictive().sample(key, shape)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Mean of the predictive distribution."""
         return self.predictive().mean()
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of the predictive distribution."""
         return self.predictive().variance()
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """The likelihood's statistics and the expected log probability, summed with the weights."""
         stats, _ = self.likelihood.e_step(x, weights)
         log_prob = self.log_prob(x)
         weights = jnp.ones_like(log_prob) if weights is None else weights
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: Prior[S] | None = None) -> Self:
         """q(theta) = prior.posterior(stats).
 
         Raises:
           ValueError: without a prior, which variational Bayes can't do without.
         """
-        if prior is None:
-            raise ValueError("Variational: m_step needs a prior; pass prior=... to fit.em")
-        return type(self)(prior.posterior(stats), self.likelihood)
+        return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
         return self.posterior.expected_log_likelihood(stats)
 
-    def log_prior(self, prior: Any) -> Array:
-        """-KL(q || prior), nats: what `fit.em` adds to the objective, which so is the ELBO."""
-        return -self.posterior.kl_divergence(prior)
+    def log_prior(self, prior: Prior[S] | None) -> Array:
+        """-KL(q || prior), nats: `fit.em` adds it to the objective, which then is the ELBO.
+
+        Raises:
+          ValueError: without a prior.
+        """
+        return -self.posterior.kl_divergence(_given(prior, "log_prior"))
+
+
+def _given(prior: Prior[S] | None, verb: str) -> Prior[S]:
+    if prior is None:
+        raise ValueError(f"Variational: {verb} needs a prior; pass prior=... to fit.em")
+    return prior
 
 
 @pytree
-class VariationalMixture(Model):
-    """A mixture with distributions over weights and components: `Mixture`'s E step at
-    exp(E_q[log weights]) and E_q[log p].
+class VariationalMixture(Model[MixtureStats, MixturePrior]):
+    """A mixture with distributions over its weights and over the parameters of its components.
+
+    Its E step is that of `Mixture` at exp(E_q[log weights]) and E_q[log p].
 
     Attributes:
       weights: q(weights), a `Dirichlet`, or `StickBreaking` for Dirichlet-process weights.
@@ -98,46 +113,53 @@ class VariationalMixture(Model):
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2; Blei & Jordan (2006),
     Bayesian Analysis 1, 121-143.
+
+    Examples:
+      >>> from likelax import Bernoulli, Beta, Dirichlet
+      >>> coins = Variational(Beta(jnp.ones(2), jnp.ones(2)), Bernoulli(jnp.full(2, 0.5)))
+      >>> node = VariationalMixture(Dirichlet(jnp.ones(2)), coins)
+      >>> print(jnp.exp(node.log_responsibilities(jnp.array(1))))
+      [0.5 0.5]
     """
 
-    weights: Any
-    components: Variational
+    weights: "Dirichlet | StickBreaking"
+    components: Variational[Any]
 
     @property
     def num_components(self) -> int:
         """K."""
         return self.weights.mean().shape[-1]
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
         return self._mixture().log_prob(x)
 
-    def log_responsibilities(self, x: Any) -> Array:
+    def log_responsibilities(self, x: DataLike) -> Array:
         """log q(component = k | x), (..., K), nats."""
         return self._mixture().log_responsibilities(x)
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Draws from the predictive mixture."""
         return self.predictive().sample(key, shape)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Mean of the predictive mixture."""
         return self.predictive().mean()
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of the predictive mixture."""
         return self.predictive().variance()
 
-    def components_log_joint(self, x: Any) -> Array:
+    def components_log_joint(self, x: DataLike) -> Array:
         """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._mixture().e_step(x, weights)
 
-    def m_step(self, stats: MixtureStats, prior: Any = None) -> Self:
+    def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """q(weights) and q(components), each its prior updated by the statistics.
 
         Args:
@@ -145,44 +167,63 @@ class VariationalMixture(Model):
         Raises:
           ValueError: where a part is missing.
         """
-        if prior is None or prior.weights is None or prior.components is None:
-            raise ValueError(
-                "VariationalMixture: m_step needs MixturePrior(weights, components); "
-                "pass prior=... to fit.em"
-            )
+        over_weights, over_components = _both_parts(prior, "m_step")
         step = jax.vmap(lambda c, s, p: c.m_step(s, p))
-        components = step(self.components, stats.components, prior.components)
-        return type(self)(prior.weights.posterior(stats.weights), components)
+        components = step(self.components, stats.components, over_components)
+        return type(self)(over_weights.posterior(stats.weights), components)
 
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
         return self._mixture().expected_log_prob(stats)
 
-    def log_prior(self, prior: Any) -> Array:
-        """-KL(q || prior) of weights and components, nats."""
-        each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
-        return jnp.sum(each) - self.weights.kl_divergence(prior.weights)
+    def log_prior(self, prior: MixturePrior | None) -> Array:
+        """-KL(q || prior) of weights and components, nats.
 
-    def predictive(self, prior: Any = None) -> Mixture:
+        Raises:
+          ValueError: where a part of the prior is missing.
+        """
+        over_weights, over_components = _both_parts(prior, "log_prior")
+        each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
+        return jnp.sum(each) - self.weights.kl_divergence(over_weights)
+
+    def predictive(self, prior: MixturePrior | None = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.
 
-        What a stick-breaking process leaves past K goes to the K components in proportion.
+        The weights of a stick-breaking process beyond K are shared by the K components in proportion.
         """
         weights = numerics.normalize(self.weights.mean())
         return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels in x name no component."""
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels in x are out of range.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         self._mixture().check_labels(name, x)
 
     def _mixture(self) -> Mixture:
         return Mixture(jnp.exp(self.weights.expected_log()), self.components)
 
 
+def _both_parts(prior: MixturePrior | None, verb: str) -> tuple[Any, PriorLike]:
+    if prior is None or prior.weights is None or prior.components is None:
+        raise ValueError(
+            f"VariationalMixture: {verb} needs MixturePrior(weights, components); "
+            "pass prior=... to fit.em"
+        )
+    return prior.weights, prior.components
+
+
 @pytree
 class StickBreaking:
-    """weights[k] = v[k] prod_{j<k} (1 - v[j]), v[k] ~ Beta(alpha[k], beta[k]): a Dirichlet process
-    cut at K, whose weights past the data's need go to zero.
+    """weights[k] = v[k] prod_{j<k} (1 - v[j]), v[k] ~ Beta(alpha[k], beta[k])
+
+    A Dirichlet process truncated at K components. The weights of components without data shrink to
+    zero.
 
     Attributes:
       alpha, beta: (K,) positive. `StickBreaking.process(concentration, K)` is the prior.
@@ -199,7 +240,12 @@ class StickBreaking:
 
     @classmethod
     def process(cls, concentration: ArrayLike, num_components: int) -> Self:
-        """The prior: v[k] ~ Beta(1, concentration)."""
+        """The prior: v[k] ~ Beta(1, concentration). See the example of the class.
+
+        Args:
+          concentration: positive scalar.
+          num_components: K.
+        """
         (concentration,) = numerics.as_float(concentration)
         ones = jnp.ones(num_components, concentration.dtype)
         return cls(ones, ones * concentration)
@@ -221,7 +267,7 @@ class StickBreaking:
         return jnp.sum(kl_beta(self.alpha, self.beta, other.alpha, other.beta))
 
     def mean(self) -> Array:
-        """(K,) expected weights; they sum to less than one, the rest lies past K."""
+        """(K,) expected weights; their sum is below one, since components beyond K have the rest."""
         v = self.alpha / (self.alpha + self.beta)
         left = jnp.cumprod(1 - v)
         return v * jnp.concatenate([jnp.ones_like(left[:1]), left[:-1]])

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.constraints import field_chains, inherited
-from likelax.model import Model, check_part, pytree
+from likelax.data import DataLike
+from likelax.model import Density, Dims, Model, P, S, check_part, pytree
 
 
-class Wrapper(Model):
-    """A model that answers as the one inside; subclasses override what differs.
+class Wrapper(Model[S, P]):
+    """A model around another one. Every method calls that of the model inside.
+
+    Subclasses override the methods that differ.
 
     Attributes:
       model: the model inside.
@@ -22,7 +25,7 @@ class Wrapper(Model):
 
     model: Any
 
-    def _around(self, model: Any) -> Self:
+    def _around(self, model: Density) -> Self:
         """The same wrapper around another model."""
         return dataclasses.replace(cast(Any, self), model=model)
 
@@ -31,103 +34,110 @@ class Wrapper(Model):
         """Number of axes of one observation."""
         return self.model.event_ndim
 
-    def log_prob(self, x: Any) -> Array:
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length."""
+        return self.model.free_ndim
+
+    def log_prob(self, x: DataLike) -> Array:
         """Log density of the model inside, nats."""
         return self.model.log_prob(x)
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """Log kernel of the model inside, nats."""
         return self.model.log_kernel(x)
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Draws from the model inside, given inputs if it takes some."""
         if inputs is None:
             return self.model.sample(key, shape)
         return self.model.sample_given(key, inputs, shape)
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """Draws from the model inside, given inputs."""
         return self.model.sample_given(key, inputs, shape)
 
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Mean of the model inside."""
         return self.model.mean()
 
-    def variance(self) -> Any:
+    def variance(self) -> DataLike:
         """Variance of the model inside."""
         return self.model.variance()
 
-    def marginal(self, dims: Any) -> Self:
+    def marginal(self, dims: Dims) -> Self:
         """The marginal of the model inside, wrapped the same way."""
         return self._around(self.model.marginal(dims))
 
-    def condition(self, dims: Any, values: ArrayLike) -> Self:
+    def condition(self, dims: Dims, values: ArrayLike) -> Self:
         """The conditional of the model inside, wrapped the same way."""
         return self._around(self.model.condition(dims, values))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Any, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """E step of the model inside."""
         return self.model.e_step(x, weights)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of the model inside."""
         return self._around(self.model.m_step(stats, prior))
 
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """Expected log probability of the model inside, nats."""
         return self.model.expected_log_prob(stats)
 
-    def log_prior(self, prior: Any) -> Array:
+    def log_prior(self, prior: P | None) -> Array:
         """Log prior of the model inside, nats."""
         return self.model.log_prior(prior)
 
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: P) -> Density:
         """Predictive distribution of the model inside."""
         return self.model.predictive(prior)
 
-    def stacked_log_prob(self, x: Any) -> Array:
-        """As the model inside."""
+    def stacked_log_prob(self, x: DataLike) -> Array:
+        """That of the model inside."""
         return self.model.stacked_log_prob(x)
 
-    def stacked_log_kernel(self, x: Any) -> Array:
-        """As the model inside."""
+    def stacked_log_kernel(self, x: DataLike) -> Array:
+        """That of the model inside."""
         return self.model.stacked_log_kernel(x)
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Any:
-        """As the model inside."""
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
+        """That of the model inside."""
         return self.model.stacked_e_step(x, shares)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
-        """As the model inside."""
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+        """That of the model inside."""
         return self._around(self.model.stacked_m_step(stats, prior))
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
-    ) -> tuple[Array, Any, Array] | None:
-        """As the model inside."""
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[Array, S, Array] | None:
+        """That of the model inside."""
         return self.model.mixture_e_step(log_weights, x, weights)
 
-    def pool(self, stats: Any) -> Any:
-        """As the model inside."""
+    def pool(self, stats: S) -> S:
+        """That of the model inside."""
         return self.model.pool(stats)
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """As the model inside."""
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """That of the model inside."""
         self.model.check_labels(name, x)
 
 
 @pytree
-class Tied(Wrapper):
+class Tied(Wrapper[S, P]):
     """A component that shares its covariance or scale with the other components.
 
     `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
     around `Independent(Normal(...))` the variances are shared feature by feature, around
-    `SphericalNormal` the one variance. It may stand anywhere inside the components of a `Mixture` or
-    the emissions of an `HMM`, such as in a field of a `Product`, and shares over the components of
-    the nearest one. Each component has its own copy; EM and gradient fits make and keep them equal.
+    `SphericalNormal` the one variance. `Tied` can be anywhere inside the components of a `Mixture` or
+    the emissions of an `HMM`, such as in a field of a `Product`. It shares over the components of the
+    nearest mixture or HMM around it. Each component has a copy; EM and gradient fits keep them equal.
 
     Attributes:
-      model: a model with a covariance or scale to share, as its method `pool` says.
+      model: a model with a covariance or scale to share, see its method `pool`.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 9.2.2.
 
@@ -139,12 +149,16 @@ class Tied(Wrapper):
 
     ties: ClassVar[bool] = True
 
-    model: Model
+    model: Any
+
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, model: Model[S, P]) -> None: ...
 
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of the model inside, for one component alone.
 
         Raises:
@@ -153,7 +167,7 @@ class Tied(Wrapper):
         _refuse_prior(prior)
         return super().m_step(stats)
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.
 
         Raises:
@@ -179,14 +193,14 @@ def _same_for_all(new: Array, old: ArrayLike) -> Array:
     return jnp.broadcast_to(jnp.take_along_axis(new, changed, axis=0), new.shape)
 
 
-def _refuse_prior(prior: Any) -> None:
+def _refuse_prior(prior: object) -> None:
     if prior is not None:
         raise ValueError("Tied: a prior over the covariance of one component can't be shared")
 
 
 @pytree
-class Fixed(Wrapper):
-    """A model whose parameters no fit changes. They are not counted by `fit.num_parameters`.
+class Fixed(Wrapper[Any, Any]):
+    """A model whose parameters fits do not update, nor does `fit.num_parameters` count them.
 
     Attributes:
       model: any model; as a component, K of them with a leading axis K. The initial or transition
@@ -203,14 +217,14 @@ class Fixed(Wrapper):
 
     model: Any = inherited()
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: object, prior: object = None) -> Self:
         """Self, whatever the statistics."""
         return self
 
-    def stacked_m_step(self, stats: Any, prior: Any = None) -> Self:
+    def stacked_m_step(self, stats: object, prior: object = None) -> Self:
         """Self, whatever the statistics."""
         return self
 
-    def log_prior(self, prior: Any) -> Array:
-        """0: parameters that are fixed have no prior density, nats."""
+    def log_prior(self, prior: object) -> Array:
+        """0 nats: parameters that are fixed have no prior density."""
         return jnp.zeros(())

@@ -120,7 +120,7 @@ def test_em_rises_with_emissions_of_every_kind(kind, x64):
     assert np.all(np.isfinite(fit.objectives)) and np.all(np.diff(fit.objectives) >= 0)
     assert fit.objective > fit.objectives[0] + 1e-3
     if kind == "tied":
-        first, second = fit.model.emissions.component.scale_tril
+        first, second = fit.model.emissions.model.scale_tril
         np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Calibration bins: one weighted, mergeable statistic, and the measures that follow from it."""
+"""Bins of confidence, weighted and mergeable, and calibration errors computed from them."""
 
 import math
 from typing import Any, Self
@@ -18,9 +18,9 @@ _BLOCK = 256  # rows added in one running sum: keeps float32 totals right to abo
 
 @pytree
 class Bins:
-    """What N (confidence, outcome) pairs say about calibration, one row a bin.
+    """Sums of N (confidence, outcome) pairs in B bins of confidence.
 
-    Bin b holds the confidences in (edges[b], edges[b + 1]]; the first is closed below. The
+    Bin b holds the confidences in (edges[b], edges[b + 1]]; the first bin includes its lower edge. The
     statistics of two data sets over the same edges add (`merge`).
 
     Attributes:
@@ -30,6 +30,13 @@ class Bins:
       confidence_total: (B,) sum of weight times confidence.
       outcome_total: (B,) sum of weight times outcome.
       brier_total: (B,) sum of weight times (confidence - outcome)^2.
+
+    Source: DeGroot & Fienberg (1983), The Statistician 32, 12-22.
+
+    Examples:
+      >>> bins = bin_statistics(jnp.array([0.25, 0.75, 0.75]), jnp.array([0, 1, 0]), num_bins=2)
+      >>> print(bins.confidence, bins.accuracy, bins.gap)
+      [0.25 0.75] [0.  0.5] [0.25 0.25]
     """
 
     edges: Array
@@ -72,8 +79,15 @@ class Bins:
     def merge(self, other: Self) -> Self:
         """The bins of both data sets together.
 
+        Args:
+          other: bins over the same edges (B + 1,).
         Raises:
           ValueError: if the edges differ.
+
+        Examples:
+          >>> one = bin_statistics(jnp.array([0.5]), jnp.array([1]), num_bins=1)
+          >>> print(one.merge(one).weight)
+          [2.]
         """
         same = self.edges.shape == other.edges.shape
         if same and not any(isinstance(e, jax.core.Tracer) for e in (self.edges, other.edges)):
@@ -103,12 +117,12 @@ def bin_statistics(
 ) -> Bins:
     """Sort predictions into bins of confidence.
 
-    A bin is (lo, hi], found by search on the edges, so confidences that tie share a bin; the
-    first bin is closed, so 0 and 1 both belong.
+    A bin is (lo, hi], found by search on the edges, so equal confidences are in one bin. The first
+    bin includes its lower edge, so 0 and 1 are both inside.
 
     Args:
       confidence: (N,) probabilities. A value outside the edges (a logit, say) or a NaN makes
-        the last bin NaN rather than vanish.
+        the last bin NaN, so that it is not lost unnoticed.
       outcome: (N,) 0 or 1, booleans, or frequencies in between.
       edges: (B + 1,) increasing; by default `num_bins` equal widths of [0, 1].
       num_bins: B, where `edges` is not given.
@@ -117,6 +131,7 @@ def bin_statistics(
       `Bins`. Differentiable in confidence, outcome and weights.
     Raises:
       ValueError: if the shapes differ or are not one-dimensional, or num_bins < 1.
+    Source: DeGroot & Fienberg (1983), The Statistician 32, 12-22.
 
     Examples:
       >>> bins = bin_statistics(
@@ -202,10 +217,10 @@ def _search(inner: Array, x: Array) -> Array:
 def quantile_edges(
     confidence: ArrayLike, num_bins: int, *, weights: ArrayLike | None = None
 ) -> Array:
-    """Edges of [0, 1] that give bins of nearly equal weight and never split ties.
+    """Edges of [0, 1] for bins of nearly equal weight that never split equal confidences.
 
     Inner edge b is the smallest confidence at which the cumulative weight reaches b / B.
-    Where one value holds more than 1 / B of the weight, edges coincide and bins stay empty.
+    If one value has more than 1 / B of the weight, edges coincide and bins stay empty.
 
     Args:
       confidence: (N,) in [0, 1].
@@ -213,6 +228,10 @@ def quantile_edges(
       weights: (N,) non-negative; 0 removes the row.
     Returns:
       (B + 1,) edges, the outer two 0 and 1.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
+    Source: Nguyen & O'Connor (2015), Posterior calibration and exploratory analysis for natural
+      language processing models, EMNLP.
 
     Examples:
       >>> print(quantile_edges(jnp.array([0.2, 0.2, 0.2, 0.7]), 2))
@@ -230,13 +249,17 @@ def quantile_edges(
 
 
 def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
-    """The winning class's probability, and whether that class was right.
+    """The probability of the most probable class, and whether that class was right.
 
     Args:
-      probs: (N, C) probabilities. The first of several equal winners is taken.
+      probs: (N, C) probabilities. Of several equal ones the first is used.
       labels: (N,) integers.
     Returns:
       (confidence, correct), each (N,), for `bin_statistics`.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
+    Source: Guo et al. (2017), On calibration of modern neural networks.
 
     Examples:
       >>> print(top_label(jnp.array([[0.2, 0.8]]), jnp.array([0]))[1])
@@ -255,8 +278,12 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
       probs: (N, C) probabilities.
       labels: (N,) integers.
     Returns:
-      (confidence, outcome), each (C, N): map `bin_statistics` over the first axis, and take
-      the mean of the C errors for the classwise ECE.
+      (confidence, outcome), each (C, N). The mean over classes of the ECE of `bin_statistics` is the
+      classwise ECE.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
+    Source: Kull et al. (2019), Beyond temperature scaling: Dirichlet calibration.
 
     Examples:
       >>> c, y = classwise(jnp.array([[0.2, 0.8]]), jnp.array([1]))
@@ -289,10 +316,13 @@ def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
 
 
 def ece(bins: Bins) -> Array:
-    """Expected calibration error (L1): sum_b fraction[b] |confidence[b] - accuracy[b]|.
+    """Expected calibration error (L1): sum_b fraction[b] |confidence[b] - accuracy[b]|, a scalar.
 
-    It is biased upwards in small samples: see `debiased_ece`. Empty bins do not count; with no
-    data at all it is NaN.
+    It is biased upwards in small samples: see `debiased_ece`. Empty bins add nothing; without data it
+    is NaN.
+
+    Args:
+      bins: of `bin_statistics`.
     Source: Guo et al. (2017), On calibration of modern neural networks.
 
     Examples:
@@ -303,9 +333,13 @@ def ece(bins: Bins) -> Array:
 
 
 def rms_error(bins: Bins) -> Array:
-    """Root mean square calibration error (L2): sqrt sum_b fraction[b] gap[b]^2.
+    """Root mean square calibration error (L2): sqrt sum_b fraction[b] gap[b]^2, a scalar.
 
-    The gradient where every gap is zero is zero.
+    The gradient at gaps that are all zero is zero.
+
+    Args:
+      bins: of `bin_statistics`.
+    Source: Kumar, Liang, Ma (2019), Verified uncertainty calibration.
 
     Examples:
       >>> float(rms_error(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
@@ -318,6 +352,11 @@ def rms_error(bins: Bins) -> Array:
 def max_error(bins: Bins) -> Array:
     """Largest gap of any occupied bin: max_b |confidence[b] - accuracy[b]|; NaN without data.
 
+    Args:
+      bins: of `bin_statistics`.
+    Source: Naeini, Cooper, Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian
+      binning, AAAI.
+
     Examples:
       >>> float(max_error(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
       0.25
@@ -327,7 +366,10 @@ def max_error(bins: Bins) -> Array:
 
 
 def bias(bins: Bins) -> Array:
-    """Signed error: mean confidence minus mean outcome. Positive is over-confident.
+    """Signed error: mean confidence minus mean outcome, a scalar. Positive is over-confident.
+
+    Args:
+      bins: of `bin_statistics`.
 
     Examples:
       >>> float(bias(bin_statistics(jnp.array([0.75, 0.75]), jnp.array([1, 0]))))
@@ -343,11 +385,13 @@ def _gap_variance(bins: Bins) -> Array:
 
 
 def debiased_squared_error(bins: Bins) -> Array:
-    """Squared L2 error less what sampling noise adds to it; it may be negative.
+    """Squared L2 error minus its bias from sampling noise, a scalar; it may be negative.
 
     sum_b fraction[b] (gap[b]^2 - var[b] / (count[b] - 1)), with var the variance of
-    confidence - outcome in the bin: unbiased also where confidences differ inside a bin.
+    confidence - outcome in the bin. It is unbiased also if confidences differ inside a bin.
 
+    Args:
+      bins: of `bin_statistics`.
     Source: Kumar, Liang, Ma (2019), Verified uncertainty calibration, definition 4, which is
     the case of one confidence a bin.
 
@@ -359,11 +403,13 @@ def debiased_squared_error(bins: Bins) -> Array:
 
 
 def debiased_ece(bins: Bins) -> Array:
-    """ECE less the upward bias that noise gives to an absolute value; it may be negative.
+    """ECE minus the upward bias of absolute values under noise, a scalar; it may be negative.
 
-    A bin's gap g is seen with a normal error of standard deviation s, so |g| is expected to be
-    s sqrt(2/pi) exp(-g^2 / 2s^2) + g erf(g / s sqrt 2); the excess over |g| is taken off.
+    With a normal error of standard deviation s in the gap g of a bin, the expectation of |g| is
+    s sqrt(2/pi) exp(-g^2 / 2s^2) + g erf(g / s sqrt 2). The excess of it over |g| is subtracted.
 
+    Args:
+      bins: of `bin_statistics`.
     Source: Kumar, Liang, Ma (2019), section 4, with the expectation in closed form.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Promises that hold for any model: Venn-Abers probabilities and split conformal prediction."""
+"""Methods with guarantees for any model: Venn-Abers probabilities and conformal prediction."""
 
 from typing import NamedTuple, Self
 
@@ -16,12 +16,20 @@ _HALVINGS = 26  # of [0, 1]; the last step is exact on the points it ends at
 
 @pytree
 class VennAbers:
-    """Two isotonic fits at once: one that counts the new row as a 0, one that counts it as a 1.
+    """Two isotonic fits for each new row: with the row counted as a 0, and as a 1.
 
     Attributes:
       scores: (N,) sorted calibration scores.
       weight: (N + 1,) weight of the scores before each one; the last entry is the sum.
       total: (N + 1,) the same of weight times outcome.
+
+    Source: Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and without
+      guarantees of validity.
+
+    Examples:
+      >>> both = VennAbers(jnp.array([0.5]), jnp.array([0.0, 1.0]), jnp.array([0.0, 1.0]))
+      >>> print(both.apply(0.9).round(4))  # one row, an outcome of 1 at a score of 0.5
+      0.6667
     """
 
     scores: Array
@@ -29,13 +37,31 @@ class VennAbers:
     total: Array
 
     def interval(self, scores: ArrayLike) -> tuple[Array, Array]:
-        """(p0, p1) of the shape of `scores`; one of the two is a calibrated probability."""
+        """(p0, p1) of the shape of `scores`; one of the two is a calibrated probability.
+
+        Args:
+          scores: (...) of new rows.
+
+        Examples:
+          >>> fit = fit_venn_abers(jnp.array([0.1, 0.9]), jnp.array([0, 1]))
+          >>> print(*fit.interval(0.95))
+          0.5 1.0
+        """
         s = as_array("scores", scores).astype(self.scores.dtype)
         p0, p1 = jax.lax.map(self._both, s.reshape(-1), batch_size=64)
         return p0.reshape(s.shape), p1.reshape(s.shape)
 
     def apply(self, scores: ArrayLike) -> Array:
-        """One probability p1 / (1 - p0 + p1) of the shape of `scores`: least regret of the two."""
+        """One probability p1 / (1 - p0 + p1), the minimax choice between p0 and p1 for the log score.
+
+        Args:
+          scores: (...) of new rows.
+
+        Examples:
+          >>> fit = fit_venn_abers(jnp.array([0.1, 0.9]), jnp.array([0, 1]))
+          >>> print(fit.apply(0.95).round(4))
+          0.6667
+        """
         p0, p1 = self.interval(scores)
         return p1 / (1 - p0 + p1)
 
@@ -80,11 +106,11 @@ class VennAbers:
 def fit_venn_abers(
     scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
 ) -> VennAbers:
-    """Inductive Venn-Abers predictor: isotonic calibration that says how sure it is.
+    """Inductive Venn-Abers predictor: isotonic calibration with an interval.
 
     For each new row the isotonic fit is made twice, with the row as a 0 and as a 1. If rows are
-    exchangeable, one of the two probabilities is calibrated whatever the model; their distance
-    shows how much the data leave open.
+    exchangeable, one of the two probabilities is calibrated whatever the model. Their distance
+    shows the uncertainty that the data leave.
 
     Args:
       scores: (N,) any real score, higher where the event is likelier.
@@ -115,7 +141,11 @@ def fit_venn_abers(
 
 
 class Interval(NamedTuple):
-    """Bounds of a conformal interval, both inside it."""
+    """Bounds of a conformal interval, both included.
+
+    Attributes:
+      lower, upper: (...).
+    """
 
     lower: Array
     upper: Array
@@ -126,14 +156,32 @@ class Conformal:
     """A threshold for nonconformity that new rows exceed with probability at most 1 - mass.
 
     Attributes:
-      threshold: scalar; inf where there are too few rows to promise anything less.
+      threshold: scalar; inf if there are too few rows for any finite bound.
+
+    Source: Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World.
+
+    Examples:
+      >>> print(Conformal(jnp.array(0.6)).sets(jnp.array([0.5, 0.3, 0.2])))
+      [ True False False]
     """
 
     threshold: Array
 
     @classmethod
     def of_scores(cls, scores: ArrayLike, *, mass: float, weights: ArrayLike | None = None) -> Self:
-        """The smallest score s with weight(scores <= s) >= mass * (total weight + 1)."""
+        """The smallest score s with weight(scores <= s) >= mass * (total weight + 1).
+
+        Args:
+          scores: (N,) nonconformity of rows that the model has not seen.
+          mass: in (0, 1).
+          weights: (N,) non-negative; 0 removes the row. None is all ones.
+        Raises:
+          ValueError: if mass is not in (0, 1), or the shapes differ.
+
+        Examples:
+          >>> print(Conformal.of_scores(jnp.arange(9.0), mass=0.5).threshold)
+          4.0
+        """
         if not 0 < mass < 1:
             raise ValueError(f"mass must lie in (0, 1), got {mass}")
         scores, _, weights = check_rows(scores, scores, weights)
@@ -145,12 +193,24 @@ class Conformal:
         return cls(jnp.concatenate([scores[order], top])[at])
 
     def sets(self, probs: ArrayLike) -> Array:
-        """(..., C) booleans: the classes that `fit_conformal_sets` can't rule out."""
+        """The classes in the prediction set: (..., C) booleans. See the example of the class.
+
+        Args:
+          probs: (..., C) of new rows.
+        """
         (probs,) = named_floats(probs=probs)
         return 1 - probs <= self.threshold
 
     def interval(self, lower: ArrayLike, upper: ArrayLike) -> Interval:
-        """The model's intervals (...), moved out or in by what `fit_conformal_interval` found."""
+        """The model's intervals, widened by the threshold, or narrowed if it is negative.
+
+        Args:
+          lower, upper: (...) the model's intervals for new rows.
+
+        Examples:
+          >>> print(Conformal(jnp.array(2.0)).interval(0.0, 1.0))
+          Interval(lower=Array(-2., dtype=float32), upper=Array(3., dtype=float32))
+        """
         lower, upper = named_floats(lower=lower, upper=upper)
         return Interval(lower - self.threshold, upper + self.threshold)
 
@@ -158,10 +218,10 @@ class Conformal:
 def fit_conformal_sets(
     probs: ArrayLike, labels: ArrayLike, *, mass: float = 0.9, weights: ArrayLike | None = None
 ) -> Conformal:
-    """Sets of classes that hold the true one with probability at least `mass`.
+    """Sets of classes that contain the true one with probability at least `mass`.
 
-    The nonconformity is 1 - probs[label]. The promise needs exchangeable rows and nothing of
-    the model; it holds on average over rows, not for each row.
+    The nonconformity is 1 - probs[label]. The guarantee needs exchangeable rows and holds for any
+    model. It holds on average over rows, not for each row.
 
     Args:
       probs: (N, C) of rows that the model has not seen.
@@ -171,7 +231,8 @@ def fit_conformal_sets(
     Returns:
       `Conformal`; use `sets`.
     Raises:
-      ValueError: if the shapes differ or mass is not in (0, 1). TypeError: labels not integers.
+      ValueError: if the shapes differ or mass is not in (0, 1).
+      TypeError: if labels are not integers.
     Source: Sadinle, Lei, Wasserman (2019), JASA 114.
 
     Examples:
@@ -194,14 +255,14 @@ def fit_conformal_interval(
     mass: float = 0.9,
     weights: ArrayLike | None = None,
 ) -> Conformal:
-    """Intervals that hold the truth with probability at least `mass`, from a model's own.
+    """Intervals that contain the truth with probability at least `mass`, from those of a model.
 
-    The nonconformity is the distance by which x lies outside [lower, upper], negative inside;
-    with lower = upper = a point forecast it is the absolute residual.
+    The nonconformity is the distance by which x lies outside [lower, upper], negative inside.
+    With lower = upper = a point forecast it is the absolute residual.
 
     Args:
       lower, upper: (N,) the model's interval for rows that it has not seen.
-      x: (N,) what was seen.
+      x: (N,) the observed values.
       mass, weights: as for `fit_conformal_sets`.
     Returns:
       `Conformal`; use `interval`.

@@ -16,18 +16,28 @@ from likelax.numerics import as_array, divide
 
 @pytree
 class Isotonic:
-    """A non-decreasing map of confidences, linear between the ones that it was fitted to.
+    """A non-decreasing map of confidences, linear between those that it was fitted to.
 
     Attributes:
       knots: (N,) sorted confidences.
       values: (N,) fitted frequencies, non-decreasing.
+
+    Source: Zadrozny & Elkan (2002), Transforming classifier scores into accurate multiclass
+      probability estimates, KDD.
+
+    Examples:
+      >>> print(Isotonic(jnp.array([0.2, 0.8]), jnp.array([0.0, 1.0])).apply(0.5).round(4))
+      0.5
     """
 
     knots: Array
     values: Array
 
     def apply(self, confidence: ArrayLike) -> Array:
-        """Recalibrated confidences, any shape; constant beyond the ends."""
+        """Recalibrated confidences of the same shape (...), constant beyond the ends.
+
+        See the example of the class.
+        """
         x = as_array("confidence", confidence).astype(self.knots.dtype)
         return jnp.interp(x.reshape(-1), self.knots, self.values).reshape(x.shape)
 
@@ -35,10 +45,9 @@ class Isotonic:
 def fit_isotonic(
     confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
 ) -> Isotonic:
-    """The non-decreasing map with the least weighted squared error; ties share one value.
+    """The non-decreasing map with the least weighted squared error; equal confidences get one value.
 
-    All adjacent blocks that violate the order are pooled at once, until none does: a few
-    passes over the data, and a batch of fits under vmap.
+    Each pass over the data pools all adjacent blocks that violate the order, until none does.
 
     Args:
       confidence: (N,).
@@ -46,6 +55,8 @@ def fit_isotonic(
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
       `Isotonic`.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Ayer et al. (1955), Annals of Mathematical Statistics 26.
 
     Examples:
@@ -91,13 +102,13 @@ def _pool(starts: Array, weight: Array, total: Array) -> Array:
 
 
 class Corp(NamedTuple):
-    """The mean score taken apart: score = miscalibration - discrimination + uncertainty.
+    """The decomposition of a mean score: score = miscalibration - discrimination + uncertainty.
 
     Attributes:
-      score: mean score of the forecasts.
-      miscalibration: what recalibration by isotonic regression would gain, at least 0.
-      discrimination: what the recalibrated forecasts gain over the base rate, at least 0.
-      uncertainty: mean score of the base rate.
+      score: scalar, mean score of the forecasts.
+      miscalibration: scalar, the gain from recalibration by isotonic regression, at least 0.
+      discrimination: scalar, the gain of the recalibrated forecasts over the base rate, at least 0.
+      uncertainty: scalar, mean score of the base rate.
     """
 
     score: Array
@@ -113,7 +124,7 @@ def corp(
     weights: ArrayLike | None = None,
     rule: Callable[[Array, Array], Array] = scoring.binary_brier_score,
 ) -> Corp:
-    """CORP decomposition: exact, without bins, and with both parts non-negative.
+    """CORP decomposition of a mean score. It is exact, needs no bins, and its terms are not negative.
 
     Args:
       confidence, outcome, weights: (N,) as for `fit_isotonic`.
@@ -121,6 +132,8 @@ def corp(
         `scoring.binary_log_score`.
     Returns:
       `Corp`.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Dimitriadis, Gneiting, Jordan (2021), PNAS 118.
 
     Examples:

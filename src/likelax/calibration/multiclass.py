@@ -23,7 +23,14 @@ class Vector:
 
     Attributes:
       scale, shift: (C,); the shifts sum to zero.
-      center: (C,) a logit of each class in the middle of those that were fitted.
+      center: (C,) the mean logit of each class in the data that were fitted.
+
+    Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
+
+    Examples:
+      >>> half = Vector(jnp.full(2, 0.5), jnp.zeros(2), jnp.zeros(2))
+      >>> print(half.apply(jnp.array([0.0, 2.0 * jnp.log(3.0)])).round(4))
+      [0.25 0.75]
     """
 
     scale: Array
@@ -31,7 +38,10 @@ class Vector:
     center: Array
 
     def apply(self, logits: ArrayLike) -> Array:
-        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0."""
+        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0.
+
+        See the example of the class.
+        """
         (logits,) = named_floats(logits=logits)
         lead = (1,) * (logits.ndim - 1)
         scale, shift, center = (a.reshape(*lead, -1) for a in (self.scale, self.shift, self.center))
@@ -51,7 +61,8 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
     Returns:
       `Vector`.
     Raises:
-      ValueError: if the shapes differ. TypeError: if labels are not integers.
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
 
     Examples:
@@ -83,11 +94,17 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
 
 @pytree
 class DirichletMap:
-    """softmax(matrix @ log probs + shift): the identity is among its maps.
+    """softmax(matrix @ log probs + shift). It can be the identity.
 
     Attributes:
       matrix: (C, C).
       shift: (C,); sums to zero.
+
+    Source: Kull et al. (2019), Beyond temperature scaling: Dirichlet calibration.
+
+    Examples:
+      >>> print(DirichletMap(jnp.eye(2), jnp.zeros(2)).apply(jnp.array([0.2, 0.8])).round(4))
+      [0.2 0.8]
     """
 
     matrix: Array
@@ -96,8 +113,12 @@ class DirichletMap:
     def apply(self, probs: ArrayLike) -> Array:
         """Recalibrated probabilities (..., C).
 
-        A class of probability zero keeps it unless its row of the matrix turns that around, and
-        other classes do not see it: its log counts as that of the smallest normal number.
+        The log of a probability of zero is replaced by the log of the smallest normal number. Then a
+        class of probability zero keeps it, unless the matrix has a negative entry for it. See the
+        example of the class.
+
+        Args:
+          probs: (..., C).
         """
         (probs,) = named_floats(probs=probs)
         score = jnp.tensordot(_logs(probs), self.matrix.T, axes=1, precision="highest")
@@ -113,9 +134,9 @@ def fit_dirichlet(
 ) -> DirichletMap:
     """Dirichlet calibration with off-diagonal and intercept regularisation (ODIR).
 
-    The multiclass beta calibration: a linear map of log probabilities. What leaves the diagonal,
-    and the shifts, cost `penalty` times their mean square. Memory and time grow as C^2 and C^4:
-    for hundreds of classes take `fit_vector`.
+    The multiclass form of beta calibration: a linear map of log probabilities. The loss has `penalty`
+    times the mean square of the off-diagonal entries and of the shifts. Memory and time grow as C^2
+    and C^4: for hundreds of classes use `fit_vector`.
 
     Args:
       probs: (N, C) with C >= 2.
@@ -125,7 +146,8 @@ def fit_dirichlet(
     Returns:
       `DirichletMap`.
     Raises:
-      ValueError: if the shapes differ or penalty is negative. TypeError: labels not integers.
+      ValueError: if the shapes differ or penalty is negative.
+      TypeError: if labels are not integers.
     Source: Kull et al. (2019), Beyond temperature scaling: Dirichlet calibration.
 
     Examples:

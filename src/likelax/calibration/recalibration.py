@@ -1,4 +1,4 @@
-"""Recalibrators: each is fitted to held-out predictions and is then a pure map of new ones."""
+"""Recalibrators: maps of predictions, fitted to held-out ones."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,19 +18,30 @@ _LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
 
 @pytree
 class Temperature:
-    """softmax(inverse_temperature * logits): sharpens or flattens, never changes the order.
+    """softmax(inverse_temperature * logits). It never changes the order of the classes.
 
     Attributes:
       inverse_temperature: scalar, at least 0.
-      at_boundary: True where no finite positive temperature is best: 0 where the logits tell
-        nothing, the largest value where they separate the classes without error.
+      at_boundary: boolean scalar, True if no finite positive temperature is best. The inverse
+        temperature is then 0 if the logits do not predict the labels, and the largest value if they
+        separate the classes without error.
+
+    Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
+
+    Examples:
+      >>> half = Temperature(jnp.array(0.5), jnp.array(False))
+      >>> print(half.apply(jnp.array([0.0, 2.0 * jnp.log(3.0)])).round(4))
+      [0.25 0.75]
     """
 
     inverse_temperature: Array
     at_boundary: Array
 
     def apply(self, logits: ArrayLike) -> Array:
-        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0."""
+        """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0.
+
+        See the example of the class.
+        """
         (logits,) = named_floats(logits=logits)
         possible = logits > -jnp.inf
         scaled = self.inverse_temperature * jnp.where(possible, logits, 0)
@@ -42,19 +53,20 @@ def fit_temperature(
 ) -> Temperature:
     """The inverse temperature with the least log score, which is convex in it.
 
-    Newton's step where it stays in the bracket, else the bracket's middle: it can't diverge
-    and can't turn negative.
+    Newton's step if it stays in the bracket, else the middle of the bracket. So the search cannot
+    diverge, and the result cannot be negative.
 
     Args:
       logits: (N, C) with C >= 2, of any unit; for a binary logit s pass the columns 0 and s. A
         class whose logit is -inf is impossible at every temperature. A row whose own label is
-        such a class, or one with a logit of inf, cannot tell temperatures apart and is left out.
+        such a class, or one with a logit of inf, is left out.
       labels: (N,) integers in [0, C).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
       `Temperature`; in float32 it is right to about 1e-3 of itself.
     Raises:
-      ValueError: if the shapes differ. TypeError: if labels are not integers.
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
 
     Examples:
@@ -120,8 +132,13 @@ class Platt:
     Attributes:
       slope: scalar, per unit of the score.
       intercept: scalar, the logit of a score at `center`.
-      center: scalar, a score in the middle of those that were fitted: about it no digits are lost
-        to scores far from zero.
+      center: scalar, the mean of the fitted scores, so that scores far from zero lose no digits.
+
+    Source: Platt (1999), Probabilistic outputs for support vector machines.
+
+    Examples:
+      >>> print(Platt(jnp.array(2.0), jnp.array(0.0), jnp.array(3.0)).apply(3.0))
+      0.5
     """
 
     slope: Array
@@ -129,7 +146,7 @@ class Platt:
     center: Array
 
     def apply(self, scores: ArrayLike) -> Array:
-        """Probabilities of the shape of `scores`."""
+        """Probabilities of the shape of `scores` (...). See the example of the class."""
         (scores,) = named_floats(scores=scores)
         return jax.nn.sigmoid(self.slope * (scores - self.center) + self.intercept)
 
@@ -143,7 +160,9 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
       `Platt`. In float32 the slope is right to about 1e-3 of itself while the scores lie within 1e3
-      of their own widths from zero; farther out their rounding decides.
+      of their own widths from zero; beyond that the rounding of the scores themselves is larger.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Platt (1999), Probabilistic outputs for support vector machines.
 
     Examples:
@@ -160,11 +179,17 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
 
 @pytree
 class BetaMap:
-    """sigmoid(a log c - b log(1 - c) + intercept): sends 0 to 0 and 1 to 1.
+    """sigmoid(a log c - b log(1 - c) + intercept). It maps 0 to 0 and 1 to 1.
 
     Attributes:
       a, b: scalars, at least 0.
       intercept: scalar.
+
+    Source: Kull, Silva Filho, Flach (2017), Beta calibration.
+
+    Examples:
+      >>> print(BetaMap(jnp.array(1.0), jnp.array(1.0), jnp.array(0.0)).apply(0.25).round(4))
+      0.25
     """
 
     a: Array
@@ -172,7 +197,10 @@ class BetaMap:
     intercept: Array
 
     def apply(self, confidence: ArrayLike) -> Array:
-        """Recalibrated confidences of the same shape; 0 and 1 stay as they are."""
+        """Recalibrated confidences of the same shape (...); 0 and 1 stay as they are.
+
+        See the example of the class.
+        """
         (c,) = named_floats(confidence=confidence)
         inside = (c > 0) & (c < 1)
         safe = jnp.where(inside, c, 0.5)
@@ -183,10 +211,10 @@ class BetaMap:
 def fit_beta(
     confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
 ) -> BetaMap:
-    """Beta calibration: richer than Platt scaling, and the identity is among its maps.
+    """Beta calibration: more flexible than Platt scaling, with the identity as a special case.
 
-    Where the best a or b is negative, it is set to zero and the others are fitted again.
-    Confidences of exactly 0 and 1 are left out: no member of the family moves them.
+    If the best a or b is negative, it is set to zero and the others are fitted again.
+    Confidences of exactly 0 and 1 are left out, since no member of the family changes them.
 
     Args:
       confidence: (N,) in [0, 1].
@@ -194,6 +222,8 @@ def fit_beta(
       weights: (N,) non-negative; 0 removes the row. None is all ones.
     Returns:
       `BetaMap`.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Kull, Silva Filho, Flach (2017), Beta calibration.
 
     Examples:
@@ -290,16 +320,19 @@ def _logistic(features: Array, targets: Array, weights: Array) -> Array:
 
 
 class Histogram(NamedTuple):
-    """Each bin's frequency in place of the confidences in it.
+    """The map of each confidence to the frequency of its bin.
 
     Attributes:
-      bins: what it was fitted to. An empty bin leaves confidences as they are.
+      bins: the bins (B,) that it was fitted to. An empty bin leaves confidences as they are.
     """
 
     bins: Bins
 
     def apply(self, confidence: ArrayLike) -> Array:
-        """Recalibrated confidences of the same shape; NaN outside the edges."""
+        """Recalibrated confidences of the same shape (...); NaN outside the edges.
+
+        See the example of `fit_histogram`.
+        """
         c = as_array("confidence", confidence).astype(self.bins.edges.dtype)
         index, inside = bin_index(c.reshape(-1), self.bins.edges)
         value = jnp.where(self.bins.occupied[index], self.bins.accuracy[index], inside)
@@ -314,8 +347,13 @@ def fit_histogram(
     num_bins: int = 15,
     weights: ArrayLike | None = None,
 ) -> Histogram:
-    """Histogram binning. Arguments as for `bin_statistics`; see `quantile_edges` for the edges.
+    """Histogram binning: each confidence is replaced by the frequency of its bin.
 
+    Args:
+      confidence, outcome, edges, num_bins, weights: (N,) and options as for `bin_statistics`; see
+        `quantile_edges` for bins of equal weight.
+    Returns:
+      `Histogram`.
     Source: Zadrozny, Elkan (2001), ICML.
 
     Examples:

@@ -1,4 +1,4 @@
-"""How sure a calibration error is: bins of resampled rows, and of outcomes drawn anew."""
+"""Uncertainty of calibration errors: bins of resampled rows, and of simulated outcomes."""
 
 from collections.abc import Callable
 
@@ -48,9 +48,9 @@ def bootstrap_bins(
     weights: ArrayLike | None = None,
     num_resamples: int = 1000,
 ) -> Bins:
-    """Bins of resampled data: each row enters Poisson(1) times, independently.
+    """Bins of resampled data, in which each row occurs Poisson(1) times, independently.
 
-    Map a measure over the result and take quantiles, for an interval:
+    For an interval, map a measure over the result and take quantiles:
     `predictive.equal_tailed(jax.vmap(ece)(bins), 0.9)`. The plain ECE is biased upwards, and
     more so in resamples; prefer `debiased_ece` or `bias` for small samples.
 
@@ -60,6 +60,8 @@ def bootstrap_bins(
       num_resamples: S.
     Returns:
       `Bins` with a leading axis S on every leaf.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional, or num_bins < 1.
     Source: Chamandy et al. (2012), Estimating uncertainty for massive data streams.
 
     Examples:
@@ -96,10 +98,10 @@ def consistency_bins(
     weights: ArrayLike | None = None,
     num_resamples: int = 1000,
 ) -> Bins:
-    """Bins of outcomes drawn from the confidences: what a perfectly calibrated model shows.
+    """Bins of outcomes drawn from the confidences, as a perfectly calibrated model would have.
 
     Quantiles of `accuracy` over the first axis are the consistency band of a reliability
-    diagram; the share of measures above the real one is a p-value for calibration.
+    diagram. The fraction of measures above the real one is a p-value of calibration.
 
     Args:
       key: a typed key.
@@ -107,6 +109,8 @@ def consistency_bins(
       num_resamples: S.
     Returns:
       `Bins` with a leading axis S on every leaf.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional, or num_bins < 1.
     Source: Broecker, Smith (2007), Weather and Forecasting 22.
 
     Examples:
@@ -190,7 +194,7 @@ def consistency_band(
     weights: ArrayLike | None = None,
     num_resamples: int = 1000,
 ) -> tuple[Array, Array]:
-    """Bounds of each bin's accuracy where the model is calibrated: the band around the diagonal.
+    """Bounds of each bin's accuracy if the model is calibrated: the band around the diagonal.
 
     Args:
       key: a typed key.
@@ -198,6 +202,9 @@ def consistency_band(
       mass: probability that the accuracy of one bin lies in its bounds.
     Returns:
       (lower, upper), each (B,); NaN in an empty bin.
+    Raises:
+      ValueError: if the shapes differ, num_bins < 1, or mass is not in (0, 1).
+    Source: Broecker, Smith (2007), Weather and Forecasting 22.
 
     Examples:
       >>> lower, upper = consistency_band(jax.random.key(0), jnp.full(100, 0.5), num_bins=1)

@@ -15,7 +15,12 @@ from likelax.numerics import divide
 
 
 class Significance(NamedTuple):
-    """A test statistic, and its two-sided p-value under calibration."""
+    """A test statistic, and its p-value under calibration.
+
+    Attributes:
+      statistic: scalar.
+      p_value: scalar, two-sided.
+    """
 
     statistic: Array
     p_value: Array
@@ -28,14 +33,15 @@ def spiegelhalter(
 
     z = sum w (y - p)(1 - 2 p) / sqrt sum w^2 (1 - 2 p)^2 p (1 - p)
 
-    Positive where the model is over-confident, negative where it is under-confident: a
-    one-sided test would let every under-confident model pass. z is standard normal under
-    calibration.
+    It is positive for an over-confident model and negative for an under-confident one, so the test
+    must be two-sided. z is standard normal under calibration.
 
     Args:
       confidence, outcome, weights: (N,) as for `bin_statistics`.
     Returns:
-      `Significance`; NaN where every confidence is 0, 1/2 or 1, which the statistic can't judge.
+      `Significance`; NaN if every confidence is 0, 1/2 or 1, for which the statistic is undefined.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Spiegelhalter (1986), Statistics in Medicine 5.
 
     Examples:
@@ -57,14 +63,17 @@ def kuiper(
     """Kuiper's test: the range of the cumulative residuals, over their standard deviation.
 
     With rows in order of confidence, C[k] = sum_{j <= k} w[j] (y[j] - p[j]), C[0] = 0, the
-    statistic is (max C - min C) / sqrt sum w^2 p (1 - p). It needs no bins and sees
-    miscalibration of either sign, anywhere; ties enter at once. Under calibration and for many
-    rows it is the range of a Brownian motion on [0, 1], which gives the p-value.
+    statistic is (max C - min C) / sqrt sum w^2 p (1 - p). It needs no bins and detects
+    miscalibration of either sign at any confidence; rows with equal confidences are added together.
+    Under calibration and for many rows it is the range of a Brownian motion on [0, 1], which gives the
+    p-value.
 
     Args:
       confidence, outcome, weights: (N,) as for `bin_statistics`.
     Returns:
-      `Significance`; NaN where every confidence is 0 or 1.
+      `Significance`; NaN if every confidence is 0 or 1.
+    Raises:
+      ValueError: if the shapes differ or are not one-dimensional.
     Source: Arrieta-Ibarra, Gujral, Tannen, Tygert, Xu (2022), Metrics of calibration for
       probabilistic predictions, JMLR 23. Feller (1951) for the range.
 

@@ -1,4 +1,4 @@
-"""The checklist: six claims about a fitted model, each put to the test."""
+"""The checklist: tests of six claims about a fitted model."""
 
 from typing import Any
 
@@ -10,24 +10,26 @@ from likelax.checklist import density, latent, simulation
 from likelax.checklist import heldout as _heldout
 from likelax.checklist.decision import top_label
 from likelax.checklist.verdict import TITLES, Checklist, Line, Verdict
+from likelax.data import DataLike
+from likelax.model import PriorLike, SupportsLogProb
 
 __all__ = ["TITLES", "Checklist", "Line", "Verdict", "run", "top_label"]
 
 
 def run(
     key: Array,
-    model: Any,
-    train: Any,
-    heldout: Any,
+    model: SupportsLogProb,
+    train: DataLike,
+    heldout: DataLike,
     decision: Any = None,
     *,
-    prior: Any = None,
-    baseline: Any = None,
+    prior: PriorLike | None = None,
+    baseline: SupportsLogProb | None = None,
     num_draws: int = 1000,
     level: float = 0.01,
     tolerance: float = 0.05,
 ) -> Checklist:
-    """Ask a fitted model the six questions.
+    """Test six claims about a fitted model.
 
     1. Probabilities normalise and log probabilities are finite: total mass by enumeration,
        quadrature or importance sampling, held-out values and gradients.
@@ -41,17 +43,17 @@ def run(
        correlations, runs, with Holm's correction. It fails only what is significant and large.
     6. Calibration of the decisions: an equivalence test, which a small sample can't pass.
 
-    Every test is made at `level`, so a right model fails a line about that often.
+    Each test has significance `level`, so a right model fails a line with about that probability.
 
     Args:
       key: a typed key.
-      model: a fitted model: any node, or any object that answers `log_prob(x)`, and for
-        line 5 `sample(key, shape)`.
-      train: the data that it was fitted to, as the model takes them.
-      heldout: data that it has not seen.
+      model: a fitted model: any node, or any object with `log_prob(x)`, and for line 5
+        `sample(key, shape)`.
+      train: the data (N, ...) that it was fitted to, as the model takes them.
+      heldout: data (M, ...) that it was not fitted to.
       decision: (model, heldout) -> (confidence (N,), outcome (N,)), such as
-        `checklist.top_label`, or such a pair; None: probabilities drive no decision.
-      prior: the conjugate prior whose posterior the model stands for, or None.
+        `checklist.top_label`, or such a pair; None: no decision depends on the probabilities.
+      prior: the conjugate prior that the model was fitted with, or None.
       baseline: a fitted simpler model for line 4. None: one component for a mixture, the same
         states without order for a hidden Markov model, class frequencies for labels.
       num_draws: simulated data sets for line 5.

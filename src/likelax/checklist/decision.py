@@ -1,4 +1,4 @@
-"""Line 6: an equivalence test of calibration. A small sample can't pass by being small."""
+"""Line 6: an equivalence test of calibration, which a small sample cannot pass."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,29 @@ from jax.typing import ArrayLike
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
+from likelax.data import DataLike
+from likelax.mixture import Mixture
+from likelax.model import SupportsLogProb
 
 Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
 
-def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
-    """The decision of a classifier: take the class with the highest posterior probability.
+def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
+    """The decision of a classifier: the class with the highest posterior probability.
 
     Args:
       model: a mixture whose components are classes.
-      heldout: `Labelled` data; rows labelled -1 are left out.
+      heldout: `Labelled` data (N, ...); rows labelled -1 are left out.
     Returns:
       (confidence, correct), each (N,).
     Raises:
-      ValueError: if the data carry no labels.
+      ValueError: for data without labels.
+
+    Examples:
+      >>> from likelax import Labelled, Mixture, Poisson
+      >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
+      >>> print(top_label(model, Labelled(jnp.array([0, 9]), jnp.array([0, 0])))[1])
+      [1. 0.]
     """
     labels = view.labels_of(heldout)
     if labels is None:
@@ -35,13 +44,15 @@ def top_label(model: Any, heldout: Any) -> tuple[ArrayLike, ArrayLike]:
     return confidence[known], correct[known]
 
 
-def _decide(model: Any, values: Any, labels: Any) -> tuple[Array, Array]:
+def _decide(model: Mixture, values: Any, labels: Any) -> tuple[Array, Array]:
     log_probs = jnp.asarray(model.log_responsibilities(values))
     probs = jnp.exp(log_probs.reshape(-1, log_probs.shape[-1]))
     return calibration.top_label(probs, jnp.reshape(labels, -1))
 
 
-def check(model: Any, heldout: Any, decision: Any, *, tolerance: float, level: float) -> Line:
+def check(
+    model: SupportsLogProb, heldout: DataLike, decision: Any, *, tolerance: float, level: float
+) -> Line:
     """Line 6. See `checklist.run`."""
     if decision is None:
         return line(

@@ -10,6 +10,8 @@ from jax.scipy.special import gammaln
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
+from likelax.data import DataLike
+from likelax.model import SupportsLogProb
 from likelax.numerics import as_float, logsumexp
 
 _SCALES = (1.0, 0.1, 0.01, 0.001)  # kernel widths, so that a narrow component is not missed
@@ -24,7 +26,9 @@ class Mass(NamedTuple):
     method: str
 
 
-def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: float) -> Line:
+def check(
+    key: Array, model: SupportsLogProb, heldout: DataLike, *, num_draws: int, tolerance: float
+) -> Line:
     """Line 1. See `checklist.run`."""
     scores, grads = view.call(_scored, model, heldout)
     held = np.asarray(scores).reshape(-1)
@@ -79,13 +83,13 @@ def check(key: Array, model: Any, heldout: Any, *, num_draws: int, tolerance: fl
     )
 
 
-def _scored(model: Any, x: Any) -> tuple[Array, Any]:
+def _scored(model: SupportsLogProb, x: DataLike) -> tuple[Array, Any]:
     """(log p of the rows, gradient of their sum); no gradient for a model that is no pytree."""
     leaves = jax.tree.leaves(model)
     if not leaves or not all(isinstance(leaf, float) or hasattr(leaf, "dtype") for leaf in leaves):
         return view.log_prob(model, x), ()
 
-    def total(model: Any) -> tuple[Array, Array]:
+    def total(model: SupportsLogProb) -> tuple[Array, Array]:
         rows = view.log_prob(model, x)
         return jnp.sum(rows), rows
 
@@ -102,7 +106,9 @@ def _infinite(grads: Any) -> list[str]:
     ]
 
 
-def total_mass(key: Array, model: Any, *, num_draws: int = 16384, num_centers: int = 256) -> Mass:
+def total_mass(
+    key: Array, model: SupportsLogProb, *, num_draws: int = 16384, num_centers: int = 256
+) -> Mass:
     """Sum or integral of exp(log_prob) over all events, by the best method for the event.
 
     A scalar integer is enumerated, a scalar real integrated by quadrature; anything else by
@@ -124,7 +130,7 @@ def total_mass(key: Array, model: Any, *, num_draws: int = 16384, num_centers: i
     return _sampled(key, model, centers, num_draws)
 
 
-def _enumerated(model: Any, draws: Array, tree: Any) -> Mass:
+def _enumerated(model: SupportsLogProb, draws: Array, tree: Any) -> Mass:
     low, high = int(np.min(draws)), int(np.max(draws))
     reach = min(10 * (high - low + 10), 50_000)
     first = max(low - reach, -1) if low >= 0 else low - reach
@@ -134,7 +140,7 @@ def _enumerated(model: Any, draws: Array, tree: Any) -> Mass:
     return Mass(float(density.sum()), max(density[0], density[-1]) * reach, "enumeration")
 
 
-def _integrated(model: Any, draws: Array, tree: Any) -> Mass:
+def _integrated(model: SupportsLogProb, draws: Array, tree: Any) -> Mass:
     """Trapezoid rule over nodes far out and, at every scale, around each of the model's draws.
 
     The draws find peaks that an even grid would step over; the error is the difference to the
@@ -154,7 +160,7 @@ def _integrated(model: Any, draws: Array, tree: Any) -> Mass:
     return Mass(fine, abs(fine - coarse), "quadrature")
 
 
-def _sampled(key: Array, model: Any, centers: Any, num_draws: int) -> Mass:
+def _sampled(key: Array, model: SupportsLogProb, centers: Any, num_draws: int) -> Mass:
     """Mean of p / q over draws from q, a mixture of kernels around the centers."""
     draws, proposal = view.call(_propose, key, centers, static=num_draws)
     log_p = view.call(view.log_prob, model, draws)

@@ -9,11 +9,11 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import Labelled, Masked
+from likelax.data import DataLike, take_labels, take_mask
 from likelax.fit._em import em
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
-from likelax.model import Model
+from likelax.model import Model, SupportsLogProb
 from likelax.predictive import Elpd, elpd_of
 
 _SMALL = 0.01  # nats a row: a smaller loss is no reason to change the model
@@ -36,7 +36,14 @@ class Scores(NamedTuple):
     name: str
 
 
-def check(model: Any, train: Any, heldout: Any, baseline: Any, *, level: float) -> Line:
+def check(
+    model: SupportsLogProb,
+    train: DataLike,
+    heldout: DataLike,
+    baseline: SupportsLogProb | None,
+    *,
+    level: float,
+) -> Line:
     """Line 4. See `checklist.run`."""
     scores = _scores(model, train, heldout, baseline)
     n = scores.heldout.size
@@ -112,7 +119,9 @@ def _upper_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _scores(model: Any, train: Any, heldout: Any, baseline: Any) -> Scores:
+def _scores(
+    model: SupportsLogProb, train: DataLike, heldout: DataLike, baseline: SupportsLogProb | None
+) -> Scores:
     labels, held_labels = view.labels_of(train), view.labels_of(heldout)
     if labels is not None and held_labels is not None and not view.is_serial(model):
         return _label_scores(model, train, heldout, np.asarray(labels), np.asarray(held_labels))
@@ -129,11 +138,11 @@ def _scores(model: Any, train: Any, heldout: Any, baseline: Any) -> Scores:
 
 
 def _label_scores(
-    model: Any, train: Any, heldout: Any, labels: np.ndarray, held: np.ndarray
+    model: Any, train: DataLike, heldout: DataLike, labels: np.ndarray, held: np.ndarray
 ) -> Scores:
     """With labels a mixture is a classifier: the score is log p(label | values)."""
 
-    def of_labels(x: Any, y: np.ndarray) -> np.ndarray:
+    def of_labels(x: DataLike, y: np.ndarray) -> np.ndarray:
         log_post = np.asarray(view.call(view.log_responsibilities, model, x.values))
         known = y >= 0
         return np.take_along_axis(log_post, np.maximum(y, 0)[:, None], axis=1)[known, 0]
@@ -148,7 +157,7 @@ def _kept(scores: Any) -> np.ndarray:
     return scores[~np.isnan(scores)]
 
 
-def _simpler(model: Any, train: Any) -> tuple[Any, str]:
+def _simpler(model: SupportsLogProb, train: DataLike) -> tuple[Any, str]:
     """The model without its latent structure, or None for a leaf."""
     if isinstance(model, HMM):
         values, _ = view.unwrap(train)
@@ -164,14 +173,14 @@ def _simpler(model: Any, train: Any) -> tuple[Any, str]:
     return None, ""
 
 
-def _rows_for(baseline: Any, model: Any, heldout: Any) -> Any:
+def _rows_for(baseline: SupportsLogProb | None, model: SupportsLogProb, heldout: DataLike) -> Any:
     """Held-out data as the baseline takes them: steps of a series are rows to an iid model."""
     if view.is_serial(model) and not view.is_serial(baseline):
         return view.unwrap(heldout)[0]
     return heldout
 
 
-def _leak(train: Any, heldout: Any) -> str:
+def _leak(train: DataLike, heldout: DataLike) -> str:
     """A sentence if held-out rows stand in the training data more often than chance allows."""
     seen, held = _table(train), _table(heldout)
     if seen is None or held is None or len(held) == 0:
@@ -186,13 +195,9 @@ def _leak(train: Any, heldout: Any) -> str:
     )
 
 
-def _table(x: Any) -> np.ndarray | None:
+def _table(x: DataLike) -> np.ndarray | None:
     """Rows of all real-valued fields, or None where there are none: whole numbers repeat."""
-    if isinstance(x, Labelled):
-        x = x.values
-    if isinstance(x, Masked):
-        x = x.values
-    leaves = jax.tree.leaves(x)
+    leaves = jax.tree.leaves(take_mask(take_labels(x)[0])[0])
     real = [np.asarray(leaf) for leaf in leaves if not view.is_whole(leaf)]
     if not real or any(leaf.ndim < 1 for leaf in real):
         return None

@@ -1,7 +1,7 @@
 """Lines 2 and 3: likelihood and prior are kept apart, and responsibilities are Bayes' rule."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,12 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import Labelled, Sequences
+from likelax.data import DataLike, Sequences, take_labels
 from likelax.families.base import Prior
 from likelax.hmm.model import HMM
+from likelax.hmm.transitions import SoftmaxTransition
 from likelax.mixture import Mixture
-from likelax.model import Model
+from likelax.model import Model, PriorLike, SupportsLogProb
 from likelax.numerics import log_normalize, logsumexp, safe_log
 from likelax.product import Independent, Product
 
@@ -37,12 +38,12 @@ class Parts(NamedTuple):
     direct: Array
 
 
-def has_latent(model: Any) -> bool:
+def has_latent(model: object) -> TypeGuard[Mixture | HMM]:
     """True for a mixture or a hidden Markov model: a prior over K values, and a posterior."""
     return isinstance(model, Mixture | HMM)
 
 
-def _rows(model: Any, x: Any) -> Any:
+def _rows(model: SupportsLogProb, x: DataLike) -> Any:
     """Plain rows for a mixture; for a chain, series of one step."""
     values, _ = view.unwrap(x)
     if not view.is_serial(model):
@@ -51,8 +52,8 @@ def _rows(model: Any, x: Any) -> Any:
     return jax.tree.map(lambda v: jnp.reshape(v, (-1, 1, *jnp.shape(v)[lead:])), values)
 
 
-def _take_apart(model: Any, rows: Any) -> Parts:
-    if view.is_serial(model):
+def _take_apart(model: Mixture | HMM, rows: DataLike) -> Parts:
+    if isinstance(model, HMM):
         direct = jax.vmap(lambda e: e.log_prob(rows), out_axes=-1)(model.emissions)[:, 0]
         return Parts(
             safe_log(model.initial_probs()), model.emission_log_prob(rows)[:, 0],
@@ -67,7 +68,7 @@ def _take_apart(model: Any, rows: Any) -> Parts:
     )
 
 
-def check_confusion(model: Any, train: Any, prior: Any) -> Line:
+def check_confusion(model: SupportsLogProb, train: DataLike, prior: PriorLike | None) -> Line:
     """Line 2: swap the prior; the likelihood stays and the posterior odds follow exactly."""
     conjugate = _conjugate_gap(model, train, prior) if prior is not None else None
     if conjugate is not None and conjugate[0] > conjugate[1]:
@@ -117,11 +118,10 @@ def check_confusion(model: Any, train: Any, prior: Any) -> Line:
     )  # fmt: skip
 
 
-def _swap_prior(model: Any, rows: Any) -> tuple[Array, Array, Array, int]:
+def _swap_prior(model: Mixture | HMM, rows: DataLike) -> tuple[Array, Array, Array, int]:
     """(move of the likelihood, error of the odds, largest log likelihood, rows), with new weights."""
-    serial = view.is_serial(model)
-    field = "initial" if serial else "weights"
-    old = jnp.asarray(model.initial_probs() if serial else model.weights)
+    field = "initial" if isinstance(model, HMM) else "weights"
+    old = jnp.asarray(model.initial_probs() if isinstance(model, HMM) else model.weights)
     tilt = jnp.linspace(0.5, 2.0, old.shape[-1], dtype=old.dtype)
     both = jnp.stack([old, old * tilt / jnp.sum(old * tilt)])
     # a loop of two, so that the model is compiled once
@@ -149,7 +149,9 @@ def _largest(values: Array) -> Array:
     return jnp.max(jnp.where(jnp.isfinite(values), jnp.abs(values), 0), initial=0)
 
 
-def _conjugate_gap(model: Any, train: Any, prior: Any) -> tuple[float, float, int] | None:
+def _conjugate_gap(
+    model: SupportsLogProb, train: DataLike, prior: PriorLike | None
+) -> tuple[float, float, int] | None:
     """(largest difference, tolerance, rows) of the conjugate identities, where they apply."""
     if not isinstance(prior, Prior | Product | Independent) or not isinstance(model, Model):
         return None
@@ -170,7 +172,7 @@ def _conjugate_gap(model: Any, train: Any, prior: Any) -> tuple[float, float, in
     return gap, _TOLERANCE * (1 + 1e-2 * abs(float(log_lik))), n
 
 
-def check_responsibilities(model: Any, train: Any) -> Line:
+def check_responsibilities(model: SupportsLogProb, train: DataLike) -> Line:
     """Line 3: rows sum to one, equal Bayes' rule computed afresh, and EM does not descend."""
     if not has_latent(model):
         return line(3, Verdict.NOT_RUN, "The model has no latent variable.")
@@ -213,9 +215,9 @@ def check_responsibilities(model: Any, train: Any) -> Line:
     return line(3, Verdict.PASS, f"{said} An EM step does not descend.", numbers=numbers)
 
 
-def _responsibilities(model: Any, x: Any) -> tuple[Array, Array, Array, Array]:
+def _responsibilities(model: Mixture | HMM, x: DataLike) -> tuple[Array, Array, Array, Array]:
     """(model's, recomputed, which rows count, difference of gamma and summed xi)."""
-    if not view.is_serial(model):
+    if not isinstance(model, HMM):
         direct = jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(model.components)
         log_prior = jnp.broadcast_to(safe_log(model.weights), direct.shape)
         want, total = log_normalize(direct + log_prior)
@@ -282,17 +284,18 @@ def _smooth(
     return log_normalize(alphas + betas)
 
 
-def _em_step(model: Any, x: Any) -> tuple[Array, Array]:
+def _em_step(model: Model, x: DataLike) -> tuple[Array, Array]:
     stats, before = model.e_step(x)
     return before, jnp.sum(model.m_step(stats).log_prob(x))
 
 
-def _em_fall(model: Any, train: Any) -> tuple[float, float] | None:
+def _em_fall(model: SupportsLogProb, train: DataLike) -> tuple[float, float] | None:
     """(nats lost by one EM step, what rounding explains), or None where it can't be taken."""
     if not isinstance(model, Model):
         return None
-    if isinstance(model, HMM) and jnp.ndim(model.transition) != 2:
-        return None
-    values = train.values if isinstance(train, Labelled) else train
-    before, after = view.call(_em_step, model, values)
+    if isinstance(model, HMM):
+        driven = isinstance(model.transition, SoftmaxTransition)
+        if driven or model.transition_probs().ndim != 2:
+            return None
+    before, after = view.call(_em_step, model, take_labels(train)[0])
     return float(before - after), 1e-5 * (1 + abs(float(before)))

@@ -11,6 +11,8 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
+from likelax.data import DataLike
+from likelax.model import SupportsLogProb
 from likelax.predictive import STATISTICS, correlation, statistics
 
 # How far a statistic may lie from its simulated mean before the difference matters: in data
@@ -20,7 +22,9 @@ _CORRELATION = 0.15
 _MOST_PAIRS = 28
 
 
-def check(key: Array, model: Any, train: Any, *, num_draws: int, level: float) -> Line:
+def check(
+    key: Array, model: SupportsLogProb, train: DataLike, *, num_draws: int, level: float
+) -> Line:
     """Line 5. See `checklist.run`."""
     if not view.can_sample(model):
         return line(
@@ -87,7 +91,7 @@ def _chunk(numbers: int) -> int:
 
 
 def _simulated(
-    key: Array, model: Any, train: Any, plan: tuple[tuple[int, ...], int, int]
+    key: Array, model: view.Simulator, train: DataLike, plan: tuple[tuple[int, ...], int, int]
 ) -> tuple[Array, Array, Array]:
     """Statistics of the data, of (S,) simulations with the same entries missing, and rows seen.
 

@@ -1,4 +1,4 @@
-"""What the checklist answers: a verdict for each line, with the number behind it."""
+"""The result of the checklist: a verdict for each line, with its numbers."""
 
 import enum
 import math
@@ -12,11 +12,11 @@ class Verdict(enum.StrEnum):
     PASS = "PASS"
     """The line was tested and holds."""
     WARN = "WARN"
-    """Something is off but too small, or too circumstantial, to reject the model."""
+    """There is a fault, but it is small or not certain."""
     FAIL = "FAIL"
     """The line does not hold: statistically significant and large enough to matter."""
     INCONCLUSIVE = "INCONCLUSIVE"
-    """Tested, but the data or the method can't decide."""
+    """Tested, but the data are too few, or the method too weak, to decide."""
     NOT_RUN = "NOT_RUN"
     """Nothing to test: the model has no such part, or an argument is missing."""
 
@@ -26,14 +26,14 @@ class Line(NamedTuple):
 
     Attributes:
       number: 1 to 6.
-      title: what is claimed.
+      title: the claim.
       verdict: a `Verdict`.
-      statistic: the number that was compared; NaN where none was.
-      threshold: what it was compared with; NaN where none was.
-      p_value: of the test; NaN where the check is deterministic.
-      n: how many rows, steps or decisions it rests on.
-      reason: one or two sentences with the number in words.
-      remedy: what to do; empty on PASS.
+      statistic: the number that was compared, or NaN.
+      threshold: the number that it was compared with, or NaN.
+      p_value: of the test; NaN if the check is deterministic.
+      n: number of rows, steps or decisions.
+      reason: one or two sentences.
+      remedy: what to do; empty for PASS.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Checklist(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True where no line failed."""
+        """True if no line failed."""
         return all(one.verdict is not Verdict.FAIL for one in self.lines)
 
     @property

@@ -2,24 +2,31 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.data import Masked, Sequences, take_labels, take_series, unlabelled
+from likelax.data import DataLike, take_labels, take_mask, take_series, unlabelled
+from likelax.hmm.inference import Smoothed
 from likelax.hmm.model import HMM
+from likelax.mixture import Mixture
+from likelax.model import SupportsLogProb, SupportsSample
 from likelax.numerics import as_float, logsumexp
 
 
-def is_serial(model: Any) -> bool:
+def is_serial(model: object) -> TypeGuard[HMM]:
     """True for a model of sequences, whose observation is a whole series."""
     return isinstance(model, HMM)
 
 
-def can_sample(model: Any) -> bool:
+class Simulator(SupportsLogProb, SupportsSample, Protocol):
+    """Anything with `log_prob` and `sample`."""
+
+
+def can_sample(model: object) -> TypeGuard[Simulator]:
     """Whether the model draws: the checklist also takes records of functions, without `sample` even."""
     return callable(getattr(model, "sample", None))
 
@@ -38,59 +45,60 @@ def call(function: Callable[..., Any], *args: Any, static: Any = None) -> Any:
     return function(*args, *last)
 
 
-def log_prob(model: Any, x: Any) -> Array:
+def log_prob(model: SupportsLogProb, x: DataLike) -> Array:
     """log p of every row, or of every series."""
     return model.log_prob(x)
 
 
-def log_responsibilities(model: Any, x: Any) -> Any:
+def log_responsibilities(model: Mixture, x: DataLike) -> Array:
     """Of the components of a mixture, given x."""
     return model.log_responsibilities(x)
 
 
-def smoother(model: Any, x: Any) -> Any:
+def smoother(model: HMM, x: DataLike) -> Smoothed:
     """Of the states of a hidden Markov model, given x."""
     return model.smoother(x)
 
 
-def sample(key: Array, model: Any, shape: tuple[int, ...]) -> Any:
+def sample(key: Array, model: SupportsSample, shape: tuple[int, ...]) -> Any:
     """Draws from the model."""
     return model.sample(key, shape)
 
 
-def scores(model: Any, x: Any) -> Array:
+def scores(model: SupportsLogProb, x: DataLike) -> Array:
     """(N,) log scores, nats: of rows, or of the steps of a series given the steps before.
 
     Padding is NaN-free: steps past a length score NaN and are left out by `finite_rows`.
     """
-    if not is_serial(model):
+    if not isinstance(model, HMM):
         return jnp.atleast_1d(model.log_prob(x)).reshape(-1)
     log_lik = model.emission_log_prob(unwrap(x)[0])
     step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
-    if isinstance(x, Sequences) and x.lengths is not None:
-        inside = jnp.arange(step.shape[-1]) < jnp.asarray(x.lengths, int)[..., None]
+    lengths = unwrap(x)[1]
+    if lengths is not None:
+        inside = jnp.arange(step.shape[-1]) < jnp.asarray(lengths, int)[..., None]
         step = jnp.where(inside, step, jnp.nan)
     return step.reshape(-1)
 
 
-def unwrap(x: Any) -> tuple[Any, Any]:
+def unwrap(x: DataLike) -> tuple[Any, Any]:
     """(values as the model's emissions take them, lengths or None)."""
     values, series = take_series(unlabelled(x))
     return values, series.lengths
 
 
-def starts_of(x: Any) -> Array | None:
+def starts_of(x: DataLike) -> Array | None:
     """Where new sequences begin, or None."""
     return take_series(unlabelled(x))[1].starts
 
 
-def labels_of(x: Any) -> Array | None:
+def labels_of(x: DataLike) -> Array | None:
     """The labels that came with the data, or None."""
     labels = take_labels(x)[1]
     return None if labels is None else jnp.asarray(labels)
 
 
-def shape_of(model: Any, x: Any) -> tuple[int, ...]:
+def shape_of(model: SupportsLogProb, x: DataLike) -> tuple[int, ...]:
     """The shape that `model.sample(key, shape)` needs for data like x."""
     if is_serial(model):
         return jax.eval_shape(lambda m, v: m.emission_log_prob(v), model, unwrap(x)[0]).shape[:-1]
@@ -104,7 +112,7 @@ def shape_of(model: Any, x: Any) -> tuple[int, ...]:
 _MOST_COLUMNS = 32  # the rest of a wide event is left out
 
 
-def columns(x: Any, lead: int) -> tuple[Array, Array]:
+def columns(x: DataLike, lead: int) -> tuple[Array, Array]:
     """Every number of the data as a column, missing entries and padding marked.
 
     Args:
@@ -115,9 +123,7 @@ def columns(x: Any, lead: int) -> tuple[Array, Array]:
       one series of N.
     """
     values, lengths = unwrap(x)
-    observed: Any = None
-    if isinstance(values, Masked):
-        values, observed = values.values, values.observed
+    values, observed = take_mask(values)
     leaves = jax.tree.leaves(values)
     masks = [None] * len(leaves) if observed is None else jax.tree.leaves(observed)
     found, known = [], []
@@ -133,11 +139,9 @@ def columns(x: Any, lead: int) -> tuple[Array, Array]:
     return jnp.concatenate(found)[:_MOST_COLUMNS], jnp.concatenate(known)[:_MOST_COLUMNS]
 
 
-def column_names(x: Any, lead: int) -> list[str]:
+def column_names(x: DataLike, lead: int) -> list[str]:
     """Where each of the `columns` is found in the data, as a path."""
-    values, _ = unwrap(x)
-    if isinstance(values, Masked):
-        values = values.values
+    values, _ = take_mask(unwrap(x)[0])
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(values):
         name = jax.tree_util.keystr(path) or "x"

@@ -11,35 +11,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Driven, Labelled, Masked, Sequences, is_concrete
-from likelax.model import Density, Model
-
-Stats = TypeVar("Stats")
-
-
-def split_mask(x: Any) -> tuple[Array, Array | None]:
-    """(values, observed) of an array or `Masked` array; observed is None where all were seen.
-
-    Entries that were not seen are replaced by 1, so that no NaN reaches a gradient.
-    """
-    if isinstance(x, Labelled | Sequences | Driven):
-        raise ValueError(
-            f"a leaf family takes arrays or Masked arrays; got {type(x).__name__}, which belongs to "
-            "a Mixture or an HMM"
-        )
-    if not isinstance(x, Masked):
-        return _counted(numerics.as_array("x", x)), None
-    values, observed = _counted(numerics.as_array("x.values", x.values)), jnp.asarray(x.observed)
-    if values.shape != observed.shape:
-        raise ValueError(
-            f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
-        )
-    return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
-
-
-def _counted(values: Array) -> Array:
-    """Booleans as the integers 0 and 1; other arrays as they are."""
-    return values.astype(int) if values.dtype == jnp.bool_ else values
+from likelax.data import DataLike, is_concrete, split_mask
+from likelax.model import Density, Model, P, S
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -91,7 +64,7 @@ def where_above(parameter: Array, bound: float, moment: Callable[[Array], Array]
 
 
 def match_inputs(
-    name: str, inputs: Any, shape: Sequence[int], event: tuple[int, ...] | None = None
+    name: str, inputs: DataLike, shape: Sequence[int], event: tuple[int, ...] | None = None
 ) -> None:
     """Raise unless every array of the inputs of a draw has the leading axes `shape`.
 
@@ -131,7 +104,7 @@ def whole(x: Array) -> Array:
     return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
 
 
-class Prior(Density):
+class Prior(Density, Generic[S]):
     """A conjugate prior: a density over the parameter of a likelihood, closed under data."""
 
     @abc.abstractmethod
@@ -139,29 +112,29 @@ class Prior(Density):
         """Log density at a parameter value, nats."""
 
     @abc.abstractmethod
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
         """Independent draws of the parameter."""
 
     @abc.abstractmethod
-    def posterior(self, stats: Any) -> Self:
+    def posterior(self, stats: S) -> Self:
         """The prior updated by the statistics of a data set: a density of the same type.
 
         posterior(a + b) equals posterior(a).posterior(b): updates may come one by one.
         """
 
     @abc.abstractmethod
-    def mean(self) -> Any:
+    def mean(self) -> DataLike:
         """Expected value of the parameter."""
 
     @abc.abstractmethod
-    def mode(self) -> Any:
+    def mode(self) -> DataLike:
         """Most probable value of the parameter."""
 
     @abc.abstractmethod
-    def log_evidence(self, stats: Any) -> Array:
+    def log_evidence(self, stats: S) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
-    def expected_log_likelihood(self, stats: Any) -> Array:
+    def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
         Raises:
@@ -171,7 +144,7 @@ class Prior(Density):
             f"{type(self).__name__}: the expected log likelihood has no closed form here"
         )
 
-    def expected_log_density(self, likelihood: "Estimable[Any]", x: Any) -> Array:
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
         """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
 
         Args:
@@ -205,14 +178,18 @@ class Prior(Density):
             )
 
 
+Conjugate = TypeVar("Conjugate", bound=Prior)
+"""The type of a family's conjugate prior."""
+
+
 class Distribution(Density):
     """A leaf family: a density with a closed form, and missing entries."""
 
-    # whether the statistics of every value that x may hold are finite: then a weight of zero removes
-    # a row by itself, and components that share x share all that is made of it
-    _any_value_is_finite: ClassVar[bool] = False
+    # whether the statistics of every finite x are finite: then a weight of zero removes the row by
+    # itself, and components that share x share all that is made of it
+    _finite_statistics: ClassVar[bool] = False
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density at x, nats.
 
         Args:
@@ -229,7 +206,7 @@ class Distribution(Density):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
-    def _split(self, x: Any) -> tuple[Array, Array | None]:
+    def _split(self, x: DataLike) -> tuple[Array, Array | None]:
         """(values, observed (...)): an observation was seen where all of its entries were."""
         values, observed = split_mask(x)
         if observed is not None and self.event_ndim:
@@ -240,10 +217,10 @@ class Distribution(Density):
     def _log_density(self, x: Array) -> Array: ...
 
 
-class Estimable(Distribution, Model, Generic[Stats]):
+class Estimable(Distribution, Model[S, P]):
     """A leaf family with additive statistics, which EM can fit."""
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Stats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics of x and its log probability, summed with the weights.
 
         Args:
@@ -257,13 +234,36 @@ class Estimable(Distribution, Model, Generic[Stats]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
-        if not self._any_value_is_finite:
-            # a row of no weight may hold anything, infinity included
-            kept = jnp.expand_dims(weights != 0, tuple(range(-self.event_ndim, 0)))
-            values = jnp.where(kept, values, jnp.ones((), values.dtype))
-        return self._statistics(values, weights), numerics.weighted_sum(weights, log_prob)
+        stats = self._statistics(self._where_used(values, weights != 0), weights)
+        return stats, numerics.weighted_sum(weights, log_prob)
 
-    def m_step(self, stats: Stats, prior: Any = None) -> Self:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> S:
+        """Statistics of K models, stacked in self, with a leading axis K.
+
+        Args:
+          x: (..., *event), or `Masked` of it. A missing observation adds nothing.
+          shares: (..., K) non-negative: the weight of each observation in each model.
+        """
+        values, observed = self._split(x)
+        if observed is not None:
+            return super().stacked_e_step(x, shares)
+        rows = jnp.shape(values)[: jnp.ndim(values) - self.event_ndim]
+        match_weights(shares[..., 0], rows, shares.dtype)
+        if self._finite_statistics:
+            values = self._where_used(values, jnp.any(shares != 0, axis=-1))
+
+        def statistics(model: Self, share: Array) -> S:
+            used = values if model._finite_statistics else model._where_used(values, share != 0)
+            return model._statistics(used, share)
+
+        return jax.vmap(statistics, in_axes=(0, -1))(self, shares)
+
+    def _where_used(self, values: Array, used: Array) -> Array:
+        """values, with ones where `used` (...) is false: such a row may hold anything."""
+        used = jnp.expand_dims(used, tuple(range(-self.event_ndim, 0)))
+        return jnp.where(used, values, jnp.ones((), values.dtype))
+
+    def m_step(self, stats: S, prior: P | None = None) -> Self:
         """Maximum likelihood from statistics; empty ones leave the parameters as they are.
 
         Raises:
@@ -276,20 +276,20 @@ class Estimable(Distribution, Model, Generic[Stats]):
         return self._maximum_likelihood(stats)
 
     @abc.abstractmethod
-    def expected_log_prob(self, stats: Stats) -> Array:
+    def expected_log_prob(self, stats: S) -> Array:
         """sum_n w_n log p(x_n) as a function of the statistics: what `m_step` maximises, nats."""
 
     @abc.abstractmethod
-    def _statistics(self, x: Array, weights: Array) -> Stats: ...
+    def _statistics(self, x: Array, weights: Array) -> S: ...
 
     @abc.abstractmethod
-    def _maximum_likelihood(self, stats: Stats) -> Self: ...
+    def _maximum_likelihood(self, stats: S) -> Self: ...
 
 
-class Family(Estimable[Stats]):
+class Family(Estimable[S, Conjugate]):
     """A leaf with a conjugate prior, and the prior's ways."""
 
-    def m_step(self, stats: Stats, prior: Prior | None = None) -> Self:
+    def m_step(self, stats: S, prior: Conjugate | None = None) -> Self:
         """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.
 
         Empty statistics leave the parameters as they are when there is no prior.
@@ -298,7 +298,7 @@ class Family(Estimable[Stats]):
             return self._maximum_likelihood(stats)
         return self._with_parameter(prior.posterior(stats).mode())
 
-    def log_prior(self, prior: Prior | None) -> Array:
+    def log_prior(self, prior: Conjugate | None) -> Array:
         """Log density of the parameter under a conjugate prior, nats; 0 without one."""
         return jnp.zeros(()) if prior is None else prior.log_prob(self.parameter())
 
@@ -307,7 +307,7 @@ class Family(Estimable[Stats]):
         """The parameter as the conjugate prior describes it."""
 
     @abc.abstractmethod
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: Conjugate) -> Density:
         """The distribution of one new observation with the parameter integrated out."""
 
     @abc.abstractmethod

@@ -1,7 +1,7 @@
 """The Bernoulli distribution: one toss of a coin."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,12 @@ from likelax.families.base import Family, inside
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
+if TYPE_CHECKING:
+    from likelax.families.beta import Beta
+
 
 @pytree
-class Bernoulli(Family[BinaryCounts]):
+class Bernoulli(Family[BinaryCounts, "Beta"]):
     """x is 1 with probability `probs` and 0 otherwise.
 
     log p(x) = x log probs + (1 - x) log(1 - probs)
@@ -31,6 +34,7 @@ class Bernoulli(Family[BinaryCounts]):
       0.7143
     """
 
+    _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -55,7 +59,7 @@ class Bernoulli(Family[BinaryCounts]):
         """probs, as a beta prior describes it."""
         return jnp.asarray(self.probs)
 
-    def predictive(self, prior: Any) -> "Bernoulli":
+    def predictive(self, prior: "Beta") -> "Bernoulli":
         """Bernoulli with the prior mean of probs."""
         return Bernoulli(prior.mean())
 

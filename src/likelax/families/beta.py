@@ -1,7 +1,7 @@
 """The beta distribution: a density on [0, 1], and the conjugate prior of a probability."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Prior, inside
 from likelax.families.bernoulli import Bernoulli
 from likelax.families.simplex import expected_log_density, fit_simplex
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import (
     factorial_excess,
     log_beta,
@@ -26,7 +26,7 @@ from likelax.statistics import BinaryCounts, PositiveMoments, positive_rows
 
 
 @pytree
-class Beta(Estimable[PositiveMoments], Prior):
+class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     """p(v) = v^(alpha - 1) (1 - v)^(beta - 1) / B(alpha, beta) for v in [0, 1].
 
     As a prior of a probability it is updated by `BinaryCounts`; as a model of data its `m_step`
@@ -98,7 +98,7 @@ class Beta(Estimable[PositiveMoments], Prior):
         a, b = jnp.maximum(alpha - 1, 0), jnp.maximum(beta - 1, 0)
         return numerics.divide(a, a + b, self.mean())
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Bernoulli unless given."""
         return (Bernoulli(self.mean()) if likelihood is None else likelihood).predictive(self)
 

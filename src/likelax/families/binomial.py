@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from likelax.numerics.special import (
 from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts, inside_only
 
 
-class _BinaryFamily(Family[BinaryCounts]):
+class _BinaryFamily(Family[BinaryCounts, Beta]):
     """What likelihoods with a beta prior on `probs` share."""
 
     probs: Array
@@ -92,7 +92,7 @@ class Binomial(_BinaryFamily):
         n, probs = numerics.as_float(self.total_count, self.probs)
         return n * probs * (1 - probs)
 
-    def predictive(self, prior: Any) -> "BetaBinomial":
+    def predictive(self, prior: Beta) -> "BetaBinomial":
         """Binomial with a beta-distributed probability."""
         return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
@@ -175,7 +175,7 @@ class NegativeBinomial(_BinaryFamily):
         r, probs = numerics.as_float(self.total_count, self.probs)
         return numerics.divide(r * (1 - probs), probs**2, jnp.inf)
 
-    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+    def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Negative binomial with a beta-distributed probability."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
@@ -239,7 +239,7 @@ class Geometric(_BinaryFamily):
         (probs,) = numerics.as_float(self.probs)
         return numerics.divide(1 - probs, probs**2, jnp.inf)
 
-    def predictive(self, prior: Any) -> "BetaNegativeBinomial":
+    def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Geometric with a beta-distributed probability: r = 1."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=jnp.ones_like(prior.alpha))
 
@@ -257,7 +257,7 @@ class Geometric(_BinaryFamily):
 
 
 @pytree
-class BetaBinomial(Estimable[PositiveMoments]):
+class BetaBinomial(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Binomial(x | n, v) Beta(v | alpha, beta) dv for x = 0, ..., n = total_count.
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -318,7 +318,7 @@ class BetaBinomial(Estimable[PositiveMoments]):
 
 
 @pytree
-class BetaNegativeBinomial(Estimable[PositiveMoments]):
+class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
     """p(x) = integral of NegativeBinomial(x | r, v) Beta(v | alpha, beta) dv, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of

@@ -1,7 +1,7 @@
 """The categorical distribution: one draw from C unordered values."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,12 @@ from likelax.families.simplex import check_simplex
 from likelax.model import pytree
 from likelax.statistics import CategoryCounts
 
+if TYPE_CHECKING:
+    from likelax.families.dirichlet import Dirichlet
+
 
 @pytree
-class Categorical(Family[CategoryCounts]):
+class Categorical(Family[CategoryCounts, "Dirichlet"]):
     """x is the integer c with probability probs[c].
 
     Attributes:
@@ -31,7 +34,7 @@ class Categorical(Family[CategoryCounts]):
       [0.2 0.8 0. ]
     """
 
-    _any_value_is_finite = True
+    _finite_statistics = True
     probs: Array = constrained(simplex)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -56,7 +59,7 @@ class Categorical(Family[CategoryCounts]):
         """probs, as a Dirichlet prior describes it."""
         return jnp.asarray(self.probs)
 
-    def predictive(self, prior: Any) -> "Categorical":
+    def predictive(self, prior: "Dirichlet") -> "Categorical":
         """Categorical with the prior mean of probs."""
         return Categorical(prior.mean())
 

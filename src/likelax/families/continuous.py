@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 @pytree
-class LogNormal(Estimable[Moments]):
+class LogNormal(Estimable[Moments, Never]):
     """log x ~ Normal(loc, scale), x > 0
 
     Attributes:
@@ -97,7 +97,7 @@ class LaplaceStats:
 
 
 @pytree
-class Laplace(Estimable[LaplaceStats]):
+class Laplace(Estimable[LaplaceStats, Never]):
     """log p(x) = -|x - loc| / scale - log(2 scale)
 
     The maximum is the weighted median, which no fixed statistics give. `e_step` replaces each
@@ -197,7 +197,7 @@ class WeibullStats:
 
 
 @pytree
-class Weibull(Estimable[WeibullStats]):
+class Weibull(Estimable[WeibullStats, Never]):
     """p(x) = (shape / scale) (x / scale)^(shape - 1) exp(-(x / scale)^shape), x >= 0
 
     `m_step` is one Newton step on the likelihood of the shape, which has a single maximum:
@@ -393,7 +393,7 @@ def _solve_concentration(length: Array, spread: Array) -> Array:
 
 
 @pytree
-class VonMises(Estimable[Direction]):
+class VonMises(Estimable[Direction, Never]):
     """log p(x) = concentration cos(x - loc) - log(2 pi I0(concentration)), x an angle in radians
 
     In float32 a fitted concentration is right to 2e-5 of itself from 1e-3 up to the point where

@@ -1,7 +1,7 @@
 """The Dirichlet distribution: a density on the simplex, and the conjugate prior of a categorical."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Prior, check_event, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Estimable, Prior, check_event
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
     expected_log_density,
@@ -18,13 +19,13 @@ from likelax.families.simplex import (
     log_density,
     simplex_moments,
 )
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_beta_many
 from likelax.statistics import CategoryCounts, PositiveMoments
 
 
 @pytree
-class Dirichlet(Estimable[PositiveMoments], Prior):
+class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
     """p(v) = prod_c v[c]^(concentration[c] - 1) / B(concentration) on the simplex.
 
     As a prior of probabilities it is updated by `CategoryCounts`; as a model of data its
@@ -76,7 +77,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         """sum_c counts[c] E[log v[c]] + log_base, nats."""
         return jnp.sum(stats.counts * self.expected_log()) + stats.log_base
 
-    def expected_log_density(self, likelihood: Estimable[Any], x: Any) -> Array:
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
         """E[log v[x]], (...), nats; -inf where x is no category, 0 where x was not seen."""
         if not isinstance(likelihood, Categorical):
             return super().expected_log_density(likelihood, x)
@@ -110,7 +111,7 @@ class Dirichlet(Estimable[PositiveMoments], Prior):
         excess = jnp.maximum(concentration - 1, 0)
         return numerics.divide(excess, jnp.sum(excess, axis=-1, keepdims=True), self.mean())
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Categorical unless given."""
         return (Categorical(self.mean()) if likelihood is None else likelihood).predictive(self)
 

@@ -1,7 +1,7 @@
 """The exponential distribution, and the Lomax: an exponential whose rate is gamma distributed."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,13 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Estimable, Family, inside, where_above
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
+from likelax.families.gamma import Gamma
 from likelax.model import pytree
 from likelax.statistics import EventCounts, PositiveMoments, inside_only
 
 
 @pytree
-class Exponential(Family[EventCounts]):
+class Exponential(Family[EventCounts, Gamma]):
     """log p(x) = log rate - rate x  for x >= 0
 
     Attributes:
@@ -56,7 +57,7 @@ class Exponential(Family[EventCounts]):
         """rate, as a gamma prior describes it."""
         return jnp.asarray(self.rate)
 
-    def predictive(self, prior: Any) -> "Lomax":
+    def predictive(self, prior: Gamma) -> "Lomax":
         """Exponential with a gamma-distributed rate."""
         return Lomax(prior.concentration, prior.rate)
 
@@ -80,7 +81,7 @@ class Exponential(Family[EventCounts]):
 
 
 @pytree
-class Lomax(Estimable[PositiveMoments]):
+class Lomax(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Exponential(x | r) Gamma(r | concentration, rate) dr, x >= 0
 
     A Pareto distribution moved to start at zero. `e_step` gives the expected statistics of the

@@ -1,7 +1,7 @@
 """The gamma distribution: a density on the positive reals, and the conjugate prior of a rate."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ from likelax.families.compound import (
     log_gamma_density,
 )
 from likelax.families.poisson import Poisson
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.numerics.special import factorial_excess, log_gamma_ratio, log_zero_power
 from likelax.statistics import EventCounts, PositiveMoments, inside_only, positive_moments
 
 
 @pytree
-class Gamma(Estimable[PositiveMoments], Prior):
+class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
     """p(v) = rate^concentration v^(concentration - 1) exp(-rate v) / Gamma(concentration), v >= 0.
 
     As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
@@ -88,7 +88,7 @@ class Gamma(Estimable[PositiveMoments], Prior):
         concentration, rate = numerics.as_float(self.concentration, self.rate)
         return jnp.maximum(concentration - 1, 0) / rate
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Poisson unless given."""
         return (Poisson(self.mean()) if likelihood is None else likelihood).predictive(self)
 
@@ -118,7 +118,7 @@ class Gamma(Estimable[PositiveMoments], Prior):
 
 
 @pytree
-class GammaKnownShape(Family[EventCounts]):
+class GammaKnownShape(Family[EventCounts, Gamma]):
     """A gamma whose concentration is known and whose rate has a gamma prior.
 
     Attributes:
@@ -160,7 +160,7 @@ class GammaKnownShape(Family[EventCounts]):
         """rate, as a gamma prior describes it."""
         return jnp.asarray(self.rate)
 
-    def predictive(self, prior: Any) -> "GammaGamma":
+    def predictive(self, prior: Gamma) -> "GammaGamma":
         """Gamma with a gamma-distributed rate."""
         return GammaGamma(prior.concentration, prior.rate, self.concentration)
 
@@ -188,7 +188,7 @@ class GammaKnownShape(Family[EventCounts]):
 
 
 @pytree
-class GammaGamma(Estimable[PositiveMoments]):
+class GammaGamma(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Gamma(x | shape, r) Gamma(r | concentration, rate) dr, x >= 0
 
     A scaled beta prime distribution. `e_step` gives the expected statistics of the latent
@@ -253,7 +253,7 @@ class GammaGamma(Estimable[PositiveMoments]):
 
 
 @pytree
-class InverseGamma(Estimable[PositiveMoments], Prior):
+class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
     """1 / v ~ Gamma(concentration, rate): p(v) proportional to v^(-concentration - 1) exp(-rate / v)
 
     The conjugate prior of a variance, updated by the `EventCounts` of `NormalKnownLoc`; as a
@@ -310,7 +310,7 @@ class InverseGamma(Estimable[PositiveMoments], Prior):
         a, b = numerics.as_float(self.concentration, self.rate)
         return b / (a + 1)
 
-    def predictive(self, likelihood: Any) -> Any:
+    def predictive(self, likelihood: Model) -> Density:
         """The distribution of one new observation of the likelihood, a `NormalKnownLoc`."""
         return likelihood.predictive(self)
 

@@ -1,7 +1,7 @@
 """The gamma-Poisson (negative binomial) distribution: a count whose rate is gamma distributed."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from likelax.statistics import PositiveMoments, inside_only
 
 
 @pytree
-class GammaPoisson(Estimable[PositiveMoments]):
+class GammaPoisson(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Poisson(x | r) Gamma(r | concentration, rate) dr, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent rates, so `m_step` is a step of EM over

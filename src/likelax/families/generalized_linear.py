@@ -7,7 +7,7 @@ never goes down and ends at the maximum, where it converges quadratically, as Ne
 
 import abc
 import math
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import Constraint, constrained, positive
+from likelax.data import DataLike
 from likelax.families import local_quadratic
 from likelax.families.base import inside, match_weights, whole
 from likelax.families.local_quadratic import LocalQuadratic
@@ -26,10 +27,10 @@ from likelax.model import pytree
 from likelax.numerics.special import deviance, factorial_excess, log_binomial_term
 
 
-class _GeneralizedLinear(Regression):
+class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
     """What regressions share whose log density is concave in scores = inputs @ coefficients."""
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log p(targets | inputs), (...), nats; 0 where the target was not seen.
 
         Raises:
@@ -39,7 +40,7 @@ class _GeneralizedLinear(Regression):
         log_prob = self._log_density(self._scores(inputs), targets)
         return log_prob if seen is None else jnp.where(seen, log_prob, 0)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[LocalQuadratic, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[LocalQuadratic, Array]:
         """Value, gradient and curvature of the log likelihood, summed with the weights."""
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, targets.shape, inputs.dtype)
@@ -132,11 +133,11 @@ class LogisticRegression(_GeneralizedLinear):
 
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """p(target = 1 | inputs): inputs (..., D) give (...)."""
         return jax.nn.sigmoid(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """p (1 - p) at inputs (..., D): (...)."""
         scores = self._scores(self._given("variance", inputs))
         return jax.nn.sigmoid(scores) * jax.nn.sigmoid(-scores)
@@ -207,11 +208,11 @@ class SoftmaxRegression(_GeneralizedLinear):
 
     coefficients: Array = constrained(contrasts)
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """p(target = c | inputs) of every class: inputs (..., D) give (..., C)."""
         return jax.nn.softmax(self._scores(self._given("mean", inputs)), axis=-1)
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """p (1 - p) of every class at inputs (..., D): (..., C)."""
         probs = self.mean(self._given("variance", inputs))
         return probs * (1 - probs)
@@ -272,11 +273,11 @@ class PoissonRegression(_GeneralizedLinear):
 
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """exp(inputs . coefficients): inputs (..., D) give (...)."""
         return jnp.exp(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """As the mean."""
         return self.mean(self._given("variance", inputs))
 
@@ -327,11 +328,11 @@ class NegativeBinomialRegression(_GeneralizedLinear):
     total_count: Array = constrained(positive)
     coefficients: Array
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """exp(inputs . coefficients): inputs (..., D) give (...)."""
         return jnp.exp(self._scores(self._given("mean", inputs)))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """mean + mean^2 / total_count at inputs (..., D): (...)."""
         mean, r = numerics.as_float(self.mean(self._given("variance", inputs)), self.total_count)
         return mean + mean**2 / r

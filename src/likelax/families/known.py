@@ -1,7 +1,7 @@
 """A normal with known scale, or with known mean: conjugate pairs of one parameter."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,9 +9,10 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family, Prior
+from likelax.families.gamma import InverseGamma
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.families.student_t import StudentT
-from likelax.model import pytree
+from likelax.model import Density, pytree
 from likelax.statistics import EventCounts, Moments, scalar_moments
 
 
@@ -29,7 +30,7 @@ class LocationStats:
 
 
 @pytree
-class NormalKnownScale(Family[LocationStats]):
+class NormalKnownScale(Family[LocationStats, "NormalMean"]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
     Attributes:
@@ -72,7 +73,7 @@ class NormalKnownScale(Family[LocationStats]):
         """loc, as a normal prior describes it."""
         return jnp.asarray(self.loc)
 
-    def predictive(self, prior: Any) -> Normal:
+    def predictive(self, prior: "NormalMean") -> Normal:
         """Normal with the variances of mean and observation added."""
         loc, spread, scale = numerics.as_float(prior.loc, prior.scale, self.scale)
         return Normal(loc, jnp.hypot(spread, scale))
@@ -94,7 +95,7 @@ class NormalKnownScale(Family[LocationStats]):
 
 
 @pytree
-class NormalMean(Prior):
+class NormalMean(Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
 
     Attributes:
@@ -149,7 +150,7 @@ class NormalMean(Prior):
         """loc."""
         return jnp.asarray(self.loc)
 
-    def predictive(self, likelihood: NormalKnownScale) -> Any:
+    def predictive(self, likelihood: NormalKnownScale) -> Density:
         """The distribution of one new observation of the likelihood."""
         return likelihood.predictive(self)
 
@@ -166,7 +167,7 @@ class NormalMean(Prior):
 
 
 @pytree
-class NormalKnownLoc(Family[EventCounts]):
+class NormalKnownLoc(Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
 
     Attributes:
@@ -210,7 +211,7 @@ class NormalKnownLoc(Family[EventCounts]):
         (scale,) = numerics.as_float(self.scale)
         return scale**2
 
-    def predictive(self, prior: Any) -> StudentT:
+    def predictive(self, prior: InverseGamma) -> StudentT:
         """Student's t with twice the prior's concentration as degrees of freedom."""
         a, b, loc = numerics.as_float(prior.concentration, prior.rate, self.loc)
         return StudentT(2 * a, loc, jnp.sqrt(b / a))

@@ -1,7 +1,7 @@
 """Bayesian linear regression: targets that are linear in their inputs, and the conjugate prior."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.data import Masked
+from likelax.data import DataLike, Masked
 from likelax.families.base import Prior, match_weights
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
@@ -39,7 +39,7 @@ class RegressionStats:
 
 
 @pytree
-class LinearRegression(Regression):
+class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart | RidgePrior"]):
     """target ~ MvNormal(input @ coefficients, L L^T) with L = scale_tril, for E targets at once.
 
     Data are pairs (inputs (..., D), targets (..., E)), or targets (...) where E is 1; the log
@@ -71,7 +71,7 @@ class LinearRegression(Regression):
     coefficients: Array
     scale_tril: Array = constrained(scale_tril)
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """log p(targets | inputs), (...), nats: that of the targets seen of `Masked` ones.
 
         Raises:
@@ -81,17 +81,19 @@ class LinearRegression(Regression):
         gap = targets - self._loc(inputs)
         return self._noise().log_prob(gap if seen is None else Masked(gap, seen))
 
-    def mean(self, inputs: Any = None) -> Array:
+    def mean(self, inputs: DataLike | None = None) -> Array:
         """inputs @ coefficients: inputs (..., D) give (..., E)."""
         return self._loc(self._given("mean", inputs))
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """The diagonal of L L^T for every row of inputs (..., D): (..., E)."""
         inputs = self._given("variance", inputs)
         variance = self._noise().variance()
         return jnp.broadcast_to(variance, (*inputs.shape[:-1], *variance.shape))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[RegressionStats, Array]:
+    def e_step(
+        self, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[RegressionStats, Array]:
         """(statistics, log probability) of a pair, summed with the weights.
 
         A row of which no target was seen has weight zero. Of a row seen in part the moments are
@@ -253,7 +255,7 @@ def _residual(joint: Moments, coefficients: Array) -> Array:
 
 
 @pytree
-class MatrixNormalInverseWishart(Prior):
+class MatrixNormalInverseWishart(Prior[RegressionStats]):
     """covariance ~ InverseWishart(dof, scale), coefficients | covariance ~ matrix normal with mean loc,
     precision between rows and that covariance between columns.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
+from likelax.data import DataLike
 from likelax.families.base import Estimable, Family, check_event, whole
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import check_simplex, latent_simplex
@@ -63,7 +64,7 @@ def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
 
 
 @pytree
-class Multinomial(Family[CategoryCounts]):
+class Multinomial(Family[CategoryCounts, Dirichlet]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
     In float32 the log probability of counts to 1e9 is right to 1e-5 of itself and to what one rounding
@@ -86,10 +87,11 @@ class Multinomial(Family[CategoryCounts]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
-    def log_kernel(self, x: Any) -> Array:
+    def log_kernel(self, x: DataLike) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
         values, observed = self._split(x)
         kernel = self._log_kernel(values)
@@ -117,7 +119,7 @@ class Multinomial(Family[CategoryCounts]):
         """probs, as a Dirichlet prior describes it."""
         return jnp.asarray(self.probs)
 
-    def predictive(self, prior: Any) -> "DirichletMultinomial":
+    def predictive(self, prior: Dirichlet) -> "DirichletMultinomial":
         """Multinomial with Dirichlet-distributed probabilities."""
         return DirichletMultinomial(prior.concentration, total_count=self.total_count)
 
@@ -148,7 +150,7 @@ class Multinomial(Family[CategoryCounts]):
         rows = counts.reshape(-1, counts.shape[-1])
         stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
         # fractions of counts, such as tf-idf values, have statistics, though no probability
-        return inside_only(stats, jnp.all(counts >= 0, axis=-1), weights)
+        return inside_only(stats, jnp.min(counts, axis=-1) >= 0, weights)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -159,7 +161,7 @@ class Multinomial(Family[CategoryCounts]):
 
 
 @pytree
-class DirichletMultinomial(Estimable[PositiveMoments]):
+class DirichletMultinomial(Estimable[PositiveMoments, Never]):
     """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of

@@ -1,7 +1,7 @@
 """D independent coins at once: what a Bernoulli naive Bayes is made of, by matrix products."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,15 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
-from likelax.families.base import Family, Prior, check_event, match_weights, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Family, check_event, match_weights
+from likelax.families.beta import Beta
 from likelax.model import pytree
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
 
 @pytree
-class MvBernoulli(Family[BinaryCounts]):
+class MvBernoulli(Family[BinaryCounts, Beta]):
     """log p(x) = sum_d x[d] log probs[d] + (1 - x[d]) log(1 - probs[d]) for x in {0, 1}^D
 
     The same distribution as an `Independent` of `Bernoulli`, as a few matrix products also
@@ -36,9 +38,10 @@ class MvBernoulli(Family[BinaryCounts]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., D), or of the entries seen of `Masked` x: (...), nats."""
         ones, zeros, bad = self._sides(x)
         probs, _ = numerics.as_float(self.probs, ones)
@@ -52,7 +55,7 @@ class MvBernoulli(Family[BinaryCounts]):
             broken = broken | (hits > 0)
         return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
         """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
@@ -84,15 +87,15 @@ class MvBernoulli(Family[BinaryCounts]):
         """probs (D,), as an `Independent` of beta priors describes them."""
         return jnp.asarray(self.probs)
 
-    def log_prior(self, prior: Prior | None) -> Array:
+    def log_prior(self, prior: Beta | None) -> Array:
         """Log density of all probs under independent betas, nats; 0 without a prior."""
         return jnp.sum(super().log_prior(prior))
 
-    def predictive(self, prior: Any) -> "MvBernoulli":
+    def predictive(self, prior: Beta) -> "MvBernoulli":
         """Coins with the prior means of probs."""
         return MvBernoulli(prior.mean())
 
-    def _sides(self, x: Any) -> tuple[Array, Array, Array]:
+    def _sides(self, x: DataLike) -> tuple[Array, Array, Array]:
         """(ones, zeros, off the support): the first two (..., D), 0 at entries not seen."""
         values, observed = split_mask(x)
         check_event("MvBernoulli", values, jnp.shape(self.probs)[-1])

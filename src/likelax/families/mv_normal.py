@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,23 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
-from likelax.data import Driven, Labelled, Masked, Sequences
+from likelax.data import DataLike, is_plain, split_mask
 from likelax.families import mv_normal_batch
-from likelax.families.base import Family, match_weights, split_mask
+from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
-from likelax.model import pytree
+from likelax.model import Dims, pytree
 from likelax.statistics import Moments, pool_scatter, vector_moments
+
+if TYPE_CHECKING:
+    from likelax.families.normal_inverse_wishart import NormalInverseWishart
 
 # below so many rows times components the plain verbs compile in half the time and run as fast
 FEW_TERMS = 2048
 
 
 @pytree
-class MvNormal(Family[Moments]):
+class MvNormal(Family[Moments, "NormalInverseWishart"]):
     """log p(x) = -|L^-1 (x - loc)|^2 / 2 - log det L - D log(2 pi) / 2, with L = scale_tril
 
     Missing entries are marginalised exactly: `log_prob` is that of the entries seen, and
@@ -50,6 +53,7 @@ class MvNormal(Family[Moments]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale_tril",)
 
     loc: Array
@@ -70,21 +74,24 @@ class MvNormal(Family[Moments]):
         (tril,) = numerics.as_float(jnp.tril(self.scale_tril))
         return jnp.matmul(tril, tril.T, precision="highest")
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
-        if not isinstance(x, Masked):
-            return self._log_density(jnp.asarray(x))
-        return self.complete(*self._masked(x))[0]
+        values, observed = split_mask(x)
+        if observed is None:
+            return self._log_density(values)
+        self._check(values)
+        return self.complete(values, observed)[0]
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. Of a row seen in part the moments are
         expected ones under this model, so that `m_step` is a step of EM.
         """
-        if not isinstance(x, Masked):
+        values, observed = split_mask(x)
+        if observed is None:
             return super().e_step(x, weights)
-        values, observed = self._masked(x)
+        self._check(values)
         log_prob, filled, extra = self.complete(values, observed)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         weights = jnp.where(jnp.any(observed, axis=-1), weights, 0)
@@ -94,7 +101,7 @@ class MvNormal(Family[Moments]):
         return stats, numerics.weighted_sum(weights, log_prob)
 
     def mixture_e_step(
-        self, log_weights: Array, x: Any, weights: ArrayLike | None = None
+        self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[Array, Moments, Array] | None:
         """The E step of a mixture whose K components are stacked in self, as one product.
 
@@ -107,7 +114,7 @@ class MvNormal(Family[Moments]):
         weights = match_weights(weights, x.shape[:-1], x.dtype)
         return mv_normal_batch.e_step(self, log_weights, x.reshape(rows), weights.reshape(-1))
 
-    def stacked_log_prob(self, x: Any) -> Array:
+    def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)
         if rows is None:
@@ -116,7 +123,7 @@ class MvNormal(Family[Moments]):
         log_prob = mv_normal_batch.log_prob(self, x.reshape(rows))
         return log_prob.reshape(*x.shape[:-1], log_prob.shape[-1])
 
-    def stacked_e_step(self, x: Any, shares: Array) -> Moments:
+    def stacked_e_step(self, x: DataLike, shares: Array) -> Moments:
         """Moments of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)
         if rows is None or jnp.shape(shares)[:-1] != jnp.shape(x)[:-1]:
@@ -130,9 +137,9 @@ class MvNormal(Family[Moments]):
         """Moments of K models, each with the weight and scatter of all."""
         return pool_scatter(stats)
 
-    def _rows(self, x: Any) -> tuple[int, int] | None:
+    def _rows(self, x: DataLike) -> tuple[int, int] | None:
         """(N, D) of plain data of many rows for K models, stacked in self; else None."""
-        if isinstance(x, Masked | Labelled | Sequences | Driven) or jnp.ndim(self.scale_tril) != 3:
+        if not is_plain(x) or jnp.ndim(self.scale_tril) != 3:
             return None
         num_components, num_dims = jnp.shape(self.loc)
         shape = jnp.shape(x)
@@ -155,7 +162,7 @@ class MvNormal(Family[Moments]):
         """The diagonal of the covariance, (D,)."""
         return jnp.diagonal(self.covariance)
 
-    def marginal(self, dims: ArrayLike) -> Self:
+    def marginal(self, dims: Dims) -> Self:
         """The distribution of the entries `dims` (M,) alone.
 
         Raises:
@@ -164,7 +171,7 @@ class MvNormal(Family[Moments]):
         at = self._entries(dims)
         return self.from_covariance(jnp.asarray(self.loc)[at], self.covariance[np.ix_(at, at)])
 
-    def condition(self, dims: ArrayLike, values: ArrayLike) -> Self:
+    def condition(self, dims: Dims, values: ArrayLike) -> Self:
         """The distribution of the other entries, in their order, given entries `dims` = values.
 
         mean = loc_r + S_rd S_dd^-1 (values - loc_d), covariance = S_rr - S_rd S_dd^-1 S_dr
@@ -194,7 +201,7 @@ class MvNormal(Family[Moments]):
         """(loc, covariance), as a normal-inverse-Wishart prior describes them."""
         return jnp.asarray(self.loc), self.covariance
 
-    def predictive(self, prior: Any) -> MvStudentT:
+    def predictive(self, prior: "NormalInverseWishart") -> MvStudentT:
         """Multivariate t with dof - D + 1 degrees of freedom."""
         loc, kappa, dof, scale = numerics.as_float(prior.loc, prior.kappa, prior.dof, prior.scale)
         dof = dof - loc.shape[-1] + 1
@@ -207,7 +214,7 @@ class MvNormal(Family[Moments]):
         log_norm = -jnp.sum(jnp.log(jnp.diagonal(tril))) - loc.shape[-1] * LOG_2PI / 2
         return loc, whiten, log_norm
 
-    def _entries(self, dims: ArrayLike) -> np.ndarray:
+    def _entries(self, dims: Dims) -> np.ndarray:
         """Entries as integers from 0."""
         num_dims = jnp.shape(self.loc)[-1]
         at = np.asarray(dims)
@@ -231,11 +238,6 @@ class MvNormal(Family[Moments]):
         x, whiten = numerics.as_float(x, whiten)
         white = jnp.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T, precision="highest")
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
-
-    def _masked(self, x: Masked) -> tuple[Array, Array]:
-        values, observed = split_mask(x)
-        self._check(values)
-        return values, jnp.ones(values.shape, bool) if observed is None else observed
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
         """Fill in entries that were not seen.

@@ -9,7 +9,7 @@ so every chunk of rows carries a certificate, and a chunk without it takes the e
 import functools
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jax import Array
 
 from likelax import numerics
 from likelax.families.normal import LOG_2PI
+
+if TYPE_CHECKING:
+    from likelax.families.mv_normal import MvNormal
 from likelax.numerics import chunks
 from likelax.statistics import Moments
 
@@ -55,7 +58,7 @@ def chunk_rows(num_components: int, num_dims: int) -> int:
 
 
 def e_step(
-    components: Any, log_weights: Array, x: Array, weights: Array
+    components: "MvNormal", log_weights: Array, x: Array, weights: Array
 ) -> tuple[Array, Moments, Array]:
     """The E step of a mixture of K multivariate normals, in chunks of rows.
 
@@ -86,7 +89,7 @@ def e_step(
     return *total, log_prob
 
 
-def log_prob(components: Any, x: Array) -> Array:
+def log_prob(components: "MvNormal", x: Array) -> Array:
     """log p_k(x) of K multivariate normals, in chunks of rows.
 
     Args:
@@ -110,7 +113,7 @@ def log_prob(components: Any, x: Array) -> Array:
     return chunks.map_rows(chunk, x, chunk_rows(num_components, num_dims))
 
 
-def statistics(components: Any, x: Array, shares: Array) -> Moments:
+def statistics(components: "MvNormal", x: Array, shares: Array) -> Moments:
     """Moments of K multivariate normals from shares of rows, in chunks of rows.
 
     Args:
@@ -157,7 +160,7 @@ def _quadratic(frame: _Frame, z: Array) -> tuple[Array, Any]:
     return form(frame, z)
 
 
-def _frame(components: Any, log_weights: Array) -> _Frame:
+def _frame(components: "MvNormal", log_weights: Array) -> _Frame:
     loc, tril, log_weights = numerics.as_float(components.loc, components.scale_tril, log_weights)
     tril = jnp.tril(tril)
     num_dims = loc.shape[-1]
@@ -277,7 +280,7 @@ def _by_blocks(frame: _Frame, z: Array) -> tuple[Array, Any]:
 
 
 def _exact(
-    components: Any, log_weights: Array, x: Array, weights: Array
+    components: "MvNormal", log_weights: Array, x: Array, weights: Array
 ) -> tuple[Array, Moments, Array]:
     """One chunk through the components' own verbs."""
     log_lik = jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(components)

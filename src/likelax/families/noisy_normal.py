@@ -10,15 +10,17 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Prior, match_inputs, match_weights
+from likelax.data import DataLike
+from likelax.families.base import match_inputs, match_weights
 from likelax.families.normal import Normal
+from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.regression import split_pair
 from likelax.model import Model, pytree
 from likelax.statistics import Moments, pool_scatter, scalar_moments
 
 
 @pytree
-class NoisyNormal(Model):
+class NoisyNormal(Model[Moments, NormalInverseGamma]):
     """value ~ Normal(loc, sqrt(scale^2 + noise)), the noise a variance known for each observation
 
     Data are pairs (values (...), variances (...)) of observations of a quantity that is
@@ -45,7 +47,7 @@ class NoisyNormal(Model):
     loc: Array
     scale: Array = constrained(positive)
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density of the values given their variances, (...), nats; 0 where not seen.
 
         Raises:
@@ -55,7 +57,9 @@ class NoisyNormal(Model):
         log_prob = self._observed(noise).log_prob(values)
         return log_prob if seen is None else jnp.where(seen, log_prob, 0)
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Pairs (drawn values, variances).
 
         Args:
@@ -72,7 +76,7 @@ class NoisyNormal(Model):
         loc, scale = numerics.as_float(self.loc, jnp.sqrt(self._total(noise)))
         return loc + scale * jax.random.normal(key, scale.shape, scale.dtype), noise
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample`."""
         return self.sample(key, shape, inputs)
 
@@ -80,7 +84,7 @@ class NoisyNormal(Model):
         """loc, whatever the noise."""
         return jnp.asarray(self.loc)
 
-    def variance(self, inputs: Any = None) -> Array:
+    def variance(self, inputs: DataLike | None = None) -> Array:
         """scale^2 + variances, for variances of any shape.
 
         Raises:
@@ -90,7 +94,7 @@ class NoisyNormal(Model):
             raise TypeError("NoisyNormal.variance: it needs the variances of the noise")
         return self._total(inputs)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Expected moments of the quantity itself and the log probability, summed with weights."""
         values, noise, seen = self._pair(x)
         log_prob = self._observed(noise).log_prob(values)
@@ -107,7 +111,7 @@ class NoisyNormal(Model):
         stats = Moments(moments.weight, moments.mean, moments.scatter + spread)
         return stats, numerics.weighted_sum(weights, log_prob)
 
-    def m_step(self, stats: Moments, prior: Prior | None = None) -> Self:
+    def m_step(self, stats: Moments, prior: NormalInverseGamma | None = None) -> Self:
         """That of a `Normal` from the expected moments. prior: a `NormalInverseGamma`, or None."""
         fitted = self._normal().m_step(stats, prior)
         return type(self)(fitted.loc, fitted.scale)
@@ -116,7 +120,7 @@ class NoisyNormal(Model):
         """Expected log density of the quantity, nats: what `m_step` maximises."""
         return self._normal().expected_log_prob(stats)
 
-    def log_prior(self, prior: Prior | None) -> Array:
+    def log_prior(self, prior: NormalInverseGamma | None) -> Array:
         """Log density of (loc, scale^2) under the prior, nats; 0 without one."""
         return self._normal().log_prior(prior)
 
@@ -134,7 +138,7 @@ class NoisyNormal(Model):
         noise, scale = numerics.as_float(noise, self.scale)
         return scale**2 + noise
 
-    def _pair(self, x: Any) -> tuple[Array, Array, Array | None]:
+    def _pair(self, x: DataLike) -> tuple[Array, Array, Array | None]:
         (values, seen), (noise, known) = split_pair("NoisyNormal", x, ("values", "variances"))
         values, noise, _ = numerics.as_float(values, noise, self.loc)
         if values.shape != noise.shape:

@@ -1,7 +1,7 @@
 """The normal-inverse-gamma distribution: the conjugate prior of a normal's mean and variance."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,12 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Prior, where_above
 from likelax.families.compound import kl_gamma
 from likelax.families.normal import LOG_2PI, Normal
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.statistics import Moments
 
 
 @pytree
-class NormalInverseGamma(Prior):
+class NormalInverseGamma(Prior[Moments]):
     """variance ~ InverseGamma(alpha, beta), mean | variance ~ Normal(loc, sqrt(variance / kappa)).
 
     Its values are pairs (mean, variance).
@@ -112,7 +112,7 @@ class NormalInverseGamma(Prior):
         loc, _, alpha, beta = self._floats()
         return loc, beta / (alpha + 1.5)
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is Normal unless given."""
         return (Normal(self.loc, self.beta) if likelihood is None else likelihood).predictive(self)
 

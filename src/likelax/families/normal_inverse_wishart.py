@@ -1,7 +1,7 @@
 """The normal-inverse-Wishart distribution: the conjugate prior of a multivariate normal."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from jax.scipy.special import digamma, multigammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite
-from likelax.data import Masked
+from likelax.data import DataLike, take_mask
 from likelax.families.base import Prior, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.statistics import Moments
 
 
@@ -40,7 +40,7 @@ def inverse_wishart_variance(dof: Array, scale: Array) -> Array:
 
 
 @pytree
-class NormalInverseWishart(Prior):
+class NormalInverseWishart(Prior[Moments]):
     """covariance ~ InverseWishart(dof, scale), mean | covariance ~ MvNormal(loc, covariance / kappa).
 
     Its values are pairs (mean (D,), covariance (D, D)).
@@ -118,13 +118,13 @@ class NormalInverseWishart(Prior):
         plugged_in, excess = self._plug_in()
         return plugged_in.expected_log_prob(stats) + stats.weight * excess
 
-    def expected_log_density(self, likelihood: Any, x: Any) -> Array:
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
         """E[log p(x | mean, covariance)], (...), nats.
 
         Raises:
           ValueError: for `Masked` vectors, whose entries have no closed form one by one.
         """
-        if isinstance(x, Masked):
+        if take_mask(x)[1] is not None:
             raise ValueError(
                 "Variational: vectors with missing entries have no closed form; use "
                 "Independent(Variational(NormalInverseGamma(...), Normal(...))), or fit.em of a "
@@ -185,7 +185,7 @@ class NormalInverseWishart(Prior):
         loc, _, dof, scale = self._floats()
         return loc, scale / (dof + loc.shape[-1] + 2)
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is MvNormal unless given."""
         return (MvNormal(self.loc, self.scale) if likelihood is None else likelihood).predictive(
             self

@@ -1,7 +1,7 @@
 """The Poisson distribution: a count of independent events."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,12 @@ from likelax.model import pytree
 from likelax.numerics.special import deviance, factorial_excess
 from likelax.statistics import EventCounts, inside_only
 
+if TYPE_CHECKING:
+    from likelax.families.gamma import Gamma
+
 
 @pytree
-class Poisson(Family[EventCounts]):
+class Poisson(Family[EventCounts, "Gamma"]):
     """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
 
     Attributes:
@@ -30,6 +33,7 @@ class Poisson(Family[EventCounts]):
       [1. 0.]
     """
 
+    _finite_statistics = True
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -53,7 +57,7 @@ class Poisson(Family[EventCounts]):
         """rate, as a gamma prior describes it."""
         return jnp.asarray(self.rate)
 
-    def predictive(self, prior: Any) -> GammaPoisson:
+    def predictive(self, prior: "Gamma") -> GammaPoisson:
         """Gamma-Poisson (negative binomial) with the prior's concentration and rate."""
         return GammaPoisson(prior.concentration, prior.rate)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import Array
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Distribution, Estimable, Family, Prior, inside, where_above
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
 from likelax.statistics import Extremes
 
 
@@ -25,7 +25,7 @@ def _extremes(x: Array, weights: Array) -> Extremes:
 
 
 @pytree
-class Uniform(Estimable[Extremes]):
+class Uniform(Estimable[Extremes, Never]):
     """p(x) = 1 / (high - low) for low <= x <= high
 
     Attributes:
@@ -78,7 +78,7 @@ class Uniform(Estimable[Extremes]):
 
 
 @pytree
-class UniformFromZero(Family[Extremes]):
+class UniformFromZero(Family[Extremes, "Pareto"]):
     """p(x) = 1 / high for 0 <= x <= high; the conjugate prior of `high` is a `Pareto`.
 
     Attributes:
@@ -118,7 +118,7 @@ class UniformFromZero(Family[Extremes]):
         """high, as a Pareto prior describes it."""
         return jnp.asarray(self.high)
 
-    def predictive(self, prior: Any) -> "ParetoUniform":
+    def predictive(self, prior: "Pareto") -> "ParetoUniform":
         """Uniform with a Pareto-distributed end."""
         return ParetoUniform(scale=prior.scale, shape=prior.shape)
 
@@ -213,7 +213,7 @@ class ParetoStats:
 
 
 @pytree
-class Pareto(Estimable[ParetoStats], Prior):
+class Pareto(Estimable[ParetoStats, Never], Prior[Extremes]):
     """p(x) = shape scale^shape / x^(shape + 1) for x >= scale
 
     As a prior of the end of a `UniformFromZero` it is updated by `Extremes`; as a model of data
@@ -269,7 +269,7 @@ class Pareto(Estimable[ParetoStats], Prior):
         """scale."""
         return jnp.asarray(self.scale)
 
-    def predictive(self, likelihood: Any = None) -> Any:
+    def predictive(self, likelihood: Model | None = None) -> Density:
         """The distribution of one new observation; the likelihood is UniformFromZero unless given."""
         return (UniformFromZero(self.scale) if likelihood is None else likelihood).predictive(self)
 
@@ -305,7 +305,7 @@ class Pareto(Estimable[ParetoStats], Prior):
 
 
 @pytree
-class Delta(Estimable[Array]):
+class Delta(Estimable[Array, Never]):
     """All mass on one value: p(x) = 1 where x = value, and 0 elsewhere.
 
     For discrete data; `m_step` holds the value. With `OneOf` it makes zero inflation a mixture.

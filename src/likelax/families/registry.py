@@ -76,8 +76,8 @@ class Entry(NamedTuple):
     """
 
     family: type[Density]
-    example: Callable[[], Any]
-    prior: Callable[[], Any] | None = None
+    example: Callable[[], Density]
+    prior: Callable[[], Density] | None = None
     inputs: tuple[int, ...] | None = None
 
     @property
@@ -85,7 +85,7 @@ class Entry(NamedTuple):
         """The name of the class."""
         return self.family.__name__
 
-    def draw(self, model: Any, key: Array, shape: Sequence[int] = ()) -> Any:
+    def draw(self, model: Density, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws of a model of this family, given inputs between 0 and 1 where it takes some.
 
         Examples:

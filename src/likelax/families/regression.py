@@ -2,18 +2,18 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
-from likelax.data import Masked
-from likelax.families.base import match_inputs, split_mask
-from likelax.model import Model
+from likelax.data import DataLike, split_mask, take_mask, with_mask
+from likelax.families.base import match_inputs
+from likelax.model import Model, P, S
 
 
-def split_pair(name: str, x: Any, parts: tuple[str, str]) -> list[tuple[Array, Array | None]]:
+def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Array, Array | None]]:
     """(values, observed) of both entries of a pair; observed is None where all were seen.
 
     Args:
@@ -23,17 +23,17 @@ def split_pair(name: str, x: Any, parts: tuple[str, str]) -> list[tuple[Array, A
     Raises:
       ValueError: for anything else.
     """
-    pair = x.values if isinstance(x, Masked) else x
+    pair, observed = take_mask(x)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"{name}: x must be a pair ({', '.join(parts)}); got {type(pair).__name__}"
         )
-    if isinstance(x, Masked):
-        pair = [Masked(*entry) for entry in zip(x.values, x.observed, strict=True)]
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
     return [split_mask(entry) for entry in pair]
 
 
-class Regression(Model):
+class Regression(Model[S, P]):
     """Targets given inputs. Data are pairs (inputs (..., D), targets (...) or (..., E)).
 
     The log probability is that of the targets given the inputs; the inputs themselves have no
@@ -55,7 +55,9 @@ class Regression(Model):
         """D."""
         return jnp.shape(self.coefficients)[0]
 
-    def sample(self, key: Array, shape: Sequence[int] = (), inputs: Any = None) -> Any:
+    def sample(
+        self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
+    ) -> DataLike:
         """Pairs (inputs, drawn targets), as `log_prob` takes them.
 
         Args:
@@ -74,12 +76,12 @@ class Regression(Model):
         match_inputs(f"{name}.sample", inputs, shape, (self.num_inputs,))
         return inputs, self._draw(key, inputs)
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
 
     @abc.abstractmethod
-    def mean(self, inputs: Any = None) -> Any:
+    def mean(self, inputs: DataLike | None = None) -> DataLike:
         """E[targets | inputs]: inputs (..., D) give the shape of targets.
 
         Raises:
@@ -87,7 +89,7 @@ class Regression(Model):
         """
 
     @abc.abstractmethod
-    def variance(self, inputs: Any = None) -> Any:
+    def variance(self, inputs: DataLike | None = None) -> DataLike:
         """Variance of each target given inputs (..., D).
 
         Raises:
@@ -98,7 +100,7 @@ class Regression(Model):
     def _draw(self, key: Array, inputs: Array) -> Array:
         """Targets for inputs (..., D)."""
 
-    def _given(self, verb: str, inputs: Any) -> Array:
+    def _given(self, verb: str, inputs: DataLike) -> Array:
         if inputs is None:
             raise TypeError(
                 f"{type(self).__name__}.{verb}: it needs inputs (..., {self.num_inputs})"
@@ -114,7 +116,7 @@ class Regression(Model):
                 f"got {inputs.shape}"
             )
 
-    def _pair(self, x: Any) -> tuple[Array, Array, Array | None]:
+    def _pair(self, x: DataLike) -> tuple[Array, Array, Array | None]:
         """(inputs, targets, seen): seen has the shape of targets, or is None where all were.
 
         Inputs that do not matter are 0 and targets not seen are 1, so that no NaN reaches a

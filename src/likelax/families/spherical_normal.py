@@ -1,7 +1,7 @@
 """The multivariate normal distribution with one variance for all directions."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,15 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Family, match_weights, split_mask
+from likelax.data import DataLike, split_mask
+from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.model import pytree
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
 
 
 @pytree
-class SphericalNormal(Family[Moments]):
+class SphericalNormal(Family[Moments, Never]):
     """log p(x) = -|x - loc|^2 / (2 scale^2) - D log scale - D log(2 pi) / 2
 
     Missing entries are marginalised exactly, each on its own.
@@ -35,18 +36,19 @@ class SphericalNormal(Family[Moments]):
 
     _event_ndim: ClassVar[int] = 1
 
+    _finite_statistics = True
     spread: ClassVar[tuple[str, ...]] = ("scale",)
 
     loc: Array
     scale: Array = constrained(positive)
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
         values, observed = split_mask(x)
         terms = self._terms(values)
         return jnp.sum(terms if observed is None else jnp.where(observed, terms, 0), axis=-1)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. An entry not seen stands at its mean
@@ -96,7 +98,7 @@ class SphericalNormal(Family[Moments]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         return loc, scale**2
 
-    def predictive(self, prior: Any) -> Any:
+    def predictive(self, prior: Never) -> Never:
         """Not offered: no conjugate prior of the shared variance is built in.
 
         Raises:

@@ -1,7 +1,7 @@
 """Student's t distribution, of one and of several dimensions."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def _expected_log_dof(stats: TailMoments, dof: Array) -> Array:
 
 
 @pytree
-class StudentT(Estimable[TailMoments]):
+class StudentT(Estimable[TailMoments, Never]):
     """p(x) proportional to (1 + ((x - loc) / scale)^2 / dof)^(-(dof + 1) / 2)
 
     A normal whose precision is a latent gamma. `e_step` gives its expected statistics, so
@@ -176,7 +176,7 @@ class StudentT(Estimable[TailMoments]):
 
 
 @pytree
-class MvStudentT(Estimable[TailMoments]):
+class MvStudentT(Estimable[TailMoments, Never]):
     """Student's t in D dimensions with scale matrix scale_tril scale_tril^T.
 
     `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`.

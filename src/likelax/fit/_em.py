@@ -10,15 +10,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.constraints import is_floating
-from likelax.data import holds_no_value
+from likelax.data import DataLike, holds_no_value
 from likelax.families.base import match_weights
 from likelax.fit import validation
 from likelax.fit.acceleration import extrapolate
 from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
-from likelax.fit.result import Fit, Status
-from likelax.model import pytree, static
+from likelax.fit.result import Fit, M, Status
+from likelax.model import Density, Model, PriorLike, S, pytree, static
 from likelax.numerics import chunks
-from likelax.parameters import held_leaves, hold
+from likelax.parameters import held_leaves, hold, raise_scales
 
 
 class EMState(NamedTuple):
@@ -33,8 +33,8 @@ class EMState(NamedTuple):
       size: scalar, the total weight of the data.
     """
 
-    model: Any
-    pending: Any
+    model: Model
+    pending: Model
     objective: Array
     step: Array
     status: Array
@@ -50,6 +50,7 @@ class EM:
         zero only `max_steps` stops the fit.
       max_steps: maximum number of M steps.
       chunk_size: rows of the data per E step, or None for all at once.
+      scale_floor: the smallest scale that an M step may give, or None: see `fit.em`.
 
     Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
 
@@ -65,14 +66,24 @@ class EM:
     tol: ArrayLike | None = None
     max_steps: ArrayLike = 1000
     chunk_size: int | None = static(default=None)
+    scale_floor: ArrayLike | None = None
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
-        validation.check_options(name, self.tol, self.max_steps, fewest=0)
+        """Raise for options out of range.
 
-    def init(self, model: Any, data: Data, key: Array | None = None) -> EMState:
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
+        validation.check_options(name, self.tol, self.max_steps, fewest=0)
+        validation.check_scale_floor(name, self.scale_floor)
+
+    def init(self, model: Model, data: Data, key: Array | None = None) -> EMState:
         """The state before the start is evaluated."""
         model, dtype = _settle(model, lambda m: self.update(m, data))
+        model = hold(raise_scales(model, self.scale_floor), model)
         size, status = total_weight(model, data), jnp.full((), RUNNING, int)
         if data.prior is None:
             status = _choose(size == 0, Status.NO_DATA, status)
@@ -81,13 +92,14 @@ class EM:
         objective = jax.lax.select(broken, *np.asarray([np.nan, 0.0], dtype))
         return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
 
-    def update(self, model: Any, data: Data) -> tuple[Any, Array]:
+    def update(self, model: M, data: Data) -> tuple[M, Array]:
         """One E step and one M step: (the new model, the objective of the one given)."""
         x, weights, prior = data
         stats, objective = e_step(model, x, weights, self.chunk_size)
         if prior is not None:
             objective = objective + model.log_prior(prior)
-        return hold(model.m_step(stats, prior), model), objective
+        new = raise_scales(model.m_step(stats, prior), self.scale_floor)
+        return hold(new, model), objective
 
     def judge(
         self, state: EMState, objective: Array, guess: Array | None = None
@@ -161,8 +173,8 @@ class SQUAREMState(NamedTuple):
 
     em: EMState
     role: Array
-    parent: Any
-    fallback: Any
+    parent: Model
+    fallback: Model
     cap: Array
 
     @property
@@ -202,10 +214,17 @@ class SQUAREM:
         return self.em.max_steps
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for one out of range.
+        """
         self.em.check(name)
 
-    def init(self, model: Any, data: Data, key: Array | None = None) -> SQUAREMState:
+    def init(self, model: Model, data: Data, key: Array | None = None) -> SQUAREMState:
         """The state before the start is evaluated."""
         inner = self.em.init(model, data)
         cap = jnp.full((), 4.0, inner.objective.dtype)
@@ -238,21 +257,22 @@ class SQUAREM:
 
 
 def em(
-    model: Any,
-    x: Any,
+    model: M,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[M]:
     """Fit a model by expectation maximisation, on the device from first step to last.
 
     Alternates `e_step` and `m_step` until the objective, sum_n weights[n] log p(x[n]) plus the
-    log prior, rises by no more than tol * max(|objective|, sum of weights). Compiled once per
-    type and shape; vmaps over models (restarts) and over data sets.
+    log prior, rises by no more than tol * max(|objective|, sum of weights). It is compiled once per
+    type and shape, and `jax.vmap` maps it over starts and over data sets.
 
     Args:
       model: where to start. Its structure is kept; its parameters are replaced.
@@ -266,6 +286,11 @@ def em(
         has 1001 entries, whatever its value.
       chunk_size: rows of x per E step along the first axis, which bounds memory; the statistics
         of the chunks are added. None: all at once, or as the model decides.
+      scale_floor: positive; no component ends with a standard deviation below it in any direction,
+        so that none collapses onto a point. It holds for every `scale` and `scale_tril` that
+        components can share (`Tied`), in units of the data. The M step is then the exact maximum
+        over such models: the variance, or each eigenvalue of the covariance, is raised to
+        scale_floor^2. None: no floor.
       progress: called on the host after every step with its number, from 0, and the objective
         in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
@@ -285,30 +310,31 @@ def em(
       >>> print(em(start, x).model.components.loc)
       [-2.  2.]
     """
-    algorithm = EM(tol, max_steps, chunk_size)
+    algorithm = EM(tol, max_steps, chunk_size, scale_floor)
     x, weights = validation.check("fit.em", model, x, weights)
     algorithm.check("fit.em")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
 def squarem(
-    model: Any,
-    x: Any,
+    model: M,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
+    scale_floor: ArrayLike | None = None,
     progress: Progress | None = None,
-) -> Fit:
-    """`em` with extrapolation: after two EM steps a jump along their path, kept only if it helps.
+) -> Fit[M]:
+    """`em` with extrapolation along the path of two EM steps.
 
     For slow fits, such as those of overlapping clusters. An extrapolated model that does not raise
     the objective is dropped, so the objective never falls, as with `em`.
 
     Args:
-      model, x, weights, prior, tol, chunk_size, progress: as for `em`.
+      model, x, weights, prior, tol, chunk_size, scale_floor, progress: as for `em`.
       max_steps: maximum number of steps. Each is one E step and one M step, also for a model that
         is dropped, so a step costs the same as one of `em`.
     Returns:
@@ -325,13 +351,15 @@ def squarem(
       >>> print(squarem(start, x).model.components.loc)
       [-2.  2.]
     """
-    algorithm = SQUAREM(EM(tol, max_steps, chunk_size))
+    algorithm = SQUAREM(EM(tol, max_steps, chunk_size, scale_floor))
     x, weights = validation.check("fit.squarem", model, x, weights)
     algorithm.check("fit.squarem")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
-def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
+def mle(
+    model: M, x: DataLike, *, weights: ArrayLike | None = None, prior: PriorLike | None = None
+) -> M:
     """One E step and one M step: the maximum likelihood (or posterior mode) in closed form.
 
     For families, products, and anything whose latent variables were seen, such as a naive
@@ -345,6 +373,7 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
       The fitted model. Parameters for which there are no data stay as they are.
     Raises:
       ValueError: as for `em`.
+    Source: Bishop (2006), Pattern Recognition and Machine Learning, 2.4.1.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -356,7 +385,7 @@ def mle(model: Any, x: Any, *, weights: Any = None, prior: Any = None) -> Any:
 
 
 @jax.jit
-def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
+def _mle(model: M, x: DataLike, weights: ArrayLike | None, prior: PriorLike | None) -> M:
     # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
     jax.eval_shape(model.log_prob, x)
     if prior is not None:
@@ -365,8 +394,11 @@ def _mle(model: Any, x: Any, weights: Any, prior: Any) -> Any:
 
 
 def e_step(
-    model: Any, x: Any, weights: Any = None, chunk_size: int | None = None
-) -> tuple[Any, Array]:
+    model: Model[S, Any],
+    x: DataLike,
+    weights: ArrayLike | None = None,
+    chunk_size: int | None = None,
+) -> tuple[S, Array]:
     """`model.e_step` in chunks along the first axis of x, with their statistics added.
 
     Args:
@@ -410,7 +442,7 @@ def _where(condition: Array, chosen: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
-def holds_nan(model: Any) -> Array:
+def holds_nan(model: object) -> Array:
     """Whether a floating-point leaf holds NaN: a boolean scalar."""
     found = jnp.zeros((), bool)
     for leaf in jax.tree.leaves(model):
@@ -419,7 +451,7 @@ def holds_nan(model: Any) -> Array:
     return found
 
 
-def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any, Any]:
+def _settle(model: M, update: Callable[[M], tuple[M, Array]]) -> tuple[M, Any]:
     """The model with leaves of the dtype and shape that an update returns, and the objective's dtype.
 
     Python numbers and integers become floats, so that the types in the loop do not change. The
@@ -437,7 +469,7 @@ def _settle(model: Any, update: Callable[[Any], tuple[Any, Array]]) -> tuple[Any
     return jax.tree.unflatten(structure, [match(*three) for three in each]), objective.dtype
 
 
-def total_weight(model: Any, data: Data) -> Array:
+def total_weight(model: Density, data: Data) -> Array:
     """Sum of the weights of the observations; 0 if all values are masked."""
     shape = jax.eval_shape(model.log_prob, data.x)
     total = jnp.sum(match_weights(data.weights, shape.shape, shape.dtype))

@@ -15,33 +15,34 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import is_concrete
+from likelax.data import DataLike, is_concrete
 from likelax.fit import validation
 from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
-from likelax.fit.result import Fit
+from likelax.fit.result import D, Fit, T
+from likelax.model import Density, PriorLike
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
 
 
 def gradient(
-    model: Any,
-    x: Any,
+    model: D,
+    x: DataLike,
     *,
     weights: ArrayLike | None = None,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[D]:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
 
-    Parameters move in unconstrained space, guided by the constraints that the model's fields
-    declare; structural zeros stay zero. The density of the prior is taken over the model's
-    own parameters, so the mode does not depend on the constraint's map.
+    The steps are taken in unconstrained space, as the constraints of the model's fields define it.
+    Structural zeros stay zero. The density of the prior is that over the model's own parameters, so
+    the mode does not depend on the map of the constraint.
 
     Args:
       model: the start; anything with `log_prob(x)`.
@@ -78,21 +79,24 @@ def gradient(
 
 def maximize(
     objective: ExactObjective,
-    start: Any,
+    start: T,
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """Gradient ascent on an exact objective; options and result as in `gradient`.
 
     Args:
-      objective: model -> scalar, to be raised.
+      objective: model -> scalar, to be maximised.
       start: a model, or any pytree of parameters; integer leaves stay as they are.
+      optimizer, max_steps, tol, window, progress: as for `gradient`.
     Returns:
       A `Fit` with the best iterate.
+    Raises:
+      ValueError: max_steps or window below 1, or an objective that is not scalar.
 
     Examples:
       >>> print(maximize(lambda p: -((p - 3.0) ** 2), jnp.array(0.0)).model.round(2))
@@ -105,14 +109,14 @@ def maximize(
 def maximize_noisy(
     key: Array,
     objective: NoisyObjective,
-    start: Any,
+    start: T,
     *,
     optimizer: optax.GradientTransformation = ADAM,
     max_steps: int = 2000,
     tol: float = 1.0,
     window: int = 100,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """Stochastic gradient ascent on an objective known by draws: an ELBO, or minibatches.
 
     Options and result are those of `gradient`, but for the stopping rule and the model.
@@ -128,9 +132,12 @@ def maximize_noisy(
         at most tol standard errors of their difference. Below zero only `max_steps` stops the fit.
       window: steps over which the objective and the iterates are averaged, at least 2.
     Returns:
-      A `Fit` whose model is the average, in unconstrained space, of the iterates of the
-      window with the highest mean objective: less noisy than any iterate, and not the lucky
-      one. Its `objective` is that mean; `objectives` before num_steps are the noisy values.
+      A `Fit` whose model is the average, in unconstrained space, of the iterates of the window with
+      the highest mean objective. The average is less noisy than any iterate, and no single iterate is
+      chosen for a high noisy value. Its `objective` is that mean; `objectives` before num_steps are
+      the noisy values.
+    Raises:
+      ValueError: max_steps below 1, window below 2, or an objective that is not scalar.
     Source: Polyak and Juditsky (1992); Dhaka et al. (2020), Robust, accurate stochastic
       optimization for variational inference.
 
@@ -162,7 +169,7 @@ def _ascent(
 
 
 def minibatch_log_prob(
-    x: Any, batch_size: int, *, log_prior: ExactObjective | None = None
+    x: DataLike, batch_size: int, *, log_prior: ExactObjective | None = None
 ) -> NoisyObjective:
     """An objective for `maximize_noisy`: the log probability of x, estimated from a batch.
 
@@ -171,6 +178,16 @@ def minibatch_log_prob(
     Args:
       x: an array (N, ...) or a pytree of such with one N.
       batch_size: B, at least 1.
+      log_prior: model -> scalar in nats, or None.
+    Raises:
+      ValueError: for a batch_size below 1, or x without rows.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> objective = minibatch_log_prob(jnp.full(100, 3), batch_size=2)
+      >>> key = jax.random.key(0)  # all rows are equal, so the estimate is exact
+      >>> print(f"{objective(key, Poisson(3.0)):.1f}")
+      -149.6
     """
     leaves = jax.tree.leaves(x)
     if not leaves or any(jnp.ndim(v) == 0 for v in leaves) or leaves[0].shape[0] == 0:
@@ -189,14 +206,14 @@ class Exact:
 
     objective: ExactObjective
 
-    def __call__(self, noise: None, model: Any, data: Any) -> Array:
+    def __call__(self, noise: None, model: object, data: object) -> Array:
         """The objective."""
         return self.objective(model)
 
-    def draw(self, key: Array, start: Any) -> None:
+    def draw(self, key: Array, start: object) -> None:
         """No noise."""
 
-    def empty(self, model: Any, data: Any) -> Array:
+    def empty(self, model: object, data: object) -> Array:
         """No: there are no data."""
         return jnp.zeros((), bool)
 
@@ -207,31 +224,31 @@ class Noisy:
 
     objective: NoisyObjective
 
-    def __call__(self, noise: Any, model: Any, data: Any) -> Array:
+    def __call__(self, noise: Any, model: object, data: object) -> Array:
         """The objective."""
         return self.objective(noise, model)
 
-    def draw(self, key: Array, start: Any) -> Any:
+    def draw(self, key: Array, start: object) -> Any:
         """The noise of one step: what the objective itself draws, or the key."""
         own = getattr(self.objective, "draw", None)
         return key if own is None else own(key, start)
 
-    def empty(self, model: Any, data: Any) -> Array:
+    def empty(self, model: object, data: object) -> Array:
         """No: there are no data."""
         return jnp.zeros((), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class _Minibatch:
-    x: Any
+    x: DataLike
     batch_size: int
     num_data: int
     log_prior: ExactObjective | None
 
-    def draw(self, key: Array, start: Any) -> Array:
+    def draw(self, key: Array, start: object) -> Array:
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
-    def __call__(self, noise: Array, model: Any) -> Array:
+    def __call__(self, noise: Array, model: Density) -> Array:
         is_key = jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
         rows = self.draw(noise, model) if is_key else noise
         batch = jax.tree.map(lambda v: v[rows], self.x)

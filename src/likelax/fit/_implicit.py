@@ -5,20 +5,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.fit._em import em
+from likelax.fit.result import M
+from likelax.model import Model, PriorLike
 from likelax.parameters import hold, roles, to_vector
 
 
 def implicit(
-    model: Any,
-    x: Any,
+    model: M,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
-) -> Any:
+) -> M:
     """The model that `fit.em` finds, differentiable with respect to x, weights and prior.
 
     At the fixed point theta = F(theta, data) of EM, d theta = (1 - dF/d theta)^-1 dF/d data d data.
@@ -44,7 +48,7 @@ def implicit(
         return start
     flat, rebuild = to_vector(start)
 
-    def vector_of(model: Any) -> Array:
+    def vector_of(model: Model) -> Array:
         return to_vector(model)[0].astype(flat.dtype)
 
     def advance(theta: Array) -> Array:

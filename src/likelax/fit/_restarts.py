@@ -1,4 +1,4 @@
-"""Where fits start, and many of them at once: the best is chosen on the device."""
+"""Starts of fits, and fits from many starts in one program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,21 +9,24 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import Labelled, Sequences
+from likelax.data import DataLike, Labelled
 from likelax.families import MvNormal
-from likelax.fit import validation
+from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
-from likelax.fit.algorithm import Data, drive
-from likelax.fit.result import Fit, best
-from likelax.mixture import Mixture
+from likelax.fit.algorithm import Data
+from likelax.fit.result import Fit, M, best
+from likelax.mixture import Mixture, MixturePrior
+from likelax.model import PriorLike
 
 
-def kmeans(key: Array, x: Any, num_clusters: int, *, num_steps: int = 10) -> tuple[Array, Array]:
+def kmeans(
+    key: Array, x: DataLike, num_clusters: int, *, num_steps: int = 10
+) -> tuple[Array, Array]:
     """k-means: k-means++ seeds, then Lloyd's steps.
 
     Args:
       key: random key.
-      x: (..., D) finite data; (...,) is taken as D = 1 by the caller adding an axis.
+      x: (..., D) finite data.
       num_clusters: K.
       num_steps: Lloyd steps, a fixed number; an empty cluster keeps its centre.
     Returns:
@@ -80,7 +83,7 @@ def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
 
 def at_points(
     key: Array,
-    x: Any,
+    x: DataLike,
     max_components: int,
     size: Array | int | None = None,
     *,
@@ -131,24 +134,31 @@ def at_points(
     return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
 
 
-def from_labels(model: Any, x: Any, labels: Array, prior: Any = None) -> Any:
+def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = None) -> M:
     """A mixture or hidden Markov model started from given labels: one M step.
 
     Args:
       model: gives the structure; a component without labels keeps its parameters.
       x: data, as `fit.em` takes them.
-      labels: integers, one per latent variable; -1 is unknown.
+      labels: integers, one per latent variable: (...) for a mixture, (..., T) for an HMM; -1 is
+        unknown.
       prior: the model's conjugate prior, or None.
     Returns:
       The model after one M step.
+    Raises:
+      ValueError: as for `fit.em`.
+
+    Examples:
+      >>> from likelax.families import Poisson
+      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2)))
+      >>> print(from_labels(start, jnp.array([0, 2, 9]), jnp.array([0, 0, 1])).components.rate)
+      [1. 9.]
     """
-    if isinstance(x, Sequences):
-        return mle(model, Sequences(Labelled(x.values, labels), x.lengths, x.starts), prior=prior)
     return mle(model, Labelled(x, labels), prior=prior)
 
 
 def from_responsibilities(
-    model: Mixture, x: Any, responsibilities: ArrayLike, prior: Any = None
+    model: Mixture, x: DataLike, responsibilities: ArrayLike, prior: MixturePrior | None = None
 ) -> Mixture:
     """A mixture started from given responsibilities: one M step.
 
@@ -189,17 +199,17 @@ def from_responsibilities(
 
 def restarts(
     key: Array,
-    start: Callable[[Array], Any],
-    x: Any,
+    start: Callable[[Array], M],
+    x: DataLike,
     *,
     num_restarts: int,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     keep_all: bool = False,
-) -> Fit:
+) -> Fit[M]:
     """Fit from many starts in one vmapped program, and return the best.
 
     Args:
@@ -208,7 +218,7 @@ def restarts(
       x: data, as for `fit.em`.
       num_restarts: R, the number of starts.
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
-      keep_all: return the fits of all starts, so that they can be compared.
+      keep_all: return the fits of all starts, to compare them.
     Returns:
       The `Fit` with the highest objective, as `best` chooses it. With keep_all a `Fit` with a
       leading axis R on every leaf: entry r is from the start of `jax.random.split(key, R)[r]`, and
@@ -235,24 +245,24 @@ def restarts(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.restarts")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     return fits if keep_all else best(fits)
 
 
 def sweep(
     key: Array,
-    start: Callable[[Array, Array], Any],
-    x: Any,
+    start: Callable[[Array, Array], M],
+    x: DataLike,
     *,
     sizes: Any,
     num_restarts: int,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
     chunk_size: int | None = None,
     keep_all: bool = False,
-) -> Fit:
+) -> Fit[M]:
     """Fits of several sizes, each from many starts, in one program; the best start of each size.
 
     Args:
@@ -265,7 +275,8 @@ def sweep(
       weights, prior, tol, max_steps, chunk_size: as for `fit.em`.
       keep_all: return the fits of all starts.
     Returns:
-      `Fit` with a leading axis S, or with keep_all leading axes (S, R). Compare by `bic` of `num_parameters`, or on held-out data.
+      `Fit` with a leading axis S, or with keep_all leading axes (S, R). Compare them by `bic`, or on
+      held-out data.
     Raises:
       ValueError: as for `restarts`.
 
@@ -293,6 +304,6 @@ def sweep(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.sweep")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     fits = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits)
     return fits if keep_all else jax.vmap(best)(fits)

@@ -9,27 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit._em import default_tolerance, holds_nan, total_weight
 from likelax.fit.algorithm import Data, Progress
 from likelax.fit.checkpoint import load, save
-from likelax.fit.result import Fit, Status
+from likelax.fit.result import Fit, M, Status
+from likelax.model import Density, Model, PriorLike, S
 from likelax.parameters import hold
 from likelax.statistics import add, scale
 
-Batches = Callable[[], Iterable[Any]]
+Batches = Callable[[], Iterable[DataLike]]
 
 
 def stream(
-    model: Any,
+    model: M,
     batches: Batches,
     *,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     tol: float | None = None,
     max_passes: int = 100,
     progress: Progress | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-) -> Fit:
+) -> Fit[M]:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
 
     The statistics of the batches are added on the device; only one batch is held at a time.
@@ -61,48 +63,55 @@ def stream(
       [-2.  2.]
     """
     validation.check_options("fit.stream", tol, max_passes, fewest=0, steps="max_passes")
-    best, trace = model, list[float]()
-    if checkpoint is not None and os.path.exists(checkpoint):
-        best, model, nats = load(checkpoint, (model, model, ...))
-        trace = np.asarray(nats).tolist()
+    best, model, trace = _resume(model, checkpoint)
     while True:
         stats, objective, size = _one_pass(model, batches())
         if prior is not None:
             objective = objective + model.log_prior(prior)
         value = float(objective)
-        enough = default_tolerance(objective.dtype) if tol is None else tol
-        status = _judge(trace, value, size, enough)
-        if not trace and bool(holds_nan(model)):
-            status = Status.NON_FINITE
-        elif not trace and prior is None and size == 0:
-            status = Status.NO_DATA
+        if trace:
+            enough = default_tolerance(objective.dtype) if tol is None else tol
+            status = _judge(trace[-1], value, size, enough)
+        else:
+            status = _judge_start(model, prior, value, size)
         better = not trace or value >= trace[-1]
-        if better and status not in (Status.NON_FINITE, Status.COLLAPSED):
+        if better and status is not Status.COLLAPSED:
             best = model
-        trace.append(value if better or not trace else trace[-1])
+        trace.append(value if better else trace[-1])
         if progress is not None:
             progress(len(trace) - 1, value)
         if status is not None or len(trace) > max_passes:
-            break
+            return _result(best, trace, status, max_passes)
         model = _m_step(model, stats, prior)
         if checkpoint is not None:
             save(checkpoint, (best, model, np.array(trace)))
+
+
+def _resume(model: M, checkpoint: str | os.PathLike[str] | None) -> tuple[M, M, list[float]]:
+    """(best model, the model to evaluate next, objectives so far), from the checkpoint if it exists."""
+    if checkpoint is None or not os.path.exists(checkpoint):
+        return model, model, []
+    best, pending, nats = load(checkpoint, (model, model, ...))
+    return best, pending, np.asarray(nats).tolist()
+
+
+def _result(best: M, trace: list[float], status: Status | None, max_passes: int) -> Fit[M]:
     steps = len(trace) - 1
-    trace = trace + [trace[-1]] * (max_passes - steps)
+    objectives = jnp.asarray(trace + [trace[-1]] * (max_passes - steps))
     code = Status.MAX_STEPS if status is None else status
-    return Fit(best, jnp.asarray(trace), jnp.asarray(steps), jnp.asarray(int(code)))
+    return Fit(best, objectives, jnp.asarray(steps), jnp.asarray(int(code)))
 
 
 def stepwise(
-    model: Any,
-    batches: Iterable[Any],
+    model: M,
+    batches: Iterable[DataLike],
     *,
     num_rows: int | None = None,
-    prior: Any = None,
+    prior: PriorLike | None = None,
     power: float = 0.7,
     delay: float = 2.0,
     warm_up: int = 1,
-) -> Iterator[tuple[Any, Array]]:
+) -> Iterator[tuple[M, Array]]:
     """Stepwise (online) EM: an M step after every batch, older statistics fading.
 
     After batch t the statistics are (1 - g) old + g new with g = (t + delay)^-power, each scaled
@@ -151,7 +160,7 @@ def stepwise(
 
 
 @jax.jit
-def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array, Array]:
+def _e_step(model: Model[S, Any], x: DataLike) -> tuple[S, Array, Array, Array]:
     """(statistics, log probability, number of rows, the same or 0 if all values are masked)."""
     stats, log_prob = model.e_step(x)
     rows = jax.eval_shape(model.log_prob, x).size
@@ -160,16 +169,16 @@ def _e_step(model: Any, x: Any) -> tuple[Any, Array, Array, Array]:
 
 
 @jax.jit
-def _m_step(model: Any, stats: Any, prior: Any) -> Any:
+def _m_step(model: M, stats: object, prior: PriorLike | None) -> M:
     return hold(model.m_step(stats, prior), model)
 
 
 @jax.jit
-def _add(a: Any, b: Any) -> Any:
+def _add(a: S, b: S) -> S:
     return add(a, b)
 
 
-def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
+def _one_pass(model: Model[S, Any], batches: Iterable[DataLike]) -> tuple[S, Array, float]:
     total = None
     for batch in batches:
         batch, _ = validation.check("fit.stream", model, batch)
@@ -181,13 +190,22 @@ def _one_pass(model: Any, batches: Iterable[Any]) -> tuple[Any, Array, float]:
     return total[0], total[1], float(total[2])
 
 
-def _judge(trace: list[float], value: float, size: float, tol: float) -> Status | None:
-    """How the fit ends at this objective; None: it goes on."""
-    if not jnp.isfinite(value):
-        return Status.COLLAPSED if trace else Status.NON_FINITE
-    if not trace:
-        return None
-    rise, reach = value - trace[-1], max(abs(trace[-1]), size)
+def _judge_start(
+    model: Density, prior: PriorLike | None, value: float, size: float
+) -> Status | None:
+    """How the fit ends at its start; None: it goes on."""
+    if bool(holds_nan(model)):
+        return Status.NON_FINITE
+    if prior is None and size == 0:
+        return Status.NO_DATA
+    return None if np.isfinite(value) else Status.NON_FINITE
+
+
+def _judge(before: float, value: float, size: float, tol: float) -> Status | None:
+    """How the fit ends at this objective, after another; None: it goes on."""
+    if not np.isfinite(value):
+        return Status.COLLAPSED
+    rise, reach = value - before, max(abs(before), size)
     if rise < -max(tol, 1e-5) * reach:
         return Status.DECREASED
     return Status.CONVERGED if tol >= 0 and rise <= tol * reach else None

@@ -1,6 +1,6 @@
 """Extrapolation of the path of EM: fewer steps where EM is slow."""
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,10 @@ from jax.typing import ArrayLike
 
 from likelax.parameters import roles, to_vector
 
+T = TypeVar("T")
 
-def extrapolate(first: Any, second: Any, third: Any, cap: ArrayLike = jnp.inf) -> Any:
+
+def extrapolate(first: T, second: T, third: T, cap: ArrayLike = jnp.inf) -> T:
     """The extrapolation of SQUAREM from three successive models of EM.
 
     theta' = theta_0 - 2 a r + a^2 v,  r = theta_1 - theta_0,  v = (theta_2 - theta_1) - r,

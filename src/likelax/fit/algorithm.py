@@ -1,4 +1,4 @@
-"""What an algorithm is, and the one loop that runs any of them."""
+"""The protocol of fitting algorithms, and the loop that runs them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from likelax.data import is_concrete
+from likelax.data import DataLike, is_concrete
 from likelax.fit import validation
-from likelax.fit.result import Fit
+from likelax.fit.result import D, Fit, T
+from likelax.model import Model, PriorLike
 from likelax.numerics import any_in_batch
 
 Progress = Callable[[Any, Any], None]
@@ -32,13 +34,13 @@ class Data(NamedTuple):
       prior: the model's conjugate prior, or None.
     """
 
-    x: Any
-    weights: Any = None
-    prior: Any = None
+    x: DataLike
+    weights: ArrayLike | None = None
+    prior: PriorLike | None = None
 
 
 class State(Protocol):
-    """What every state has: a NamedTuple of arrays that also has these fields."""
+    """The fields of every state, which is a NamedTuple of arrays."""
 
     @property
     def step(self) -> Array:
@@ -72,7 +74,7 @@ class Algorithm(Protocol):
           name: the function that was called, for the message.
         """
 
-    def init(self, model: Any, data: Any, key: Array | None = None) -> Any:
+    def init(self, model: Model, data: Any, key: Array | None = None) -> Any:
         """The state before the first step.
 
         Args:
@@ -106,13 +108,13 @@ class Algorithm(Protocol):
 
 def run(
     algorithm: Algorithm,
-    model: Any,
-    x: Any,
+    model: D,
+    x: DataLike,
     *,
-    weights: Any = None,
-    prior: Any = None,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[D]:
     """Fit a model to data by any algorithm that needs no random key.
 
     Args:
@@ -141,12 +143,12 @@ def run(
 
 def drive(
     algorithm: Any,
-    model: Any,
+    model: T,
     data: Any,
     *,
     key: Array | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """`run` without validation: all steps in one compiled loop.
 
     Args:
@@ -156,13 +158,22 @@ def drive(
       key: a random key, of which every step gets its own; None for algorithms without randomness.
       progress: as for `run`.
     """
-    wanted = algorithm.max_steps
-    length = _length(int(wanted)) if is_concrete(wanted) else _LENGTH
+    length, wanted = trace_lengths(algorithm)
     found = _loop(algorithm, model, data, key, length, progress)
-    if is_concrete(wanted) and length > wanted:
-        short = jax.lax.slice_in_dim(found.objectives, 0, int(wanted) + 1, axis=-1)
+    if length > wanted:
+        short = jax.lax.slice_in_dim(found.objectives, 0, wanted + 1, axis=-1)
         found = Fit(found.model, short, found.num_steps, found.status)
     return found
+
+
+def trace_lengths(algorithm: Any) -> tuple[int, int]:
+    """(steps of which a program keeps the objectives, steps of which the user wants them).
+
+    Args:
+      algorithm: an `Algorithm` with an attribute `max_steps`.
+    """
+    steps = algorithm.max_steps
+    return (_length(int(steps)), int(steps)) if is_concrete(steps) else (_LENGTH, _LENGTH)
 
 
 def _length(max_steps: int) -> int:

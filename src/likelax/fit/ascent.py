@@ -15,7 +15,7 @@ from likelax.families.base import match_weights
 from likelax.fit import validation
 from likelax.fit.algorithm import Data, finish
 from likelax.fit.result import Fit, Status
-from likelax.model import pytree, static
+from likelax.model import Model, pytree, static
 from likelax.numerics import as_float, weighted_sum
 from likelax.parameters import from_vector, to_vector
 
@@ -44,17 +44,17 @@ class Objective(Protocol):
 class Likelihood:
     """sum_n weights[n] log p(x[n]), plus the log prior if there is one, nats."""
 
-    def __call__(self, noise: None, model: Any, data: Data) -> Array:
+    def __call__(self, noise: None, model: Model, data: Data) -> Array:
         """The objective."""
         log_prob = model.log_prob(data.x)
         weights = match_weights(data.weights, log_prob.shape, log_prob.dtype)
         total = weighted_sum(weights, log_prob)
         return total if data.prior is None else total + model.log_prior(data.prior)
 
-    def draw(self, key: Array, start: Any) -> None:
+    def draw(self, key: Array, start: object) -> None:
         """No noise."""
 
-    def empty(self, model: Any, data: Data) -> Array:
+    def empty(self, model: object, data: Data) -> Array:
         """Whether all weights are zero or all values are masked, and there is no prior."""
         empty = jnp.zeros((), bool)
         if data.prior is not None:
@@ -146,14 +146,21 @@ class Ascent:
     noisy: bool = static(default=False)
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for an option out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
         fewest = 2 if self.noisy else 1
         if self.window < fewest:
             why = " to estimate the noise" * self.noisy
             raise ValueError(f"{name}: window must be at least {fewest}{why}; got {self.window}")
 
-    def init(self, model: Any, data: Any, key: Array | None = None) -> AscentState:
+    def init(self, model: object, data: Any, key: Array | None = None) -> AscentState:
         """The state before the first step; of the key only the type is used."""
         vector, _ = to_vector(model)
 

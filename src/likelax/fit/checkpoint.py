@@ -1,7 +1,8 @@
-"""Models and the state of long fits on disk: whole or not at all."""
+"""Write models and the state of long fits to disk, and read them."""
 
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,8 @@ T = TypeVar("T")
 def save(path: str | os.PathLike[str], tree: object) -> None:
     """Write a model, or any tree of arrays, to a file.
 
-    It is written beside the file and moved into place, so a killed process leaves the old file.
+    The data are written to a temporary file that then replaces the old one. So a process that is
+    killed while it writes leaves the old file.
 
     Args:
       path: the file; its folder must exist.
@@ -56,16 +58,22 @@ def load(path: str | os.PathLike[str], like: T) -> T:
       A tree like it with the leaves of the file.
     Raises:
       FileNotFoundError: where there is no such file.
-      ValueError: where the file holds a tree of another structure or other shapes.
+      ValueError: where the file is damaged or was not written by `save`, or holds a tree of another
+        structure or other shapes.
+
+    Examples:
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save(f"{folder}/state.npz", {"step": 3})
+      ...     print(load(f"{folder}/state.npz", {"step": ...})["step"])
+      3
     """
     leaves, structure = jax.tree.flatten(like)
-    with np.load(path, allow_pickle=False) as file:
-        if str(file["structure"]) != str(structure):
-            raise ValueError(
-                f"load: {os.fspath(path)} holds {file['structure']}; wanted {structure}. "
-                "Give a tree like the one that was saved, or another file"
-            )
-        found = [file[f"arr_{i}"] for i in range(len(leaves))]
+    written, found = _read(path, len(leaves))
+    if written != str(structure):
+        raise ValueError(
+            f"load: {os.fspath(path)} holds {written}; wanted {structure}. "
+            "Give a tree like the one that was saved, or another file"
+        )
     wrong = [
         (got.shape, np.shape(want))
         for got, want in zip(found, leaves, strict=True)
@@ -77,3 +85,18 @@ def load(path: str | os.PathLike[str], like: T) -> T:
             f"{wrong[0][1]}. Give a tree like the one that was saved, or another file"
         )
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in found])
+
+
+def _read(path: str | os.PathLike[str], most: int) -> tuple[str, list[np.ndarray]]:
+    """(the structure that was saved, as text; its first arrays)."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return str(file["structure"]), [
+                file[f"arr_{i}"] for i in range(min(most, len(file.files) - 1))
+            ]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"load: {os.fspath(path)} is damaged, or was not written by likelax ({error})"
+        ) from None

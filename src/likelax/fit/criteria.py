@@ -1,11 +1,10 @@
 """Information criteria, which weigh the fit of a model against its size; lower is better."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.families.base import match_weights
 from likelax.mixture import Mixture
 from likelax.model import Density
@@ -13,7 +12,7 @@ from likelax.numerics import weighted_sum
 from likelax.parameters import num_parameters
 
 
-def aic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
+def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Akaike's criterion 2 P - 2 log p(x), with P = `num_parameters(model)`.
 
     Args:
@@ -22,6 +21,8 @@ def aic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
       weights: one weight for each observation, or None for ones.
     Returns:
       Scalar.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Akaike (1974), IEEE Transactions on Automatic Control 19, 716-723.
 
     Examples:
@@ -33,7 +34,7 @@ def aic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
     return 2 * free - 2 * log_prob
 
 
-def bic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
+def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Schwarz's criterion P log N - 2 log p(x), with P = `num_parameters(model)`.
 
     Args:
@@ -42,7 +43,9 @@ def bic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
       weights: one weight for each observation, or None for ones.
     Returns:
       Scalar. N is the number of observations that `model.log_prob(x)` has, or the sum of the
-      weights; for an `HMM` the number of steps that count.
+      weights; for an `HMM` the number of steps without padding.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Schwarz (1978), Annals of Statistics 6, 461-464.
 
     Examples:
@@ -54,13 +57,17 @@ def bic(model: Density, x: Any, *, weights: ArrayLike | None = None) -> Array:
     return free * jnp.log(num_rows) - 2 * log_prob
 
 
-def icl(model: Mixture, x: Any, *, weights: ArrayLike | None = None) -> Array:
+def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Integrated completed likelihood: `bic` plus twice the entropy of the responsibilities.
 
-    It prefers components that are apart, where `bic` prefers a density that fits.
+    It prefers components that are far apart, while `bic` prefers a density that fits.
 
     Args:
       model, x, weights: as for `bic`.
+    Returns:
+      Scalar.
+    Raises:
+      ValueError: for weights of another shape than `model.log_prob(x)`.
     Source: Biernacki, Celeux & Govaert (2000), IEEE PAMI 22, 719-725.
 
     Examples:
@@ -75,7 +82,7 @@ def icl(model: Mixture, x: Any, *, weights: ArrayLike | None = None) -> Array:
     return bic(model, x, weights=weights) + 2 * weighted_sum(each, entropy)
 
 
-def _counts(model: Density, x: Any, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
+def _counts(model: Density, x: DataLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
     """(log p(x), number of observations, number of parameters)."""
     log_prob = model.log_prob(x)
     weights = match_weights(weights, log_prob.shape, log_prob.dtype)

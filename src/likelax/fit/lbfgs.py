@@ -14,7 +14,7 @@ from likelax.fit import validation
 from likelax.fit._gradient import Exact
 from likelax.fit.algorithm import Progress, drive, finish
 from likelax.fit.ascent import Likelihood, loss
-from likelax.fit.result import Fit, Status
+from likelax.fit.result import Fit, Status, T
 from likelax.model import pytree, static
 from likelax.parameters import from_vector, to_vector
 
@@ -75,12 +75,19 @@ class LBFGS:
     objective: Any = static(default=Likelihood())
 
     def check(self, name: str) -> None:
-        """Raise for options out of range."""
+        """Raise for options out of range.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          TypeError: for a tol or max_steps that is not a number.
+          ValueError: for an option out of range.
+        """
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
         if self.memory < 1:
             raise ValueError(f"{name}: memory must be 1 or more; got {self.memory}")
 
-    def init(self, model: Any, data: Any, key: Array | None = None) -> LBFGSState:
+    def init(self, model: object, data: Any, key: Array | None = None) -> LBFGSState:
         """The state before the first step."""
         vector, _ = to_vector(model)
         dtype = jax.eval_shape(partial(loss, self.objective), vector, model, None, data).dtype
@@ -154,13 +161,13 @@ class LBFGS:
 
 def maximize_lbfgs(
     objective: Callable[[Any], Array],
-    start: Any,
+    start: T,
     *,
     max_steps: int = 500,
     tol: float | None = None,
     memory: int = 10,
     progress: Progress | None = None,
-) -> Fit:
+) -> Fit[T]:
     """Maximise an exact, smooth objective in unconstrained space by L-BFGS.
 
     Args:

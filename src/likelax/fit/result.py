@@ -1,14 +1,20 @@
-"""What a fit returns: failure is a status, not an exception."""
+"""The result of a fit. A failed fit has a status; it does not raise."""
 
 import enum
-from typing import Any
+from typing import Generic, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from likelax.model import pytree
+from likelax.model import Density, Model, pytree
+
+T = TypeVar("T")
+"""The type of the fitted model."""
+
+M = TypeVar("M", bound=Model)
+D = TypeVar("D", bound=Density)
 
 
 class Status(enum.IntEnum):
@@ -52,7 +58,7 @@ class FitError(RuntimeError):
 
 
 @pytree
-class Fit:
+class Fit(Generic[T]):
     """The result of a fit, or of a vmapped batch of them (then every leaf has leading axes).
 
     Attributes:
@@ -61,16 +67,22 @@ class Fit:
         entries past `num_steps` repeat the last.
       num_steps: scalar integer, steps taken.
       status: scalar integer, a `Status`.
+
+    Examples:
+      >>> from likelax import Poisson, fit
+      >>> found = fit.em(Poisson(1.0), jnp.array([2, 4]))
+      >>> fit.Status(int(found.status)).name, int(found.num_steps), f"{found.objective:.3f}"
+      ('CONVERGED', 2, '-3.280')
     """
 
-    model: Any
+    model: T
     objectives: Array
     num_steps: Array
     status: Array
 
     @property
     def objective(self) -> Array:
-        """What the fit maximised, at `model`, nats: log p(x), plus the log prior where there is one."""
+        """The maximised objective at `model`, nats: log p(x), plus the log prior if there is one."""
         return self.objectives[..., -1]
 
     @property
@@ -83,11 +95,19 @@ class Fit:
         """True where the fit converged or ran out of steps; False where it failed."""
         return (self.status == Status.CONVERGED) | (self.status == Status.MAX_STEPS)
 
-    def raise_unless_converged(self) -> "Fit":
+    def raise_unless_converged(self) -> Self:
         """Return self, or raise where any status is not CONVERGED.
 
         Raises:
-          FitError: naming the status, the step and what to do about it.
+          FitError: naming the status, the step and a remedy.
+
+        Examples:
+          >>> from likelax import Poisson, fit
+          >>> fit.em(Poisson(1.0), jnp.array([2, 4]), max_steps=0).raise_unless_converged()
+          Traceback (most recent call last):
+            ...
+          likelax.fit.result.FitError: status MAX_STEPS after 0 steps; raise max_steps, loosen tol,
+          or start nearer.
         """
         status, steps = (
             np.atleast_1d(np.asarray(self.status)),
@@ -106,11 +126,14 @@ class Fit:
         return self
 
 
-def best(fits: Fit) -> Fit:
+def best(fits: Fit[T]) -> Fit[T]:
     """The fit with the highest objective in a batch that was vmapped over its first axis.
 
-    A failed fit is taken only where all failed: a component that collapsed onto a point scores
-    higher than any honest fit.
+    A failed fit is chosen only if all failed, since a component that collapsed onto a point has a
+    higher objective than any good fit.
+
+    Args:
+      fits: a `Fit` whose leaves have a leading axis of fits.
 
     Examples:
       >>> objectives, zeros = jnp.array([[-3.0], [-2.0]]), jnp.zeros(2, int)

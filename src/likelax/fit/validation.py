@@ -6,9 +6,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from likelax.constraints import FieldChain, field_chains
-from likelax.data import check_data, convert, first_index, is_concrete, take_series, unlabelled
+from likelax.data import (
+    DataLike,
+    check_data,
+    convert,
+    first_index,
+    is_concrete,
+    take_series,
+    unlabelled,
+)
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_registration
@@ -21,13 +31,13 @@ from likelax.wrappers import Fixed, Wrapper
 
 def check(
     name: str,
-    model: Any,
-    x: Any,
-    weights: Any = None,
+    model: Density,
+    x: DataLike,
+    weights: ArrayLike | None = None,
     *,
     by_m_step: bool = True,
     stacked: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[DataLike, Array | None]:
     """Convert data and weights to JAX arrays; raise for invalid ones, or an invalid model.
 
     Values of traced arrays are not validated.
@@ -48,12 +58,8 @@ def check(
         was not declared missing, a negative or NaN weight, a label that the model has no component
         for, or sequences of one step for an `HMM` whose transition is to be fitted.
     """
-    check_part(name, "model", model)
-    check_registration(name, model)
-    chains = field_chains(model)
-    if by_m_step:
-        _check_m_step(name, model, chains)
-    _check_one_model(name, jax.tree.leaves(model), chains, stacked)
+    check_models(name, model, by_m_step)
+    _check_one_model(name, jax.tree.leaves(model), field_chains(model), stacked)
     x = convert(f"{name}: x", x)
     weights = None if weights is None else as_array(f"{name}: weights", weights)
     check_data(name, x)
@@ -99,7 +105,20 @@ def check_options(
         raise ValueError(f"{name}: {steps} must be {fewest} or more; got {max_steps}")
 
 
-def _check_m_step(name: str, model: Any, chains: list[FieldChain]) -> None:
+def check_scale_floor(name: str, floor: ArrayLike | None) -> None:
+    """Raise unless a floor for scales is None or a positive number. Traced ones are let through.
+
+    Raises:
+      ValueError: naming what came.
+    """
+    if floor is None or not is_concrete(floor):
+        return
+    value = as_array(f"{name}: scale_floor", floor)
+    if value.ndim != 0 or not 0 < value < np.inf:
+        raise ValueError(f"{name}: scale_floor must be one positive number; got {floor!r}")
+
+
+def _check_m_step(name: str, model: Density, chains: list[FieldChain]) -> None:
     """Raise for a part whose `e_step` and `m_step` the model calls and that does not have them."""
     if isinstance(model, Model) and all(
         isinstance(node, Model) for chain in chains for node, _, _ in chain
@@ -125,6 +144,20 @@ def _check_m_step(name: str, model: Any, chains: list[FieldChain]) -> None:
 _WHOLE = (OneOf, Product, Wrapper)
 
 
+def check_models(name: str, model: Density, by_m_step: bool) -> None:
+    """Raise unless a start, or several stacked, is a model that the fit can use.
+
+    Args:
+      name, model, by_m_step: as for `check`.
+    Raises:
+      TypeError: as `check`.
+    """
+    check_part(name, "model", model)
+    check_registration(name, model)
+    if by_m_step:
+        _check_m_step(name, model, field_chains(model))
+
+
 def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], stacked: bool) -> None:
     """Raise for a mixture whose weights have more axes than its place in the model explains."""
     for leaf, chain in zip(leaves, chains, strict=True):
@@ -146,7 +179,7 @@ def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], sta
             )
 
 
-def _check_steps(name: str, model: Any, x: Any) -> None:
+def _check_steps(name: str, model: Density, x: DataLike) -> None:
     """Raise for sequences of one step each, from which no transition can be estimated."""
     node: Any = model
     while isinstance(node, Mixture | Wrapper) and not isinstance(node, Fixed):

@@ -1,7 +1,7 @@
-"""The hidden Markov model as a node: emissions of any kind over the kernels of this package."""
+"""The hidden Markov model as a node, with emissions of any kind."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import Labelled, check_labels, take_labels, take_series
+from likelax.data import DataLike, Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
-from likelax.mixture import Mixture, draw_each
-from likelax.model import JointPrior, Model, check_part, pytree
+from likelax.mixture import C, Mixture, draw_each
+from likelax.model import JointPrior, Model, PriorLike, check_part, pytree
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -25,50 +25,65 @@ class HMMStats(NamedTuple):
     """Expected complete-data statistics.
 
     Attributes:
-      initial: counts (K,): expected sequences that begin in each state.
-      transition: counts (K, K): expected moves from row to column; `DrivenCounts` of a
+      initial: counts (K,): expected number of sequences that begin in each state.
+      transition: counts (K, K): expected number of moves from row to column; `DrivenCounts` for a
         `SoftmaxTransition`.
       emissions: the emissions' statistics, with a leading axis K.
     """
 
     initial: CategoryCounts
-    transition: Any
+    transition: CategoryCounts | DrivenCounts
     emissions: Any
 
 
 @pytree
-class HMMPrior(JointPrior):
+class HMMPrior(JointPrior[HMMStats]):
     """The conjugate prior of a hidden Markov model's parameters; None is no prior.
 
     Attributes:
       initial: a `Dirichlet` with concentration (K,).
-      transition: a `Dirichlet` with concentration (K, K), a row for each state left, such as
-        `hmm.sticky` makes. A concentration of exactly one leaves a structural zero a zero;
-        above one it is filled.
+      transition: a `Dirichlet` with concentration (K, K), one row for each state, such as
+        `hmm.sticky` makes. A concentration of exactly one keeps structural zeros; a larger one
+        does not.
       emissions: the emission's prior with a leading axis K on every leaf.
+
+    Source: Rabiner (1989), Proc. IEEE 77(2), 257-286, for the model; MacKay (1997), Ensemble learning
+      for hidden Markov models, for Dirichlet priors.
+
+    Examples:
+      >>> from likelax import HMM, HMMPrior, Bernoulli, Dirichlet
+      >>> prior = HMMPrior(transition=Dirichlet(jnp.full((2, 2), 2.0)))
+      >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+      >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+      >>> print(f"{model.log_prior(prior):.4f}")  # twice log(6 0.9 0.1)
+      -1.2324
     """
 
-    initial: Prior | None = None
-    transition: Prior | None = None
-    emissions: Any = None
+    initial: Prior[CategoryCounts] | None = None
+    transition: Prior[CategoryCounts] | None = None
+    emissions: PriorLike | None = None
 
     def posterior(self, stats: HMMStats) -> Self:
-        """Each part updated by its statistics: exact where the states were seen."""
+        """Each part updated by its statistics; the exact posterior if the states were observed.
+
+        Raises:
+          ValueError: for a prior of the transition and statistics of a `SoftmaxTransition`.
+        """
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         return type(self)(
             None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(stats.transition),
+            None if self.transition is None else self.transition.posterior(_moves(stats)),
             None if self.emissions is None else update(self.emissions, stats.emissions),
         )
 
 
 @pytree
-class HMM(Model):
+class HMM(Model[HMMStats, HMMPrior], Generic[C]):
     """p(x, z) = initial[z_0] prod_t transition[z_t, z_t+1] prod_t p(x_t | z_t)
 
     An observation is a whole sequence (T, *event): `log_prob` of (..., T, *event) is (...).
-    Wrap it in `Sequences` for lengths and starts, in `Masked` for missing entries, in
-    `Labelled` for states that were seen, in `Driven` for inputs of the transition.
+    Wrap it in `Sequences` for lengths and starts, in `Masked` for missing entries, in `Labelled` for
+    known states, and in `Driven` for inputs of the transition.
 
     Attributes:
       initial: (K,) non-negative, sums to one; zeros are exact. None: the chain starts in the
@@ -98,7 +113,16 @@ class HMM(Model):
 
     initial: Any = constrained(simplex)
     transition: Any = constrained(simplex)
-    emissions: Any
+    emissions: C
+
+    if TYPE_CHECKING:  # two of the fields are dynamic, so that they can be indexed as arrays
+
+        def __init__(
+            self,
+            initial: ArrayLike | Fixed | None,
+            transition: ArrayLike | SoftmaxTransition | Fixed,
+            emissions: C,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         check_part("HMM", "emissions", self.emissions)
@@ -107,6 +131,11 @@ class HMM(Model):
     def event_ndim(self) -> int:
         """Axes of one observation: those of a step, and the one of time."""
         return 1 + self.emissions.event_ndim
+
+    @property
+    def free_ndim(self) -> int:
+        """1: the number of steps."""
+        return 1
 
     @property
     def num_states(self) -> int:
@@ -120,6 +149,12 @@ class HMM(Model):
 
         Raises:
           ValueError: for a stationary start of a transition that varies over time.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.3, 0.7]])
+          >>> print(HMM(None, moves, Bernoulli(jnp.array([0.1, 0.9]))).initial_probs().round(4))
+          [0.75 0.25]
         """
         if self.initial is None:
             self._need_fixed_transition("initial_probs")
@@ -131,6 +166,13 @@ class HMM(Model):
 
         Raises:
           ValueError: for a `SoftmaxTransition`, which depends on inputs.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli, hmm
+          >>> moves = hmm.banded(2, 0.8)
+          >>> print(HMM(None, moves, Bernoulli(jnp.array([0.1, 0.9]))).transition_probs())
+          [[0.8 0.2]
+           [0.2 0.8]]
         """
         if isinstance(self.transition, SoftmaxTransition):
             raise ValueError("HMM.transition_probs: the transition depends on inputs")
@@ -152,31 +194,91 @@ class HMM(Model):
                 f"got {got}"
             )
 
-    def emission_log_prob(self, values: Any) -> Array:
-        """log p(x_t | z_t = k) for every state: (..., T, K), nats."""
+    def emission_log_prob(self, values: DataLike) -> Array:
+        """log p(x_t | z_t = k) for every state: (..., T, K), nats.
+
+        Args:
+          values: (..., T, *event), plain or `Masked`.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> print(jnp.exp(model.emission_log_prob(jnp.array([1]))).round(2))
+          [[0.1 0.9]]
+        """
         return self.emissions.stacked_log_prob(values)
 
-    def log_prob(self, x: Any) -> Array:
-        """log p(x), all paths summed out, or log p(x, labels) for `Labelled` x: (...), nats."""
+    def log_prob(self, x: DataLike) -> Array:
+        """log p(x), summed over all paths, or log p(x, labels) for `Labelled` x: (...), nats."""
         return self._map(inference.log_partition, self._observe(x))
 
-    def smoother(self, x: Any) -> inference.Smoothed:
-        """States given all data, and expected counts; fields have the leading axes of x."""
+    def smoother(self, x: DataLike) -> inference.Smoothed:
+        """The states given all data, and expected counts.
+
+        Args:
+          x: (..., T, *event), plain or wrapped.
+        Returns:
+          `hmm.Smoothed`; its fields have the leading axes of x.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> found = model.smoother(jnp.array([0, 0, 1]))
+          >>> print(np.asarray(jnp.exp(found.log_marginals)).round(3))
+          [[0.939 0.061]
+           [0.9   0.1  ]
+           [0.451 0.549]]
+        """
         return self._map(inference.smoother, self._observe(x))
 
-    def filter(self, x: Any) -> inference.Filtered:
-        """States given the data so far; fields have the leading axes of x."""
+    def filter(self, x: DataLike) -> inference.Filtered:
+        """The states given the data up to each step.
+
+        Args:
+          x: (..., T, *event), plain or wrapped.
+        Returns:
+          `hmm.Filtered`; its fields have the leading axes of x.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> found = model.filter(jnp.array([0, 0, 1]))
+          >>> print(np.asarray(jnp.exp(found.log_filtered)).round(3))
+          [[0.9   0.1  ]
+           [0.976 0.024]
+           [0.451 0.549]]
+        """
         return self._map(inference.filter, self._observe(x))
 
-    def viterbi(self, x: Any) -> tuple[Array, Array]:
-        """(most probable path (..., T), its log joint probability with the data (...), nats)."""
+    def viterbi(self, x: DataLike) -> tuple[Array, Array]:
+        """The most probable path of states. See the example of the class.
+
+        Args:
+          x: (..., T, *event), plain or wrapped.
+        Returns:
+          (path (..., T) integers, its log joint probability with the data (...), nats).
+        """
         return self._map(decoding.viterbi, self._observe(x))
 
-    def forecast(self, x: Any, num_steps: int) -> Array:
+    def forecast(self, x: DataLike, num_steps: int) -> Array:
         """log p(z_T+h = k | x) for h = 1..num_steps: (..., num_steps, K), nats.
 
+        Args:
+          x: (..., T, *event), plain or wrapped.
+          num_steps: the horizon.
         Raises:
-          ValueError: for a time-varying transition, which says nothing about steps to come.
+          ValueError: for a time-varying transition, since those of later steps are unknown.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> print(np.asarray(jnp.exp(model.forecast(jnp.array([0, 0, 1]), 2))).round(3))
+          [[0.461 0.539]
+           [0.469 0.531]]
         """
         self._need_fixed_transition("forecast")
         seen = self._observe(x)
@@ -190,14 +292,25 @@ class HMM(Model):
             final,
         )
 
-    def forecast_observations(self, x: Any, num_steps: int) -> Mixture:
+    def forecast_observations(self, x: DataLike, num_steps: int) -> Mixture:
         """The distribution of each of the next num_steps observations of one sequence.
 
+        Args:
+          x: (T, *event), plain or wrapped.
+          num_steps: the horizon.
         Returns:
           `Mixture` of the emissions with a leading axis num_steps on every leaf: map over it
           with `jax.vmap`.
         Raises:
           ValueError: for more than one sequence, or as `forecast`.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> ahead = model.forecast_observations(jnp.array([0, 0, 1]), 2)
+          >>> print(jax.vmap(lambda mixture: mixture.mean())(ahead).round(3))
+          [0.531 0.525]
         """
         weights = jnp.exp(self.forecast(x, num_steps))
         if weights.ndim != 2:
@@ -215,16 +328,19 @@ class HMM(Model):
         shape: Sequence[int] = (),
         inputs: ArrayLike | None = None,
         *,
-        emission_inputs: Any = None,
-    ) -> Any:
-        """Sequences of shape (*shape, *event), whose last axis of `shape` is time.
+        emission_inputs: DataLike | None = None,
+    ) -> DataLike:
+        """Sequences of shape (*shape, *event). The last axis of `shape` is time.
 
-        inputs and emission_inputs: as for `sample_labelled`.
+        Args:
+          key, shape, inputs, emission_inputs: as for `sample_labelled`.
+        Raises:
+          ValueError: if shape has no axis of time.
         """
         return self.sample_labelled(key, shape, inputs, emission_inputs=emission_inputs).values
 
-    def sample_given(self, key: Array, inputs: Any, shape: Sequence[int] = ()) -> Any:
-        """`sample` with these inputs of the emissions."""
+    def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
+        """`sample` with inputs (*shape, ...) of the emissions."""
         return self.sample(key, shape, emission_inputs=inputs)
 
     def sample_labelled(
@@ -233,9 +349,9 @@ class HMM(Model):
         shape: Sequence[int],
         inputs: ArrayLike | None = None,
         *,
-        emission_inputs: Any = None,
+        emission_inputs: DataLike | None = None,
     ) -> Labelled:
-        """Sequences with the states that they came from.
+        """Sequences, labelled with their states.
 
         Args:
           key: random key.
@@ -243,7 +359,15 @@ class HMM(Model):
           inputs: (T, D), for a `SoftmaxTransition`.
           emission_inputs: (*shape, ...), for emissions that take inputs, such as regressions.
         Raises:
-          ValueError: if shape names no length.
+          ValueError: if shape has no axis of time.
+
+        Examples:
+          >>> from likelax import HMM, Bernoulli
+          >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+          >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
+          >>> draws = model.sample_labelled(jax.random.key(0), (3, 5))
+          >>> draws.values.shape, draws.labels.shape
+          ((3, 5), (3, 5))
         """
         if len(shape) == 0:
             raise ValueError("HMM.sample: shape must end in the number of steps, (..., T); got ()")
@@ -254,19 +378,20 @@ class HMM(Model):
             self._log_transition(None if inputs is None else jnp.asarray(inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
-        flat = states.reshape(-1)
-        values = draw_each(self.emissions, key_values, flat, emission_inputs, shape)
+        values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
         Args:
           x: (..., T, *event), plain or wrapped.
           weights: (...), one per sequence; a zero weight removes it.
         Returns:
-          (statistics, scalar log probability). A sequence that no path can produce counts
-          for no state.
+          (statistics, scalar log probability). A sequence that is impossible on every path adds
+          nothing.
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         seen = self._observe(x)
         post = self._map(inference.expected_states, seen)
@@ -279,7 +404,7 @@ class HMM(Model):
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none
             )
 
-        moves: Any = CategoryCounts(
+        moves: CategoryCounts | DrivenCounts = CategoryCounts(
             total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
         )
         if isinstance(self.transition, SoftmaxTransition):
@@ -294,8 +419,8 @@ class HMM(Model):
         A state that was never visited, or never left, keeps its parameters.
 
         Raises:
-          ValueError: for a time-varying transition, which one summed count can't determine, or
-            a prior of a stationary start.
+          ValueError: for a time-varying transition, which summed counts do not determine, or for a
+            prior of a stationary start.
         """
         prior = HMMPrior() if prior is None else prior
         if self.initial is None and prior.initial is not None:
@@ -304,15 +429,16 @@ class HMM(Model):
         initial = self.initial
         if initial is not None:
             initial = _rows(stats.initial, prior.initial, initial)
-        if isinstance(self.transition, SoftmaxTransition):
-            moves: Any = self.transition.m_step(stats.transition, prior.transition)
-            return type(self)(initial, moves, emissions)
+        if isinstance(stats.transition, DrivenCounts):
+            driven = self._driven_transition().m_step(stats.transition, prior.transition)
+            return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
-        moves = _rows(stats.transition, prior.transition, self.transition)
+        seen = _moves(stats)
+        moves = _rows(seen, prior.transition, self.transition)
         if initial is None and not isinstance(moves, Fixed):
-            counts = stats.transition.counts
+            counts = seen.counts
             if prior.transition is not None:
-                after: Any = prior.transition.posterior(stats.transition)
+                after: Any = prior.transition.posterior(seen)
                 counts = jnp.maximum(after.concentration - 1, 0)
             moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
@@ -321,13 +447,13 @@ class HMM(Model):
         """Expected complete-data log probability as a function of the statistics, nats.
 
         Raises:
-          ValueError: for a `SoftmaxTransition`, of which no statistics tell it exactly.
+          ValueError: for a `SoftmaxTransition`, whose statistics do not determine it.
         """
         self._need_fixed_transition("expected_log_prob")
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
             jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(stats.transition.counts, _value(self.transition)))
+            + jnp.sum(numerics.xlogy(_moves(stats).counts, _value(self.transition)))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -345,8 +471,8 @@ class HMM(Model):
             total = total + jnp.sum(each(self.emissions, prior.emissions))
         return total
 
-    def num_observations(self, x: Any) -> Array:
-        """The number of steps that count, (...)."""
+    def num_observations(self, x: DataLike) -> Array:
+        """The number of steps without padding, (...)."""
         seen = self._observe(x)
         steps = final_step(seen) + 1
         if seen.lengths is not None:
@@ -354,7 +480,7 @@ class HMM(Model):
         return steps.astype(seen.log_lik.dtype)
 
     def used(self, field: str, index: Any = None) -> Array | None:
-        """Which states can be reached: (K,) for the emissions, one a row for the transition."""
+        """Which states can be reached: (K,) for the emissions, one for each row of the transition."""
         if field not in ("emissions", "transition") or isinstance(
             self.transition, SoftmaxTransition
         ):
@@ -375,22 +501,34 @@ class HMM(Model):
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
 
-    def check_labels(self, name: str, x: Any) -> None:
-        """Raise if labels in x name no state, or if those left do not fit the emissions."""
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels of the states are out of range, or labels of the emissions.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
         values, labels = take_labels(x)
         if labels is not None:
             check_labels(name, labels, self.num_states)
         self.emissions.check_labels(name, take_series(values)[0])
 
+    def _driven_transition(self) -> SoftmaxTransition:
+        if not isinstance(self.transition, SoftmaxTransition):
+            raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
+        return self.transition
+
     def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
         inputs = jnp.asarray(seen.inputs)[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
-        return self.transition.statistics(
+        return self._driven_transition().statistics(
             pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
 
-    def _observe(self, x: Any) -> Observed:
+    def _observe(self, x: DataLike) -> Observed:
         return observe(x, self.emission_log_prob)
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
@@ -399,7 +537,7 @@ class HMM(Model):
             numerics.safe_log(self.initial_probs()), seen.log_lik
         )
 
-        def one(lik: Any, length: Any, starts: Any, inputs: Any) -> Any:
+        def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
             log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
             return kernel(log_initial, log_transition, lik, length=length, starts=starts)
 
@@ -430,10 +568,16 @@ class HMM(Model):
 
 
 def _value(parameter: Any) -> Array:
-    """The probabilities, held still where they are `Fixed`."""
+    """The probabilities, without a gradient if they are `Fixed`."""
     if isinstance(parameter, Fixed):
         return jax.lax.stop_gradient(jnp.asarray(parameter.model))
     return parameter
+
+
+def _moves(stats: HMMStats) -> CategoryCounts:
+    if isinstance(stats.transition, DrivenCounts):
+        raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
+    return stats.transition
 
 
 def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:

@@ -1,7 +1,7 @@
 """A distribution of another library as a model of this one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import Constraint
+from likelax.data import DataLike
 from likelax.families.base import Distribution, match_weights
 from likelax.model import Model, pytree, static
 
@@ -22,12 +23,12 @@ def _sample(distribution: Any, key: Array, shape: tuple[int, ...]) -> Array:
 
 
 @pytree
-class External(Distribution, Model):
+class External(Distribution, Model[tuple[()], Never]):
     """A distribution of another library: a component, an emission or a field of a product.
 
-    The distribution is built from its parameters whenever it is asked for something, so K of them,
-    with a leading axis K on every parameter, are K distributions of batch shape (). It has no M step:
-    fit it by `fit.gradient`, or wrap it in `Fixed` beside parts that EM fits.
+    The distribution is built from its parameters at each call. So K of them, with a leading axis K on
+    every parameter, are K distributions of batch shape (). It has no M step: fit it by `fit.gradient`,
+    or wrap it in `Fixed` beside parts that EM fits.
 
     Attributes:
       parameters: a dict from names to arrays.
@@ -64,13 +65,17 @@ class External(Distribution, Model):
         """Draws of shape (*shape, *event)."""
         return self.draw(self.build(**self.parameters), key, tuple(shape))
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[tuple[()], Array]:
-        """No statistics, and the log probability, summed with the weights."""
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[tuple[()], Array]:
+        """No statistics, and the log probability, summed with the weights.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         return (), numerics.weighted_sum(weights, log_prob)
 
-    def m_step(self, stats: Any, prior: Any = None) -> Self:
+    def m_step(self, stats: tuple[()], prior: None = None) -> Self:
         """Not possible.
 
         Raises:
@@ -80,7 +85,7 @@ class External(Distribution, Model):
             f"External: {self._name()} has no M step; fit it by fit.gradient, or wrap it in Fixed"
         )
 
-    def expected_log_prob(self, stats: Any) -> Array:
+    def expected_log_prob(self, stats: tuple[()]) -> Array:
         """Not possible.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Pareto smoothed importance sampling: tamer weights, and k-hat, which says if they can be used."""
+"""Pareto smoothed importance sampling: smoothed weights, and the diagnostic k-hat."""
 
 import math
 from typing import NamedTuple
@@ -32,11 +32,11 @@ def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1
 
     Args:
       log_weights: (S,) log p - log q at draws from q, nats, up to a constant; -inf is a weight
-        of zero. In float32 a large offset has rounded them before they arrive: pass the
-        `Compensated` sum that made them, and the offset does no harm.
+        of zero. In float32 weights with a large common offset are rounded: pass the `Compensated`
+        sum that they come from to keep their digits.
       relative_efficiency: ess / S of the draws; 1 for independent ones.
     Returns:
-      A `Psis`. A NaN weight makes k_hat NaN; where all weights are zero they stay zero.
+      A `Psis`. A NaN weight makes k_hat NaN; weights that are all zero stay zero.
     Raises:
       ValueError: log_weights not (S,), or relative_efficiency not positive.
     Source: Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
@@ -55,7 +55,7 @@ def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1
 
 
 class Tail(NamedTuple):
-    """The M largest of S log weights, ascending, and what becomes of them.
+    """The M largest of S log weights, in ascending order, before and after smoothing.
 
     Attributes:
       values: (M,) as they were.
@@ -110,10 +110,10 @@ def smooth_tail(x: Array, *, relative_efficiency: float = 1.0) -> Tail:
 
 
 def centre(log_weights: ArrayLike | Compensated) -> Array:
-    """Log weights less the largest one, so that exp neither overflows nor loses the leaders.
+    """Log weights minus the largest one, so that exp does not overflow.
 
     Args:
-      log_weights: (S,) nats, or a `Compensated` pair of such, whose low parts count too.
+      log_weights: (S,) nats, or a `Compensated` pair of arrays, whose low parts are added.
 
     Examples:
       >>> print(centre(Compensated(jnp.float32([-1e8, -1e8]), jnp.float32([0.0, 1.5]))))

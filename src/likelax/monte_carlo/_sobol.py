@@ -1,4 +1,4 @@
-"""Scrambled Sobol points: base noise that fills the unit cube evenly."""
+"""Scrambled Sobol points: base noise that is evenly spread over the unit cube."""
 
 import functools
 from importlib import resources
@@ -12,7 +12,7 @@ NUM_BITS = 32
 
 
 def sobol(key: Array, num_points: int, dim: int) -> Array:
-    """Randomised Sobol points: each is uniform on the cube, together they are even.
+    """Randomised Sobol points: each is uniform on the cube, and together they are evenly spread.
 
     A random linear scramble of the digits and a random digital shift, so that a mean over
     the points is unbiased and independent keys give its error. For smooth integrands the

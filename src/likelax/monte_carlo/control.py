@@ -1,4 +1,4 @@
-"""Control variates: what is known exactly takes noise away from what is not."""
+"""Control variates: variables with known means that reduce the variance of an estimate."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -18,9 +18,9 @@ def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -
       controls: (S, C) the controls at the same draws; they may be collinear.
       means: (C,) E[c], exact.
     Returns:
-      An `Estimate`. The standard error is that of the residuals; ess is the number of draws
-      that would be as good without controls, inf where the controls explain f exactly. The
-      fitted coefficients leave a bias of order 1/S.
+      An `Estimate`. The standard error is that of the residuals; ess is the number of draws of equal
+      precision without controls, inf if the controls explain f exactly. The fitted coefficients
+      cause a bias of order 1/S.
     Raises:
       ValueError: shapes that do not fit, or too few draws.
     Source: Owen (2013), Monte Carlo theory, methods and examples, section 8.9.

@@ -1,4 +1,4 @@
-"""Diagnostics of draws that may depend on one another: ESS, R-hat, and errors that allow for it."""
+"""Diagnostics of dependent draws: ESS, R-hat, and standard errors."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from likelax.numerics import named_floats
 
 
 def rhat(draws: ArrayLike) -> Array:
-    """Rank-normalised split R-hat, the larger of bulk and tail; near 1 where the chains agree.
+    """Rank-normalised split R-hat, the larger of bulk and tail; near 1 if the chains agree.
 
     Args:
       draws: (M, N) M chains of N draws, N at least 4. vmap over quantities.
@@ -34,7 +34,13 @@ def rhat(draws: ArrayLike) -> Array:
 def ess_bulk(draws: ArrayLike) -> Array:
     """Effective sample size of M chains for the centre of the distribution, by normal scores.
 
-    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      A scalar: M N if all draws are equal, NaN if one of them is NaN.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_bulk)(jax.random.normal(jax.random.key(0), (4, 500))) > 1500)
@@ -46,7 +52,13 @@ def ess_bulk(draws: ArrayLike) -> Array:
 def ess_tail(draws: ArrayLike) -> Array:
     """Effective sample size for the tails: the smaller of those for the 5% and 95% quantiles.
 
-    M N where every draw is the same, NaN where one of them is NaN. Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      A scalar: M N if all draws are equal, NaN if one of them is NaN.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> bool(jax.jit(ess_tail)(jax.random.normal(jax.random.key(0), (4, 500))) > 1000)
@@ -57,11 +69,17 @@ def ess_tail(draws: ArrayLike) -> Array:
 
 
 def chain_mean(draws: ArrayLike) -> Estimate:
-    """The mean of M chains of N draws, its standard error allowing for their dependence.
+    """The mean of M chains of N draws, with a standard error for dependent draws.
 
-    standard error = sd / sqrt(ess)
+    standard_error = sd / sqrt(ess)
 
-    Args, Raises and Source as for `rhat`.
+    Args:
+      draws: (M, N) M chains of N draws, N at least 4.
+    Returns:
+      An `Estimate` of scalars.
+    Raises:
+      ValueError: draws of another shape.
+    Source: Vehtari et al. (2021), as for `rhat`.
 
     Examples:
       >>> print(jax.jit(chain_mean)(jnp.zeros((2, 4))).standard_error)

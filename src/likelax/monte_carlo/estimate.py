@@ -1,4 +1,4 @@
-"""Expectations from independent draws and from weighted ones, always with their standard error.
+"""Expectations from independent draws and from weighted ones, with their standard errors.
 
 Every function returns an `Estimate`.
 """
@@ -19,15 +19,15 @@ Sampler = Callable[[Array, Sequence[int]], Any]
 
 
 class Estimate(NamedTuple):
-    """A Monte Carlo estimate that says how good it is.
+    """A Monte Carlo estimate with its standard error.
 
     Attributes:
-      value: the estimate of E[f]; the shape of f, or a pytree of such.
-      standard_error: standard deviation of `value` over repetitions, same shapes. NaN where
-        it cannot be known (one draw).
-      ess: effective sample size: the number of independent draws that would be as good. For
+      value: the estimate of E[f]; the shape of f, or a pytree of arrays.
+      standard_error: standard deviation of `value` over repetitions, same shapes. NaN for one draw,
+        which gives no estimate of it.
+      ess: scalar, effective sample size: the number of independent draws of equal precision. For
         independent draws it is num_samples.
-      num_samples: how many draws were made.
+      num_samples: integer scalar, the number of draws.
     """
 
     value: Any
@@ -39,7 +39,14 @@ class Estimate(NamedTuple):
         """(low, high): value -+ z standard errors, z the normal quantile.
 
         Args:
-          coverage: how often such intervals hold the truth, in (0, 1).
+          coverage: the probability that such an interval contains the truth, in (0, 1).
+        Raises:
+          ValueError: for a coverage outside (0, 1).
+
+        Examples:
+          >>> low, high = mean(jnp.array([1.0, 3.0])).interval(0.95)
+          >>> print(f"{low:.2f} {high:.2f}")
+          0.04 3.96
         """
         if not 0 < coverage < 1:
             raise ValueError(f"interval wants coverage in (0, 1), got {coverage}.")
@@ -50,7 +57,20 @@ class Estimate(NamedTuple):
 
 
 def check_num_samples(num_samples: int, least: int = 1) -> None:
-    """Refuse a number of draws that is not an integer of at least `least`."""
+    """Raise for a number of draws that is not an integer of at least `least`.
+
+    Args:
+      num_samples: the number to check.
+      least: the smallest valid number.
+    Raises:
+      ValueError: naming the number.
+
+    Examples:
+      >>> check_num_samples(0)
+      Traceback (most recent call last):
+        ...
+      ValueError: num_samples must be an integer of at least 1, got 0.
+    """
     if not isinstance(num_samples, int) or num_samples < least:
         raise ValueError(
             f"num_samples must be an integer of at least {least}, got {num_samples!r}."
@@ -72,7 +92,7 @@ def expectation(
     Args:
       key: a typed key.
       sample: `sample(key, shape)` gives draws with leading axes `shape`; a model's bound
-        `sample` verb is one.
+        `sample` method is one.
       f: maps ONE draw to an array or a pytree of arrays; it is vmapped over the draws.
       num_samples: S, at least 1.
       chunk_size: draws held in memory at a time; None holds all of them. Must divide
@@ -119,19 +139,19 @@ def expectation_until(
     chunk_size: int = 1000,
     max_samples: int = 10_000_000,
 ) -> Estimate:
-    """E[f(X)] from as many draws as the wanted standard error takes, in bounded memory.
+    """E[f(X)] from as many draws as the wanted standard error needs, in bounded memory.
 
     Draws come in chunks until every entry of the standard error is at most the wanted one.
 
     Args:
       key, sample, f: as for `expectation`.
       standard_error: the wanted one, in the units of f; positive.
-      chunk_size: draws between two looks. Small chunks stop too early now and then: keep it
-        at some hundreds, so that the first look knows the variance.
+      chunk_size: draws between two tests of the error. A small chunk estimates the variance badly
+        and may stop too early: use some hundreds or more.
       max_samples: stop after the last whole chunk below this, whatever the error.
     Returns:
-      An `Estimate`, whose standard error tells whether the target was met. A NaN in f runs
-      to max_samples.
+      An `Estimate`. Its standard error is above the target if max_samples was reached. A NaN in f
+      runs to max_samples.
     Raises:
       ValueError: standard_error not positive, chunk_size below 2 or above max_samples.
     Source: Chow and Robbins (1965), On the asymptotic theory of fixed-width sequential
@@ -178,7 +198,10 @@ def mean(values: Any) -> Estimate:
     """The mean over the leading axis of independent values, with its standard error.
 
     Args:
-      values: (S, ...) or a pytree of such, all with the same S of at least 1.
+      values: (S, ...) or a pytree of such arrays, all with the same S of at least 1.
+    Raises:
+      ValueError: for a scalar, or without draws.
+    Source: Owen (2013), Monte Carlo theory, methods and examples, chapter 2.
 
     Examples:
       >>> print(mean(jnp.array([1.0, 3.0])).standard_error)
@@ -248,8 +271,9 @@ def weighted(log_weights: ArrayLike | Compensated, values: Any) -> Estimate:
 
     Args:
       log_weights: (S,) log p(x_s) - log q(x_s), nats, up to a constant; -inf drops a draw.
-        Pass `psis(log_weights).log_weights` to tame heavy tails.
-      values: (S, ...) f at the draws, or a pytree of such. Values of dropped draws are not read.
+        Pass `psis(log_weights).log_weights` for weights with heavy tails.
+      values: (S, ...) f at the draws, or a pytree of such arrays. Values of dropped draws are not
+        used.
     Returns:
       An `Estimate`. If every weight is -inf all is NaN and ess is 0.
     Raises:

@@ -1,6 +1,6 @@
-"""Gradients of expectations where the draws themselves have none, or a poor one.
+"""Gradients of expectations whose draws have no useful derivative.
 
-Where draws are differentiable, `jax.grad` of `expectation(...).value` is the pathwise gradient.
+If the draws are differentiable, `jax.grad` of `expectation(...).value` is the pathwise gradient.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.model import Density
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
 from likelax.numerics import as_float, named_floats
 
 
 def score_expectation(
-    key: Array, model: Any, f: Callable[[Any], Array], num_samples: int
+    key: Array, model: Density, f: Callable[[Any], Array], num_samples: int
 ) -> Estimate:
     """E[f(X)] whose gradient is the score estimator with a leave-one-out baseline.
 
@@ -24,12 +25,12 @@ def score_expectation(
 
     Args:
       key: a typed key.
-      model: anything with `sample(key, shape)` and `log_prob(x)`; its parameters get the
-        gradient. Draws may be discrete.
+      model: with `sample(key, shape)` and `log_prob(x)`; the gradient is with respect to its
+        parameters. Draws may be discrete.
       f: one draw -> scalar.
       num_samples: S, at least 2.
     Returns:
-      An `Estimate`; differentiate its `value` by the parameters of the model or of f.
+      An `Estimate`; differentiate its `value` with respect to the parameters of the model or of f.
     Raises:
       ValueError: num_samples below 2, or f not scalar.
     Source: Mohamed, Rosca, Figurnov and Mnih (2020), Monte Carlo gradient estimation, 4.2.
@@ -66,6 +67,8 @@ def poisson_rate_gradient(
       num_samples: S.
     Returns:
       An `Estimate` of the derivative.
+    Raises:
+      ValueError: num_samples below 1.
     Source: Mohamed et al. (2020), section 6.
 
     Examples:
@@ -91,6 +94,8 @@ def normal_loc_gradient(
       num_samples: S.
     Returns:
       An `Estimate` of the derivative.
+    Raises:
+      ValueError: num_samples below 1.
     Source: Mohamed et al. (2020), section 6, table 1.
 
     Examples:

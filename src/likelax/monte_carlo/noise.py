@@ -1,4 +1,4 @@
-"""Base noise on the unit cube, and expectations from it with an honest standard error."""
+"""Base noise on the unit cube, and expectations from it with a valid standard error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,15 @@ Noise = Callable[[Array, int, int], Array]
 
 
 def uniform(key: Array, num_points: int, dim: int) -> Array:
-    """Independent uniform points (S, D).
+    """Independent uniform points.
+
+    Args:
+      key: a typed key.
+      num_points: S.
+      dim: D.
+    Returns:
+      (S, D) in (0, 1).
+    Source: Owen (2013), Monte Carlo theory, methods and examples, chapter 3.
 
     Examples:
       >>> uniform(jax.random.key(0), 4, 2).shape
@@ -28,8 +36,15 @@ def uniform(key: Array, num_points: int, dim: int) -> Array:
 def antithetic(key: Array, num_points: int, dim: int) -> Array:
     """Pairs u and 1 - u: errors that are odd about the middle cancel.
 
+    Args:
+      key: a typed key.
+      num_points: S, even.
+      dim: D.
+    Returns:
+      (S, D) in (0, 1).
     Raises:
       ValueError: an odd number of points.
+    Source: Owen (2013), Monte Carlo theory, methods and examples, section 8.2.
 
     Examples:
       >>> points = antithetic(jax.random.key(0), 4, 1)
@@ -48,8 +63,15 @@ def antithetic(key: Array, num_points: int, dim: int) -> Array:
 def stratified(key: Array, num_points: int, dim: int) -> Array:
     """One uniform point in each cell of a grid with m cells a side, S = m^D.
 
+    Args:
+      key: a typed key.
+      num_points: S = m^D.
+      dim: D.
+    Returns:
+      (S, D) in (0, 1).
     Raises:
       ValueError: S is not a D-th power.
+    Source: Owen (2013), Monte Carlo theory, methods and examples, section 8.4.
 
     Examples:
       >>> print(jnp.floor(4 * stratified(jax.random.key(0), 4, 1)[:, 0]))
@@ -67,6 +89,12 @@ def stratified(key: Array, num_points: int, dim: int) -> Array:
 def latin_hypercube(key: Array, num_points: int, dim: int) -> Array:
     """Every coordinate stratified into S cells, the cells paired at random.
 
+    Args:
+      key: a typed key.
+      num_points: S.
+      dim: D.
+    Returns:
+      (S, D) in (0, 1).
     Source: McKay, Beckman and Conover (1979), Technometrics 21.
 
     Examples:
@@ -109,10 +137,11 @@ def expectation_from_noise(
       dim: D.
       noise: `sobol`, `antithetic`, `latin_hypercube`, `stratified` or `uniform`; it makes
         S / R points at a time.
-      num_replicates: R, at least 2. Fewer make longer even runs, more a better known error.
+      num_replicates: R, at least 2. Fewer replicates have more points each and a smaller error;
+        more of them estimate the error better.
     Returns:
-      An `Estimate`; ess is the number of independent draws that would have this error, the
-      smallest over the entries of f.
+      An `Estimate`; ess is the number of independent draws with this error, the smallest over the
+      entries of f.
     Raises:
       ValueError: num_replicates below 2 or not a divisor of num_samples.
     Source: Owen (2013), Monte Carlo theory, methods and examples, chapters 8, 10 and 17.

@@ -1,6 +1,6 @@
 """Arithmetic that is exact at zero: logs, normalisation, sums and small linear systems.
 
-Zero is -inf here, never an epsilon. Every function has finite gradients at its edges.
+The log of zero is -inf; no epsilon is added. Every function has finite gradients at its edges.
 """
 
 from collections.abc import Sequence
@@ -37,20 +37,21 @@ __all__ = [
 Axis = int | Sequence[int] | None
 
 _BLOCK = 256  # rows that one running sum of `row_products` adds
-_UNROLLED = 8  # rows of a triangular block whose substitution is written out
+_UNROLLED = 4  # rows of a triangular system whose substitution is written out
+_INVERTED = 32  # rows of a triangular block that is inverted by halves
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Convert an argument to a JAX array, or refuse it in a sentence that names the argument.
+    """Convert an argument to a JAX array, or raise an error that names the argument.
 
     Numbers, nested lists, NumPy arrays and pandas columns are converted. JAX arrays, traced ones
     included, are returned as they are.
 
     Args:
       name: of the argument, for the message.
-      value: what the user passed.
+      value: the argument, of any shape.
     Returns:
-      Boolean, integer or floating array, of the dtype that `jnp.asarray` would give.
+      Boolean, integer or floating array of the same shape, of the dtype that `jnp.asarray` gives.
     Raises:
       TypeError: for None, text, dates, complex numbers and arrays of Python objects.
       ValueError: for rows of different lengths, for integers that do not fit the integer type of
@@ -130,6 +131,13 @@ def _check_fits(name: str, array: np.ndarray) -> None:
 def named_floats(**arguments: Any) -> list[Array]:
     """`as_array` of each keyword under its own name, then `as_float` of all of them.
 
+    Args:
+      arguments: arrays of any shapes, as keywords.
+    Returns:
+      One array for each keyword, in order, all of the same floating dtype.
+    Raises:
+      TypeError, ValueError: as `as_array`, naming the keyword.
+
     Examples:
       >>> draws, x = named_floats(draws=[1, 2], x=0.5)
       >>> draws.dtype == x.dtype
@@ -141,8 +149,10 @@ def named_floats(**arguments: Any) -> list[Array]:
 def as_float(*arrays: ArrayLike) -> list[Array]:
     """Convert all arguments to one floating dtype: the widest among the floats given.
 
-    Integers and booleans never decide the dtype, so counts may be passed as they are.
+    Integers and booleans do not affect the dtype, so counts may be passed as they are.
 
+    Args:
+      arrays: of any shapes.
     Returns:
       One array per argument, in order, all of the same floating dtype.
 
@@ -172,7 +182,8 @@ def _is_weak(a: ArrayLike) -> bool:
 def safe_log(x: ArrayLike) -> Array:
     """Natural log with log 0 = -inf and a zero gradient there.
 
-    A structural zero stays a zero: its tangent is 0, not the inf of d log x / dx.
+    The tangent at zero is 0 instead of the infinite d log x / dx, so a gradient step keeps a
+    structural zero.
 
     Args:
       x: any shape, non-negative. Negative entries give NaN.
@@ -195,7 +206,7 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
       x: any shape.
       y: broadcastable to x, non-negative. y = 0 with x > 0 gives -inf.
     Returns:
-      x log y. Where x = 0 the derivative by y is 0; where y = 0 the derivative by y is 0.
+      x log y, the shape of x. Its derivative with respect to y is 0 where x = 0 or y = 0.
 
     Examples:
       >>> print(xlogy(jnp.array([0.0, 2.0]), jnp.array([0.0, 1.0])))
@@ -209,6 +220,12 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
 
 def xlog1py(x: ArrayLike, y: ArrayLike) -> Array:
     """x log(1 + y) with 0 log 0 = 0, and finite gradients wherever x = 0 or y = -1.
+
+    Args:
+      x: any shape.
+      y: broadcastable to x, at least -1.
+    Returns:
+      x log(1 + y), the shape of x.
 
     Examples:
       >>> print(xlog1py(jnp.array([0.0, 0.0]), jnp.array([-1.0, 1.0])))
@@ -224,11 +241,12 @@ def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp(a), equal to -inf with zero gradient where every term is -inf.
 
     Args:
-      a: nats; -inf is a term of zero.
+      a: (...) nats; -inf is a term of zero.
       axis: axes to sum over; None is all of them.
+      keepdims: whether to keep the summed axes with length 1.
     Returns:
-      nats. The gradient is softmax(a); a slice of zeros has gradient zero, where
-      `jax.nn.logsumexp` gives NaN.
+      nats, without the summed axes. The gradient is softmax(a). For a slice that is all -inf it is
+      zero; that of `jax.nn.logsumexp` is NaN.
 
     Examples:
       >>> float(logsumexp(jnp.full(3, -jnp.inf)))
@@ -253,10 +271,10 @@ def normalize(scores: ArrayLike, axis: int = -1) -> Array:
 
     Args:
       scores: any shape, non-negative.
-      axis: the axis whose entries shall sum to one.
+      axis: the axis along which the result sums to one.
     Returns:
-      Probabilities. A slice whose sum is zero has no distribution and is all NaN in the
-      value; use `log_normalize`, which keeps it as all -inf.
+      Probabilities, the shape of scores. A slice whose sum is zero becomes NaN; `log_normalize`
+      keeps such a slice as all -inf.
 
     Examples:
       >>> print(normalize(jnp.array([4.0, 2.0, 1.0])))
@@ -270,8 +288,8 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     """Subtract log sum exp along an axis.
 
     Args:
-      scores: log scores, nats.
-      axis: the axis whose exponentials shall sum to one.
+      scores: (...) log scores, nats.
+      axis: the axis along which the exponentials of the result sum to one.
     Returns:
       (log_probs, log_total): log_probs has the shape of scores, log_total lacks `axis`.
       An impossible slice (all -inf) stays all -inf with log_total = -inf.
@@ -292,6 +310,11 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
 
     For ratios of statistics that may be empty. The gradient there is that of `otherwise`.
 
+    Args:
+      numerator, denominator, otherwise: of shapes that broadcast.
+    Returns:
+      The broadcast shape.
+
     Examples:
       >>> print(divide(jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]), 7.0))
       [0.5 7. ]
@@ -302,7 +325,11 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
 
 
 def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Array:
-    """Sum of weights * values in which a zero weight removes its value, -inf included.
+    """Sum of weights * values, where a zero weight removes its value, even if that is infinite.
+
+    Args:
+      weights, values: of shapes that broadcast.
+      axis: axes to sum over; None is all of them.
 
     Examples:
       >>> float(weighted_sum(jnp.array([0.0, 2.0]), jnp.array([-jnp.inf, 3.0])))
@@ -314,11 +341,11 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
 
 
 def row_products(a: ArrayLike, b: ArrayLike) -> Array:
-    """a^T b, a sum over N rows that keeps its digits however many rows there are.
+    """a^T b, with a sum over N rows that is accurate for any N.
 
     One running sum in float32 stops growing once a term is smaller than half a unit in the last
-    place of the total, from about 1e7 equal terms on, and is wrong in the third digit long before.
-    Blocks of 256 rows are summed first, and then the blocks.
+    place of the total, at about 1e7 equal terms, and its third digit is wrong much earlier. So blocks
+    of 256 rows are summed first, and then the sums of the blocks.
 
     Args:
       a: (N, P).
@@ -343,18 +370,20 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
 def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril X = b by forward substitution, for small and for large systems.
 
-    Up to 8 rows the substitution is written out, and compiles to one fused loop. A larger system
-    is cut into blocks of 8 rows: the diagonal blocks are inverted all at once, and products do
-    the rest. No LAPACK call is made: two batched triangular solves of jaxlib in one program can
-    wait for each other for ever on a CPU.
+    Up to 4 rows the substitution is unrolled. Up to 32 rows the matrix is inverted by halves in a few
+    products, and one step of refinement makes the residual as small as that of substitution. A larger
+    system is split into blocks of 32 rows, whose inverses are computed together. LAPACK is not called,
+    since two batched triangular solves of jaxlib in one program can deadlock on a CPU.
 
     Args:
-      tril: (D, D) lower triangular; entries above the diagonal are not read, and have derivative
-        zero. Batches by vmap.
+      tril: (D, D) lower triangular; entries above the diagonal are not used, and have derivative
+        zero. Use `jax.vmap` for batches.
       b: (D,) or (D, M).
     Returns:
-      The shape of b. A zero on the diagonal gives inf or NaN. Its error is that of substitution, a
-      few D units in the last place times the condition of tril.
+      The shape of b. A zero on the diagonal gives inf or NaN. The error is that of substitution, a
+      few D units in the last place times the condition number of tril.
+    Raises:
+      ValueError: for other shapes.
     Source: Golub & Van Loan (2013), Matrix Computations, 3.1.
 
     Examples:
@@ -369,9 +398,6 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     columns = b if b.ndim == 2 else b[:, None]
     lower = jnp.tril(tril)
 
-    def product(x: Array) -> Array:
-        return jnp.matmul(lower, x, precision="highest")
-
     def forward(_: Any, right: Array) -> Array:
         return _substitute(lower, right)
 
@@ -380,12 +406,15 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
         return _substitute(lower.T[::-1, ::-1], right[::-1])[::-1]
 
     # the derivative is that of the solution, not of the steps: two solves, however many the rows
-    x = jax.lax.custom_linear_solve(product, columns, forward, backward)
+    x = jax.lax.custom_linear_solve(lambda x: _product(lower, x), columns, forward, backward)
     return x if b.ndim == 2 else x[:, 0]
 
 
 def inverse_lower(tril: ArrayLike) -> Array:
-    """The inverse (D, D) of a lower triangular matrix, by `solve_lower`.
+    """The inverse of a lower triangular matrix, without LAPACK as `solve_lower`.
+
+    Args:
+      tril: (D, D) lower triangular.
 
     Examples:
       >>> print(inverse_lower(jnp.array([[2.0, 0.0], [1.0, 1.0]])))
@@ -393,11 +422,29 @@ def inverse_lower(tril: ArrayLike) -> Array:
        [-0.5  1. ]]
     """
     (tril,) = as_float(tril)
-    return solve_lower(tril, jnp.eye(tril.shape[-1], dtype=tril.dtype))
+    return _inverse_lower(jnp.tril(tril))
+
+
+@jax.custom_jvp
+def _inverse_lower(tril: Array) -> Array:
+    if tril.shape[0] <= _INVERTED:
+        return _inverse_by_halves(tril)
+    return _substitute(tril, jnp.eye(tril.shape[0], dtype=tril.dtype))
+
+
+@_inverse_lower.defjvp
+def _inverse_lower_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (tril,), (change,) = primals, tangents
+    inverse = _inverse_lower(tril)
+    return inverse, -_product(_product(inverse, change), inverse)
 
 
 def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril tril^T X = b: `cho_solve` without LAPACK, for the reason given in `solve_lower`.
+
+    Args:
+      tril: (D, D) lower triangular.
+      b: (D,) or (D, M).
 
     Examples:
       >>> print(solve_cholesky(2 * jnp.eye(2), jnp.array([4.0, 8.0])))
@@ -410,9 +457,12 @@ def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def cholesky(matrix: Array) -> Array:
-    """Lower Cholesky factor (D, D), NaN where the matrix is not positive definite.
+    """Lower Cholesky factor, NaN if the matrix is not positive definite.
 
     The value of `jnp.linalg.cholesky`, with a derivative that uses `solve_lower`.
+
+    Args:
+      matrix: (D, D) symmetric.
 
     Examples:
       >>> print(cholesky(jnp.array([[4.0, 0.0], [0.0, 9.0]])))
@@ -440,24 +490,27 @@ def _substitute(tril: Array, b: Array) -> Array:
     size = tril.shape[0]
     if size <= _UNROLLED:
         return _written_out(tril, b)
-    count = -(-size // _UNROLLED)
-    spare = count * _UNROLLED - size
+    if size <= _INVERTED:
+        inverse = _inverse_by_halves(tril)
+        x = _product(inverse, b)
+        return x + _product(inverse, b - _product(tril, x))
+    count = -(-size // _INVERTED)
+    spare = count * _INVERTED - size
     tril = jnp.pad(tril, ((0, spare), (0, spare)))
     # ones on the diagonal of the rows that were added, which take no part
     tril = tril + jnp.diag(jnp.arange(size + spare) >= size).astype(tril.dtype)
     b = jnp.pad(b, ((0, spare), (0, 0)))
     at = jnp.arange(count)
-    square = tril.reshape(count, _UNROLLED, count, _UNROLLED)[at, :, at, :]
-    eye = jnp.eye(_UNROLLED, dtype=tril.dtype)
-    inverses = jax.vmap(_written_out, in_axes=(0, None))(square, eye)
+    inverses = jax.vmap(_inverse_by_halves)(
+        tril.reshape(count, _INVERTED, count, _INVERTED)[at, :, at, :]
+    )
 
     def step(i: Any, x: Array) -> Array:
-        start = i * _UNROLLED
-        rows = jax.lax.dynamic_slice_in_dim(tril, start, _UNROLLED)
-        right = jax.lax.dynamic_slice_in_dim(b, start, _UNROLLED)
+        start = i * _INVERTED
+        rows = jax.lax.dynamic_slice_in_dim(tril, start, _INVERTED)
+        right = jax.lax.dynamic_slice_in_dim(b, start, _INVERTED)
         # rows of x from here on are zero, so the block's own columns add nothing
-        right = right - jnp.matmul(rows, x, precision="highest")
-        block = jnp.matmul(inverses[i], right, precision="highest")
+        block = _product(inverses[i], right - _product(rows, x))
         return jax.lax.dynamic_update_slice_in_dim(x, block, start, 0)
 
     return jax.lax.fori_loop(0, count, step, jnp.zeros_like(b))[:size]
@@ -473,8 +526,33 @@ def _written_out(tril: Array, b: Array) -> Array:
     return jnp.stack(rows)
 
 
+def _inverse_by_halves(tril: Array) -> Array:
+    """The inverse of a lower triangular matrix, from those of its diagonal blocks of 1, 2, 4, ... rows.
+
+    The inverse of [[A, 0], [C, B]] is [[A^-1, 0], [-B^-1 C A^-1, B^-1]]. Each round does this for
+    all pairs of blocks, in two products: X holds the inverses so far on its block diagonal.
+    """
+    at = np.arange(tril.shape[0])
+    inverse = jnp.diag(1 / jnp.diagonal(tril))
+    size = 1
+    while size < len(at):
+        block, pair = at // size, at // (2 * size)
+        below = (pair[:, None] == pair[None, :]) & (block[:, None] > block[None, :])
+        step = _product(_product(inverse, jnp.where(below, tril, 0)), inverse)
+        inverse, size = inverse - step, 2 * size
+    return inverse
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
 class Compensated(NamedTuple):
-    """A running sum and the rounding error that it lost: the true sum is total + error."""
+    """A running sum and its rounding error: the true sum is total + error.
+
+    Attributes:
+      total, error: (...) of one shape.
+    """
 
     total: Array
     error: Array
@@ -486,6 +564,9 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
     A running sum of 1e6 terms in float32 keeps float32 accuracy. An infinite term makes
     the total infinite and leaves the error at zero.
 
+    Args:
+      acc: arrays (...).
+      term: (...).
     Source: Neumaier (1974), ZAMM 54, 39-51.
 
     Examples:
@@ -506,9 +587,12 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
 
 @jax.custom_batching.custom_vmap
 def any_in_batch(flag: Array) -> Array:
-    """The flag itself; under `jax.vmap`, whether any member of the batch has it.
+    """The flag itself; under `jax.vmap`, whether it is True for any member of the batch.
 
-    For a `cond` or a `while_loop` that the members of a batch shall share.
+    For a `cond` or a `while_loop` that all members of a batch share.
+
+    Args:
+      flag: boolean scalar.
 
     Examples:
       >>> print(jax.vmap(any_in_batch)(jnp.array([False, True])))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrain, unconstrain
 from likelax.numerics.special import factorial_excess, log_minus_digamma
+
+T = TypeVar("T")
 
 _RUNNING = -1
 CONVERGED, MAX_STEPS, NON_FINITE = 0, 1, 3
@@ -119,7 +121,7 @@ def maximize(
 
 
 def climb(
-    objective: Callable[[Any], Array], model: Any, names: tuple[str, ...], *, max_steps: int = 100
+    objective: Callable[[T], Array], model: T, names: tuple[str, ...], *, max_steps: int = 100
 ) -> Solution:
     """Maximise a function of a model over some of its fields, the others held.
 
@@ -142,9 +144,11 @@ def climb(
     reals = unconstrain(model)
     flat, unravel = ravel_pytree({name: getattr(reals, name) for name in names})
 
-    def at(x: Array) -> Any:
-        moved = constrain(dataclasses.replace(reals, **unravel(x)))
-        return dataclasses.replace(model, **{name: getattr(moved, name) for name in names})
+    def at(x: Array) -> T:
+        moved = constrain(dataclasses.replace(cast(Any, reals), **unravel(x)))
+        return dataclasses.replace(
+            cast(Any, model), **{name: getattr(moved, name) for name in names}
+        )
 
     found = maximize(lambda x: objective(at(x)), flat, max_steps=max_steps)
     return Solution(at(found.point), *found[1:])

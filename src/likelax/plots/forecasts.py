@@ -1,4 +1,4 @@
-"""Pictures of forecasts beside what came: ranks, coverage, simulated data, intervals."""
+"""Plots of forecasts and observations: ranks, coverage, simulated data, intervals."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,22 @@ from likelax.plots.style import colors, ink, soft
 def ecdf_difference(
     ax: Axes, points: ArrayLike, curve: ArrayLike, lower: ArrayLike, upper: ArrayLike
 ) -> Axes:
-    """Distribution function of PIT values or ranks, less that of a uniform variable.
+    """Distribution function of PIT values or ranks, minus that of a uniform variable.
 
     Args:
+      ax: axes to draw on.
       points: (K,) in (0, 1).
       curve: (K,) empirical distribution function at the points: `predictive.distribution`.
       lower, upper: (K,) envelope for all the points at once: `predictive.uniform_envelope`.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = ecdf_difference(ax, [0.5], [0.7], [0.4], [0.6])
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['envelope', 'seen', 'outside (1)']
     """
     at, curve, low, high = (np.asarray(a, float) for a in (points, curve, lower, upper))
     ends = np.concatenate([[0.0], at, [1.0]])
@@ -39,11 +49,22 @@ def ecdf_difference(
 
 
 def rank_histogram(ax: Axes, counts: ArrayLike, *, mass: float = 0.95) -> Axes:
-    """How often each rank occurred, with the interval that each bar by itself keeps to.
+    """Counts of each rank, with the interval that each bar alone should lie in.
 
     Args:
+      ax: axes to draw on.
       counts: (K,) of ranks in K bins of equal probability.
-      mass: of the interval, by the normal approximation to the binomial.
+      mass: of the interval, by the normal approximation to the binomial: 0.9, 0.95 or 0.99.
+    Returns:
+      ax, the axes.
+    Raises:
+      ValueError: for another mass.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> len(rank_histogram(ax, [9, 11, 10]).patches)
+      4
     """
     heights = np.asarray(counts, float)
     number, total = len(heights), heights.sum()
@@ -67,12 +88,21 @@ def rank_histogram(ax: Axes, counts: ArrayLike, *, mass: float = 0.95) -> Axes:
 def coverage(
     ax: Axes, claimed: ArrayLike, seen: ArrayLike, *, low: ArrayLike, high: ArrayLike
 ) -> Axes:
-    """Share of the truths inside intervals against the mass that the intervals claim.
+    """Fraction of true values inside intervals, against the nominal mass of the intervals.
 
     Args:
+      ax: axes to draw on.
       claimed: (K,) masses of the intervals.
-      seen: (K,) shares of truths inside.
-      low, high: (K,) bounds of an interval for the share.
+      seen: (K,) fractions of true values inside.
+      low, high: (K,) bounds of an interval for the fraction.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> coverage(ax, [0.5, 0.9], [0.4, 0.8], low=[0.3, 0.7], high=[0.5, 0.9]).get_ylabel()
+      'share inside'
     """
     at, share = np.asarray(claimed, float), np.asarray(seen, float)
     error = np.stack([share - np.asarray(low, float), np.asarray(high, float) - share])
@@ -87,13 +117,23 @@ def coverage(
 def predictive_overlay(
     ax: Axes, observed: ArrayLike, simulated: ArrayLike, *, most: int = 60, bins: int = 24
 ) -> Axes:
-    """The data's histogram as an outline over those of simulated data sets.
+    """The histogram of the data over those of simulated data sets, as outlines.
 
     Args:
-      observed: (N,) what was seen.
+      ax: axes to draw on.
+      observed: (N,) the data.
       simulated: (S, N) data sets; the first `most` are drawn.
-      bins: of both, over the range of the data and of all but the wildest simulations; whole
-        numbers in a short range have a bin each.
+      bins: of all histograms, over the range of the data and of all but the most extreme
+        simulations; whole numbers in a short range have a bin each.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> draws = np.zeros((3, 4))
+      >>> len(predictive_overlay(ax, [0, 1, 1, 2], draws).patches)
+      4
     """
     x, draws = np.asarray(observed, float), np.asarray(simulated, float)[:most]
     low, high = min(x.min(), np.quantile(draws, 0.002)), max(x.max(), np.quantile(draws, 0.998))
@@ -118,12 +158,22 @@ def predictive_overlay(
 def predictive_band(
     ax: Axes, time: ArrayLike, x: ArrayLike, bands: Sequence[tuple[float, ArrayLike, ArrayLike]]
 ) -> Axes:
-    """A series over the intervals that a model predicts for each step.
+    """A series, with the predictive intervals of each step.
 
     Args:
+      ax: axes to draw on.
       time: (T,).
-      x: (T,) what was seen; points outside the widest interval stand out.
+      x: (T,) the data; points outside the widest interval are highlighted.
       bands: (mass, lower (T,), upper (T,)), widest first.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = predictive_band(ax, [0, 1], [0.5, 9.0], [(0.9, [0, 0], [1, 1])])
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['90% interval', 'seen', 'outside (1)']
     """
     time, x = np.asarray(time, float), np.asarray(x, float)
     for i, (mass, lower, upper) in enumerate(bands):

@@ -1,4 +1,4 @@
-"""Pictures that judge a model: calibration, predictive checks, verdicts."""
+"""Plots that evaluate a model: calibration, predictive checks, verdicts."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,25 @@ def reliability(
     high: ArrayLike | None = None,
     band: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Axes:
-    """Reliability diagram: how often forecasts of each confidence came true.
+    """Reliability diagram: the observed frequency for each confidence.
 
-    A histogram along the lower edge shows how many forecasts a bin holds.
+    A histogram along the lower edge shows the number of forecasts in each bin.
 
     Args:
+      ax: axes to draw on.
       confidence, accuracy, count: (B,) of each bin; empty bins are left out.
       low, high: (B,) bounds of an interval for the accuracy, or None.
-      band: (lower, upper), each (B,): where a calibrated model's bins lie, or None. See
+      band: (lower, upper), each (B,): bounds for the bins of a calibrated model, or None. See
         `calibration.consistency_band`.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = reliability(ax, [0.2, 0.9], [0.3, 0.8], [5, 9])
+      >>> [text.get_text() for text in ax.texts]  # the number of forecasts in each bin
+      ['5', '9']
     """
     confidence, accuracy, count = (np.asarray(a, float) for a in (confidence, accuracy, count))
     held = count > 0
@@ -58,11 +68,22 @@ def reliability(
 
 
 def corp(ax: Axes, knots: ArrayLike, values: ArrayLike, parts: Sequence[float]) -> Axes:
-    """CORP diagram: the isotonic fit of outcomes to confidences, and the score taken apart.
+    """CORP diagram: the isotonic fit of outcomes to confidences, and the decomposition of the score.
 
     Args:
+      ax: axes to draw on.
       knots, values: (N,) of `calibration.fit_isotonic`, in order of confidence.
       parts: miscalibration, discrimination, uncertainty of `calibration.corp`.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> print(corp(ax, [0.2, 0.8], [0.3, 0.6], [0.01, 0.1, 0.2]).texts[0].get_text())
+      miscalibration 0.0100
+      discrimination 0.1000
+      uncertainty 0.2000
     """
     x, y = np.asarray(knots, float), np.asarray(values, float)
     ax.plot([0, 1], [0, 1], color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
@@ -82,12 +103,23 @@ def corp(ax: Axes, knots: ArrayLike, values: ArrayLike, parts: Sequence[float]) 
 def comparison(
     ax: Axes, names: Sequence[str], difference: ArrayLike, error: ArrayLike, *, unit: str = "nats"
 ) -> Axes:
-    """Models against the best of them: difference of their scores, with two standard errors.
+    """Differences of models to the best of them, with two standard errors.
 
     Args:
+      ax: axes to draw on.
       names: K models, best first.
-      difference: (K,) score less the best one's, 0 for the best.
+      difference: (K,) score minus that of the best, 0 for the best.
       error: (K,) standard error of the difference.
+      unit: of the scores, for the label.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = comparison(ax, ["a", "b"], [0.0, -9.0], [0.0, 3.0])
+      >>> [label.get_text() for label in ax.get_yticklabels()]
+      ['a', 'b']
     """
     at = np.arange(len(names), dtype=float)
     gap, spread = np.asarray(difference, float), 2 * np.asarray(error, float)
@@ -104,11 +136,20 @@ def comparison(
 
 
 def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, ArrayLike]]) -> Axes:
-    """A statistic of the data against the same statistic of data that models simulate.
+    """A statistic of the data, and the same statistic of simulated data.
 
     Args:
+      ax: axes to draw on.
       observed: its value on the data.
       simulated: (label, (S,) values) for each model.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> predictive_check(ax, 3.0, [("counts", [2, 3, 3, 4])]).texts[0].get_text()
+      'data 3'
     """
     everything = np.concatenate([np.asarray(s, float) for _, s in simulated])
     whole = np.all(everything == np.round(everything))
@@ -132,11 +173,20 @@ def predictive_check(ax: Axes, observed: float, simulated: Sequence[tuple[str, A
 def verdicts(ax: Axes, titles: Sequence[str], groups: Sequence[tuple[str, Sequence[str]]]) -> Axes:
     """A table of verdicts: a row for each claim, a column for each model.
 
-    The word is printed in each cell, so colour only repeats it.
+    Each cell also has the word, so the colours are not needed.
 
     Args:
+      ax: axes to draw on.
       titles: N claims, top to bottom.
       groups: (label, N verdicts) for each model.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> [text.get_text() for text in verdicts(ax, ["claim"], [("model", ["NOT_RUN"])]).texts]
+      ['NOT RUN']
     """
     hues = dict(zip(("WARN", "FAIL", "PASS"), (colors()[i] for i in (4, 1, 2)), strict=True))
     for column, (_, words) in enumerate(groups):

@@ -1,4 +1,4 @@
-"""Pictures of a model and of its fit: components, states, the rise of the likelihood."""
+"""Plots of a model and of its fit: components, states, the rise of the likelihood."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,19 @@ from likelax.plots.style import colors, soft
 
 
 def steps(ax: Axes, log_probs: ArrayLike) -> Axes:
-    """The rise of a fit: what each step was still short of the last, nats, on a log axis.
+    """The rise of a fit: the difference of each step to the last, in nats, on a log axis.
 
     Args:
-      log_probs: (steps,) log probability at each step; NaN after the last.
+      ax: axes to draw on.
+      log_probs: (T,) log probability at each step; NaN after the last.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> steps(ax, [-9.0, -3.0, -2.5]).lines[0].get_ydata().tolist()
+      [6.5, 0.5]
     """
     values = np.asarray(log_probs, float)
     values = values[np.isfinite(values)]
@@ -29,10 +38,20 @@ def steps(ax: Axes, log_probs: ArrayLike) -> Axes:
 
 
 def held_out(ax: Axes, training: ArrayLike, held: ArrayLike) -> Axes:
-    """Log score a row while a fit goes on, of the data it sees and of data it does not.
+    """Mean log score during a fit, of the training data and of held-out data.
 
     Args:
-      training, held: (steps,) nats a row after each step; NaN after the last.
+      ax: axes to draw on.
+      training, held: (T,) nats for each row, after each step; NaN after the last.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = held_out(ax, [-3.0, -2.0, -1.0], [-3.0, -2.5, -2.6])
+      >>> ax.get_legend().get_texts()[2].get_text()
+      'best, step 1'
     """
     seen, unseen = (np.asarray(a, float) for a in (training, held))
     ax.plot(np.arange(len(seen)), seen, color=soft(), label="training")
@@ -48,12 +67,23 @@ def held_out(ax: Axes, training: ArrayLike, held: ArrayLike) -> Axes:
 def density(
     ax: Axes, grid: ArrayLike, parts: ArrayLike, data: ArrayLike | None = None, *, bins: int = 30
 ) -> Axes:
-    """Density of a mixture in one dimension, its components beneath it, over a histogram.
+    """Density of a mixture in one dimension and of its components, over a histogram.
 
     Args:
+      ax: axes to draw on.
       grid: (G,).
       parts: (G, K) weight times density of each component.
       data: (N,) or None.
+      bins: of the histogram.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> parts = np.array([[0.0, 0.1], [0.2, 0.0]])
+      >>> density(ax, [0.0, 1.0], parts).lines[0].get_ydata().tolist()
+      [0.1, 0.2]
     """
     at, each = np.asarray(grid, float), np.asarray(parts, float)
     if data is not None:
@@ -69,11 +99,21 @@ def density(
 
 
 def membership(ax: Axes, x: ArrayLike, y: ArrayLike, responsibilities: ArrayLike) -> Axes:
-    """Points coloured by the component they belong to; a point between two is a blend.
+    """Points coloured by their component; colours are mixed by the responsibilities.
 
     Args:
-      x: (N,), and y: (N,).
+      ax: axes to draw on.
+      x, y: (N,).
       responsibilities: (N, K) probabilities, K at most 5.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = membership(ax, [0.0, 1.0], [0.0, 1.0], [[1.0, 0.0], [0.5, 0.5]])
+      >>> len(ax.collections[0].get_offsets())
+      2
     """
     hues = np.array([to_rgb(c) for c in colors()])
     shares = np.asarray(responsibilities, float)
@@ -95,9 +135,20 @@ def ellipse(
     """Contours of a two-dimensional Gaussian, `radii` standard deviations out.
 
     Args:
+      ax: axes to draw on.
       loc: (2,).
       scale_tril: (2, 2) Cholesky factor of the covariance.
-      index: which colour of the style.
+      radii: of the contours, in standard deviations.
+      index: of the colour.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = ellipse(ax, np.zeros(2), np.eye(2), radii=[2.0])
+      >>> round(float(ax.lines[0].get_xdata().max()), 4)
+      2.0
     """
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
@@ -108,10 +159,22 @@ def ellipse(
 
 
 def state_levels(ax: Axes, time: ArrayLike, x: ArrayLike, level: ArrayLike) -> Axes:
-    """A series, and above it the level of the state that the model decodes at each step.
+    """A series, and the level of the decoded state at each step.
 
     Args:
-      time: (T,), x: (T,) what was seen, level: (T,) mean of the state at each step.
+      ax: axes to draw on.
+      time: (T,).
+      x: (T,) the data.
+      level: (T,) mean of the state at each step.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = state_levels(ax, [0, 1, 2], [0.1, 0.2, 5.0], [0.0, 0.0, 5.0])
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['seen', 'level of the state']
     """
     time, level = np.asarray(time), np.asarray(level, float)
     ax.plot(time, x, color=soft(), linewidth=1, marker="o", markersize=2.8, label="seen")
@@ -125,9 +188,19 @@ def state_shares(ax: Axes, time: ArrayLike, probs: ArrayLike, names: Sequence[st
     """Posterior probability of each state over time, stacked to one.
 
     Args:
+      ax: axes to draw on.
       time: (T,).
       probs: (T, K).
       names: K labels.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> ax = state_shares(ax, [0, 1], [[1.0, 0.0], [0.5, 0.5]], ["low", "high"])
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['low', 'high']
     """
     shares = np.asarray(probs, float)
     ax.stackplot(

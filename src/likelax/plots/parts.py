@@ -11,12 +11,41 @@ from likelax.plots.style import colors, halo, ink
 
 
 def legend_above(ax: Axes, *, columns: int) -> Legend:
-    """A legend in one row above the axes, where it hides no data."""
+    """A legend in one row above the axes, so that it hides no data.
+
+    Args:
+      ax: axes to draw on.
+      columns: number of columns.
+    Returns:
+      The legend.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> _ = ax.plot([1, 2], label="rise")
+      >>> [text.get_text() for text in legend_above(ax, columns=1).get_texts()]
+      ['rise']
+    """
     return ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def label_line(ax: Axes, x: float, text: str, *, height: float = 0.95) -> Axes:
-    """A vertical line at x with a label beside it, `height` of the way up."""
+    """A vertical line with a label beside it.
+
+    Args:
+      ax: axes to draw on.
+      x: position of the line.
+      text: the label.
+      height: of the label, as a fraction of the height of the axes.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> label_line(ax, 0.5, "middle").texts[0].get_text()
+      'middle'
+    """
     ax.axvline(x, color=ink(), linewidth=1.3, linestyle=(0, (4, 2)))
     ax.annotate(
         text, (x, height), xycoords=("data", "axes fraction"), xytext=(5, 0),
@@ -29,9 +58,18 @@ def bars(ax: Axes, names: Sequence[str], values: ArrayLike, *, digits: int = 2) 
     """Horizontal bars from top to bottom, each with its value.
 
     Args:
+      ax: axes to draw on.
       names: K labels.
       values: (K,) non-negative.
       digits: decimals of the printed values.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> [text.get_text() for text in bars(ax, ["a", "b"], [0.2, 0.8]).texts]
+      [' 0.20', ' 0.80']
     """
     values = np.asarray(values, float)
     at = np.arange(len(values), dtype=float)
@@ -48,13 +86,22 @@ def bars(ax: Axes, names: Sequence[str], values: ArrayLike, *, digits: int = 2) 
 def curves(
     ax: Axes, x: ArrayLike, ys: Sequence[ArrayLike], names: Sequence[str], *, fill: bool = False
 ) -> Axes:
-    """Curves over one x, each named at its highest point rather than in a legend.
+    """Curves over one x, each labelled at its highest point.
 
     Args:
+      ax: axes to draw on.
       x: (N,).
       ys: a sequence of (N,).
-      names: one label a curve.
+      names: one label for each curve.
       fill: shade the area beneath.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> len(curves(ax, [0, 1, 2], [[0, 1, 2], [0, 1, 4]], ["x", "x^2"]).lines)
+      2
     """
     x = np.asarray(x, float)
     for y, name, color in zip(ys, names, colors() * 9, strict=False):
@@ -79,11 +126,20 @@ def intervals(
     names: Sequence[str],
     groups: Sequence[tuple[str, ArrayLike, ArrayLike, ArrayLike]],
 ) -> Axes:
-    """Points with intervals, one row a name, groups side by side in the row.
+    """Points with intervals: one row for each name, with the groups next to each other in the row.
 
     Args:
+      ax: axes to draw on.
       names: N labels, top to bottom.
       groups: (label, centre (N,), low (N,), high (N,)) for each group.
+    Returns:
+      ax, the axes.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().subplots()
+      >>> len(intervals(ax, ["a", "b"], [("one", [1, 2], [0, 1], [2, 3])]).containers)
+      1
     """
     at = np.arange(len(names), dtype=float)
     spread = 0.26

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.monte_carlo._psis import Tail, centre, smooth_tail
 from likelax.numerics import chunks, named_floats
 from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
@@ -19,12 +20,12 @@ class Loo(NamedTuple):
     """Leave-one-out log predictive density from draws of one fit.
 
     Attributes:
-      value: sum of the pointwise values, nats.
-      standard_error: of the value.
+      value: scalar, the sum of the pointwise values, nats.
+      standard_error: scalar, of the value.
       pointwise: (N,) log p(x_n | the others), estimated.
-      num_parameters: effective number: in-sample minus leave-one-out density.
-      k_hat: (N,) above 0.7 a value can't be trusted: leave that row out and fit again. NaN for
-        WAIC, which has no such diagnostic.
+      num_parameters: scalar, the effective number: in-sample minus leave-one-out density.
+      k_hat: (N,) diagnostic: above 0.7 the value is unreliable, so leave that row out and fit again.
+        NaN for WAIC, which has no such diagnostic.
     """
 
     value: Array
@@ -41,7 +42,7 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: float = 1.0) -> Loo:
       log_lik: (S, N) log p(x_n | draw s), nats.
       relative_efficiency: ess / S of the draws; 1 for independent ones.
     Returns:
-      `Loo`. A row that some draw calls impossible has density -inf and k-hat inf.
+      `Loo`. A row that is impossible under some draw has density -inf and k-hat inf.
     Raises:
       ValueError: if log_lik is not (S, N).
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
@@ -60,21 +61,22 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: float = 1.0) -> Loo:
 def loo_of(
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     *,
     relative_efficiency: float = 1.0,
     chunk_size: int = 256,
 ) -> Loo:
-    """PSIS-LOO from a function: the (S, N) array of log likelihoods is never held whole.
+    """PSIS-LOO from a function, without the whole (S, N) array of log likelihoods in memory.
 
     Args:
       log_prob: (one draw, one row) -> log p(row | draw), nats.
-      draws: a pytree with a leading axis S.
-      x: a pytree with a leading axis N.
+      draws: a pytree with leaves (S, ...).
+      x: a pytree with leaves (N, ...).
       relative_efficiency: as for `loo`.
-      chunk_size: rows taken at a time; memory is S times that.
+      chunk_size: rows at a time; memory grows as S times that.
     Returns:
       `Loo`.
+    Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
       >>> draws = jax.random.normal(jax.random.key(0), (400,)) / 3
@@ -91,14 +93,14 @@ def loo_of(
 
 
 def waic(log_lik: ArrayLike) -> Loo:
-    """WAIC: in-sample density less the variance of each row's log likelihood over the draws.
+    """WAIC: in-sample density minus the variance of each row's log likelihood over the draws.
 
-    Cheaper than `loo` and without its diagnostic; prefer `loo`.
+    It is cheaper than `loo`, but has no diagnostic; prefer `loo`.
 
     Args:
       log_lik: (S, N) log p(x_n | draw s), nats, S >= 2.
     Returns:
-      `Loo` with k_hat NaN. A row that some draw calls impossible has density -inf.
+      `Loo` with k_hat NaN. A row that is impossible under some draw has density -inf.
     Raises:
       ValueError: if log_lik is not (S, N).
     Source: Watanabe (2010), Journal of Machine Learning Research 11.
@@ -112,14 +114,15 @@ def waic(log_lik: ArrayLike) -> Loo:
 
 
 def waic_of(
-    log_prob: Callable[[Any, Any], Array], draws: Any, x: Any, *, chunk_size: int = 256
+    log_prob: Callable[[Any, Any], Array], draws: Any, x: DataLike, *, chunk_size: int = 256
 ) -> Loo:
-    """WAIC from a function: the (S, N) array of log likelihoods is never held whole.
+    """WAIC from a function, without the whole (S, N) array of log likelihoods in memory.
 
     Args:
       log_prob, draws, x, chunk_size: as for `loo_of`.
     Returns:
       `Loo` with k_hat NaN.
+    Source: Watanabe (2010), Journal of Machine Learning Research 11.
 
     Examples:
       >>> draws = jax.random.normal(jax.random.key(0), (400,)) / 3
@@ -139,15 +142,15 @@ def loo_pit(
     *,
     relative_efficiency: float = 1.0,
 ) -> Array:
-    """Where each observation falls among predictions that have not seen it, in [0, 1].
+    """Leave-one-out PIT: P(prediction < x_n | the other rows), in [0, 1].
 
-    Uniform where the model is right; the observation that is both fitted and predicted would
-    look more central than it is. Ties are broken at random, so counts may be predicted.
+    It is uniform if the model is right. Leaving x_n out matters, since a model predicts the rows that
+    it was fitted to too well. Ties are broken at random, so x may be counts.
 
     Args:
       key: a typed key.
-      x: (N,) what was seen.
-      draws: (S, N) draws of the predictive distribution of each entry, one a posterior draw.
+      x: (N,) the observed values.
+      draws: (S, N) draws of the predictive distribution of each entry, one for each posterior draw.
       log_lik: (S, N) log p(x_n | draw s), nats.
       relative_efficiency: as for `loo`.
     Returns:

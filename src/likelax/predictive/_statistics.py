@@ -1,4 +1,4 @@
-"""What is looked at when simulated data are held beside real ones: eight numbers of a variable."""
+"""Eight statistics of a variable, to compare simulated data with real ones."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ STATISTICS = (
     "lag-1 correlation",
     "longest run",
 )
-"""Names of what `statistics` returns, in order."""
+"""Names of the entries of `statistics`, in order."""
 
 
 def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
@@ -28,10 +28,10 @@ def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
 
     Args:
       x: (T,) one series, or rows in the order in which they came; or (B, T) series.
-      observed: booleans of the shape of x; False leaves an entry out. None: all count.
+      observed: booleans of the shape of x; False leaves an entry out. None: all are used.
     Returns:
-      (8,). Where nothing varies, skewness and correlation are 0; with nothing observed the
-      minimum is inf and the maximum -inf.
+      (8,). Skewness and correlation of a constant are 0; without observed entries the minimum is inf
+      and the maximum -inf.
     Raises:
       ValueError: if x is not (T,) or (B, T), or the shapes differ.
 
@@ -78,11 +78,15 @@ def _longest_run(above: Array, observed: Array) -> Array:
 
 
 def correlation(a: ArrayLike, b: ArrayLike, observed: ArrayLike | None = None) -> Array:
-    """Correlation of two variables; 0 where one of them does not vary.
+    """Correlation of two variables; 0 if one of them is constant.
 
     Args:
-      a, b: arrays of one shape.
-      observed: booleans of that shape, True where both were seen. None: all count.
+      a, b: (...) of one shape.
+      observed: booleans of that shape, True where both were observed. None: all are used.
+    Returns:
+      Scalar.
+    Raises:
+      ValueError: if the shapes differ.
 
     Examples:
       >>> round(float(correlation(jnp.array([0.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 5.0]))), 4)

@@ -1,4 +1,4 @@
-"""Is what was seen like what was simulated: p-values and probability integral transforms."""
+"""Comparison of data with simulated data: p-values and probability integral transforms."""
 
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ class Check(NamedTuple):
     Attributes:
       observed: (8,) of the data.
       simulated: (S, 8) of each simulated data set.
-      p_value: (8,) two-sided, at least 2 / (S + 1). Eight are looked at: compare the least with
-        level / 8, for which S must be at least 16 / level.
+      p_value: (8,) two-sided, at least 2 / (S + 1). Since there are eight, compare the smallest with
+        level / 8; then S must be at least 16 / level.
     """
 
     observed: Array
@@ -27,7 +27,7 @@ class Check(NamedTuple):
 
 
 def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) -> Check:
-    """Predictive check of one variable: is what was seen like what the model simulates?
+    """Predictive check of one variable: compare the data with data that the model simulates.
 
     Args:
       x: (T,) one series, or rows in the order in which they came; or (B, T) series.
@@ -59,8 +59,8 @@ def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) 
 def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:
     """Two-sided predictive p-value of a statistic: twice the smaller tail, at most 1.
 
-    Each tail counts the observation itself, so the p-value is never 0 and, for an exchangeable
-    observation, is at most alpha with probability at most alpha.
+    Each tail includes the observation itself, so the p-value is never 0. For an exchangeable
+    observation it is at most alpha with probability at most alpha.
 
     Args:
       observed: (...) the statistic of the data.
@@ -91,15 +91,15 @@ def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:
 def pit(
     key: Array, x: ArrayLike, draws: ArrayLike, *, log_weights: ArrayLike | None = None
 ) -> Array:
-    """Randomised probability integral transform: uniform on [0, 1] where the model is right.
+    """Randomised probability integral transform: uniform on [0, 1] if the model is right.
 
-    Without weights: the rank of x among the S draws, ties and the place within the rank
-    decided by a uniform number, so that it is exactly uniform for discrete data and any S.
-    With weights: sum of the weights below x, plus a uniform share of those at x.
+    Without weights: the rank of x among the S draws, where a uniform number decides ties and the
+    place within the rank. So it is exactly uniform for discrete data and any S. With weights: the sum
+    of the weights below x, plus a uniform fraction of those at x.
 
     Args:
       key: a typed key.
-      x: (...) what was seen.
+      x: (...) the observed values.
       draws: (S, ...) of the predictive distribution of each entry.
       log_weights: (S, ...) nats; those of `monte_carlo.psis` for leave-one-out PIT.
     Returns:

@@ -1,4 +1,4 @@
-"""Simulation-based calibration: does a posterior hold the truth as often as it says?"""
+"""Simulation-based calibration: a test whether posteriors have their nominal coverage."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,9 @@ from likelax.numerics import named_floats
 
 
 def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
-    """Number of draws below x, ties broken at random: uniform on 0 ... S if x is like the draws.
+    """Number of draws below x, with ties broken at random.
+
+    It is uniform on 0 ... S if x and the draws have one distribution.
 
     Args:
       key: a typed key.
@@ -24,6 +26,7 @@ def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
       (...) integers in 0 ... S.
     Raises:
       ValueError: if the shapes do not fit.
+    Source: Talts et al. (2018), Validating Bayesian inference algorithms with SBC.
 
     Examples:
       >>> print(rank(jax.random.key(0), jnp.array([2.5]), jnp.arange(4.0)[:, None]))
@@ -48,11 +51,11 @@ def calibration_ranks(
     num_simulations: int,
     chunk_size: int | None = None,
 ) -> Any:
-    """Ranks of simulation-based calibration: uniform where the posterior is right.
+    """Ranks of simulation-based calibration: uniform if the posterior is right.
 
-    Draw theta from the prior, data from theta, and draws from the posterior of those data; the
-    rank of theta among the draws is uniform on 0 ... S. A hump says that the posterior is too
-    wide, a valley that it is too narrow, a slope that it is off to one side.
+    Draw theta from the prior, data from theta, and draws from the posterior of those data. The rank
+    of theta among the draws is then uniform on 0 ... S. A histogram with a hump means that the
+    posterior is too wide, one with a valley that it is too narrow, and a slope that it is biased.
 
     Args:
       key: a typed key.
@@ -96,12 +99,12 @@ def calibration_ranks(
 
 
 class Envelope(NamedTuple):
-    """Where the distribution function of N uniform values lies, all of it at once.
+    """Simultaneous bounds of the empirical distribution function of N uniform values.
 
     Attributes:
       points: (K - 1,) in (0, 1).
       lower, upper: (K - 1,) bounds of the empirical distribution function at the points.
-      pointwise: scalar, the mass of each single bound: larger than that of all together.
+      pointwise: scalar, the probability that one bound holds; it is larger than that of all bounds.
     """
 
     points: Array
@@ -123,8 +126,8 @@ def uniform_envelope(
     At each point the count is binomial; the central intervals are widened until samples of
     uniform values stay inside at every point with probability `mass`, which is simulated.
 
-    For ranks on 0 ... S take (rank + 1) / (S + 1), and num_parts = S + 1 or a divisor of it:
-    then the points lie where the distribution function of the ranks steps.
+    For ranks on 0 ... S use (rank + 1) / (S + 1), and num_parts = S + 1 or a divisor of it. Then the
+    points are at the steps of the distribution function of the ranks.
 
     Args:
       key: a typed key.
@@ -175,7 +178,13 @@ def uniform_envelope(
 
 
 def distribution(values: ArrayLike, points: ArrayLike) -> Array:
-    """Empirical distribution function of values (N,) at points (K,): what an envelope bounds.
+    """Empirical distribution function at given points, to compare with `uniform_envelope`.
+
+    Args:
+      values: (N,).
+      points: (K,).
+    Returns:
+      (K,) fractions of the values at or below each point.
 
     Examples:
       >>> print(distribution(jnp.array([0.1, 0.5, 0.9]), jnp.array([0.5])).round(3))

@@ -1,4 +1,4 @@
-"""Expected log predictive density: on held-out data, and compared between models."""
+"""Expected log predictive density: on held-out data, and its difference between models."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
 from likelax.numerics import logsumexp, named_floats
 
 
 class Pointwise(Protocol):
-    """Any result with one log score an observation: `Elpd` or `Loo`."""
+    """Any result with one log score for each observation: `Elpd` or `Loo`."""
 
     @property
     def pointwise(self) -> Array:
@@ -25,9 +26,9 @@ class Elpd(NamedTuple):
     """Expected log predictive density of new data, in nats, higher is better.
 
     Attributes:
-      value: sum of the pointwise values.
-      standard_error: of the value.
-      pointwise: (N,) one contribution an observation.
+      value: scalar, the sum of the pointwise values.
+      standard_error: scalar, of the value.
+      pointwise: (N,) one value for each observation.
     """
 
     value: Array
@@ -40,12 +41,13 @@ def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
 
     Args:
       log_lik: (S, N) log p(x_n | draw s), nats; (1, N) for a point estimate.
-      block_size: for a series, whose neighbours are not independent: the standard error comes
-        from the totals of blocks of so many steps. A last, shorter block is put in proportion.
+      block_size: for a series, whose neighbours are not independent: the standard error is computed
+        from the totals of blocks of so many steps.
     Returns:
-      `Elpd`. An observation that no draw can produce makes it -inf.
+      `Elpd`. An observation that is impossible under every draw makes it -inf.
     Raises:
       ValueError: if log_lik is not (S, N), or block_size < 1.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 7.1.
 
     Examples:
       >>> result = log_predictive_density(jnp.log(jnp.array([[0.2, 0.5], [0.4, 0.5]])))
@@ -59,7 +61,7 @@ def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
 def log_predictive_density_of(
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     *,
     block_size: int = 1,
     chunk_size: int = 256,
@@ -68,12 +70,15 @@ def log_predictive_density_of(
 
     Args:
       log_prob: (one draw, one row) -> log p(row | draw), nats.
-      draws: a pytree with a leading axis S: a posterior's draws, or models stacked.
-      x: a pytree with a leading axis N.
+      draws: a pytree with leaves (S, ...): draws from a posterior, or stacked models.
+      x: a pytree with leaves (N, ...).
       block_size: as for `log_predictive_density`.
-      chunk_size: rows taken at a time; memory is S times that.
+      chunk_size: rows at a time; memory grows as S times that.
     Returns:
       `Elpd`.
+    Raises:
+      ValueError: if block_size < 1.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 7.1.
 
     Examples:
       >>> log_prob = lambda p, row: jnp.log(jnp.where(row, p, 1 - p))
@@ -96,7 +101,7 @@ def map_observations(
     point: Callable[[Array], Any],
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
-    x: Any,
+    x: DataLike,
     chunk_size: int,
 ) -> Any:
     """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time."""
@@ -114,8 +119,11 @@ def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
       pointwise: (N,) nats.
       block_size: see `log_predictive_density`.
     Returns:
-      `Elpd`; the standard error is sqrt(N) times the standard deviation for blocks of one,
-      NaN where fewer than two blocks exist or a value is infinite.
+      `Elpd`. For blocks of one the standard error is sqrt(N) times the standard deviation. It is NaN
+      with fewer than two blocks, or if a value is infinite.
+    Raises:
+      ValueError: if block_size < 1.
+    Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
       >>> float(elpd_of(jnp.array([-1.0, -3.0])).standard_error)
@@ -142,9 +150,10 @@ def compare(a: Pointwise, b: Pointwise, *, block_size: int = 1) -> Elpd:
       a, b: results for the same observations in the same order.
       block_size: as for `log_predictive_density`.
     Returns:
-      `Elpd` of a - b: positive where a predicts better.
+      `Elpd` of a - b: positive if a predicts better.
     Raises:
       ValueError: if the numbers of observations differ.
+    Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
       >>> a, b = elpd_of(jnp.array([-1.0, -2.0])), elpd_of(jnp.array([-2.0, -3.0]))
@@ -161,7 +170,7 @@ def compare(a: Pointwise, b: Pointwise, *, block_size: int = 1) -> Elpd:
 
 
 def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dict[str, Elpd]:
-    """Every model's difference to the best one, best first.
+    """The difference of every model to the best one, best first.
 
     Args:
       results: by name, for the same observations in the same order.
@@ -170,6 +179,7 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
       `Elpd` of model - best by name: 0 for the best, negative below it.
     Raises:
       ValueError: if there are no results, or the numbers of observations differ.
+    Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
       >>> a, b = elpd_of(jnp.array([-1.0, -2.0])), elpd_of(jnp.array([-2.0, -4.0]))

@@ -1,14 +1,16 @@
-"""Simulate what a model expects to see, and say it in intervals."""
+"""Simulate data from a model, and summarise draws by intervals."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike
+from likelax.model import SupportsSample
 from likelax.numerics import named_floats
 
 Draw = TypeVar("Draw")
@@ -16,14 +18,23 @@ Out = TypeVar("Out")
 
 
 class Interval(NamedTuple):
-    """Bounds of a predictive interval, both inside it."""
+    """Bounds of a predictive interval, both included.
+
+    Attributes:
+      lower, upper: (...).
+    """
 
     lower: Array
     upper: Array
 
 
 class Summary(NamedTuple):
-    """What draws of a prediction say, entry by entry: mean, standard deviation, interval."""
+    """Mean, standard deviation and interval of draws, entry by entry.
+
+    Attributes:
+      mean, sd: (...).
+      interval: `Interval` of arrays (...).
+    """
 
     mean: Array
     sd: Array
@@ -41,15 +52,16 @@ def simulate(
 
     Args:
       key: a typed key.
-      draws: a pytree with a leading axis S on every leaf: draws from a posterior, or a model
-        stacked S times.
+      draws: a pytree with a leading axis S on every leaf: draws from a posterior, or S stacked
+        models.
       sample: (key, one draw) -> simulated data, an array or a pytree.
-      chunk_size: simulate so many at a time, which bounds the memory that `sample` needs
-        inside; None is all at once. The result does not depend on it.
+      chunk_size: number of simulations at a time, which bounds the memory that `sample` needs;
+        None is all at once. The result does not depend on it.
     Returns:
-      What `sample` returns, with a leading axis S.
+      The results of `sample`, with a leading axis S.
     Raises:
       ValueError: if draws have no common leading axis, or chunk_size < 1.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 6.3.
 
     Examples:
       >>> theta_key, toss_key = jax.random.split(jax.random.key(0))
@@ -75,18 +87,26 @@ def simulate(
 
 
 def replicate(
-    key: Array, model: Any, shape: tuple[int, ...], num_draws: int, *, chunk_size: int | None = None
-) -> Any:
-    """Data sets that a fitted model would produce: `num_draws` samples of the given shape.
+    key: Array,
+    model: SupportsSample,
+    shape: tuple[int, ...],
+    num_draws: int,
+    *,
+    chunk_size: int | None = None,
+) -> DataLike:
+    """Simulated data sets: `num_draws` samples of the given shape from a fitted model.
 
     Args:
       key: a typed key.
-      model: anything that answers `sample(key, shape)`.
+      model: anything with `sample(key, shape)`.
       shape: shape of one data set, as `sample` takes it: (N,) for N observations.
       num_draws: S.
-      chunk_size: so many data sets at a time; None is all at once. Other chunks are other draws.
+      chunk_size: data sets at a time; None is all at once. The draws depend on it.
     Returns:
       (S, *shape, *event), an array or the model's pytree of arrays.
+    Raises:
+      ValueError: if num_draws or chunk_size is below 1.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 6.3.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -105,10 +125,10 @@ def replicate(
 
 
 def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:
-    """Central interval: at most (1 - mass) / 2 of the draws lie below it, and as many above.
+    """Central interval: at most (1 - mass) / 2 of the draws lie below it, and at most as many above.
 
-    The bounds are draws (the inverse of the empirical distribution function), so whole
-    numbers stay whole and the interval holds at least `mass` of the draws.
+    The bounds are draws (the inverse of the empirical distribution function). So bounds of whole
+    numbers are whole, and the interval contains at least `mass` of the draws.
 
     Args:
       draws: (S, ...).
@@ -117,6 +137,7 @@ def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:
       `Interval` of arrays (...), dtype of draws.
     Raises:
       ValueError: if mass is not in (0, 1) or there are no draws.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.3.
 
     Examples:
       >>> lower, upper = equal_tailed(jnp.arange(1, 101), 0.9)
@@ -130,9 +151,9 @@ def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:
 
 
 def highest_density(draws: ArrayLike, mass: float = 0.9) -> Interval:
-    """Shortest interval that holds at least `mass` of the draws; the lowest of equals.
+    """Shortest interval that contains at least `mass` of the draws; the lowest of equal ones.
 
-    Right for one mode; a density with two modes may have no interval worth the name.
+    For densities with one mode. With two modes the region of highest density may not be an interval.
 
     Args:
       draws: (S, ...).
@@ -163,6 +184,11 @@ def summarise(draws: ArrayLike, mass: float = 0.9) -> Summary:
     Args:
       draws: (S, ...); with one draw the standard deviation is NaN.
       mass: of the interval, in (0, 1).
+    Returns:
+      `Summary` of arrays (...).
+    Raises:
+      ValueError: if mass is not in (0, 1) or there are no draws.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.3.
 
     Examples:
       >>> float(summarise(jnp.array([1.0, 3.0])).mean)

@@ -15,7 +15,11 @@ def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       probs: (..., C).
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
-      (...) nats; inf where the outcome was called impossible, with zero gradient.
+      (...) nats; inf, with zero gradient, if the forecast probability of the outcome was 0.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
+    Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
     Examples:
       >>> print(log_score(jnp.array([[0.0, 1.0], [0.5, 0.5]]), jnp.array([1, 0])).round(4))
@@ -33,6 +37,10 @@ def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
       (...) nats.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
+    Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
     Examples:
       >>> print(log_score_from_logits(jnp.array([[0.0, 1000.0]]), jnp.array([0])))
@@ -50,6 +58,9 @@ def binary_log_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
       outcome: (...) 0 or 1, or a frequency in between.
     Returns:
       (...) nats.
+    Raises:
+      ValueError: if the shapes differ.
+    Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
     Examples:
       >>> print(binary_log_score(jnp.array([1.0, 0.5]), jnp.array([1, 0])).round(4))
@@ -81,6 +92,15 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
 
 def binary_brier_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
     """Brier score of an event's probability: (p - y)^2, in [0, 1].
+
+    Args:
+      probs: (...) probability of the event.
+      outcome: (...) 0 or 1, or a frequency in between.
+    Returns:
+      (...).
+    Raises:
+      ValueError: if the shapes differ.
+    Source: Brier (1950), Monthly Weather Review 78.
 
     Examples:
       >>> print(binary_brier_score(jnp.array([0.75]), jnp.array([1])))

@@ -30,7 +30,7 @@ def crps_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       loc, scale: broadcastable to x; scale 0 is a point forecast and scores |x - loc|.
-      x: (...) what was seen.
+      x: (...) the observed values.
     Returns:
       (...) in the unit of x.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
@@ -63,7 +63,7 @@ def crps_normal_mixture(
 
     Args:
       weights, loc, scale: (..., K), the weights summing to one, the scales positive.
-      x: (...) what was seen.
+      x: (...) the observed values.
     Returns:
       (...) in the unit of x.
     Raises:
@@ -337,7 +337,7 @@ def interval_score(lower: ArrayLike, upper: ArrayLike, x: ArrayLike, *, mass: fl
 
     Args:
       lower, upper: (...) bounds of the central interval of probability `mass`.
-      x: (...) what was seen.
+      x: (...) the observed values.
       mass: in (0, 1), the probability the interval claims.
     Returns:
       (...) in the unit of x.

@@ -20,7 +20,7 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
 
     Args:
       draws: (M, ...), the draws first; M >= 2 where fair.
-      x: (...) what was seen.
+      x: (...) the observed values.
       fair: take the second mean over distinct pairs, M (M - 1), which estimates the score of
         the distribution behind the draws without bias; otherwise over all M^2 pairs, the
         score of the draws themselves as a distribution.
@@ -123,6 +123,8 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
       fair: as in `crps_ensemble`.
     Returns:
       (...). The gradient where two points coincide is zero.
+    Raises:
+      ValueError: if the shapes differ, x is a scalar, or M = 1 and fair.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.3.
 
     Examples:

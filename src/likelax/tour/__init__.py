@@ -1,4 +1,4 @@
-"""The tour: thirteen chapters, each a number that everybody knows and then the same for real."""
+"""The tour: thirteen chapters, each with a textbook example and then real data."""
 
 import concurrent.futures
 import os
@@ -26,12 +26,12 @@ _LONGEST = ("checklist", "forward", "posterior-predictive")
 
 
 class Stop(NamedTuple):
-    """A chapter that was walked through.
+    """A chapter and its results.
 
     Attributes:
-      number: its place in the tour, from 1.
+      number: its position in the tour, from 1.
       chapter: the chapter.
-      findings: what it found.
+      findings: its results.
     """
 
     number: int
@@ -42,8 +42,10 @@ class Stop(NamedTuple):
 def find(names: Sequence[str]) -> list[Chapter]:
     """Chapters by name, in the order of the tour; all of them for no names.
 
+    Args:
+      names: of chapters.
     Raises:
-      ValueError: for a name that no chapter has.
+      ValueError: for an unknown name.
 
     Examples:
       >>> [chapter.name for chapter in find(["viterbi", "em"])]
@@ -57,9 +59,17 @@ def find(names: Sequence[str]) -> list[Chapter]:
 
 
 def walk(chapters: Sequence[Chapter]) -> Iterator[Stop]:
-    """Run chapters on all cores, and yield each as it is done.
+    """Run chapters on all cores, and yield each when it is done.
 
-    Compilation takes most of the time and lets other threads run meanwhile.
+    Compilation takes most of the time, and other threads run during it.
+
+    Args:
+      chapters: of `find`.
+
+    Examples:
+      >>> for stop in walk(find(["normalise"])):
+      ...     print(stop.number, stop.findings.ok)
+      1 True
     """
     order = sorted(chapters, key=lambda c: c.name not in _LONGEST)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -74,9 +84,15 @@ def write_page(stops: Sequence[Stop], folder: Path) -> Path:
 
     Args:
       stops: in the order of the page.
-      folder: is made where it does not exist.
+      folder: is created if it does not exist.
     Returns:
       The path of the page.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_page([], Path(folder)).name
+      'index.html'
     """
     folder.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = []

@@ -1,4 +1,4 @@
-"""What a chapter of the tour is: numbers that are checked, a few sentences, a figure."""
+"""The parts of a chapter of the tour: checked numbers, a few sentences, a figure."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from likelax.report import Code, Paragraph, Part, Picture, Section, Table
 
 
 class Check(NamedTuple):
-    """One number, or a few, beside what they must be.
+    """One number, or a few, and their expected values.
 
     Attributes:
       what: the quantity, in words.
@@ -34,7 +34,7 @@ class Check(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True where every number is right; a NaN never is."""
+        """True if every number is right; a NaN is not."""
         ours, wanted = np.asarray(self.ours, float), np.asarray(self.wanted, float)
         if ours.shape != wanted.shape:
             return False
@@ -44,7 +44,12 @@ class Check(NamedTuple):
         return bool(np.all(short <= self.tolerance))
 
     def shown(self) -> tuple[str, str]:
-        """(wanted, ours) as text."""
+        """(wanted, ours) as text.
+
+        Examples:
+          >>> Check("pi", 3.1416, 3.1415926, "a table", 1e-4).shown()
+          ('3.1416', '3.1416')
+        """
         mark = {"=": "", ">": "at least ", "<": "at most "}[self.relation]
         return mark + _text(self.wanted, self.digits), _text(self.ours, self.digits)
 
@@ -58,8 +63,8 @@ class Drawing(NamedTuple):
 
     Attributes:
       draw: fills an empty figure.
-      alt: what it shows, for those who do not see it.
-      caption: what to look at.
+      alt: a description, for readers who cannot see it.
+      caption: one sentence.
       size: width and height, inches.
     """
 
@@ -74,11 +79,11 @@ class Drawing(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What a chapter found.
+    """The results of a chapter.
 
     Attributes:
-      story: paragraphs, in order: the notebook's example, then the real one.
-      checks: every number it stands for.
+      story: paragraphs, in order: the textbook example, then the real one.
+      checks: all its numbers.
       drawing: its figure.
       tables: further tables, or verdicts, for the page.
     """
@@ -90,18 +95,18 @@ class Findings(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True where every number is right."""
+        """True if every number is right."""
         return all(check.ok for check in self.checks)
 
 
 class Chapter(NamedTuple):
-    """One stop of the tour.
+    """One chapter of the tour.
 
     Attributes:
-      name: what `--chapter` takes.
-      title: a sentence for people.
-      code: the shortest program that does what the chapter does; it runs as it stands.
-      run: does the work.
+      name: as `--chapter` takes it.
+      title: a sentence.
+      code: a short program that does the same as the chapter; it runs as it is.
+      run: computes the results.
     """
 
     name: str
