@@ -17,7 +17,6 @@ from likelax import fit
 from likelax.data import Masked, Sequences
 from likelax.fit import _batch
 
-
 RNG = np.random.default_rng(0)
 
 

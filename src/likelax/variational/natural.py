@@ -46,14 +46,12 @@ class Look(NamedTuple):
       signal: (D,) mean whitened score; zero at the best location.
       curvature: (D, D) expected negative Hessian of the log joint, whitened; I at the best scale.
       size: scalar, mean absolute log joint, for the rounding error of `bound`.
-      finite: whether all of these are finite, and the log joint at each draw.
     """
 
     bound: Array
     signal: Array
     curvature: Array
     size: Array
-    finite: Array
 
 
 class NaturalState(NamedTuple):
@@ -124,14 +122,15 @@ class NaturalAscent:
         """Raise for options out of range."""
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
 
-    def init(self, model: Any, data: Any, key: Array | None = None) -> NaturalState:
+    def init(self, model: Any, data: Any, key: Any = None) -> NaturalState:
         """The state before the first draws; of the key only the type is used."""
         base = density(self.log_joint, model)[1]
         dim, dtype = base.loc.shape[0], base.loc.dtype
         zero, count = jnp.zeros((), dtype), jnp.zeros((), int)
         no = jnp.zeros((), bool)
         unknown = jnp.full((), -jnp.inf, dtype)
-        look = Look(unknown, jnp.zeros(dim, dtype), jnp.eye(dim, dtype=dtype), zero, no)
+        rest = jnp.eye(dim, dtype=dtype)
+        look = _nothing_seen(base)._replace(bound=unknown, curvature=rest)
         return NaturalState(
             guide=model,
             origin=model,
@@ -151,21 +150,19 @@ class NaturalAscent:
             failed=no,
         )
 
-    def step(
-        self, state: NaturalState, data: Any, key: Array | None = None
-    ) -> tuple[NaturalState, Array]:
+    def step(self, state: NaturalState, data: Any, key: Any = None) -> tuple[NaturalState, Array]:
         """One look at the guide, and a step from it or from the one before."""
         fresh = state.averaging | jnp.isneginf(state.look.bound)
         seed = jnp.where(fresh, jax.random.key_data(key), state.seed)
-        look = self._look(state.guide, seed, jax.random.key_impl(key), state.sets)
-        better = self._is_better(state, look)
-        taken = jnp.where(state.averaging, look.finite, better)
+        look, finite = self._look(state.guide, seed, jax.random.key_impl(key), state.sets)
+        better = self._is_better(state, look, finite)
+        taken = jnp.where(state.averaging, finite, better)
         origin = _select(taken, state.guide, state.origin)
         seen = _select(taken, look, state.look)
         values, vectors = jnp.linalg.eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
         climbing = self._climbed(state, better, distance)
-        averaging = self._averaged(state, look, seen, distance)
+        averaging = self._averaged(state, finite, seen, distance)
         after = _select(state.averaging, averaging, climbing)
         after = after._replace(seed=seed, origin=origin, step=state.step + 1)
         after = after._replace(used=state.used + state.sets)
@@ -197,23 +194,21 @@ class NaturalAscent:
         count = state.used * num_draws(_base(guide).loc.shape[0])
         return Fit((guide, state.gap, count), trace, state.step, status)
 
-    def _look(self, guide: Any, seed: Array, impl: Any, sets: Array) -> Look:
-        """The mean over some sets of draws."""
+    def _look(self, guide: Any, seed: Array, impl: Any, sets: Array) -> tuple[Look, Array]:
+        """The mean over some sets of draws, and whether all is finite."""
 
-        def add(i: Array, total: Look) -> Look:
+        def add(i: Array, before: tuple[Look, Array]) -> tuple[Look, Array]:
+            total, finite = before
             key = jax.random.wrap_key_data(seed, impl=impl)
-            one = self._look_once(guide, jax.random.fold_in(key, i))
-            return jax.tree.map(jnp.add, total, one._replace(finite=(~one.finite).astype(int)))
+            one, fine = self._look_once(guide, jax.random.fold_in(key, i))
+            total = jax.tree.map(lambda t, v: t + v / sets.astype(v.dtype), total, one)
+            return total, finite & fine
 
-        shapes = jax.eval_shape(self._look_once, guide, jax.random.wrap_key_data(seed, impl=impl))
-        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        total = jax.lax.fori_loop(0, sets, add, empty._replace(finite=jnp.zeros((), int)))
-        mean = jax.tree.map(
-            lambda leaf: leaf / sets.astype(leaf.dtype), total._replace(finite=None)
-        )
-        return Look(*mean[:-1], total.finite == 0)
+        start = (_nothing_seen(_base(guide)), jnp.ones((), bool))
+        found: tuple[Look, Array] = jax.lax.fori_loop(0, sets, add, start)
+        return found
 
-    def _look_once(self, guide: Any, key: Array) -> Look:
+    def _look_once(self, guide: Any, key: Array) -> tuple[Look, Array]:
         target, base, _ = density(self.log_joint, guide)
         dim = base.loc.shape[0]
         noise = whitened(key, num_draws(dim), dim, dtype=base.loc.dtype)
@@ -224,18 +219,13 @@ class NaturalAscent:
         bound, signal = jnp.mean(values) + base.entropy(), jnp.mean(whitened_scores, axis=0)
         # finite values may have infinite sums
         sums = (values, bound[None], signal, stein.reshape(-1))
-        return Look(
-            bound=bound,
-            signal=signal,
-            curvature=-(stein + stein.T) / 2,
-            size=jnp.mean(jnp.abs(values)),
-            finite=jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in sums])),
-        )
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in sums]))
+        return Look(bound, signal, -(stein + stein.T) / 2, jnp.mean(jnp.abs(values))), finite
 
-    def _is_better(self, state: NaturalState, look: Look) -> Array:
+    def _is_better(self, state: NaturalState, look: Look, finite: Array) -> Array:
         """Whether the bound on the fixed draws has risen, or stayed within rounding."""
         rounding = 8 * jnp.finfo(look.bound.dtype).eps * (1 + look.size)
-        return look.finite & (look.bound >= state.look.bound - rounding)
+        return finite & (look.bound >= state.look.bound - rounding)
 
     def _climbed(self, state: NaturalState, better: Array, distance: Array) -> NaturalState:
         """After a look on the fixed draws."""
@@ -257,7 +247,7 @@ class NaturalAscent:
         )
 
     def _averaged(
-        self, state: NaturalState, look: Look, used: Look, distance: Array
+        self, state: NaturalState, finite: Array, seen: Look, distance: Array
     ) -> NaturalState:
         """After a look on fresh draws."""
         tol = jnp.asarray(self.tol).astype(distance.dtype)
@@ -265,10 +255,10 @@ class NaturalAscent:
         level = jnp.where(count == 0, distance, (state.noise_level + distance) / 2)
         # what is left of the noise after averaging, and what two sets of draws agree on
         noise = level / (count + 2)
-        agreed = _agreement(state.origin, state.look, used)
-        gap = jnp.where(look.finite, jnp.maximum(noise, agreed), jnp.inf)
+        agreed = _agreement(state.origin, state.look, seen)
+        gap = jnp.where(finite, jnp.maximum(noise, agreed), jnp.inf)
         # the fixed draws were fitted, and not the posterior: more of them
-        too_few = (count == 0) & (~look.finite | (distance > OVERFITTED))
+        too_few = (count == 0) & (~finite | (distance > OVERFITTED))
         again = too_few & (state.sets < MOST_SETS)
         state = _select(
             again, self._with_more_draws(state), state._replace(batches=state.batches + 1)
@@ -282,6 +272,12 @@ class NaturalAscent:
 
     def _with_more_draws(self, state: NaturalState) -> NaturalState:
         return state._replace(sets=RAISE * state.sets, averaging=jnp.zeros_like(state.averaging))
+
+
+def _nothing_seen(base: NormalGuide) -> Look:
+    dim, dtype = base.loc.shape[0], base.loc.dtype
+    zero = jnp.zeros((), dtype)
+    return Look(zero, jnp.zeros(dim, dtype), jnp.zeros((dim, dim), dtype), zero)
 
 
 def num_draws(dim: int) -> int:
@@ -309,7 +305,7 @@ def _values_and_scores(target: Any, draws: Array) -> tuple[Array, Array]:
                 f"log_joint must return a scalar for one draw, got shape {jnp.shape(value)}; "
                 "sum its terms."
             )
-        return as_float(value)[0]
+        return as_float(value)[0].astype(draw.dtype)
 
     found: tuple[Array, Array] = in_pieces(one, draws, draws.shape[0])
     return found
