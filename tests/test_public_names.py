@@ -1,11 +1,13 @@
 """Every package lists its public names, and each of them is documented and typed."""
 
 import ast
+import dataclasses
 import enum
 import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -14,6 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import likelax
+from likelax.families.base import Distribution, Estimable, Family, Prior
+from likelax.families.regression import Regression
+from likelax.fit import Algorithm
 
 PACKAGES = ["likelax"] + [
     module.name for module in pkgutil.walk_packages(likelax.__path__, "likelax.") if module.ispkg

@@ -17,6 +17,7 @@ from likelax import fit
 from likelax.data import Masked, Sequences
 from likelax.fit import _batch
 
+
 RNG = np.random.default_rng(0)
 
 
