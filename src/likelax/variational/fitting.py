@@ -34,6 +34,8 @@ from likelax.variational.stochastic import StagedAscent
 ADAM = optax.adam(0.05)
 # fresh draws by which a race is decided: guides far apart need few
 TRIAL_CHECK = 256
+# draws on which the stages of a stochastic fit are compared
+JUDGED = 256
 # Above this number of parameters a mean-field guide is cheaper to fit by stochastic steps.
 MOST_NATURAL = 256
 # Pareto k-hat above which weighted estimates cannot be trusted.
@@ -159,12 +161,14 @@ def fit_guide(
     else:
         estimator = sticking_the_landing if estimator is None else estimator
         steps = 20_000 if max_steps is None else max_steps
+        bound = Bound(log_joint, estimator, num_samples)
         algorithm = StagedAscent(
             tol,
             steps,
             ADAM if optimizer is None else optimizer,
-            min(window, steps) if is_concrete(steps) else window,
-            Noisy(Bound(log_joint, estimator, num_samples)),
+            max(2, min(window, steps)) if is_concrete(steps) else window,
+            Noisy(bound),
+            Judge(log_joint, estimator),
         )
         draws = num_samples * (draws_per_term(estimator) or 1)
     algorithm.check("variational.fit_guide")
@@ -289,6 +293,17 @@ class Bound:
             log_joint, base, _ = density(log_joint, guide)
             guide = _Drawn(base, noise)
         return jnp.mean(self.estimator(noise, log_joint, guide, self.num_samples))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Terms of the bound of a guide on all data."""
+
+    log_joint: LogJoint
+    estimator: Estimator
+
+    def __call__(self, key: Array, guide: Any) -> Array:
+        return jax.lax.stop_gradient(self.estimator(key, self.log_joint, guide, JUDGED))
 
 
 @pytree

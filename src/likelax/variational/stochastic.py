@@ -38,7 +38,9 @@ class StagedState(NamedTuple):
       means: (2 HALF,) their mean objectives, nats.
       num_windows: integer scalar, how many of these entries are filled.
       best: (P,) mean iterate of the best stage.
-      objective: scalar, mean objective of the best stage, nats; -inf before a stage is over.
+      terms: (C,) terms of the bound at `best`, nats.
+      seed: data of the key of these terms; all stages are compared on the same draws.
+      objective: scalar, mean of `terms`, nats; -inf before a stage is over.
       gap: scalar, estimated nats below the optimum of the family; inf until two stages are over.
       converged: whether the gap is below the tolerance.
       step: integer scalar.
@@ -50,6 +52,8 @@ class StagedState(NamedTuple):
     means: Array
     num_windows: Array
     best: Array
+    terms: Array
+    seed: Array
     objective: Array
     gap: Array
     converged: Array
@@ -67,6 +71,7 @@ class StagedAscent:
       optimizer: an optax transformation; its updates are multiplied by 1, 1/4, 1/16, ...
       window: steps between two looks.
       objective: of (noise, model), as for `fit.maximize_noisy`.
+      judge: (key, model) -> (C,) terms whose mean is the exact objective, for comparing stages.
 
     Source: Dhaka et al. (2020), Robust, accurate stochastic optimization for variational
       inference; Welandawe, Andersen, Vehtari and Huggins (2022), A framework for improving the
@@ -80,12 +85,13 @@ class StagedAscent:
     optimizer: optax.GradientTransformation = static(default=optax.adam(0.05))
     window: int = static(default=100)
     objective: Any = static(default=None)
+    judge: Any = static(default=None)
 
     def check(self, name: str) -> None:
         """Raise for options out of range."""
         self._ascent(jnp.ones(())).check(name)
 
-    def init(self, model: Any, data: Any, key: Array | None = None) -> StagedState:
+    def init(self, model: Any, data: Any, key: Any = None) -> StagedState:
         """The state before the first step; of the key only the type is used."""
         inner = self._ascent(jnp.ones(())).init(model, data, key)
         lowest, number = inner.objective, inner.vector.shape[0]
@@ -96,26 +102,31 @@ class StagedAscent:
             means=jnp.zeros(2 * HALF, lowest.dtype),
             num_windows=jnp.zeros((), int),
             best=inner.vector,
+            terms=jnp.zeros_like(jax.eval_shape(self.judge, key, model)),
+            seed=jnp.zeros_like(jax.random.key_data(key)),
             objective=lowest,
             gap=jnp.full_like(lowest, jnp.inf),
             converged=jnp.zeros((), bool),
             step=inner.step,
         )
 
-    def step(
-        self, state: StagedState, data: Any, key: Array | None = None
-    ) -> tuple[StagedState, Array]:
+    def step(self, state: StagedState, data: Any, key: Any = None) -> tuple[StagedState, Array]:
         """One window of steps, and at the end of a stage a smaller step size."""
         # the ascent forgets its best window, so that its result is the mean iterate of this one
         forgetful = state.inner._replace(objective=jnp.full_like(state.objective, -jnp.inf))
+        key, key_terms = jax.random.split(key)
         inner, values = self._ascent(state.factor).step(forgetful, data, key)
+        first = state.step == 0
+        seed = jnp.where(first, jax.random.key_data(key_terms), state.seed)
+        state = state._replace(seed=seed)
         whole = inner.finite & (inner.step - state.step == self.window)
         inner = inner._replace(best=jnp.where(whole, inner.best, state.inner.best))
         filled = _filled(state, inner.best, jnp.mean(values), whole)
         tol = jnp.asarray(self.tol).astype(values.dtype)
         full = filled.num_windows == 2 * HALF
         over = full & _is_still(filled.iterates, filled.means) & (tol >= 0)
-        after = _select(over, self._next_stage(filled), filled)
+        impl = jax.random.key_impl(key_terms)
+        after = jax.lax.cond(over, lambda: self._next_stage(filled, impl), lambda: filled)
         after = _select(full & ~over, _shifted(filled), after)
         start = jnp.mean(filled.iterates, axis=0)
         inner = inner._replace(vector=jnp.where(over, start, inner.vector))
@@ -128,15 +139,16 @@ class StagedAscent:
         return ~state.inner.finite | state.converged | (state.step >= limit)
 
     def result(self, state: StagedState, objectives: Array) -> Fit:
-        """The `Fit` with the mean iterate of the best stage, or of the last windows if better."""
+        """The `Fit` with the mean iterate of the best stage, or of the windows of the first."""
         some = state.num_windows > 0
         filled = jnp.arange(2 * HALF) < state.num_windows
         recent = jnp.mean(state.means, where=filled)
-        ahead = some & (recent > state.objective)
         mean = jnp.mean(state.iterates, axis=0, where=filled[:, None])
         known = ~jnp.isneginf(state.objective)
-        vector = jnp.where(ahead, mean, jnp.where(known, state.best, state.inner.best))
-        value = jnp.where(ahead, recent, jnp.where(known, state.objective, objectives[0]))
+        last = jnp.where(some, mean, state.inner.best)
+        vector = jnp.where(known, state.best, last)
+        value = jnp.where(some, recent, objectives[0])
+        value = jnp.where(known, state.objective, value)
         ended = jnp.where(state.converged, int(Status.CONVERGED), int(Status.MAX_STEPS))
         failed = jnp.where(state.step == 0, int(Status.NON_FINITE), int(Status.COLLAPSED))
         status = jnp.where(state.inner.finite, ended, failed).astype(int)
@@ -144,21 +156,25 @@ class StagedAscent:
         trace = finish(objectives, state.step, value)
         return Fit((model, state.gap, state.step), trace, state.step, status)
 
-    def _next_stage(self, state: StagedState) -> StagedState:
+    def _next_stage(self, state: StagedState, impl: Any) -> StagedState:
         """The state after a stage: what the stage gained, and a smaller step size."""
-        objective = jnp.mean(state.means)
-        error = jnp.std(state.means, ddof=1) / (2 * HALF) ** 0.5
-        gain = objective - state.objective
+        mean = jnp.mean(state.iterates, axis=0)
+        key = jax.random.wrap_key_data(state.seed, impl=impl)
+        terms = self.judge(key, from_vector(mean, state.inner.start))
+        gains = terms - state.terms
+        gain = jnp.mean(gains)
+        error = jnp.std(gains, ddof=1) / gains.shape[0] ** 0.5
         # the losses of the stages that could follow fall with the step size
         later = jnp.maximum(gain, 0) * LOWER / (1 - LOWER) + 2 * error
         first = jnp.isneginf(state.objective)
         gap = jnp.where(first, jnp.inf, later)
-        better = gain > 0
+        better = first | (gain > 0)
         return state._replace(
             factor=LOWER * state.factor,
             num_windows=jnp.zeros_like(state.num_windows),
-            best=jnp.where(better, jnp.mean(state.iterates, axis=0), state.best),
-            objective=jnp.where(better, objective, state.objective),
+            best=jnp.where(better, mean, state.best),
+            terms=jnp.where(better, terms, state.terms),
+            objective=jnp.where(better, jnp.mean(terms), state.objective),
             gap=gap,
             converged=gap <= jnp.asarray(self.tol).astype(gap.dtype),
         )
