@@ -171,7 +171,7 @@ def test_equal_settings_compile_once():
 
     guide = variational.mean_field(jnp.ones(2))
     runs = {
-        "laplace": lambda: variational.laplace(joint, jnp.ones(2)),
+        "laplace": lambda: variational.laplace(jax.random.key(0), joint, jnp.ones(2)),
         "fixed draws": lambda: variational.fit_fixed_draws(jax.random.key(0), joint, jnp.ones(2)),
         "guide": lambda: variational.fit_guide(
             jax.random.key(0), joint, guide, estimator=variational.iwae(2), max_steps=2

@@ -42,6 +42,8 @@ MOST_NATURAL = 256
 MOST_K_HAT = 0.7
 # Pareto shape of the terms of the ELBO above which they have no mean.
 NO_MEAN = 1.0
+# Share of the variance of the terms that one draw may have.
+ONE_DRAW = 0.25
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 
@@ -343,10 +345,7 @@ def _check(
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    # the tail of what pulls the bound down
-    below = jnp.max(terms) - terms
-    heavy = monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR))
+    reliable = jnp.all(jnp.isfinite(terms)) & ~(_is_heavy(terms) & (error > SMALL_ERROR))
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
         standard_error=jnp.where(reliable, error, jnp.nan),
@@ -356,3 +355,11 @@ def _check(
     fitted = Fit(guide, found.objectives, found.num_steps, status)
     k_hat = monte_carlo.psis(terms).k_hat
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
+
+
+def _is_heavy(terms: Array) -> Array:
+    """Whether the terms have no mean, by the tail of the low ones, and one makes the variance."""
+    below = jnp.max(terms) - terms
+    squares = (terms - jnp.mean(terms)) ** 2
+    alone = jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
+    return alone & (monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN)
