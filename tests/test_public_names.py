@@ -60,13 +60,13 @@ WITHOUT_SOURCE = {
         "restarts", "scattered", "sweep",
     },
     "described where its fit is": {
-        "Fit", "FullRankT", "Transported", "fit_guide", "full_rank", "low_rank", "mean_field",
-        "with_tails",
+        "BlockRank", "Fit", "FullRankT", "Transported", "block_rank", "fit_guide", "full_rank",
+        "low_rank", "mean_field", "with_tails",
     },
 }  # fmt: skip
 
 # Classes whose example shows their methods too.
-SHOWN_BY_CLASS = {"FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
+SHOWN_BY_CLASS = {"BlockRank", "FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
 
 # Parameters that are models, statistics of them, priors or guides.
 TYPED = {"component", "components", "guide", "model", "prior", "statistics", "stats"}

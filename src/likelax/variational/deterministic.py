@@ -62,6 +62,8 @@ def laplace(
       A `LaplaceFit`. Where the log joint is flat in some direction, at a ridge or at a saddle there
       is no normal: the guide's scale and the evidence are NaN, and the status says COLLAPSED. A
       curvature counts as flat where it is within rounding of zero, given the other directions.
+    Raises:
+      ValueError: num_check below 2, or a template outside its sets.
     Source: MacKay (2003), Information Theory, Inference, and Learning Algorithms, chapter 27.
 
     Examples:

@@ -145,6 +145,8 @@ def fit_guide(
       A `GuideFit`; it never raises for numeric trouble, see `fit.status`. `fit.objectives` are
       bounds on fixed draws, and later on fresh ones, for natural gradients; noisy terms for
       stochastic steps.
+    Raises:
+      ValueError: num_samples, max_steps or window out of range, or a log_joint that is not scalar.
 
     Examples:
       >>> from likelax.variational.guides import mean_field
@@ -202,17 +204,18 @@ def fit_guides(
 ) -> GuideFit:
     """Fit many guides at once and return the one whose fresh ELBO is highest.
 
-    All see the same draws of base noise: they differ by their starts alone, and the noise is
-    made once. With `num_kept` it is a race: every guide runs `trial_steps`, and the best by a
-    fresh ELBO run on to the end.
+    All use the same draws of base noise, which are made once, so they differ only by their starts.
+    With `num_kept` it is a race: every guide runs `trial_steps`, and those with the highest fresh
+    ELBO continue to the end.
 
     Args:
       guides: a guide with a leading axis R on every leaf; `scattered` makes one.
-      num_kept: how many go past the trial; None: all run to the end.
+      num_kept: how many guides continue after the trial; None: all of them.
       trial_steps: steps before the choice; None: 200 stochastic steps, or 5 sets of draws.
-      key and all others: as for `fit_guide`.
+      key, log_joint, estimator, optimizer, num_samples, max_steps, tol, window, num_check: as for
+        `fit_guide`.
     Returns:
-      The `GuideFit` of the best. A fit that failed is taken only where all failed.
+      The `GuideFit` of the best. A failed fit is returned only if all failed.
     Raises:
       ValueError: num_kept not from 1 to R.
     Source: Jamieson and Talwalkar (2016), Non-stochastic best arm identification and
@@ -236,7 +239,7 @@ def fit_guides(
         trial_steps = 5 if natural else 200
 
     def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
-        def one(guide: Any) -> GuideFit:
+        def one(guide: Guide) -> GuideFit:
             return fit_guide(
                 key,
                 log_joint,

@@ -123,7 +123,11 @@ class MeanField(NormalGuide):
         return _match(self.loc, noise) + _match(self.scale, noise) * noise
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
         _check_event(self.loc, x)
         return self.log_prob_of_noise((x - _match(self.loc, x)) / _match(self.scale, x))
 
@@ -193,7 +197,11 @@ class LowRank(Reparameterized):
         return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
         _check_event(self.loc, x)
         white = (x - _match(self.loc, x)) / _match(self.scale, x)
         tril, scaled = self._capacity()
@@ -240,7 +248,11 @@ class _Dense(NormalGuide):
         return _match(self.loc, noise) + _product(noise, self.root().T)
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
         _check_event(self.loc, x)
         return self.log_prob_of_noise(_solve(self.root(), x - _match(self.loc, x)))
 
@@ -305,6 +317,11 @@ class BlockRank(_Dense):
       loc: (D,).
       scale_tril: (D, D) lower triangular, positive diagonal; only entries within a block are used.
       labels: D integers; parameters with one label are a block.
+
+    Examples:
+      >>> guide = BlockRank(jnp.zeros(3), jnp.tril(jnp.ones((3, 3))), labels=(0, 0, 1))
+      >>> print(guide.from_noise(jnp.array([1.0, 1.0, 1.0])))
+      [1. 2. 1.]
     """
 
     loc: Array
@@ -355,7 +372,11 @@ class FullRankT(Reparameterized):
         return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
         _check_event(self.loc, x)
         return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
 

@@ -18,8 +18,8 @@ ROWS_AT_ONCE = 8192
 class Minibatch:
     """log p(z) + (N / B) sum over a batch of B rows of log p(x_n | z), unbiased for all N.
 
-    Called with a draw alone it is the log joint of all data, so that it stands wherever a log
-    joint does; `fit_guide` draws a batch at every stochastic step.
+    Called with a draw alone it is the log joint of all data, so it can be used as any log joint.
+    `fit_guide` draws a batch at every stochastic step.
 
     Attributes:
       log_prior: one draw of the latents -> scalar, nats.

@@ -48,10 +48,17 @@ class Space:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def unconstrain(self, parameters: Any) -> Array:
-        """The parameters -> (D,); the inverse of `constrain`.
+        """The point (D,) of the parameters: the inverse of `constrain`.
 
+        Args:
+          parameters: as the template, each inside its set.
         Raises:
           ValueError: for another structure, or for leaves of other shapes than the template's.
+
+        Examples:
+          >>> space, _ = space_of({"tau": 1.0}, {"tau": constraints.positive})
+          >>> print(space.unconstrain({"tau": 1.0}))
+          [0.]
         """
         leaves, structure = jax.tree.flatten(parameters)
         wanted: Any = self.treedef
