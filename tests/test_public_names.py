@@ -105,7 +105,9 @@ class Public(NamedTuple):
     @property
     def is_own(self) -> bool:
         """Whether the class defines the method itself."""
-        return self.owner is not None and self.value.__qualname__.startswith(self.owner.__name__)
+        return self.owner is not None and self.value.__qualname__.startswith(
+            f"{self.owner.__name__}."
+        )
 
 
 def _is_type_expression(value: Any) -> bool:

@@ -288,6 +288,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           2
         """
         rows = chunks.num_rows(x)
+        if not isinstance(rows, int):
+            return rows  # symbolic, for `jax.export`: one form for every number
         if rows <= chunks.FEWEST:
             return max(rows, 1)
         spread = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(x))

@@ -51,15 +51,13 @@ def scaled_and_certified(potentials, known, num_blocks=1):
 
 
 def _scaled_and_certified(c):
-    (finish, plain, evidence), (both_finish, _, both) = (
-        scaled.filtered(c),
-        scaled.posterior(c, in_logs=True),
-    )
-    out, post = finish(), both_finish()
-    ok, both_ok = scaled.careful(evidence, c), scaled.careful(both, c)
+    ahead, both = scaled.filtered(c), scaled.posterior(c, in_logs=True)
+    out, post = ahead.finish(), both.finish()
+    ok = scaled.careful(ahead.evidence, c)
+    both_ok = scaled.careful(both.evidence, c, both.both_ways)
     (filtered, predicted, marginals) = chain.blank(c, out.filtered, out.predicted, post.marginals)
     forward = (filtered, predicted, chain.total(c, out.increment))
-    return forward, (marginals, post.counts), ok | plain, ok, both_ok
+    return forward, (marginals, post.counts), ok | ahead.plain, ok, both_ok
 
 
 @jax.jit
@@ -182,13 +180,13 @@ def counted(ran):
 
     def exact(c):
         jax.debug.callback(lambda _: ran.append(1), c.log_lik[0, 0])
-        return log_domain.increments(c)
+        return log_domain.log_prob(c)
 
-    one = rows.kernel(functools.partial(dispatch._certified, scaled.increments, exact))
+    one = rows.kernel(functools.partial(dispatch._certified, scaled.log_prob, exact))
 
     def log_prob(log_transition, log_lik):
         c = chain.chain(np.zeros(2, np.float32), log_transition, log_lik, None, None)
-        return chain.total(c, one(c))
+        return one(c)
 
     return log_prob
 

@@ -165,7 +165,9 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         if len(shape) < 2 or shape[-1] != num_dims:
             return None
         num_rows = math.prod(shape[:-1])
-        return (num_rows, num_dims) if num_rows * num_components >= FEW_TERMS else None
+        known = isinstance(num_rows, int)  # symbolic for `jax.export`
+        many = known and num_rows * num_components >= FEW_TERMS
+        return (num_rows, num_dims) if many else None
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, D)."""

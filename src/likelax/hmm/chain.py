@@ -185,8 +185,8 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
     )
 
 
-# steps whose plain sum keeps its digits
-_RUN = 32
+# steps whose plain sum keeps its digits, and those of a run of more than so many
+_FEW_STEPS, _RUN = 128, 32
 
 
 def before_moves(c: Chain, x: Array) -> Array:
@@ -216,28 +216,27 @@ class Filter(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """marginals (T, K), in logs or not; counts (K, K); increment (T,). Any value at padding."""
+    """marginals (T, K), in logs or not, any value at padding; counts (K, K); log_prob scalar."""
 
     marginals: Array
     counts: Array
-    increment: Array
+    log_prob: Array
 
 
 def total(c: Chain, increment: Array) -> Array:
     """Sum of the increments (T,) of the steps that count.
 
-    Short runs are summed as they are, and the totals of more than a few runs without rounding: the
-    sum of T = 1e6 increments in float32 has the accuracy of a few roundings, not of 1e6. No step
-    waits for another.
+    Short runs are summed as they are, and their totals without rounding: the sum of T = 1e6
+    increments in float32 has the accuracy of a few roundings, not of 1e6. No step waits for another.
     """
     (terms,) = blank(c, increment, value=0)
     num_steps, *lanes = terms.shape
     axes = (0,) if c.num_blocks == 1 else (0, 1)
-    if isinstance(num_steps, int) and num_steps > _RUN:
+    if isinstance(num_steps, int) and c.num_blocks == 1 and num_steps <= _FEW_STEPS:
+        return jnp.sum(terms, axis=0)
+    if isinstance(num_steps, int):
         pad = ((0, -num_steps % _RUN), *((0, 0) for _ in lanes))
         terms = jnp.sum(jnp.pad(terms, pad).reshape(-1, _RUN, *lanes), axis=1)
-        if num_steps <= _RUN**2 and c.num_blocks == 1:
-            return jnp.sum(terms, axis=0)
     return _accurate_sum(axes, terms)
 
 

@@ -26,7 +26,7 @@ from jax import Array, lax
 
 from likelax.hmm import best_path as by_steps
 from likelax.hmm import log_domain, products, scaled
-from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior, total
+from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
 from likelax.hmm.rows import Rows, kernel
 
 # Work up to the first number is one exact recursion, the smallest program; up to the second the full
@@ -103,7 +103,9 @@ def _certified(
         draft = fast(c)
 
         def careful() -> Array:
-            return jnp.broadcast_to(scaled.careful(draft.evidence, c), draft.plain.shape)
+            return jnp.broadcast_to(
+                scaled.careful(draft.evidence, c, draft.both_ways), draft.plain.shape
+            )
 
     else:
 
@@ -122,24 +124,34 @@ def _certified(
         ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
     if rows.batched is None:
         return lax.cond(ok, draft.finish, lambda: rows.each(exact))
-    out = draft.finish()
-    if rows.num_states <= FEW_LANES:
-        out = rows.from_lanes(out)
-    return _redone(exact, rows, jnp.broadcast_to(ok, rows.size), out)
+    state = jnp.broadcast_to(ok, rows.size), draft.finish()
+    if rows.num_states > FEW_LANES:
+        return _redone(exact, rows, state, 0)
+    return rows.from_lanes(_redone(exact, rows, state, -1))
 
 
-def _redone(exact: Callable[[Chain], Any], rows: Rows, ok: Array, out: Any) -> Any:
-    """The answers with those rows that are not ok computed by `exact`, a few rows at a time."""
+def _redone(exact: Callable[[Chain], Any], rows: Rows, state: tuple[Array, Any], axis: int) -> Any:
+    """Answers with those rows that are not right computed by `exact`, a few at a time.
+
+    Args:
+      exact: chain -> the answer.
+      rows: the batch.
+      state: (N,) which rows are right; their answers.
+      axis: that of the rows in the answers, 0 or -1.
+    """
     few = min(rows.size, max(_FEWEST, min(_MOST, rows.size // _SHARE)))
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         ok, out = state
         (at,) = jnp.nonzero(~ok, size=few, fill_value=rows.size)
         redone = rows.take(at).each(exact)
-        out = jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), out, redone)
+        place = (at,) if axis == 0 else (..., at)
+        out = jax.tree.map(
+            lambda a, b: a.at[place].set(jnp.moveaxis(b, 0, axis), mode="drop"), out, redone
+        )
         return ok.at[at].set(True, mode="drop"), out
 
-    return lax.while_loop(lambda state: ~jnp.all(state[0]), again, (ok, out))[1]
+    return lax.while_loop(lambda state: ~jnp.all(state[0]), again, state)[1]
 
 
 def _best_by_steps(rows: Rows) -> Any:
@@ -172,7 +184,7 @@ def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain
 
 def log_prob(c: Chain, parallel: bool | None = None) -> Any:
     """Scalar, nats."""
-    return total(c, _kernel("increments", parallel)(c))
+    return _kernel("log_prob", parallel)(c)
 
 
 def filtered(c: Chain, parallel: bool | None = None) -> Filter:
@@ -186,7 +198,7 @@ def pairwise(c: Chain, parallel: bool | None = None) -> Any:
 
 
 def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Posterior:
-    """Marginals, counts and increments."""
+    """Marginals, counts and log p(x)."""
     return _kernel("posterior", parallel, in_logs=in_logs)(c)
 
 

@@ -148,7 +148,7 @@ def _log_partition_jvp(
         + weighted_sum(moves, dot.log_transition)
         + weighted_sum(steps, dot.log_lik)
     )
-    return total(c, post.increment), tangent
+    return post.log_prob, tangent
 
 
 def filter(
@@ -242,7 +242,7 @@ def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
     post = dispatch.posterior(c, parallel, in_logs=True)
     (marginals,) = blank(c, post.marginals)
     counts = _initial_counts(c, jnp.exp(marginals))
-    return Smoothed(marginals, post.counts, counts, total(c, post.increment))
+    return Smoothed(marginals, post.counts, counts, post.log_prob)
 
 
 def expected_states(
@@ -263,7 +263,7 @@ def _expected_states(c: Chain) -> Expected:
     post = dispatch.posterior(c, None, in_logs=False)
     (marginals,) = blank(c, post.marginals, value=0)
     counts = _initial_counts(c, marginals)
-    return Expected(marginals, post.counts, counts, total(c, post.increment))
+    return Expected(marginals, post.counts, counts, post.log_prob)
 
 
 def _initial_counts(c: Chain, marginals: Array) -> Array:

@@ -21,6 +21,7 @@ from likelax.hmm.chain import (
     last,
     moves_in,
     moves_out,
+    total,
 )
 from likelax.numerics import Compensated, add_compensated
 
@@ -65,9 +66,9 @@ def filtered(c: Chain) -> Filter:
     return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
 
 
-def increments(c: Chain) -> Array:
-    """(T,) log p(x_t | x_<t), nats."""
-    return filtered(c).increment
+def log_prob(c: Chain) -> Array:
+    """Scalar, nats: log p(x)."""
+    return total(c, filtered(c).increment)
 
 
 def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
@@ -116,11 +117,11 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
 
 
 def posterior(c: Chain, in_logs: bool) -> Posterior:
-    """Posterior marginals, summed transition counts and increments."""
+    """Posterior marginals, summed transition counts and log p(x)."""
     run = filtered(c)
     marginals, counts = _smooth(c, run, lambda marginals, scores: marginals)
     marginals = marginals if in_logs else jnp.exp(marginals)
-    return Posterior(marginals, counts, run.increment)
+    return Posterior(marginals, counts, total(c, run.increment))
 
 
 def pairwise(c: Chain) -> Array:

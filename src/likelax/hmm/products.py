@@ -284,9 +284,10 @@ def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
     return counts if c.num_blocks == 1 else jnp.sum(counts, axis=2)
 
 
-def increments(whole: Chain) -> Array:
-    """(T,) log p(x_t | x_<t), nats."""
-    return filtered(whole).increment
+def log_prob(whole: Chain) -> Array:
+    """Scalar, nats: log p(x)."""
+    c = cut(whole)
+    return total(c, _filter(c, _messages(c, both_ways=False)[0]).increment)
 
 
 def filtered(whole: Chain) -> Filter:
@@ -297,14 +298,14 @@ def filtered(whole: Chain) -> Filter:
 
 
 def posterior(whole: Chain, in_logs: bool) -> Posterior:
-    """Marginals, summed transition counts and increments."""
+    """Marginals, summed transition counts and log p(x)."""
     c = cut(whole)
     message, behind = _messages(c, both_ways=True)
     run = _filter(c, message)
     marginals = log_normalize(run.filtered + behind, axis=1)[0]
     marginals = blocks.join(c, marginals if in_logs else jnp.exp(marginals), whole)
     counts = _transition_counts(c, run, behind)
-    return Posterior(marginals, counts, blocks.join(c, run.increment, whole))
+    return Posterior(marginals, counts, total(c, run.increment))
 
 
 def pairwise(whole: Chain) -> Array:

@@ -26,14 +26,14 @@ class Recursion(Protocol):
     `scaled` returns each one as a draft, with the evidence for its certificate.
     """
 
-    def increments(self, c: Chain) -> Any:
-        """(T,) nats: log p(x_t | x_<t)."""
+    def log_prob(self, c: Chain) -> Any:
+        """Scalar, nats: log p(x)."""
 
     def filtered(self, c: Chain) -> Any:
         """`Filter`: forward posteriors."""
 
     def posterior(self, c: Chain, in_logs: bool) -> Any:
-        """`Posterior`: marginals, summed transition counts and increments."""
+        """`Posterior`: marginals, summed transition counts and log p(x)."""
 
     def pairwise(self, c: Chain) -> Any:
         """(T-1, K, K) nats: log posterior of consecutive states."""
@@ -98,7 +98,7 @@ def run(p: Pass, begin: Array) -> Array:
     state = p.enter(begin, at_first)
     if p.moves is None:
         # all steps in one loop: to leave the first one out would copy all that is known at the others
-        head = jnp.zeros(len(jax.tree.leaves(p.known)[0]), bool).at[one].set(True)
+        head = jnp.zeros(jax.tree.leaves(p.known)[0].shape[0], bool).at[one].set(True)
         return lax.scan(step, state, (p.known, None, head), reverse=p.reverse)[1]
     others = jax.tree.map(lambda x: x[rest], p.known)
     _, each = lax.scan(step, state, (others, p.moves, None), reverse=p.reverse)

@@ -61,6 +61,7 @@ from likelax.hmm.chain import (
     last,
     later,
     log_pairs,
+    total,
 )
 from likelax.hmm.recursion import over_states, run
 from likelax.numerics import safe_log
@@ -203,8 +204,8 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
     return functools.reduce(jnp.add, [vector[i][None] * matrix[i] for i in range(size)])
 
 
-def _pass(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> Array:
-    """(T, K, ...) messages, or (T, ...) scales.
+def _passage(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> _Scaled:
+    """The pass over (T, K, ...) messages, or (T, ...) scales.
 
     The messages back are b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward
     recursion read from the right.
@@ -215,21 +216,27 @@ def _pass(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> Arra
         transition = jnp.swapaxes(transition, *((0, 1) if fixed(c) else (1, 2)))
     begin = jnp.ones_like(q.initial) if reverse else q.initial
     moves = None if fixed(c) else transition
-    p = _Scaled(begin, (q.lik, cut), transition, moves, reverse, messages, c.num_blocks > 1)
+    return _Scaled(begin, (q.lik, cut), transition, moves, reverse, messages, c.num_blocks > 1)
+
+
+def _pass(c: Chain, p: _Scaled) -> Array:
     return run(p, blocks.beginnings(c, p))
 
 
 def _sweep(c: Chain, q: Potentials, reverse: bool) -> Sweep:
-    message = _pass(c, q, reverse)
+    message = _pass(c, _passage(c, q, reverse))
     return Sweep(message, _total(message * q.lik))
 
 
-def careful(evidence: Evidence | None, c: Chain) -> Array:
-    """(...) the certificate of each chain: is everything drawn from the evidence exact?"""
+def careful(evidence: Evidence | None, c: Chain, both_ways: bool = False) -> Array:
+    """(...) the certificate of each chain: is everything drawn from the passes exact?"""
     c = blocks.cut(c)
     q = potentials(c)
     can = c.log_lik > -jnp.inf
     ahead, behind, norm = Evidence(_sweep(c, q, False)) if evidence is None else evidence
+    if both_ways and behind is None:
+        behind = _sweep(c, q, True)
+        norm = _total(ahead.message * q.lik * behind.message)
     reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
     exact = _steps_kept(c, q, ahead, reached & can, first(c), 1)
     if behind is not None and norm is not None:
@@ -285,21 +292,23 @@ class Draft(NamedTuple):
       finish: () -> the answer, in the order of time. Only that is left to be done: XLA would not
         vectorise a logarithm that it fuses with the change of order.
       plain: (...) the plain certificate of each chain.
-      evidence: what the full one is drawn from; None where no messages were kept.
+      evidence: what the full one is drawn from; what is missing is computed again.
+      both_ways: whether the answer depends on the backward pass too.
     """
 
     finish: Callable[[], Any]
     plain: Array
     evidence: Evidence | None
+    both_ways: bool = False
 
 
-def increments(whole: Chain) -> Draft:
-    """(T,) log p(x_t | x_<t), nats."""
+def log_prob(whole: Chain) -> Draft:
+    """Scalar, nats: log p(x)."""
     c = blocks.cut(whole)
     q = potentials(c)
-    scale = _pass(c, q, reverse=False, messages=False)
-    increment = _increment(c, q, scale)
-    return Draft(lambda: blocks.join(c, increment, whole), _plain(c, q, scale), None)
+    scale = _pass(c, _passage(c, q, reverse=False, messages=False))
+    log_prob = total(c, _increment(c, q, scale))
+    return Draft(lambda: log_prob, _plain(c, q, scale), None)
 
 
 def filtered(whole: Chain) -> Draft:
@@ -318,73 +327,86 @@ def filtered(whole: Chain) -> Draft:
     return Draft(finish, _plain(c, q, ahead.scale), Evidence(ahead))
 
 
-class Meeting(NamedTuple):
-    """Where the passes meet, for the posteriors of one and of two steps.
-
-    before (T, K): p(z_t | x_<=t); after (T, K): lik b / n.
-    """
-
-    before: Array
-    after: Array
-
-
-def _meet(c: Chain, q: Potentials) -> tuple[Meeting, Array, Sweep, Sweep, Array]:
-    ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
-    after = q.lik * behind.message
-    norm = _total(ahead.message * after)
-    before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
-    plain = _plain(c, q, ahead.scale, behind.scale)
-    meeting = Meeting(before, after * _reciprocal(norm)[:, None])
-    return meeting, plain, ahead, behind, norm
-
-
 def _reciprocal(x: Array) -> Array:
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
 def posterior(whole: Chain, in_logs: bool) -> Draft:
-    """`Posterior`: marginals, summed transition counts and increments."""
+    """`Posterior`: marginals, summed transition counts and log p(x)."""
     c = blocks.cut(whole)
     q = potentials(c)
-    meeting, plain, ahead, behind, norm = _meet(c, q)
-    counts, increment = _transition_counts(c, q, meeting), _increment(c, q, ahead.scale)
+    ahead = _sweep(c, q, False)
+    if q.initial.ndim > 1 and fixed(c):
+        marginals, counts, plain = _smooth(c, q, ahead, in_logs)
+        evidence = Evidence(ahead)
+    else:
+        back = _sweep(c, q, True)
+        norm = _total(ahead.message * q.lik * back.message)
+        marginals = back.message * _reciprocal(norm)[:, None]
+        counts = _transition_counts(c, q, ahead, q.lik * marginals)
+        marginals = marginals if in_logs else ahead.message * (q.lik * marginals)
+        plain = jnp.all(back.scale < jnp.inf, axis=0)
+        evidence = Evidence(ahead, back, norm)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
-        marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
-        marginals = marginals + safe_log(behind.message * _reciprocal(norm)[:, None])
-    else:
-        marginals = ahead.message * meeting.after
+        behind = safe_log(marginals)
+        marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None]) + behind
+    log_prob = total(c, _increment(c, q, ahead.scale))
 
     def finish() -> Posterior:
-        in_time = [blocks.join(c, x, whole) for x in (marginals, increment)]
-        return Posterior(in_time[0], counts, in_time[1])
+        return Posterior(blocks.join(c, marginals, whole), counts, log_prob)
 
-    return Draft(finish, plain, Evidence(ahead, behind, norm))
+    return Draft(finish, plain & _plain(c, q, ahead.scale), evidence, both_ways=True)
 
 
-def _transition_counts(c: Chain, q: Potentials, meeting: Meeting) -> Array:
-    """(K, K) expected moves."""
-    before, after = meeting
-    if c.starts is not None or c.length is not None or c.num_blocks > 1:
+def _smooth(c: Chain, q: Potentials, ahead: Sweep, in_logs: bool) -> tuple[Array, Array, Array]:
+    """Lanes back in one loop: marginals, or b / n if in logs; counts (K, K); whether all is finite."""
+    p = _passage(c, q, reverse=True)
+    begin = blocks.beginnings(c, p)
+    tiny = jnp.finfo(begin.dtype).tiny
+
+    def step(carry: tuple[Any, ...], here: tuple[Any, ...]) -> tuple[Any, Array]:
+        behind, after, counts, finite = carry
+        message, lik, cut = here
+        before = message * lik
+        before = before * (1 / jnp.maximum(jnp.sum(before, axis=0), tiny))[None]
+        if cut is not None:
+            before = jnp.where(cut[None], 0, before)
+        counts = counts + before[:, None] * after[None]
+        behind = p.arrive(behind, (lik, cut))
+        state = p.enter(behind, (lik, cut))
+        norm = jnp.sum(message * state[0], axis=0)
+        scale = _reciprocal(norm)[None]
+        after = state[0] * scale
+        carry = p.leave(state, None), after, counts, finite & (norm < jnp.inf)
+        return carry, behind * scale if in_logs else message * after
+
+    zero = jnp.zeros((len(begin), *begin.shape), begin.dtype)
+    carry = begin, jnp.zeros_like(begin), zero, jnp.ones(begin.shape[1:], bool)
+    every = ahead.message, *p.known
+    (_, after, counts, finite), behind = lax.scan(step, carry, every, reverse=True)
+    if c.num_blocks == 1:
+        return behind, q.transition * counts, finite
+    # the moves from block to block
+    before = ahead.message[-1] * q.lik[-1] * _reciprocal(ahead.scale[-1])[None]
+    before = jnp.where(last(c)[-1][None], 0, before)
+    counts = counts + before[:, None] * jnp.roll(after, -1, axis=1)[None]
+    return behind, q.transition[:, :, 0] * jnp.sum(counts, axis=2), jnp.all(finite, axis=0)
+
+
+def _transition_counts(c: Chain, q: Potentials, ahead: Sweep, after: Array) -> Array:
+    """(K, K) expected moves, from lik b / n (T, K)."""
+    before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
+    if c.starts is not None or c.length is not None:
         before = jnp.where(last(c)[:, None], 0, before)
     if not fixed(c):
         return jnp.sum(before[:-1, :, None] * q.transition * after[1:, None], axis=0)
-    counts = _sum_of_products(before[:-1], after[1:])
-    if c.num_blocks == 1:
-        return q.transition * counts
-    counts = counts + before[-1][:, None] * jnp.roll(after[0], -1, axis=1)[None]
-    return q.transition[:, :, 0] * jnp.sum(counts, axis=2)
+    return q.transition * _sum_of_products(before[:-1], after[1:])
 
 
 def _sum_of_products(left: Array, right: Array) -> Array:
-    """(K, K, ...) left.T @ right: 1e6 steps in float32 do not swamp the last ones."""
-    num_steps, num_states, *lanes = left.shape
-    if lanes:
-        # blocks are short, and one accumulator beats every product that XLA has
-        zero = jnp.zeros((num_states, num_states, *lanes), left.dtype)
-        return lax.scan(
-            lambda acc, x: (acc + x[0][:, None] * x[1][None], None), zero, (left, right)
-        )[0]
+    """(K, K) left.T @ right: 1e6 steps in float32 do not swamp the last ones."""
+    num_steps, num_states = left.shape
     block = 1024
     if num_steps <= 4 * block:
         return jnp.matmul(left.T, right, precision="highest")
@@ -403,4 +425,4 @@ def pairwise(whole: Chain) -> Draft:
     pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
     plain = _plain(c, q, ahead.scale, behind.scale)
     evidence = Evidence(ahead, behind, norm)
-    return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence)
+    return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence, both_ways=True)

@@ -15,6 +15,7 @@ from jax import Array
 
 from likelax.constraints import is_floating
 from likelax.numerics import as_float, logsumexp
+from likelax.variational.guides import Reparameterized
 
 Latents: TypeAlias = Any
 """One draw of the latents: any pytree of arrays."""
@@ -66,8 +67,8 @@ def pathwise(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) ->
       [2.9189 2.9189]
     """
     log_joint, guide, _ = density(log_joint, guide)
-    draws = guide.sample(key, (num_samples,))
-    return _log_joints(log_joint, draws, num_samples) - _log_guides(guide, draws, num_samples)
+    draws, log_q = draws_and_log_guides(key, guide, num_samples)
+    return _log_joints(log_joint, draws, num_samples) - log_q
 
 
 def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
@@ -92,9 +93,9 @@ def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samp
       [2.9189 2.9189]
     """
     log_joint, guide, _ = density(log_joint, guide)
-    draws = guide.sample(key, (num_samples,))
-    frozen = _stop(guide)
-    return _log_joints(log_joint, draws, num_samples) - _log_guides(frozen, draws, num_samples)
+    draws, log_q = draws_and_log_guides(key, guide, num_samples)
+    frozen = _frozen_log_guides(_stop(guide), draws, log_q)
+    return _log_joints(log_joint, draws, num_samples) - frozen
 
 
 def analytic_entropy(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
@@ -302,11 +303,11 @@ class _Dreg(_Particles):
     def __call__(self, key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
         log_joint, guide, _ = density(log_joint, guide)
         shape, total = (num_samples, self.num_particles), num_samples * self.num_particles
-        draws = guide.sample(key, (total,))
+        draws, log_q = draws_and_log_guides(key, guide, total)
         frozen = _stop(guide)
 
         def log_weights(z: Any) -> Array:
-            return _log_joints(log_joint, z, total) - _log_guides(frozen, z, total)
+            return _log_joints(log_joint, z, total) - _frozen_log_guides(frozen, z, log_q)
 
         log_w = jax.lax.stop_gradient(log_weights(draws)).reshape(shape)
         bound = _log_mean(log_w)
@@ -375,9 +376,30 @@ def _frozen_draws(
 ) -> tuple[Array, Array]:
     """(log joints, log guide densities) at draws that carry no gradient."""
     log_joint, guide, _ = density(log_joint, guide)
-    draws = _stop(guide.sample(key, (num_samples,)))
-    log_q = _log_guides(guide, draws, num_samples)
+    draws, exact = draws_and_log_guides(key, guide, num_samples)
+    draws = _stop(draws)
+    log_q = _with_gradient_of(exact, _log_guides(guide, draws, num_samples))
     return _log_joints(log_joint, draws, num_samples), log_q
+
+
+def draws_and_log_guides(key: Array, guide: Any, num_samples: int) -> tuple[Any, Array]:
+    """S draws and their log densities under the guide, from the noise where the guide has it."""
+    if not isinstance(guide, Reparameterized):
+        draws = guide.sample(key, (num_samples,))
+        return draws, _log_guides(guide, draws, num_samples)
+    noise = guide.noise(key, (num_samples,))
+    return guide.from_noise(noise), guide.log_prob_of_noise(noise)
+
+
+def _frozen_log_guides(frozen: Any, draws: Any, log_q: Array) -> Array:
+    """The log densities log_q, with the gradient through the draws alone."""
+    return _with_gradient_of(log_q, _log_guides(frozen, draws, log_q.shape[0]))
+
+
+def _with_gradient_of(value: Array, other: Array) -> Array:
+    """The digits of one and the gradient of the other; densities at far draws lose digits."""
+    change = jnp.where(jnp.isfinite(other), other - jax.lax.stop_gradient(other), 0)
+    return jax.lax.stop_gradient(value) + change
 
 
 def _score_term(signal: Array, log_q: Array) -> Array:

@@ -48,19 +48,23 @@ class Space:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def unconstrain(self, parameters: Any) -> Array:
-        """The point (D,) of the parameters: the inverse of `constrain`.
+        """The parameters -> (D,); the inverse of `constrain`.
 
-        Args:
-          parameters: as the template, each inside its set.
-
-        Examples:
-          >>> space, _ = space_of({"tau": 1.0}, {"tau": constraints.positive})
-          >>> print(space.unconstrain({"tau": 1.0}))
-          [0.]
+        Raises:
+          ValueError: for another structure, or for leaves of other shapes than the template's.
         """
-        leaves = as_float(*jax.tree.leaves(parameters))
-        pieces = [c.unconstrain(x).reshape(-1) for c, x in zip(self.maps, leaves, strict=True)]
-        return jnp.concatenate(pieces)
+        leaves, structure = jax.tree.flatten(parameters)
+        wanted: Any = self.treedef
+        if structure != wanted:
+            raise ValueError(f"wanted parameters of the structure {wanted}, got {structure}.")
+        pieces = [c.unconstrain(x) for c, x in zip(self.maps, as_float(*leaves), strict=True)]
+        shapes = tuple(piece.shape for piece in pieces)
+        if shapes != self.shapes:
+            raise ValueError(
+                f"wanted one draw, whose leaves have the shapes {self.shapes} over the reals, got "
+                f"{shapes}; use jax.vmap for a batch of draws."
+            )
+        return jnp.concatenate([piece.reshape(-1) for piece in pieces])
 
     def log_det(self, reals: Array) -> Array:
         """log |det d parameters / d reals| at a point (D,), a scalar, nats.
