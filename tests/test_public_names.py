@@ -6,33 +6,272 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import jax
 import pytest
+from jax import Array
+from jax.typing import ArrayLike
 
 import likelax
+from likelax.families.base import Family, Prior
+from likelax.fit.algorithm import Algorithm, State
+from likelax.fit.ascent import Objective
+from likelax.model import Density, Model, pytree
 
 PACKAGES = ["likelax"] + [
     module.name for module in pkgutil.walk_packages(likelax.__path__, "likelax.") if module.ispkg
 ]
 
-# Modules of the namespace `likelax` that users import from, besides the packages.
+# Modules of public names that are not packages.
 MODULES = [
-    "constraints",
-    "data",
-    "mixture",
-    "model",
-    "naive_bayes",
-    "parameters",
-    "report",
-    "statistics",
+    "likelax.constraints",
+    "likelax.data",
+    "likelax.mixture",
+    "likelax.model",
+    "likelax.naive_bayes",
+    "likelax.parameters",
+    "likelax.report",
+    "likelax.statistics",
 ]
 
+# Packages of published methods, whose names need a source.
+PUBLISHED = (
+    "calibration", "families", "fit", "hmm", "mixture", "monte_carlo", "naive_bayes", "predictive",
+    "scoring", "variational",
+)  # fmt: skip
 
-@pytest.mark.parametrize("name", PACKAGES)
+# Names of these packages without a source, and the reason.
+WITHOUT_SOURCE = {
+    "a definition, or arithmetic": {
+        "Delta", "add_variance", "best", "bias", "centre", "check_num_samples", "correlation",
+        "distribution", "gradient", "maximize", "minibatch_log_prob", "num_parameters", "statistics",
+    },
+    "input and output, or plumbing": {
+        "ComplementScore", "Minibatch", "Space", "build", "columns", "forget_unseen", "load", "mixed",
+        "run", "save", "space_of",
+    },
+    "a start of a fit, or a choice between fits": {
+        "Ascent", "Batch", "Done", "at_points", "batch", "from_labels", "from_responsibilities",
+        "restarts", "scattered", "sweep",
+    },
+    "described where its fit is": {
+        "BlockRank", "Fit", "FullRankT", "Transported", "block_rank", "fit_guide", "full_rank",
+        "low_rank", "mean_field", "with_tails",
+    },
+}  # fmt: skip
+
+# Classes whose example shows their methods too.
+SHOWN_BY_CLASS = {"BlockRank", "FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
+
+# Parameters that are models, statistics of them, priors or guides.
+TYPED = {"component", "components", "guide", "model", "prior", "statistics", "stats"}
+
+# Methods that return a model or its statistics.
+RETURNS_TYPED = {
+    "condition", "e_step", "m_step", "marginal", "pool", "posterior", "predictive",
+    "stacked_e_step", "stacked_m_step",
+}  # fmt: skip
+
+# A shape such as (N, D) or (...), or the word for one.
+SHAPE = re.compile(r"\((\.\.\.|[A-Z*]|\d)[^()]*\)|\bscalar|\bshape")
+
+
+class Public(NamedTuple):
+    """A public function or class, or a method of a public class."""
+
+    name: str
+    value: Any
+    owner: type | None = None
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.value) or ""
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The plain function, or None for a class."""
+        if inspect.isclass(self.value):
+            return None
+        found = self.value
+        while not inspect.isfunction(found):
+            found = getattr(found, "__func__", getattr(found, "fun", None))
+        return inspect.unwrap(found)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the class defines the method itself."""
+        return self.owner is not None and self.value.__qualname__.startswith(
+            f"{self.owner.__name__}."
+        )
+
+
+def _is_type_expression(value: Any) -> bool:
+    """Whether a name stands for a type such as `Callable[[Array], Array]`."""
+    return isinstance(value, types.GenericAlias | types.UnionType | TypeVar) or type(
+        value
+    ).__module__ in ("typing", "collections.abc")
+
+
+@functools.cache
+def _public() -> tuple[Public, ...]:
+    """Every public function and class once, under the name of the module that defines it."""
+    found: dict[int, Public] = {}
+    for module in map(importlib.import_module, [*PACKAGES, *MODULES]):
+        for name in module.__all__:
+            value = getattr(module, name)
+            origin = getattr(value, "__module__", "")
+            if callable(value) and not _is_type_expression(value) and origin.startswith("likelax"):
+                short = origin.removeprefix("likelax.")
+                found.setdefault(id(value), Public(f"{short}.{name}", value))
+    return tuple(found.values())
+
+
+def _methods_of(entry: Public) -> Iterator[Public]:
+    """Every public method and property of a class that is defined in this library."""
+    for name in dir(entry.value):
+        home = next((c for c in entry.value.__mro__ if name in vars(c)), object)
+        member = vars(home).get(name)
+        kinds = types.FunctionType | classmethod | staticmethod | property
+        is_field = name in getattr(entry.value, "__dataclass_fields__", {})
+        if name.startswith("_") or is_field or not isinstance(member, kinds):
+            continue
+        if home.__module__.startswith("likelax") or home is entry.value:
+            value = member.fget if isinstance(member, property) else getattr(entry.value, name)
+            yield Public(f"{entry.name}.{name}", value, entry.value)
+
+
+@functools.cache
+def _methods() -> tuple[Public, ...]:
+    classes = [entry for entry in _public() if inspect.isclass(entry.value)]
+    return tuple(method for entry in classes for method in _methods_of(entry))
+
+
+def _is_record(value: Any) -> bool:
+    """A result, protocol, status or error: the function that returns it has the example."""
+    return inspect.isclass(value) and (
+        (issubclass(value, tuple) and hasattr(value, "_fields"))
+        or getattr(value, "_is_protocol", False)
+        or issubclass(value, enum.Enum | Exception)
+    )
+
+
+def _is_inherited_name(method: Public) -> bool:
+    """Whether a base class of this library documents a method of this name."""
+    bases = (*method.owner.__mro__[1:], Algorithm, State, Objective, Density, Model, Prior, Family)
+    return any(
+        method.value.__name__ in vars(base) and base.__module__.startswith("likelax")
+        for base in bases
+    )
+
+
+# The rules. Each returns what is wrong with one name, or "".
+
+
+def without_docstring(entry: Public) -> str:
+    return "" if entry.doc else "no docstring"
+
+
+def without_example(entry: Public) -> str:
+    """A function or class has one; a method has one, or names where it is."""
+    if ">>>" in entry.doc or _is_record(entry.value):
+        return ""
+    if entry.owner is None:
+        return "no example"
+    is_shown = _is_record(entry.owner) or entry.owner.__name__ in SHOWN_BY_CLASS
+    is_plain = entry.is_own and not _is_inherited_name(entry) and not is_shown
+    is_property = isinstance(inspect.getattr_static(entry.owner, entry.value.__name__), property)
+    if not is_plain or is_property or "example of" in entry.doc or "as for" in entry.doc.lower():
+        return ""
+    return "no example"
+
+
+def without_shapes(entry: Public) -> str:
+    """Every parameter that takes an array or data is named, and some shape is."""
+    if entry.function is None or not entry.doc:
+        return ""
+    parameters = inspect.signature(entry.function).parameters.values()
+    takes = re.compile(r"\bArray\b|ndarray|typing\.Any$")
+    arrays = [p.name for p in parameters if takes.search(str(p.annotation)) and p.name != "key"]
+    silent = [name for name in arrays if not re.search(rf"\b{name}\b", entry.doc)]
+    if silent:
+        return f"does not name {silent}"
+    return "" if not arrays or SHAPE.search(entry.doc) else "no shape"
+
+
+@functools.cache
+def _body(function: Callable[..., Any]) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+
+
+def _has_raise(function: Callable[..., Any]) -> bool:
+    return any(isinstance(node, ast.Raise) for node in ast.walk(_body(function)))
+
+
+def _is_checker(function: Callable[..., Any], called: ast.expr) -> bool:
+    """Whether a called function checks its arguments: it is named so, or is a helper that raises."""
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    if re.match(r"_?check(_|$)|match_", name):
+        return True
+    helper = function.__globals__.get(name)
+    own = inspect.isfunction(helper) and helper.__module__ == function.__module__
+    return own and name.startswith("_") and _has_raise(helper)
+
+
+def without_errors(entry: Public) -> str:
+    """A function whose body raises, or that calls a checker, has a section Raises."""
+    if entry.function is None or "Raises:" in entry.doc:
+        return ""
+    calls = [node.func for node in ast.walk(_body(entry.function)) if isinstance(node, ast.Call)]
+    raises = _has_raise(entry.function) or any(_is_checker(entry.function, c) for c in calls)
+    return "no section Raises" if raises else ""
+
+
+def without_source(entry: Public) -> str:
+    place, _, name = entry.name.rpartition(".")
+    known = set().union(*WITHOUT_SOURCE.values())
+    needed = place.split(".")[0] in PUBLISHED and not _is_record(entry.value)
+    return "no source" if needed and "Source:" not in entry.doc and name not in known else ""
+
+
+def untyped(entry: Public) -> str:
+    """No model, prior, statistics or guide is `Any`, as a parameter or as a result."""
+    if entry.function is None:
+        return ""
+    signature = inspect.signature(entry.function)
+    loose = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.name in TYPED and _is_loose(parameter.annotation)
+    ]
+    if entry.function.__name__ in RETURNS_TYPED and _is_loose(signature.return_annotation):
+        loose.append("the result")
+    return f"{loose} is Any" if loose else ""
+
+
+def _is_loose(annotation: Any) -> bool:
+    if annotation is inspect.Parameter.empty:
+        return True
+    return bool(
+        re.search(
+            r"^(typing\.)?Any( \| None)?$|^tuple\[(typing\.)?Any, (?!\.\.\.)", str(annotation)
+        )
+    )
+
+
+def _faults(rule: Callable[[Public], str], entries: tuple[Public, ...]) -> list[str]:
+    return [f"{entry.name}: {fault}" for entry in entries if (fault := rule(entry))]
+
+
+def _own(entries: tuple[Public, ...]) -> tuple[Public, ...]:
+    return tuple(entry for entry in entries if entry.is_own)
+
+
+@pytest.mark.parametrize("name", [*PACKAGES, *MODULES])
 def test_a_package_lists_its_public_names(name):
     package = importlib.import_module(name)
     assert len(set(package.__all__)) == len(package.__all__)
@@ -51,115 +290,80 @@ def test_no_module_has_the_name_of_a_public_function(name):
     assert clashes == []
 
 
-class Public(NamedTuple):
-    """A public function, class, or method of a public class."""
-
-    name: str
-    value: Any
-    owner: type | None = None
-
-    @property
-    def doc(self) -> str:
-        return inspect.getdoc(self.value) or ""
-
-    @property
-    def function(self) -> Callable[..., Any] | None:
-        """The plain function, or None for a class."""
-        if inspect.isclass(self.value):
-            return None
-        found = getattr(self.value, "fun", self.value)  # jax.custom_jvp
-        found = getattr(found, "fun", found)
-        return inspect.unwrap(getattr(found, "__func__", found))
+RULES = [
+    without_docstring,
+    without_example,
+    without_shapes,
+    without_errors,
+    without_source,
+    untyped,
+]
 
 
-def _modules() -> Iterator[types.ModuleType]:
-    for name in PACKAGES:
-        yield importlib.import_module(name)
-    for name in MODULES:
-        yield importlib.import_module(f"likelax.{name}")
+@pytest.mark.parametrize("rule", RULES)
+def test_public_names_are_documented_and_typed(rule):
+    assert _faults(rule, _public()) == []
 
 
-@functools.cache
-def _public() -> tuple[Public, ...]:
-    """Every public function and class once, under the name of the module that defines it."""
-    found = {}
-    for module in _modules():
-        for name in module.__all__:
-            value = getattr(module, name)
-            origin = getattr(value, "__module__", "")
-            if callable(value) and not _is_alias(value) and origin.startswith("likelax"):
-                found.setdefault(
-                    id(value), Public(f"{origin.removeprefix('likelax.')}.{name}", value)
-                )
-    return tuple(found.values())
+@pytest.mark.parametrize("rule", [without_docstring, untyped])
+def test_all_public_methods_are_documented_and_typed(rule):
+    assert _faults(rule, _methods()) == []
 
 
-def _is_alias(value: Any) -> bool:
-    """Whether a name stands for a type expression, such as `Callable[[Array], Array]`."""
-    return type(value).__module__ in ("typing", "collections.abc") or isinstance(
-        value, types.GenericAlias | types.UnionType
-    )
+@pytest.mark.parametrize("rule", [without_example, without_errors])
+def test_methods_that_a_class_defines_have_examples_and_errors(rule):
+    assert _faults(rule, _own(_methods())) == []
 
 
-@functools.cache
-def _methods() -> tuple[Public, ...]:
-    """Every public method of every public class, inherited ones once for each class."""
-    found = []
-    for entry in _public():
-        if inspect.isclass(entry.value):
-            for name in dir(entry.value):
-                member = inspect.getattr_static(entry.value, name)
-                if name.startswith("_") or not isinstance(
-                    member, types.FunctionType | classmethod | staticmethod | property
-                ):
-                    continue
-                value = member.fget if isinstance(member, property) else getattr(entry.value, name)
-                home = next(c for c in entry.value.__mro__ if name in vars(c))
-                if home.__module__.startswith("likelax"):
-                    found.append(Public(f"{entry.name}.{name}", value, entry.value))
-    return tuple(found)
+def test_exceptions_are_needed():
+    """Each name that may be without a source exists, and is without one."""
+    bare = {entry.name.rpartition(".")[2] for entry in _public() if "Source:" not in entry.doc}
+    assert set().union(*WITHOUT_SOURCE.values()) - bare == set()
 
 
-def _own_methods() -> list[Public]:
-    """Methods where they are defined, once each."""
-    return [
-        method
-        for method in _methods()
-        if method.value.__qualname__.split(".")[0] == method.owner.__name__
-    ]
+def _poor(x: ArrayLike, weights: ArrayLike, model: Any) -> Array:
+    """Something with x."""
+    if model is None:
+        raise ValueError
+    return jax.numpy.asarray(x)
 
 
-def _is_record(value: Any) -> bool:
-    """A result, protocol, status or error: shown in the example of the function that makes it."""
-    return inspect.isclass(value) and (
-        (issubclass(value, tuple) and hasattr(value, "_fields"))
-        or getattr(value, "_is_protocol", False)
-        or issubclass(value, enum.Enum | Exception)
-    )
+def _silent(x):
+    return x
 
 
-@functools.cache
-def _tree(function: Callable[..., Any]) -> ast.AST:
-    return ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+@pytree
+class _Bare(Density):
+    """A density whose own method has no example."""
+
+    scale: Array
+
+    def log_prob(self, x: Any) -> Array:
+        return x
+
+    def sample(self, key: Array, shape: Any = ()) -> Array:
+        return key
+
+    def rescaled(self, model):
+        """Another one."""
+        raise ValueError
 
 
-def _raises(function: Callable[..., Any]) -> bool:
-    """Whether the body has a `raise`, or calls a function whose name says that it checks."""
-    for node in ast.walk(_tree(function)):
-        if isinstance(node, ast.Raise) and not _is_inside_function(function, node):
-            return True
-        if isinstance(node, ast.Call):
-            called = (
-                node.func.attr
-                if isinstance(node.func, ast.Attribute)
-                else getattr(node.func, "id", "")
-            )
-            if called.lstrip("_").startswith(
-                ("check_", "refuse_", "match_", "need_")
-            ) or called in ("check",):
-                return True
-    return False
-
-
-def _is_inside_function(function, node):
-    return False
+@pytest.mark.parametrize(
+    ("rule", "entry", "fault"),
+    [
+        (without_docstring, Public("fit.silent", _silent), "no docstring"),
+        (without_example, Public("fit.poor", _poor), "no example"),
+        (without_example, Public("fit.Bare", _Bare), "no example"),
+        (without_example, Public("fit.Bare.rescaled", _Bare.rescaled, _Bare), "no example"),
+        (without_shapes, Public("fit.poor", _poor), "does not name ['weights', 'model']"),
+        (without_errors, Public("fit.poor", _poor), "no section Raises"),
+        (without_errors, Public("fit.Bare.rescaled", _Bare.rescaled, _Bare), "no section Raises"),
+        (without_source, Public("fit.poor", _poor), "no source"),
+        (without_source, Public("data.poor", _poor), ""),
+        (untyped, Public("fit.poor", _poor), "['model'] is Any"),
+        (untyped, Public("fit.Bare.rescaled", _Bare.rescaled, _Bare), "['model'] is Any"),
+    ],
+)
+def test_each_rule_finds_its_fault(rule, entry, fault):
+    assert rule(entry) == fault

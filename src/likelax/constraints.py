@@ -311,7 +311,7 @@ def _simplex_unconstrain(p: Array) -> Array:
     rest = jnp.flip(jnp.cumsum(jnp.flip(p, -1), -1), -1)[..., 1:]
     offset = jnp.log(jnp.arange(num_free, 0, -1, dtype=p.dtype))
     head = p[..., :-1]
-    # nothing left to share out: any coordinate gives the same point, so take the middle
+    # no probability is left: every coordinate gives the same point, so use the middle
     spent = (head == 0) & (rest == 0)
     ratio = safe_log(jnp.where(spent, 1, head)) - safe_log(jnp.where(spent, 1, rest))
     return ratio + jnp.broadcast_to(offset, ratio.shape)
@@ -325,7 +325,7 @@ def _simplex_log_det(y: Array) -> Array:
 
 
 def _in_simplex(p: np.ndarray) -> np.ndarray:
-    # a sum of K float32 probabilities, written down with four digits
+    # the error of the sum of K probabilities that were rounded to four digits
     return np.all(p >= 0, axis=-1) & (np.abs(p.sum(axis=-1) - 1) <= 1e-3)
 
 

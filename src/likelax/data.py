@@ -305,6 +305,16 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
 
 
+def split_host(x: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """`split_mask` for NumPy arrays, on the host."""
+    values, observed = take_mask(x)
+    values = np.asarray(values)
+    values = values.astype(int) if values.dtype == bool else values
+    if observed is None:
+        return values, None
+    return np.where(observed, values, np.ones((), values.dtype)), np.asarray(observed)
+
+
 def _counted(values: Array) -> Array:
     """Booleans as the integers 0 and 1; other arrays as they are."""
     return values.astype(int) if values.dtype == jnp.bool_ else values
@@ -509,7 +519,7 @@ def _padding(name: str, leaf: Any, lengths: Any) -> Any:
 
 
 def is_concrete(a: Any) -> bool:
-    """Whether the values of an array can be looked at: it is not being traced."""
+    """Whether the values of an array are known: it is not being traced."""
     return not isinstance(a, jax.core.Tracer)
 
 

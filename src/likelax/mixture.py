@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -102,11 +103,11 @@ class MixturePrior(JointPrior[MixtureStats]):
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.1.
 
     Examples:
-      >>> from likelax import Dirichlet, Gamma, Mixture, MixturePrior, Poisson, fit
-      >>> prior = MixturePrior(Dirichlet(jnp.array([2.0, 2.0])), Gamma(jnp.ones(2), jnp.ones(2)))
-      >>> start = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
-      >>> print(fit.mle(start, jnp.array([0, 10]), prior=prior).weights.round(3))
-      [0.5 0.5]
+      >>> from likelax import Dirichlet
+      >>> prior = MixturePrior(weights=Dirichlet(jnp.array([2.0, 1.0])))
+      >>> stats = MixtureStats(CategoryCounts(jnp.array([3.0, 1.0]), 0.0), None)
+      >>> print(prior.posterior(stats).weights.concentration)
+      [5. 2.]
     """
 
     weights: Prior[CategoryCounts] | None = None
@@ -171,10 +172,11 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           x: (..., *event), without labels of this mixture.
 
         Examples:
-          >>> from likelax import Exponential
-          >>> model = Mixture(jnp.array([0.5, 0.5]), Exponential(jnp.array([1.0, 2.0])))
-          >>> print(model.component_log_prob(jnp.array([1.0])).round(4))
-          [[-1.     -1.3069]]
+          >>> from likelax import Poisson
+          >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 2.0])))
+          >>> print(model.component_log_prob(jnp.array([0, 0])))
+          [[-1. -2.]
+           [-1. -2.]]
         """
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
@@ -200,12 +202,15 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         Args:
           x: (..., *event), plain or wrapped.
+        Raises:
+          ValueError: for a batch of mixtures, whose weights have more than one axis.
 
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
-          >>> print(model.log_responsibilities(jnp.array(3)).round(4))
-          [-0.6931 -0.6931]
+          >>> print(model.log_responsibilities(jnp.array([3, 9])).round(4))
+          [[-0.6931 -0.6931]
+           [-0.6931 -0.6931]]
         """
 
         def normalized(rows: Any) -> Array:
@@ -250,8 +255,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 9.0])))
-          >>> print(model.predict(jnp.array([0, 8, -1])))
-          [ 0  1 -1]
+          >>> print(model.predict(jnp.array([8, -1])))
+          [ 1 -1]
         """
         log_resp = self.log_responsibilities(x)
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
@@ -268,14 +273,20 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
-          >>> print(model.entropy(jnp.array([3])).round(4))  # log 2
-          [0.6931]
+          >>> print(model.entropy(jnp.array([3, 9])).round(4))  # log 2
+          [0.6931 0.6931]
         """
         log_resp = self.log_responsibilities(x)
         return -numerics.weighted_sum(jnp.exp(log_resp), log_resp, axis=-1)
 
     def rows_in_cache(self, x: DataLike) -> int:
-        """How many rows of x to process at a time: all if they are few, or x is one observation."""
+        """How many rows of x to process at a time: all if they are few, or x is one observation.
+
+        Examples:
+          >>> from likelax import Poisson
+          >>> Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2))).rows_in_cache(jnp.zeros(2))
+          2
+        """
         rows = chunks.num_rows(x)
         if not isinstance(rows, int):
             return rows  # symbolic, for `jax.export`: one form for every number
@@ -464,6 +475,10 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def used(self, field: str, index: Any = None) -> Array | None:
         """(K,) True for components of positive weight."""
         return jnp.asarray(self.weights) > 0 if field == "components" else None
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
 
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels of this mixture are out of range, or labels of its components.

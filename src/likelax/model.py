@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint
-from likelax.data import DataLike, take_labels
+from likelax.data import DataLike, first_index, is_concrete, take_labels, take_mask
+from likelax.statistics import scale
 
 __all__ = [
     "Density", "JointPrior", "Model", "PriorLike", "SupportsLogProb", "SupportsSample",
@@ -171,6 +173,31 @@ class Density(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__}.condition: no closed form")
 
+    def atom(self) -> tuple[Array, Array] | None:
+        """(whether the whole mass lies on one point, that point): a limit such as a scale of 0.
+
+        None for a model that has no such limit. Works on stacked models too.
+        """
+        return None
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where some value of the parameters gives x a positive density: booleans (...).
+
+        Fits refuse other observations. It runs on the host: all arrays, those of self too, are
+        NumPy arrays. Override it for a density with a support; here every x is possible.
+        """
+        return np.True_
+
+    def stacked_possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where `possible` holds for one of K models, stacked in self, at least: booleans (...)."""
+        leaves, structure = jax.tree.flatten(self)
+        found: Any = np.False_
+        for k in range(leaves[0].shape[0]):
+            found = found | jax.tree.unflatten(structure, [a[k] for a in leaves]).possible(x)
+            if np.all(found):
+                break
+        return found
+
     def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K stacked models: (..., K), nats."""
         return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
@@ -324,6 +351,22 @@ class Model(Density, Generic[S, P]):
         """
         return None
 
+    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
+        """`pool` with a prior: statistics and a prior whose M step shares the spread.
+
+        Args:
+          stats: statistics with a leading axis K.
+          prior: the model's prior with a leading axis K on every leaf, or None. The K spreads are
+            one number, so their priors multiply.
+        Raises:
+          TypeError: for a model without a spread that components can share.
+        """
+        if prior is None:
+            return self.pool(stats), None
+        # an M step of no data under the posterior is that of the data under the prior
+        posterior = jax.vmap(lambda prior, s: prior.posterior(s))(prior, stats)
+        return scale(stats, 0.0), posterior.pooled()
+
     def pool(self, stats: S) -> S:
         """Statistics of K models changed so that an M step gives all of them the same spread.
 
@@ -381,3 +424,35 @@ def check_part(name: str, field: str, value: object) -> None:
             f"{name}: {field} must be a likelax model; got {kind}. Wrap a distribution of another "
             "library by its adapter in likelax.interop, or derive a class from likelax.Model"
         )
+
+
+def check_possible(name: str, model: Density, x: Any, weights: Any = None) -> None:
+    """Raise for an observation that no parameters of the model give a positive density.
+
+    Traced arguments are let through; the objective of a fit is -inf or NaN then.
+
+    Args:
+      name: the function that was called, for the message.
+      model: any model; only parameters that no fit changes matter, such as a total count.
+      x: data, plain or wrapped.
+      weights: one for each observation, or None. An observation of weight zero may be anything.
+    Raises:
+      ValueError: naming the first such observation.
+    """
+    if not all(is_concrete(leaf) for leaf in jax.tree.leaves((model, x, weights))):
+        return
+    model, x = jax.tree.map(np.asarray, (model, x))
+    wrong = ~np.asarray(model.possible(x))
+    if weights is not None and wrong.shape == np.shape(weights):
+        wrong &= np.asarray(weights) > 0
+    if not wrong.any():
+        return
+    at = first_index(wrong)
+    values = take_mask(x)[0]
+    what = f"the observation at index {at}"
+    if isinstance(values, np.ndarray):
+        what = f"x{list(at) if at else ''} = {values[at]}"
+    raise ValueError(
+        f"{name}: {what} has probability zero whatever the parameters of {type(model).__name__}; "
+        "remove it, or declare it missing with Masked"
+    )

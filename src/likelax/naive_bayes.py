@@ -15,7 +15,16 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import is_floating
-from likelax.data import DataLike, Labelled, Masked, check_labels, is_concrete, take_mask, with_mask
+from likelax.data import (
+    DataLike,
+    Labelled,
+    Masked,
+    check_labels,
+    convert,
+    is_concrete,
+    take_mask,
+    with_mask,
+)
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -24,7 +33,7 @@ from likelax.families.multinomial import Multinomial
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, Model, PriorLike, pytree
+from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
 from likelax.product import Independent, Product
 
@@ -73,8 +82,9 @@ class NaiveBayes(NamedTuple):
         Returns:
           Class counts (K,), and the components' statistics with a leading axis K.
         Raises:
-          ValueError: if labels are not integers or out of range, or if data, labels and weights
-            have different leading axes.
+          ValueError: if labels are not integers or out of range, if data, labels and weights have
+            different leading axes, or for a row that is impossible in every class, such as tf-idf
+            values for a multinomial.
 
         Examples:
           >>> nb = bernoulli(num_classes=2, num_features=1)
@@ -82,7 +92,7 @@ class NaiveBayes(NamedTuple):
           >>> print(stats.weights.counts)
           [2. 1.]
         """
-        labels = jnp.asarray(labels)
+        x, labels = convert("naive_bayes: x", x), numerics.as_array("naive_bayes: labels", labels)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise ValueError(
                 f"labels must be integers 0..{self.model.num_components - 1}, or -1 for unknown; "
@@ -92,6 +102,9 @@ class NaiveBayes(NamedTuple):
         dtype = _float_type(x)
         model = _in_type(self.model, dtype)
         weights = match_weights(weights, labels.shape, dtype)
+        if is_concrete(labels) and is_concrete(weights):
+            counted = np.where(np.asarray(labels) < 0, 0, weights)
+            check_possible("naive_bayes", self.model, x, counted)
 
         def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
             shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=dtype)
@@ -143,9 +156,9 @@ class NaiveBayes(NamedTuple):
 
         Examples:
           >>> nb = bernoulli(num_classes=2, num_features=1, smoothing=0.0)
-          >>> stats = nb.statistics(jnp.array([[1], [0]]), jnp.array([0, 1]))
-          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")
-          0.2500
+          >>> stats = nb.statistics(jnp.array([[1], [1], [0]]), jnp.array([0, 0, 1]))
+          >>> print(f"{jnp.exp(nb.log_evidence(stats)):.4f}")  # 1/3 for two ones, 1/2 for a zero
+          0.1667
         """
         _, prior = self._for(stats)
         if prior.components is None:
@@ -491,6 +504,8 @@ def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = 
       stats: `multinomial(...).statistics(x, labels, weights)`.
       smoothing: counts added to every feature: a number or (D,).
       norm: divide each class's weights by their sum.
+    Raises:
+      ValueError: for a smoothing that is negative or of another shape.
     Source: Rennie et al. (2003), Tackling the poor assumptions of naive Bayes text classifiers.
 
     Examples:

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -88,7 +89,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         return jax.tree.map(self._choose_draws, *draws)
 
     def _choose_draws(self, *draws: Array) -> Array:
-        # counts drawn as integers beside a point mass given as a float stay counts
+        # integer draws stay integers if the value of a point mass is a float
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 
@@ -150,6 +151,10 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         """
         for option in self.options:
             option.check_labels(name, x)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """As the option that counts."""
+        return self.options[int(self.which)].possible(x)
 
     def mean(self) -> Array:
         """That of the chosen option."""

@@ -62,7 +62,7 @@ def roles(model: object) -> list[Role]:
 
 
 def _constraint(chain: FieldChain) -> Constraint:
-    """What the last model on the way to a leaf says of it, or else what the field declares."""
+    """The constraint of a leaf: from its model's `constraint`, or else from its field."""
     if chain and isinstance(chain[-1].node, Density):
         own = chain[-1].node.constraint(chain[-1].field.name, chain[-1].index)
         if own is not None:

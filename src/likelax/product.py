@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax import numerics
 from likelax.data import DataLike, take_mask, with_mask
 from likelax.model import Density, JointPrior, Model, S, check_part, pytree
 
@@ -111,6 +113,25 @@ class Product(Model[FieldStats, "Product"]):
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
 
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where every field is possible."""
+        each = self._each(lambda model, value: model.possible(value), self._split(x))
+        found: Any = np.True_
+        for name in _names(self.fields):
+            found = found & each[name]
+        return found
+
+    def pool_with_prior(
+        self, stats: FieldStats, prior: "Product | None"
+    ) -> tuple[FieldStats, "Product | None"]:
+        """Statistics and priors of K products, each field pooled over them."""
+        priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
+        pairs = self._each(lambda model, s, p: model.pool_with_prior(s, p), stats, priors)
+        stats, priors = (
+            _like(self.fields, [pairs[n][i] for n in _names(self.fields)]) for i in (0, 1)
+        )
+        return stats, Product(priors)
+
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels of a field do not match that field.
 
@@ -206,7 +227,7 @@ def _like(fields: Any, values: list[Any]) -> Any:
 
 
 def _total(terms: Any) -> Any:
-    # a Python zero takes the dtype of whatever is added to it
+    # a Python zero has the dtype of the other summand
     return sum(terms.values() if isinstance(terms, dict) else terms, start=0.0)
 
 
@@ -257,6 +278,23 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """Sum of the features' log kernels under each of K models: (..., K), nats.
+
+        Features whose whole mass lies on one point are compared as `Normal` says.
+        """
+        kernel, atom = super().stacked_log_kernel(x), self.component.atom()
+        if atom is None:
+            return kernel
+
+        def with_atoms(kernel: Array) -> Array:
+            each = jax.vmap(lambda model, value: model.stacked_log_kernel(value), in_axes=(1, 0))
+            features = self._features(x, jax.tree.leaves(self.component)[0].shape[1])
+            return jnp.sum(each(self.component, features), axis=0).astype(kernel.dtype)
+
+        some = numerics.any_in_batch(jnp.any(atom[0]))
+        return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
+
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """(statistics with a leading axis D, weighted log probability)."""
         step = jax.vmap(lambda model, value: model.e_step(value, weights))
@@ -285,6 +323,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """Statistics of K models with D features each, each feature pooled over the K."""
         return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
 
+    def pool_with_prior(
+        self, stats: S, prior: "Independent | None"
+    ) -> tuple[S, "Independent | None"]:
+        """Statistics and priors of K models with D features each, each feature pooled over the K."""
+        if prior is None:
+            return self.pool(stats), None
+        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p), in_axes=1, out_axes=1)
+        stats, component = step(self.component, stats, prior.component)
+        return stats, Independent(component)
+
     def expected_log_prob(self, stats: S) -> Array:
         """Sum of the features' expected log probabilities, nats."""
         return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
@@ -309,6 +357,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where every feature is possible."""
+        axis = -1 - self.component.event_ndim
+        leaves, structure = jax.tree.flatten(self.component)
+        found: Any = np.True_
+        for d in range(leaves[0].shape[0]):
+            feature = jax.tree.unflatten(structure, [leaf[d] for leaf in leaves])
+            found = found & feature.possible(jax.tree.map(lambda a, d=d: a.take(d, axis), x))
+        return found
+
     def mean(self) -> DataLike:
         """The features' means, (D, *event)."""
         return jax.vmap(lambda model: model.mean())(self.component)
@@ -326,7 +384,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         return jnp.sum(jax.vmap(lambda prior, s: prior.log_evidence(s))(self.component, stats))
 
     def _features(self, x: DataLike, num_features: int | None = None) -> Any:
-        """x with the feature axis first."""
+        """x with the feature axis first. num_features: that of one model, for K stacked ones."""
         ndim = self.component.event_ndim
         wanted_size = self.num_features if num_features is None else num_features
 

@@ -47,7 +47,12 @@ class BinaryCounts:
     log_peak: Array
 
     def log_likelihood(self, p: Array, q: Array) -> Array:
-        """The log likelihood at p with q = 1 - p, nats."""
+        """The log likelihood at p with q = 1 - p, nats.
+
+        Examples:
+          >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_likelihood(0.25, 0.75)):.4f}")
+          0.1875
+        """
         total = self.successes + self.failures
         gap = special.deviance(self.successes, total * p)
         return self.log_peak - gap - special.deviance(self.failures, total * q)
@@ -59,7 +64,10 @@ class BinaryCounts:
         return BinaryCounts(wins, losses, peak)
 
     def scaled(self, factor: Array | float) -> "BinaryCounts":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return BinaryCounts(self.successes * factor, self.failures * factor, self.log_peak * factor)
 
 
@@ -143,7 +151,13 @@ class EventCounts:
     log_peak: Array
 
     def log_likelihood(self, v: Array) -> Array:
-        """The log likelihood at v, nats."""
+        """The log likelihood at v, nats.
+
+        Examples:
+          >>> stats = EventCounts(*map(jnp.float32, (2, 1, -1)))  # -1 nat at v = 2
+          >>> print(f"{stats.log_likelihood(jnp.float32(1.0)):.4f}")  # 2 log v - v, shifted
+          -1.3863
+        """
         bare = self.exposure == 0
         at_one = numerics.xlogy(jnp.where(bare, self.events, 0), v)
         gap = special.deviance(self.events, jnp.where(bare, 1, self.exposure) * v)
@@ -156,7 +170,10 @@ class EventCounts:
         return EventCounts(events, exposure, peak)
 
     def scaled(self, factor: Array | float) -> "EventCounts":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return EventCounts(self.events * factor, self.exposure * factor, self.log_peak * factor)
 
 
@@ -198,12 +215,21 @@ class Moments:
         )
 
     def scaled(self, factor: Array | float) -> "Moments":
-        """The moments of the same data with every weight multiplied by `factor`."""
+        """The moments of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         weight = self.weight * factor
         return Moments(weight, self.mean, self.scatter * _expand(jnp.asarray(factor), self.scatter))
 
     def about(self, center: Array) -> Array:
-        """Weighted sum of squared deviations from `center`, shaped like `scatter`."""
+        """Weighted sum of squared deviations from `center` (*event), shaped like `scatter`.
+
+        Examples:
+          >>> moments = Moments(*map(jnp.float32, (2, 1, 0)))
+          >>> print(moments.about(jnp.float32(4)))
+          18.0
+        """
         gap = self.mean - center
         return self.scatter + _expand(self.weight, self.scatter) * _square(gap, self.scatter)
 
@@ -230,7 +256,7 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
     anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
     shift = numerics.divide(numerics.weighted_sum(weights, x - anchor), weight, 0.0)
     mean, lost = _offset(anchor, shift)
-    # what stands in for an observation without weight may be so far away that its square is inf
+    # a row without weight may be so far away that its square is inf
     scatter = numerics.weighted_sum(weights, (x - mean) ** 2) - weight * lost**2
     return Moments(weight, mean, _in_range(scatter, apart))
 
@@ -289,7 +315,7 @@ def _centred_rows(
     """(weight, mean, x - mean, what rounding took from the mean, spread of the first rows)."""
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x, weights, center)
-    # what stands in for a row without weight may be so far away that its square is inf
+    # a row without weight may be so far away that its square is inf
     kept = (weights != 0)[:, None]
     gap = jnp.where(kept, x - anchor[None, :], 0)
     shift = numerics.row_products(weights[:, None], gap)[0]
@@ -388,7 +414,10 @@ class PositiveMoments:
         return PositiveMoments(weight, mean, self.deviance + other.deviance + shift)
 
     def scaled(self, factor: Array | float) -> "PositiveMoments":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         times = _expand(jnp.asarray(factor), self.deviance)
         return PositiveMoments(self.weight * factor, self.mean, self.deviance * times)
 
@@ -433,14 +462,14 @@ def positive_rows(values: Array, weights: Array) -> PositiveMoments:
     """
     values, weights = numerics.as_float(values, weights)
     weight = jnp.sum(weights)
-    # from the smallest of the first rows: the gaps are positive, so that heavy tails lose nothing
+    # about the smallest of the first rows, so that the gaps are positive and do not cancel
     first = jnp.where((weights[:_FIRST] > 0)[:, None], values[:_FIRST], jnp.inf)
     anchor = jnp.min(first, axis=0, initial=jnp.inf)
     anchor = jnp.where(jnp.isinf(anchor), 1, anchor)
     gaps = numerics.weighted_sum(weights[:, None], values - anchor[None, :], axis=0)
     mean, lost = _offset(anchor, numerics.divide(gaps, weight[None], 0.0))
     deviance = numerics.weighted_sum(weights[:, None], _excess(values, mean), axis=0)
-    # the sum is about the rounded mean, which is not quite where it is least
+    # the sum is about the rounded mean, so it is not quite the minimum
     shift = numerics.divide(lost, mean, 0.0) ** 2 / 2
     return PositiveMoments(weight, mean, deviance - weight * shift)
 
@@ -451,7 +480,7 @@ def _excess(x: Array, mean: Array) -> Array:
     positive = (mean > 0) & (mean < jnp.inf)
     ratio = special.deviance(jnp.where(positive, mean, 1), jnp.where(positive, x, x + 1))
     excess = ratio / jnp.where(positive, mean, 1)
-    # an entry that is zero in every row has no mean to compare with
+    # an entry that is zero in every row has a mean of zero
     return jnp.where(positive, excess, jnp.where(mean == 0, jnp.inf, jnp.nan))
 
 
@@ -487,7 +516,10 @@ class Extremes:
         return Extremes(self.weight + other.weight, low, high)
 
     def scaled(self, factor: Array | float) -> "Extremes":
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
         return Extremes(self.weight * factor, self.low, self.high)
 
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike
+from likelax.data import DataLike, take_labels
 from likelax.families.base import Prior
 from likelax.families.beta import kl_beta
 from likelax.families.dirichlet import Dirichlet
@@ -74,6 +75,10 @@ class Variational(Model[S, Prior[S]]):
         weights = jnp.ones_like(log_prob) if weights is None else weights
         return stats, numerics.weighted_sum(weights, log_prob)
 
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """As the likelihood."""
+        return self.likelihood.possible(x)
+
     def m_step(self, stats: S, prior: Prior[S] | None = None) -> Self:
         """q(theta) = prior.posterior(stats).
 
@@ -118,8 +123,9 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
       >>> from likelax import Bernoulli, Beta, Dirichlet
       >>> coins = Variational(Beta(jnp.ones(2), jnp.ones(2)), Bernoulli(jnp.full(2, 0.5)))
       >>> node = VariationalMixture(Dirichlet(jnp.ones(2)), coins)
-      >>> print(jnp.exp(node.log_responsibilities(jnp.array(1))))
-      [0.5 0.5]
+      >>> predictive = node.predictive()  # a mixture
+      >>> print(predictive.weights, predictive.components.probs)
+      [0.5 0.5] [0.5 0.5]
     """
 
     weights: "Dirichlet | StickBreaking"
@@ -135,7 +141,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self._mixture().log_prob(x)
 
     def log_responsibilities(self, x: DataLike) -> Array:
-        """log q(component = k | x), (..., K), nats."""
+        """log q(component = k | x), (..., K), nats.
+
+        As `Mixture.log_responsibilities`, which has an example of it.
+        """
         return self._mixture().log_responsibilities(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
@@ -151,7 +160,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return self.predictive().variance()
 
     def components_log_joint(self, x: DataLike) -> Array:
-        """E_q[log weights[k] + log p_k(x)], (..., K), nats."""
+        """E_q[log weights[k] + log p_k(x)], (..., K), nats.
+
+        `log_responsibilities` is this up to a constant; see the example of `Mixture`.
+        """
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
@@ -185,6 +197,10 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         over_weights, over_components = _both_parts(prior, "log_prior")
         each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
         return jnp.sum(each) - self.weights.kl_divergence(over_weights)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where x is possible for one of the components."""
+        return self.components.stacked_possible(take_labels(x)[0])
 
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.
@@ -256,7 +272,12 @@ class StickBreaking:
         return type(self)(self.alpha + stats.counts, self.beta + later)
 
     def expected_log(self) -> Array:
-        """E[log weights], (K,), nats."""
+        """E[log weights], (K,), nats.
+
+        Examples:
+          >>> print(StickBreaking.process(1.0, 2).expected_log())  # -1 and -2
+          [-1. -2.]
+        """
         a, b = numerics.as_float(self.alpha, self.beta)
         total = digamma(a + b)
         left = jnp.cumsum(digamma(b) - total)

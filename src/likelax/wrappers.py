@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -58,6 +59,10 @@ class Wrapper(Model[S, P]):
     def sample_given(self, key: Array, inputs: DataLike, shape: Sequence[int] = ()) -> DataLike:
         """Draws from the model inside, given inputs."""
         return self.model.sample_given(key, inputs, shape)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """As the model inside."""
+        return self.model.possible(x)
 
     def mean(self) -> DataLike:
         """Mean of the model inside."""
@@ -121,6 +126,10 @@ class Wrapper(Model[S, P]):
         """That of the model inside."""
         return self.model.pool(stats)
 
+    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
+        """As the model inside."""
+        return self.model.pool_with_prior(stats, prior)
+
     def check_labels(self, name: str, x: DataLike) -> None:
         """That of the model inside."""
         self.model.check_labels(name, x)
@@ -158,23 +167,12 @@ class Tied(Wrapper[S, P]):
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
 
-    def m_step(self, stats: S, prior: P | None = None) -> Self:
-        """M step of the model inside, for one component alone.
-
-        Raises:
-          ValueError: for a prior, since the shared covariance is not that of one component.
-        """
-        _refuse_prior(prior)
-        return super().m_step(stats)
-
     def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.
 
-        Raises:
-          ValueError: for a prior, since the shared covariance is not that of one component.
+        With a prior of every component the mode of their product, as `log_prior` adds them.
         """
-        _refuse_prior(prior)
-        new = self.model.stacked_m_step(self.model.pool(stats))
+        new = self.model.stacked_m_step(*self.model.pool_with_prior(stats, prior))
         leaves, structure = jax.tree.flatten(new)
         shared = [
             _same_for_all(leaf, old)
@@ -191,11 +189,6 @@ def _same_for_all(new: Array, old: ArrayLike) -> Array:
     """The value that the M step gave to components with data, for those without data too."""
     changed = jnp.argmax(new != jnp.asarray(old, new.dtype), axis=0)[None]
     return jnp.broadcast_to(jnp.take_along_axis(new, changed, axis=0), new.shape)
-
-
-def _refuse_prior(prior: object) -> None:
-    if prior is not None:
-        raise ValueError("Tied: a prior over the covariance of one component can't be shared")
 
 
 @pytree

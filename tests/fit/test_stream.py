@@ -61,18 +61,6 @@ def test_a_killed_stream_goes_on_where_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
 
 
-def test_a_file_of_another_model_is_refused(tmp_path):
-    fit.save(tmp_path / "model.npz", START)
-    close(fit.load(tmp_path / "model.npz", START), START, 0)
-    with pytest.raises(ValueError, match="wanted PyTreeDef"):
-        fit.load(tmp_path / "model.npz", Bernoulli(0.5))
-    other = Mixture(jnp.ones(3) / 3, Normal(jnp.zeros(3), jnp.ones(3)))
-    with pytest.raises(ValueError, match=r"got \(2,\) for \(3,\)"):
-        fit.load(tmp_path / "model.npz", other)
-    with pytest.raises(FileNotFoundError):
-        fit.save(tmp_path / "nowhere" / "model.npz", START)
-
-
 def test_stepwise_em_nears_the_optimum_in_one_pass():
     rows = np.split(np.random.default_rng(1).permutation(np.repeat(X, 5)), 40)
     want = fit.em(START, X).model

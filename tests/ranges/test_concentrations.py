@@ -72,11 +72,13 @@ def test_data_that_are_all_alike_collapse(name):
 ZEROS = {
     "Weibull": lx.Weibull(shape=1.0, scale=1.0),
     "Gamma": lx.Gamma(1.0, 1.0),
+    "Beta": lx.Beta(1.0, 1.0),
+    "Dirichlet": lx.Dirichlet(jnp.ones(2)),
+}
+NEVER_ZERO = {
     "InverseGamma": lx.InverseGamma(1.0, 1.0),
     "LogNormal": lx.LogNormal(0.0, 1.0),
-    "Beta": lx.Beta(1.0, 1.0),
     "Pareto": lx.Pareto(scale=0.1, shape=1.0),
-    "Dirichlet": lx.Dirichlet(jnp.ones(2)),
 }
 
 
@@ -87,6 +89,14 @@ def test_exact_zeros_in_positive_data_have_a_status(name):
     if name == "Dirichlet":
         x = np.stack([x, 1 - x], axis=1)
     assert fit.em(ZEROS[name], x).status in (fit.Status.COLLAPSED, fit.Status.NON_FINITE)
+
+
+@pytest.mark.parametrize("name", NEVER_ZERO)
+def test_exact_zeros_are_refused_by_families_that_have_none(name):
+    x = np.array([0, 0, 0.1, 0.5, 0.9], np.float32)
+    with pytest.raises(ValueError, match="probability zero"):
+        fit.em(NEVER_ZERO[name], x)
+    assert not jax.jit(lambda x: fit.em(NEVER_ZERO[name], x).usable)(x)
 
 
 def test_dirichlet_rows_must_sum_to_one():

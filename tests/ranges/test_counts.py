@@ -7,6 +7,7 @@ from scipy import special, stats
 
 import likelax as lx
 from ranges.points import EPS, assert_within, few_and_many, generator, log_uniform
+from ranges.test_densities import stated
 
 
 def stirling(x):
@@ -38,7 +39,7 @@ def test_multinomial_probabilities_of_counts_to_a_billion(count):
     want = stirling(total) - (stirling(v) + bend(v, total[:, None] * q)).sum(1)
     # the total of the counts and n p are rounded
     slack = EPS * (np.abs(v - total[:, None] * q).sum(1) + 4 * v.sum(1) * EPS * total)
-    assert_within(got, want, 2e-5 + 1e-5 * np.abs(want) + 4 * slack)
+    assert_within(got, want, stated(lx.Multinomial) * (1 + np.abs(want)) + 4 * slack)
 
 
 @few_and_many
@@ -130,23 +131,3 @@ def test_probabilities_that_do_not_sum_to_one_are_no_distribution():
     assert np.isnan(lx.Categorical(jnp.array([1.0, 1.0])).log_prob(jnp.array(0)))
     assert np.isnan(lx.Multinomial(jnp.array([1.0, 1.0])).log_prob(jnp.array([1, 0])))
     assert lx.Categorical(jnp.array([0.3333, 0.3333, 0.3333])).log_prob(jnp.array(0)) < -1
-
-
-def test_data_off_the_support_are_not_fitted_in_silence():
-    """Row 12 of issue 15: a coin fitted to [0, 3] had probability 1.5."""
-    for model, x in (
-        (lx.Bernoulli(0.5), [0.0, 3.0]),
-        (lx.Binomial(4, 0.5), [1.0, 5.0]),
-        (lx.Geometric(0.5), [1.0, -2.0]),
-        (lx.Poisson(1.0), [3.0, -1.0]),
-        (lx.Exponential(1.0), [3.0, -1.0]),
-        (lx.Lomax(1.0, 1.0), [3.0, -1.0]),
-        (lx.MvBernoulli(jnp.array([0.5])), [[1.0], [2.0]]),
-        (lx.Multinomial(jnp.array([0.5, 0.5])), [[1.0, 2.0], [3.0, -1.0]]),
-        (lx.Normal(0.0, 1.0), [1.0, np.inf]),
-    ):
-        fitted = lx.fit.mle(model, jnp.array(x))
-        assert any(np.isnan(leaf).any() for leaf in jax.tree.leaves(fitted)), model
-        # a row without weight may hold anything
-        sane = lx.fit.mle(model, jnp.array(x), weights=jnp.array([1.0, 0.0]))
-        assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(sane)), model

@@ -92,11 +92,13 @@ def test_constant_draws(value, wide):
 
 def test_a_flat_direction_has_a_status():
     """Row 17 of issue 15: the evidence was NaN and the status CONVERGED."""
-    flat = laplace(lambda z: -(z[0] ** 2) / 2, jnp.ones(2))
+    flat = laplace(jax.random.key(0), lambda z: -(z[0] ** 2) / 2, jnp.ones(2))
     assert flat.fit.status == fit.Status.COLLAPSED
-    ridge = laplace(lambda z: -((z[0] + z[1]) ** 2) / 2, jnp.ones(2))
+    ridge = laplace(jax.random.key(0), lambda z: -((z[0] + z[1]) ** 2) / 2, jnp.ones(2))
     assert ridge.fit.status == fit.Status.COLLAPSED
-    units = laplace(lambda z: -((z[0] * 1e6) ** 2 + (z[1] * 1e-3) ** 2) / 2, jnp.zeros(2))
+    units = laplace(
+        jax.random.key(0), lambda z: -((z[0] * 1e6) ** 2 + (z[1] * 1e-3) ** 2) / 2, jnp.zeros(2)
+    )
     assert units.fit.usable
     assert np.isfinite(units.log_evidence)
 

@@ -1,6 +1,9 @@
 """Closed CRPS over the whole range of their parameters, against float64."""
 
+import re
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -117,6 +120,14 @@ def poisson(rng, n):
 CASES = [normal, laplace, logistic, uniform, exponential, log_normal, gamma, poisson]
 
 
+STATED = re.compile(r"Float32: right to (\S+) of (score and spread|itself)")
+
+
+def stated(score):
+    """The tolerance in the docstring of a score."""
+    return float(STATED.search(" ".join(score.__doc__.split())).group(1))
+
+
 @few_and_many
 @pytest.mark.parametrize("case", CASES, ids=lambda f: f.__name__)
 def test_closed_crps_is_that_of_float64_and_never_negative(case, count):
@@ -125,4 +136,52 @@ def test_closed_crps_is_that_of_float64_and_never_negative(case, count):
         score, arguments, want, spread = case(generator(case.__name__), count)
     got = np.asarray(jax.jit(score)(*arguments), float)
     assert (got >= 0).all(), (got.min(), [a[got.argmin()] for a in arguments])
-    assert_within(got, want, 2e-5 * (want + spread))
+    assert_within(got, want, stated(score) * (want + spread))
+
+
+@few_and_many
+@pytest.mark.parametrize("fair", [True, False])
+def test_energy_scores_of_any_unit_and_offset(fair, count):
+    """With outliers, of forecasts near the outcome and far from it; never negative."""
+    rng, size = generator(f"energy {fair}"), 8
+    unit = log_uniform(rng, 1e-25, 1e25, (count, 1)).astype(float)
+    offset = unit * log_uniform(rng, 1e-2, 1e4, (count, 1))
+    draws = offset + unit * rng.standard_normal((size, count, 3))
+    draws[0, ::7] *= 1e3
+    x = offset + unit * rng.standard_normal((count, 3)) * log_uniform(rng, 1e-2, 1e2, (count, 1))
+    draws, x = draws.astype(np.float32), x.astype(np.float32)
+    got = np.asarray(jax.jit(lambda d, x: scoring.energy_score(d, x, fair=fair))(draws, x), float)
+    d, v = draws.astype(float), x.astype(float)
+    pairs = sum(np.linalg.norm(d - one, axis=-1).sum(0) for one in d)
+    pairs /= size * (size - 1) if fair else size**2
+    want = np.linalg.norm(d - v, axis=-1).mean(0) - pairs / 2
+    assert (got >= 0).all()
+    assert_within(got, want, stated(scoring.energy_score) * want)
+
+
+def test_energy_score_is_zero_where_all_draws_are_right_and_has_a_gradient():
+    draws = jnp.ones((3, 2))
+    assert scoring.energy_score(draws, jnp.ones(2)) == 0
+    slope = jax.grad(lambda d: scoring.energy_score(d, jnp.zeros(2)))(draws)
+    assert np.isfinite(slope).all()
+    at = jax.grad(lambda x: scoring.energy_score(draws, x, fair=False))(jnp.ones(2))
+    assert at.tolist() == [0, 0]
+
+
+def test_scores_of_classes_are_not_negative():
+    """A probability of one plus a rounding scored below zero."""
+    over = np.nextafter(np.float32(1), np.float32(2))
+    probs, labels = np.array([[over, 0.0]], np.float32), np.array([0])
+    scores = (
+        scoring.log_score(probs, labels),
+        scoring.binary_log_score(probs[:, 0], np.ones(1)),
+        scoring.log_score_from_logits(np.array([[1e4, -1e4]], np.float32), labels),
+    )
+    assert [float(s[0]) for s in scores] == [0, 0, 0]
+    rng = generator("classes")
+    logits = (10 * rng.standard_normal((2000, 5))).astype(np.float32)
+    labels = rng.integers(0, 5, 2000)
+    probs = np.asarray(jax.nn.softmax(logits))
+    for score in (scoring.log_score, scoring.brier_score, scoring.ranked_probability_score):
+        assert (score(probs, labels) >= 0).all()
+    assert (scoring.log_score_from_logits(logits, labels) >= 0).all()

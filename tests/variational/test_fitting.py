@@ -44,7 +44,9 @@ def test_the_heavy_tailed_guide_is_scipys_t_carried_by_a_matrix():
     np.testing.assert_allclose(heavy.base.scale_tril, 2 * np.sqrt(0.6) * np.eye(3), rtol=1e-6)
     with pytest.raises(ValueError, match="dof must be above 2"):
         variational.with_tails(normal, dof=2.0)
-    with pytest.raises(TypeError, match="wants a guide from full_rank, got FullRankT"):
+    with pytest.raises(
+        TypeError, match="wants a guide from mean_field, block_rank or full_rank, got FullRankT"
+    ):
         variational.with_tails(guide)
 
 
@@ -160,23 +162,6 @@ def test_minibatches_of_an_elbo():
         bad(z)
 
 
-def test_the_result_says_how_far_it_is_from_rest():
-    start = variational.mean_field(jnp.zeros(2))
-    options = {"window": 50, "num_check": 100, "tol": -1.0}
-
-    def run(steps):
-        return variational.fit_guide(
-            jax.random.key(0), correlated, start, max_steps=steps, **options
-        )
-
-    early = run(100)
-    assert early.relative_change > 0.05
-    values = np.asarray(early.fit.objectives[:-1])
-    last, before = values[50:].mean(), values[:50].mean()
-    np.testing.assert_allclose(early.relative_change, (last - before) / abs(last), rtol=1e-4)
-    assert jnp.isnan(run(50).relative_change)
-
-
 def test_equal_settings_compile_once():
     traced = []
 
@@ -186,7 +171,7 @@ def test_equal_settings_compile_once():
 
     guide = variational.mean_field(jnp.ones(2))
     runs = {
-        "laplace": lambda: variational.laplace(joint, jnp.ones(2)),
+        "laplace": lambda: variational.laplace(jax.random.key(0), joint, jnp.ones(2)),
         "fixed draws": lambda: variational.fit_fixed_draws(jax.random.key(0), joint, jnp.ones(2)),
         "guide": lambda: variational.fit_guide(
             jax.random.key(0), joint, guide, estimator=variational.iwae(2), max_steps=2
@@ -237,12 +222,12 @@ def test_an_optimiser_that_diverges_is_a_status():
 
 
 def test_zero_steps_are_refused():
-    with pytest.raises(
-        ValueError, match=r"fit\.maximize_noisy: max_steps must be 1 or more; got 0"
-    ):
-        variational.fit_guide(
-            jax.random.key(0), correlated, variational.mean_field(jnp.ones(2)), max_steps=0
-        )
+    start = variational.mean_field(jnp.ones(2))
+    for options in ({}, {"optimizer": optax.adam(0.01)}):
+        with pytest.raises(
+            ValueError, match=r"variational\.fit_guide: max_steps must be 1 or more; got 0"
+        ):
+            variational.fit_guide(jax.random.key(0), correlated, start, max_steps=0, **options)
 
 
 @pytree

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax.model import pytree
 from likelax.numerics import as_array, divide, named_floats
 
-_BLOCK = 256  # rows added in one running sum: keeps float32 totals right to about 1e-6
+_BLOCK = 256  # rows in one running sum: then float32 totals are right to about 1e-6
 
 
 @pytree
@@ -310,7 +310,7 @@ def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
 
 def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
     """Index of the first row at which cumulative weights (N,) reach each level; N for none."""
-    # a level that is met exactly must not slip to the next row by a rounding error
+    # a rounding error must not move a level that is met exactly to the next row
     slack = 1 - 4 * jnp.finfo(cumulative.dtype).eps
     return jnp.searchsorted(cumulative, levels * slack, side="left")
 

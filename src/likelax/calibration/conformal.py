@@ -77,8 +77,8 @@ class VennAbers:
         high = jnp.searchsorted(self.scores, score, side="right")
         at = jnp.arange(size + 1)
         starts = jnp.concatenate([jnp.ones(1, bool), self.scores[1:] != self.scores[:-1]])
-        corner = jnp.concatenate([starts, jnp.ones(1, bool)])  # ties are never cut
-        # seen from the row itself, so that sums of near rows keep all their digits
+        corner = jnp.concatenate([starts, jnp.ones(1, bool)])  # ties are never split
+        # about the row itself, so that sums of near rows lose no digits
         x, y = self.weight - self.weight[low], self.total - self.total[low]
         left, right = corner & (at <= low), corner & (at >= high)
 
@@ -131,7 +131,7 @@ def fit_venn_abers(
     """
     scores, outcome, weights = check_rows(scores, outcome, weights)
     kept = weights != 0
-    # rows without weight go to the end, as copies of the largest score that counts
+    # rows without weight go to the end, with the largest score of the others
     scores = jnp.where(kept, scores, jnp.max(jnp.where(kept, scores, -jnp.inf)))
     order = jnp.argsort(scores)
     zero = jnp.zeros(1, weights.dtype)

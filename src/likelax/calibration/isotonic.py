@@ -66,7 +66,7 @@ def fit_isotonic(
     """
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
     kept = weights != 0
-    # rows without weight go to the end and copy the largest confidence that counts
+    # rows without weight go to the end, with the largest confidence of the others
     top = jnp.max(jnp.where(kept, confidence, -jnp.inf))
     confidence = jnp.where(kept, confidence, top)
     order = jnp.argsort(confidence)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from likelax.calibration.binning import check_labels
 from likelax.calibration.recalibration import standardized, usable_rows
 from likelax.model import pytree
-from likelax.numerics import as_array, as_float, named_floats, weighted_sum
+from likelax.numerics import as_array, as_float, named_floats, solve, weighted_sum
 
 _STEPS = 30  # Newton's; a dozen is usual
 _COLUMNS = 16  # of the Hessian at a time
@@ -194,7 +194,7 @@ def _checked(
     size = values.shape[1]
     hot = jax.nn.one_hot(labels, size, dtype=values.dtype)
     held = jnp.sum(jnp.where((weights == 0)[:, None], 0, hot * weights[:, None]), axis=0)
-    # each row is drawn towards the other classes by one pseudo-count shared among its own class
+    # one pseudo-count for each class moves its rows towards the other classes
     doubt = (1 / (held + 2))[jnp.clip(labels, 0, size - 1)][:, None]
     targets = hot * (1 - doubt) + (1 - hot) * doubt / (size - 1)
     values = jnp.where((weights == 0)[:, None], 0.5, values)
@@ -217,9 +217,9 @@ def _newton(loss: Callable[[Array], Array], start: Array) -> Array:
             return jax.jvp(gradient, (theta,), (e,))[1]
 
         curvature = jax.lax.map(column, basis, batch_size=_COLUMNS)
-        # softmax does not see a common shift: the ridge makes that direction solvable
+        # softmax is invariant to a common shift: the ridge makes the system solvable
         ridge = 1e-6 * (jnp.trace(curvature) / start.shape[0] + 1e-6)
-        move = jnp.linalg.solve(curvature + ridge * basis, gradient(theta))
+        move = solve(curvature + ridge * basis, gradient(theta))
         tries = theta[None] - 0.5 ** jnp.arange(8).astype(theta.dtype)[:, None] * move[None]
         losses = jax.lax.map(loss, tries)
         best = jnp.argmin(losses)

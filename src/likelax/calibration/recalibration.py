@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_labels, check_rows
 from likelax.model import pytree
-from likelax.numerics import as_array, named_floats
+from likelax.numerics import as_array, named_floats, solve
 
 _STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
 _LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
@@ -80,7 +80,7 @@ def fit_temperature(
     weights = jnp.broadcast_to(weights, labels.shape)
     possible, weights = usable_rows(logits, labels, weights)
     share = weights / jnp.sum(weights)
-    # an entry of -inf takes no part: not in the centre, not in the spread, with probability 0
+    # an entry of -inf has probability 0, and is not used in the centre and the spread
     counts = jnp.sum(possible, axis=-1, keepdims=True).astype(logits.dtype)
     logits = jnp.where((weights == 0)[:, None], 0, logits)
     anchor = jnp.max(jnp.where(possible, logits, -jnp.inf), axis=-1, keepdims=True)
@@ -102,7 +102,7 @@ def fit_temperature(
     zero = jnp.zeros((), scaled.dtype)
     top = jnp.full((), _LARGEST, scaled.dtype)
     flat = slopes(zero)[0] >= 0
-    # with every label on its row's largest logit the score falls for ever; a slope there is rounding
+    # if every label has its row's largest logit, the score falls without bound: a slope is rounding
     top_logit = jnp.max(jnp.where(possible, scaled, -jnp.inf), axis=-1)
     separated = jnp.all((chosen >= top_logit) | (weights == 0))
     inverse = _safeguarded_root(slopes, top)
@@ -118,7 +118,7 @@ def _safeguarded_root(slopes: Callable[[Array], tuple[Array, Array]], top: Array
         value, slope = slopes(at)
         low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
         newton = at - value / slope
-        # the geometric mean halves the decades that a wide bracket spans
+        # the geometric mean halves the number of decades in a wide bracket
         middle = jnp.where(low > 0, jnp.sqrt(low * high), high / 4)
         return low, high, jnp.where((newton > low) & (newton < high), newton, middle)
 
@@ -266,7 +266,7 @@ def usable_rows(logits: Array, labels: Array, weights: Array) -> tuple[Array, Ar
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     lost = (own == -jnp.inf) | jnp.any(logits == jnp.inf, axis=-1)
     weights = jnp.where(lost, 0, weights)
-    # of a row without weight, which may hold anything, no entry is read, but one class must be left
+    # a row without weight may hold anything, so no entry is used, but one class must remain
     none = (weights == 0)[:, None]
     first = (jnp.arange(logits.shape[1]) == 0)[None]
     return jnp.where(none, first, logits > -jnp.inf), weights
@@ -280,7 +280,7 @@ def standardized(x: Array, weights: Array) -> tuple[Array, Array, Array]:
     """
     kept = (weights > 0)[:, None]
     share = (weights / jnp.sum(weights))[:, None]
-    # measured from an observation, so that the offset takes no digits
+    # about an observation, so that a large offset costs no digits
     anchor = x[jnp.argmax(weights)]
     gap = jnp.where(kept, x - anchor[None], 0)
     mean = jnp.sum(share * gap, axis=0)
@@ -308,9 +308,9 @@ def _logistic(features: Array, targets: Array, weights: Array) -> Array:
         p = jax.nn.sigmoid(x @ b)
         gradient = x.T @ (share * (p - targets))
         curvature = (x * (share * p * (1 - p))[:, None]).T @ x
-        # columns that are all zero have no curvature: one there leaves them at zero
+        # columns of zeros have no curvature: a one there keeps their coefficients at zero
         ridge = 1e-7 + (jnp.diag(curvature) == 0).astype(x.dtype)
-        move = jnp.linalg.solve(curvature + jnp.diag(ridge), gradient)
+        move = solve(curvature + jnp.diag(ridge), gradient)
         tries = b[None] - 0.5 ** jnp.arange(8).astype(x.dtype)[:, None] * move[None]
         losses = jax.vmap(loss)(tries)
         best = jnp.argmin(losses)

@@ -12,7 +12,7 @@ from likelax.calibration.binning import Bins, bin_index, check_edges, check_rows
 from likelax.predictive.simulation import equal_tailed
 
 _ROWS = 2048  # rows drawn at a time
-_MOST = 8  # a row enters at most seven times: eight or more have probability 1e-5
+_MOST = 8  # a row occurs at most seven times: eight or more have probability 1e-5
 
 
 def _pair_table() -> np.ndarray:
@@ -127,7 +127,7 @@ def consistency_bins(
     equal = weights is None
     confidence, _, weights = check_rows(confidence, confidence, weights)
     edges = check_edges(edges, num_bins, confidence.dtype)
-    # a row adds (w, w c, 0, w c^2) whatever happens, and (w, w (1 - 2 c)) if it does
+    # a row adds (w, w c, 0, w c^2) always, and (w, w (1 - 2 c)) if its outcome is 1
     none = _features(confidence, jnp.zeros_like(confidence), weights, edges, equal=equal)
     one = _features(confidence, jnp.ones_like(confidence), weights, edges, equal=equal)
     fixed = jnp.sum(none, axis=0)[None]

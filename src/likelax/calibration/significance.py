@@ -87,7 +87,8 @@ def kuiper(
     order = jnp.argsort(p)
     path = jnp.cumsum((w * (y - p))[order])
     last = jnp.concatenate([p[order][1:] != p[order][:-1], jnp.ones(1, bool)])
-    path = jnp.where(last, path, 0)  # within ties the order is arbitrary; 0 is on the path anyway
+    # the order within ties is arbitrary, and 0 is always on the path
+    path = jnp.where(last, path, 0)
     spread = jnp.max(path, initial=0) - jnp.min(path, initial=0)
     statistic = spread / jnp.sqrt(jnp.sum(w**2 * p * (1 - p)))
     return Significance(statistic, _range_tail(statistic))

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import check_rows
 
-_HALVINGS = 12  # leaves 2.4e-4 of [0, 1]; the Newton step after it squares that
+_HALVINGS = 12  # of [0, 1], to 2.4e-4; the Newton step after it squares that error
 
 
 def smooth_ece(

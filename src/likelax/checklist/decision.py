@@ -74,7 +74,7 @@ def check(
         )  # fmt: skip
     error = math.sqrt(max(squared, 0.0))
     spread = _spread(means, tolerance)
-    # both tests stand at the border, an error of exactly the tolerance
+    # the null hypothesis of both tests is an error of exactly the tolerance
     z = (squared - tolerance**2) / spread
     too_large, small = 0.5 * math.erfc(z / math.sqrt(2)), 0.5 * math.erfc(-z / math.sqrt(2))
     way = "over-confident" if bias > 0 else "under-confident"
@@ -97,7 +97,7 @@ def check(
 
 
 class Means(NamedTuple):
-    """What is read off the bins, (B,) each: see `calibration.Bins`."""
+    """Statistics of the bins, (B,) each: see `calibration.Bins`."""
 
     fraction: Any
     count: Any
@@ -123,7 +123,7 @@ def _spread(means: Means, tolerance: float) -> float:
     held = means.count > 0
     share, count, confidence, rate, _ = (value[held] for value in means)
     variance = np.maximum(rate * (1 - rate), confidence * (1 - confidence)) / count
-    # with certain, unanimous bins: what one more decision, decided otherwise, would add
+    # for bins without variance: the variance with one more decision of the other outcome
     variance = np.maximum(variance, 1 / (count + 1) ** 2)
     return math.sqrt(np.sum(share**2 * (2 * variance**2 + 4 * tolerance**2 * variance)))
 

@@ -19,7 +19,7 @@ _FREEDOM = 3.0  # degrees of freedom of the kernels: heavier tails than most mod
 
 
 class Mass(NamedTuple):
-    """An estimate of the total probability, with its standard error and how it was had."""
+    """An estimate of the total probability, with its standard error and its method."""
 
     value: float
     error: float

@@ -21,7 +21,7 @@ _WIDE = 1.0  # nats a row between training and held-out data
 
 
 class Scores(NamedTuple):
-    """Log scores of the model and of what it is compared with, per row or step.
+    """Log scores of the model and of the simpler model, per row or step.
 
     Attributes:
       train: (N,) of the model on training data.
@@ -47,7 +47,7 @@ def check(
     """Line 4. See `checklist.run`."""
     scores = _scores(model, train, heldout, baseline)
     n = scores.heldout.size
-    # neighbours of a series are not independent: blocks of about the cube root of its length
+    # steps of a series are dependent, so blocks have about the cube root of its length
     block = max(1, round(n ** (1 / 3))) if view.is_serial(model) else 1
     held, seen = _elpd(scores.heldout, block), _elpd(scores.train, block)
     mean = float(held.value) / n

@@ -23,13 +23,13 @@ _TOLERANCE = 1e-3  # nats, or probability: far above float32 rounding, far below
 
 
 class Parts(NamedTuple):
-    """A finite-latent model taken apart.
+    """The parts of a model with finitely many latent values.
 
     Attributes:
       log_prior: (K,) over the latent of a row, or of a first step.
-      log_lik: (N, K) what the model itself says each latent gives the rows.
-      log_posterior: (N, K) what the model answers.
-      direct: (N, K) the components' own log_prob, mapped by hand.
+      log_lik: (N, K) log p(row | latent) by the model's own method.
+      log_posterior: (N, K) log p(latent | row) by the model's own method.
+      direct: (N, K) log p(row | latent) by the components' own `log_prob`.
     """
 
     log_prior: Array
@@ -133,7 +133,7 @@ def _swap_prior(model: Mixture | HMM, rows: DataLike) -> tuple[Array, Array, Arr
         before.log_posterior, before
     )
     wanted = _against_leader(jnp.broadcast_to(shift, odds.shape), before)
-    possible = before.log_posterior > -30.0  # below it float32 carries no third decimal
+    possible = before.log_posterior > -30.0  # below it float32 has no third decimal
     wrong = _largest(jnp.where(possible, odds - wanted, 0))
     return moved, wrong, _largest(before.log_lik), odds.shape[0]
 
@@ -290,7 +290,7 @@ def _em_step(model: Model, x: DataLike) -> tuple[Array, Array]:
 
 
 def _em_fall(model: SupportsLogProb, train: DataLike) -> tuple[float, float] | None:
-    """(nats lost by one EM step, what rounding explains), or None where it can't be taken."""
+    """(nats lost by one EM step, bound on the rounding error), or None if there is no such step."""
     if not isinstance(model, Model):
         return None
     if isinstance(model, HMM):

@@ -15,8 +15,8 @@ from likelax.data import DataLike
 from likelax.model import SupportsLogProb
 from likelax.predictive import STATISTICS, correlation, statistics
 
-# How far a statistic may lie from its simulated mean before the difference matters: in data
-# standard deviations, as a ratio, or as it stands.
+# Smallest relevant distance of each statistic from its simulated mean: in standard deviations of the
+# data, as a ratio, or in its own unit.
 _SIZES = (0.1, 0.1, 0.3, 1.0, 1.0, 0.05, 0.15, 0.5)
 _CORRELATION = 0.15
 _MOST_PAIRS = 28
@@ -152,7 +152,7 @@ def two_sided(observed: float, simulated: np.ndarray) -> float:
 
     Twice the smaller tail, each tail counting the observation itself. Where the observation
     lies beyond every simulation, the tail of a Student t with 8 degrees of freedom goes on
-    from there: heavier than a normal one, so extremes do not look surer than they are.
+    from there: it is heavier than a normal tail, so that extremes are not overrated.
     """
     count = len(simulated)
     below = (1 + np.sum(simulated <= observed)) / (count + 1)

@@ -1,4 +1,4 @@
-"""How the checklist looks at a model and its data: rows or series, wrapped or not."""
+"""Access of the checklist to models and data: rows or series, wrapped or not."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Simulator(SupportsLogProb, SupportsSample, Protocol):
 
 
 def can_sample(model: object) -> TypeGuard[Simulator]:
-    """Whether the model draws: the checklist also takes records of functions, without `sample` even."""
+    """Whether the model can be sampled; the checklist also accepts objects without `sample`."""
     return callable(getattr(model, "sample", None))
 
 
@@ -51,12 +51,12 @@ def log_prob(model: SupportsLogProb, x: DataLike) -> Array:
 
 
 def log_responsibilities(model: Mixture, x: DataLike) -> Array:
-    """Of the components of a mixture, given x."""
+    """Log responsibilities of the components of a mixture, given x."""
     return model.log_responsibilities(x)
 
 
 def smoother(model: HMM, x: DataLike) -> Smoothed:
-    """Of the states of a hidden Markov model, given x."""
+    """The smoothed states of a hidden Markov model, given x."""
     return model.smoother(x)
 
 
@@ -105,11 +105,11 @@ def shape_of(model: SupportsLogProb, x: DataLike) -> tuple[int, ...]:
     values = jax.tree.leaves(x)
     try:
         return jax.eval_shape(model.log_prob, x).shape
-    except TypeError:  # a model that is no pytree may not trace
+    except TypeError:  # a model that is not a pytree may not be traceable
         return jnp.shape(values[0])[:1]
 
 
-_MOST_COLUMNS = 32  # the rest of a wide event is left out
+_MOST_COLUMNS = 32  # further columns of a wide event are left out
 
 
 def columns(x: DataLike, lead: int) -> tuple[Array, Array]:

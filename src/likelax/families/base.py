@@ -1,4 +1,4 @@
-"""What all leaf families share: missing entries, weights, and the way from a prior to a model."""
+"""Base classes of the leaf families: missing entries, weights and conjugate priors."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -11,8 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, is_concrete, split_mask
+from likelax.data import DataLike, is_concrete, split_host, split_mask
 from likelax.model import Density, Model, P, S
+from likelax.statistics import inside_only
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -30,9 +31,9 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
 
 
 def check_concrete(name: str, value: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
-    """Raise if a parameter has a value that it cannot have. Traced ones are let through, and NaN.
+    """Raise if a parameter has an invalid value. Traced values and NaN are accepted.
 
-    For constructors whose arguments are easily given in the wrong order.
+    For constructors whose arguments are easy to mix up.
 
     Args:
       name: "Class: field", for the message.
@@ -99,9 +100,28 @@ def check_event(name: str, x: Array, size: int) -> None:
         raise ValueError(f"{name}: x must have shape (..., {size}); got {x.shape}")
 
 
-def whole(x: Array) -> Array:
-    """True where x is a whole number."""
-    return jnp.floor(x) == x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones(x.shape, bool)
+def whole(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is a whole number."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x == x
+    return (np.floor(x) if isinstance(x, np.ndarray) else jnp.floor(x)) == x
+
+
+def finite(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is neither infinite nor NaN."""
+    return abs(x) < np.inf if jnp.issubdtype(x.dtype, jnp.floating) else x == x
+
+
+def is_count(x: Any) -> Any:
+    """True where x, a JAX or NumPy array, is one of 0, 1, 2, ..."""
+    return (x >= 0) & whole(x) & finite(x)
+
+
+def alike(x: Any, parameter: Any) -> Any:
+    """(x, parameter) in one dtype, or both as NumPy arrays where x is one."""
+    if isinstance(x, np.ndarray):
+        return x, np.asarray(parameter)
+    return numerics.as_float(x, parameter)
 
 
 class Prior(Density, Generic[S]):
@@ -119,7 +139,7 @@ class Prior(Density, Generic[S]):
     def posterior(self, stats: S) -> Self:
         """The prior updated by the statistics of a data set: a density of the same type.
 
-        posterior(a + b) equals posterior(a).posterior(b): updates may come one by one.
+        posterior(a + b) equals posterior(a).posterior(b): updates can be made one at a time.
         """
 
     @abc.abstractmethod
@@ -134,6 +154,14 @@ class Prior(Density, Generic[S]):
     def log_evidence(self, stats: S) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
+    def pooled(self) -> Self:
+        """K priors, stacked: the same with one spread, the most probable one under all of them.
+
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
@@ -145,7 +173,7 @@ class Prior(Density, Generic[S]):
         )
 
     def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
-        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x was not seen.
+        """E[log p(x | parameter)] under this distribution, (...), nats; 0 where x is missing.
 
         Args:
           likelihood: a model of the family; only its statistics and its support are used.
@@ -188,6 +216,8 @@ class Distribution(Density):
     # whether the statistics of every finite x are finite: then a weight of zero removes the row by
     # itself, and components that share x share all that is made of it
     _finite_statistics: ClassVar[bool] = False
+    # whether the statistics themselves hold that a row was impossible
+    _statistics_hold_support: ClassVar[bool] = False
 
     def log_prob(self, x: DataLike) -> Array:
         """Log density at x, nats.
@@ -195,8 +225,8 @@ class Distribution(Density):
         Args:
           x: (..., *event), or `Masked` of it.
         Returns:
-          (...). Off the support -inf; a missing observation 0; a NaN that nobody declared
-          missing NaN.
+          (...). Off the support -inf; a missing observation 0; NaN for a NaN that was not declared
+          missing.
         """
         values, observed = self._split(x)
         log_prob = self._log_density(values)
@@ -206,8 +236,48 @@ class Distribution(Density):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
+    def stacked_log_kernel(self, x: Any) -> Array:
+        """Log kernel of K models, stacked in self: (..., K), nats.
+
+        A model whose whole mass lies on one point, such as a normal of scale 0, has kernel 0 there
+        and -inf elsewhere; at that point the kernel of a model with a density is -inf. These are
+        the densities with respect to Lebesgue measure plus a unit mass at each such point.
+        """
+        kernel, atom = super().stacked_log_kernel(x), self.atom()
+        if atom is None:
+            return kernel
+        values, observed = self._split(x)
+
+        def with_atoms(kernel: Array) -> Array:
+            value, at = numerics.as_float(values[..., None], atom[1])
+            is_atom = jnp.broadcast_to(atom[0], kernel.shape)
+            hit = is_atom & (value == jnp.broadcast_to(at, kernel.shape))
+            beside = is_atom | jnp.any(hit, axis=-1, keepdims=True)
+            exact = jnp.where(hit, 0, jnp.where(beside, -jnp.inf, kernel))
+            return exact if observed is None else jnp.where(observed[..., None], exact, 0)
+
+        some = numerics.any_in_batch(jnp.any(atom[0]))
+        return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where some parameters of this family give x a positive density; True where not seen."""
+        values, observed = split_host(x)
+        if values.ndim < self.event_ndim:
+            return np.True_
+        axes = tuple(range(-self.event_ndim, 0))
+        support = self._support(values)
+        support = np.all(finite(values), axis=axes) if support is None else np.asarray(support)
+        return support if observed is None else support | ~np.any(observed, axis=axes)
+
+    def _support(self, x: Any) -> Any:
+        """Where some parameters that fits may change give x a positive density: booleans (...).
+
+        Written with operators and methods alone, for JAX and NumPy arrays. None: at every finite x.
+        """
+        return None
+
     def _split(self, x: DataLike) -> tuple[Array, Array | None]:
-        """(values, observed (...)): an observation was seen where all of its entries were."""
+        """(values, observed (...)): an observation counts as observed if all its entries are."""
         values, observed = split_mask(x)
         if observed is not None and self.event_ndim:
             observed = jnp.all(observed, axis=tuple(range(-self.event_ndim, 0)))
@@ -234,7 +304,7 @@ class Estimable(Distribution, Model[S, P]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
-        stats = self._statistics(self._where_used(values, weights != 0), weights)
+        stats = self._supported(self._where_used(values, weights != 0), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
@@ -254,9 +324,16 @@ class Estimable(Distribution, Model[S, P]):
 
         def statistics(model: Self, share: Array) -> S:
             used = values if model._finite_statistics else model._where_used(values, share != 0)
-            return model._statistics(used, share)
+            return model._supported(used, share)
 
         return jax.vmap(statistics, in_axes=(0, -1))(self, shares)
+
+    def _supported(self, values: Array, weights: Array) -> S:
+        """The statistics, NaN where a row of positive weight is impossible under every parameter."""
+        stats, support = self._statistics(values, weights), self._support(values)
+        if support is None or self._statistics_hold_support:
+            return stats
+        return inside_only(stats, support, weights)
 
     def _where_used(self, values: Array, used: Array) -> Array:
         """values, with ones where `used` (...) is false: such a row may hold anything."""
@@ -287,7 +364,7 @@ class Estimable(Distribution, Model[S, P]):
 
 
 class Family(Estimable[S, Conjugate]):
-    """A leaf with a conjugate prior, and the prior's ways."""
+    """A leaf family with a conjugate prior."""
 
     def m_step(self, stats: S, prior: Conjugate | None = None) -> Self:
         """Maximum likelihood from statistics, or with a conjugate prior the posterior mode.

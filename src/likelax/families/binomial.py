@@ -11,19 +11,28 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, unit_interval
-from likelax.families.base import Estimable, Family, check_concrete, inside, where_above, whole
+from likelax.families.base import (
+    Estimable,
+    Family,
+    alike,
+    check_concrete,
+    inside,
+    is_count,
+    where_above,
+)
 from likelax.families.beta import Beta
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import (
     log_beta_binomial,
     log_binomial_term,
 )
-from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts, inside_only
+from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts
 
 
 class _BinaryFamily(Family[BinaryCounts, Beta]):
-    """What likelihoods with a beta prior on `probs` share."""
+    """Base class of likelihoods with a beta prior on `probs`."""
 
     probs: Array
 
@@ -48,6 +57,8 @@ def _check_probs(name: str, probs: Any) -> None:
 @pytree
 class Binomial(_BinaryFamily):
     """p(x) = C(n, x) probs^x (1 - probs)^(n - x) for x = 0, ..., n, with n = total_count.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       total_count: n, a non-negative whole number, held by `m_step`.
@@ -78,9 +89,13 @@ class Binomial(_BinaryFamily):
         _check_probs("Binomial", self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         probs, n = numerics.as_float(self.probs, self.total_count)
-        return jax.random.binomial(key, n, probs, tuple(shape), probs.dtype).astype(int)
+        return draws.whole_counts(draws.binomial(key, n, probs, shape))
 
     def mean(self) -> Array:
         """total_count probs."""
@@ -96,6 +111,10 @@ class Binomial(_BinaryFamily):
         """Binomial with a beta-distributed probability."""
         return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
+    def _support(self, x: Any) -> Any:
+        value, n = alike(x, self.total_count)
+        return is_count(x) & (value <= n)
+
     def _log_density(self, x: Array) -> Array:
         n = jnp.asarray(self.total_count)
         support, value, n, probs = _counts_up_to(x, n, self.probs)
@@ -107,8 +126,7 @@ class Binomial(_BinaryFamily):
         losses = numerics.weighted_sum(weights, n - x)
         p, q = _shares(wins, losses)
         peak = numerics.weighted_sum(weights, log_binomial_term(x, n - x, p, q))
-        support = (x >= 0) & (x <= n) & whole(x)
-        return inside_only(BinaryCounts(wins, losses, peak), support, weights)
+        return BinaryCounts(wins, losses, peak)
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
@@ -121,15 +139,17 @@ def _shares(wins: Array, losses: Array) -> tuple[Array, Array]:
 
 
 def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, n, parameters) for counts of 0..n."""
+    """(support, x with a valid value off it, n, parameters) for counts of 0..n."""
     value, n, *floats = numerics.as_float(x, n, *parameters)
-    support = (value >= 0) & (value <= n) & whole(x)
+    support = is_count(x) & (value <= n)
     return [support, jnp.where(support, value, 0), n, *floats]
 
 
 @pytree
 class NegativeBinomial(_BinaryFamily):
     """x failures before success number r = total_count: C(x + r - 1, x) probs^r (1 - probs)^x
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       total_count: r, positive (not only whole), held by `m_step`. Where r is unknown too, fit a
@@ -159,11 +179,15 @@ class NegativeBinomial(_BinaryFamily):
         _check_probs(name, self.probs)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_rate, key_count = jax.random.split(key)
         probs, r = numerics.as_float(self.probs, self.total_count)
-        rate = jax.random.gamma(key_rate, r, tuple(shape), r.dtype) * (1 - probs) / probs
-        return jax.random.poisson(key_count, rate)
+        rate = draws.gamma(key_rate, r, shape) * (1 - probs) / probs
+        return draws.poisson(key_count, rate, shape)
 
     def mean(self) -> Array:
         """total_count (1 - probs) / probs; inf where probs is 0."""
@@ -179,6 +203,9 @@ class NegativeBinomial(_BinaryFamily):
         """Negative binomial with a beta-distributed probability."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, probs, r = _counts(x, self.probs, self.total_count)
         term = log_binomial_term(value, r, 1 - probs, probs)
@@ -189,23 +216,24 @@ class NegativeBinomial(_BinaryFamily):
         wins, failures = r * jnp.sum(weights), numerics.weighted_sum(weights, x)
         p, q = _shares(wins, failures)
         term = log_binomial_term(x, r, q, p) - jnp.log1p(x / r)
-        counts = BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
-        return inside_only(counts, (x >= 0) & whole(x), weights)
+        return BinaryCounts(wins, failures, numerics.weighted_sum(weights, term))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(self.total_count, value)
 
 
 def _counts(x: Array, *parameters: Array) -> list[Array]:
-    """(support, x made harmless off it, parameters) for counts of 0, 1, 2, ..."""
+    """(support, x with a valid value off it, parameters) for counts of 0, 1, 2, ..."""
     value, *floats = numerics.as_float(x, *parameters)
-    support = (value >= 0) & (value < jnp.inf) & whole(x)
+    support = is_count(x)
     return [support, jnp.where(support, value, 0), *floats]
 
 
 @pytree
 class Geometric(_BinaryFamily):
     """x failures before the first success: p(x) = probs (1 - probs)^x for x = 0, 1, 2, ...
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       probs: scalar in (0, 1], the probability of success.
@@ -225,9 +253,8 @@ class Geometric(_BinaryFamily):
         # an exponential cut down to whole steps
         wait = jax.random.exponential(key, tuple(shape), probs.dtype)
         sure = probs == 1
-        return jnp.where(
-            sure, 0, jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
-        ).astype(int)
+        steps = jnp.floor(-wait / jnp.log1p(-jnp.where(sure, 0.5, probs)))
+        return draws.whole_counts(jnp.where(sure, 0, steps))
 
     def mean(self) -> Array:
         """(1 - probs) / probs; inf where probs is 0."""
@@ -243,14 +270,16 @@ class Geometric(_BinaryFamily):
         """Geometric with a beta-distributed probability: r = 1."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=jnp.ones_like(prior.alpha))
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, probs = _counts(x, self.probs)
         return inside(support, x, numerics.xlog1py(value, -probs) + numerics.safe_log(probs))
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights = numerics.as_float(x, weights)
-        counts = coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
-        return inside_only(counts, (x >= 0) & whole(x), weights)
+        return coin_counts(jnp.sum(weights), numerics.weighted_sum(weights, x))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)
@@ -262,6 +291,8 @@ class BetaBinomial(Estimable[PositiveMoments, Never]):
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
     EM over alpha and beta: fit with `fit.em`.
+
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       alpha: positive scalar.
@@ -282,11 +313,15 @@ class BetaBinomial(Estimable[PositiveMoments, Never]):
     total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_count = jax.random.split(key)
         probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
         _, n = numerics.as_float(probs, self.total_count)
-        return jax.random.binomial(key_count, n, probs, tuple(shape), probs.dtype).astype(int)
+        return draws.whole_counts(draws.binomial(key_count, n, probs, shape))
 
     def mean(self) -> Array:
         """total_count alpha / (alpha + beta)."""
@@ -303,14 +338,17 @@ class BetaBinomial(Estimable[PositiveMoments, Never]):
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
+    def _support(self, x: Any) -> Any:
+        value, n = alike(x, self.total_count)
+        return is_count(x) & (value <= n)
+
     def _log_density(self, x: Array) -> Array:
         support, value, n, alpha, beta = _counts_up_to(x, self.total_count, self.alpha, self.beta)
         return inside(support, x, log_beta_binomial(value, n - value, alpha, beta))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
-        stats = latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
-        return inside_only(stats, (x >= 0) & (x <= n) & whole(x), weights)
+        return latent_simplex(jnp.stack([a + x, b + n - x], axis=-1), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)
@@ -323,6 +361,8 @@ class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
     EM over alpha and beta: fit with `fit.em`.
+
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       alpha: positive scalar.
@@ -343,12 +383,16 @@ class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
     total_count: Array = dataclasses.field(kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_rate, key_count = jax.random.split(key, 3)
         probs = Beta(self.alpha, self.beta).sample(key_probs, shape)
         _, r = numerics.as_float(probs, self.total_count)
-        rate = jax.random.gamma(key_rate, r, tuple(shape), probs.dtype) * (1 - probs) / probs
-        return jax.random.poisson(key_count, rate)
+        rate = draws.gamma(key_rate, r, shape) * (1 - probs) / probs
+        return draws.poisson(key_count, rate, shape)
 
     def mean(self) -> Array:
         """total_count beta / (alpha - 1); inf where alpha <= 1."""
@@ -366,6 +410,9 @@ class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
         """Expected log density of the latent probabilities, nats: what `m_step` maximises."""
         return Beta(self.alpha, self.beta).expected_log_prob(stats)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
         support, value, r, alpha, beta = _counts(x, self.total_count, self.alpha, self.beta)
         term = log_beta_binomial(r, value, alpha, beta)
@@ -374,8 +421,7 @@ class BetaNegativeBinomial(Estimable[PositiveMoments, Never]):
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, r, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)
         wins = jnp.broadcast_to(a + r, x.shape)
-        stats = latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
-        return inside_only(stats, (x >= 0) & whole(x), weights)
+        return latent_simplex(jnp.stack([wins, b + x], axis=-1), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Beta(*numerics.as_float(self.alpha, self.beta)).m_step(stats)

@@ -1,4 +1,4 @@
-"""What the gamma, and every compound of it, share: density, expectation and maximum likelihood."""
+"""Functions shared by the gamma family and its compounds: density, expectation, maximum likelihood."""
 
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def log_gamma_density(v: Array, concentration: Array, rate: Array) -> Array:
-    """Log density of a gamma at v > 0, nats; nothing of the order of concentration cancels."""
+    """Log density of a gamma at v > 0, nats; terms of the size of the concentration do not cancel."""
     v, a, b = numerics.as_float(v, concentration, rate)
     return jnp.log(a) - jnp.log(v) - factorial_excess(a) - deviance(a, b * v)
 
@@ -35,7 +35,7 @@ def expected_log_gamma(stats: PositiveMoments, concentration: Array, rate: Array
 
 
 def fit_gamma(stats: PositiveMoments, concentration: Array, rate: Array) -> tuple[Array, Array]:
-    """(concentration, rate) of maximum likelihood; those given where the statistics are empty."""
+    """(concentration, rate) of maximum likelihood; the given ones if the statistics are empty."""
     concentration, rate = numerics.as_float(concentration, rate)
     seen = stats.weight != 0  # NaN counts: it makes the fit NaN
     shape = newton.solve_shape(numerics.divide(stats.deviance, stats.weight, 1.0)).point

@@ -1,27 +1,32 @@
 """The Dirichlet distribution: a density on the simplex, and the conjugate prior of a categorical."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Never, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import digamma, gammaln
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import DataLike, split_mask
-from likelax.families.base import Estimable, Prior, check_event
+from likelax.data import DataLike, split_mask, take_mask
+from likelax.families.base import Estimable, Prior, alike, check_event, match_weights
 from likelax.families.categorical import Categorical, look_up
 from likelax.families.simplex import (
+    add_lack,
     expected_log_density,
     fit_simplex,
     log_density,
+    masked_total,
     simplex_moments,
+    unseen_lack,
 )
 from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_beta_many
-from likelax.statistics import CategoryCounts, PositiveMoments
+from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
 @pytree
@@ -31,8 +36,10 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
     As a prior of probabilities it is updated by `CategoryCounts`; as a model of data its
     `m_step` finds the concentration, in float32 to 1e-4 of itself. On an edge of the simplex the
     log density is -inf, finite or, at a pole, inf. A row whose sum differs from one by more than
-    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum, and
-    give NaN; data that are all alike give inf. `fit.em` reports both as COLLAPSED.
+    rounding, C times 8 units in the last place, has density zero. Data on an edge have no maximum
+    and give NaN; data that are all equal give inf. `fit.em` reports both as COLLAPSED.
+
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: (C,) positive; concentration[c] - 1 draws of value c were already seen.
@@ -49,8 +56,55 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
 
     concentration: Array = constrained(positive)
 
+    def log_prob(self, value: Any) -> Array:
+        """Log density at v (..., C), nats, or at the entries seen of `Masked` v."""
+        if take_mask(value)[1] is None:
+            return super().log_prob(value)
+        v, seen, a = self._seen(value)
+        rest = 1 - masked_total(v, seen)
+        some = ~jnp.all(seen, axis=-1, keepdims=True)
+        # what was not seen is one more entry, whose concentration is the sum of theirs
+        present = jnp.concatenate([seen, some], axis=-1)
+        whole = jnp.concatenate([v, jnp.maximum(rest, 0)], axis=-1)
+        total = jnp.concatenate([a, masked_total(a, ~seen)], axis=-1)
+        log_prob = log_density(whole, total, present)
+        fine = self._support_seen(v, seen)
+        log_prob = jnp.where(fine, log_prob, -jnp.inf)
+        return jnp.where(jnp.any(seen, axis=-1), log_prob, 0)
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[PositiveMoments, Array]:
+        """Statistics of x (..., C) and its log probability, summed with the weights.
+
+        A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
+        under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: unless weights have one entry for each observation.
+        """
+        if take_mask(x)[1] is None:
+            return super().e_step(x, weights)
+        log_prob, (v, seen, a) = self.log_prob(x), self._seen(x)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        weights = jnp.where(jnp.any(seen, axis=-1), weights, 0)
+        share = numerics.divide(a, masked_total(a, ~seen), 0.0)
+        filled = jnp.where(seen, v, (1 - masked_total(v, seen)) * share)
+        filled = jnp.where((weights != 0)[..., None], filled, 1)
+        stats = add_lack(simplex_moments(filled, weights), unseen_lack(a, seen), weights)
+        stats = inside_only(stats, self._support_seen(v, seen), weights)
+        return stats, numerics.weighted_sum(weights, log_prob)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where the entries seen are shares of a whole."""
+        values, observed = take_mask(x)
+        if observed is None:
+            return super().possible(x)
+        return self._support_seen(np.where(observed, values, 0), np.asarray(observed))
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of probabilities, of shape (*shape, C)."""
+        """Draws of probabilities, of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         (concentration,) = numerics.as_float(self.concentration)
         return jax.random.dirichlet(key, concentration, tuple(shape), concentration.dtype)
 
@@ -78,7 +132,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         return jnp.sum(stats.counts * self.expected_log()) + stats.log_base
 
     def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
-        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x was not seen."""
+        """E[log v[x]], (...), nats; -inf where x is no category, 0 where x is missing."""
         if not isinstance(likelihood, Categorical):
             return super().expected_log_density(likelihood, x)
         values, observed = split_mask(x)
@@ -105,7 +159,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         """(concentration - 1) / sum(concentration - 1) where all are at least one.
 
         An entry below one has its mode at zero: it counts as zero here. Where no entry exceeds
-        one no single point stands out, and the mean is returned.
+        one there is no unique mode, and the mean is returned.
         """
         (concentration,) = numerics.as_float(self.concentration)
         excess = jnp.maximum(concentration - 1, 0)
@@ -120,14 +174,32 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
         return log_beta_many(after) - log_beta_many(before) + stats.log_base
 
+    def _seen(self, x: Any) -> tuple[Array, Array, Array]:
+        """(values, 0 where not seen; observed; concentration), all (..., C)."""
+        values, observed = split_mask(x)
+        v, a = numerics.as_float(values, self.concentration)
+        check_event("Dirichlet", v, a.shape[-1])
+        seen = jnp.ones(v.shape, bool) if observed is None else observed
+        return jnp.where(seen, v, 0), seen, jnp.broadcast_to(a, v.shape)
+
+    def _support(self, x: Any) -> Any:
+        return self._support_seen(x, x == x)
+
+    def _support_seen(self, x: Any, observed: Any) -> Any:
+        """Where x (..., C) is not negative and sums to one, or to no more where not all was seen."""
+        v, _ = alike(x, self.concentration)
+        dtype = v.dtype if jnp.issubdtype(v.dtype, jnp.floating) else jnp.float32
+        slack = 8 * v.shape[-1] * jnp.finfo(dtype).eps
+        over = v.sum(-1) - 1
+        fine = (over <= slack) & ((over >= -slack) | ~observed.all(-1))
+        return (v >= 0).all(-1) & fine
+
     def _log_density(self, x: Array) -> Array:
         v, a = numerics.as_float(x, self.concentration)
         check_event("Dirichlet", v, a.shape[-1])
         log_prob = log_density(v, a)
-        slack = 8 * v.shape[-1] * jnp.finfo(v.dtype).eps
-        off = jnp.any(v < 0, axis=-1) | (jnp.abs(jnp.sum(v, axis=-1) - 1) > slack)
         bad = jnp.any(jnp.isnan(v), axis=-1)
-        return jnp.where(bad, jnp.nan, jnp.where(off, -jnp.inf, log_prob))
+        return jnp.where(bad, jnp.nan, jnp.where(self._support(v), log_prob, -jnp.inf))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights = numerics.as_float(x, weights)

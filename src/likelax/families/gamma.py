@@ -1,16 +1,23 @@
 """The gamma distribution: a density on the positive reals, and the conjugate prior of a rate."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Never, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Estimable, Family, Prior, inside, where_above
+from likelax.families.base import (
+    Estimable,
+    Family,
+    Prior,
+    finite,
+    inside,
+    where_above,
+)
 from likelax.families.compound import (
     expected_log_gamma,
     fit_gamma,
@@ -21,8 +28,9 @@ from likelax.families.compound import (
 )
 from likelax.families.poisson import Poisson
 from likelax.model import Density, Model, pytree
-from likelax.numerics.special import factorial_excess, log_gamma_ratio, log_zero_power
-from likelax.statistics import EventCounts, PositiveMoments, inside_only, positive_moments
+from likelax.numerics import draws
+from likelax.numerics.special import factorial_excess, log_beta, log_binomial_term, log_zero_power
+from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 
 @pytree
@@ -32,6 +40,8 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
     As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
     both parameters, in float32 to 2e-5 of themselves where the deviance of the data is as exact; for
     data without spread they are inf, and NaN where one of the data is 0.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, the shape: events already seen.
@@ -50,9 +60,12 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         concentration, rate = numerics.as_float(self.concentration, self.rate)
-        return jax.random.gamma(key, concentration, tuple(shape), rate.dtype) / rate
+        return draws.gamma(key, concentration, shape) / rate
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Log likelihood as a function of weight, mean and deviance, nats."""
@@ -63,7 +76,7 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
-        """The log likelihood at the mean of v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
         concentration, rate = numerics.as_float(self.concentration, self.rate)
         cost = digamma(concentration) - jnp.log(concentration)
         return stats.log_likelihood(concentration / rate) + stats.events * cost
@@ -100,6 +113,9 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         """
         return gamma_evidence(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, a, b = numerics.as_float(x, self.concentration, self.rate)
         interior = (v > 0) & (v < jnp.inf)
@@ -108,7 +124,7 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         edge = (
             log_zero_power(a - 1) + jnp.log(b) - jnp.where(a == 1, b * jnp.where(v == 0, v, 0), 0)
         )
-        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         return positive_moments(x, weights)
@@ -120,6 +136,8 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 @pytree
 class GammaKnownShape(Family[EventCounts, Gamma]):
     """A gamma whose concentration is known and whose rate has a gamma prior.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, held by `m_step`.
@@ -140,7 +158,10 @@ class GammaKnownShape(Family[EventCounts, Gamma]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         return self._gamma().sample(key, shape)
 
     def mean(self) -> Array:
@@ -167,6 +188,9 @@ class GammaKnownShape(Family[EventCounts, Gamma]):
     def _gamma(self) -> Gamma:
         return Gamma(self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         return self._gamma()._log_density(x)
 
@@ -178,7 +202,7 @@ class GammaKnownShape(Family[EventCounts, Gamma]):
         rest = weight * (factorial_excess(shape) - jnp.log(shape) + jnp.log(mean))
         bends = numerics.weighted_sum(weights, numerics.xlogy(shape - 1, x / mean))
         peak = bends - rest + jnp.where(exposure == 0, shape * weight, 0)
-        return inside_only(EventCounts(shape * weight, exposure, peak), x >= 0, weights)
+        return EventCounts(shape * weight, exposure, peak)
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return self._with_parameter(numerics.divide(stats.events, stats.exposure, self.rate))
@@ -193,6 +217,8 @@ class GammaGamma(Estimable[PositiveMoments, Never]):
 
     A scaled beta prime distribution. `e_step` gives the expected statistics of the latent
     rates, so `m_step` is a step of EM over concentration and rate: fit with `fit.em`.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, shape of the latent rate.
@@ -213,11 +239,14 @@ class GammaGamma(Estimable[PositiveMoments, Never]):
     shape: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
         key_rate, key_value = jax.random.split(key)
-        log_rate = jax.random.loggamma(key_rate, a, tuple(shape), a.dtype)
-        log_value = jax.random.loggamma(key_value, c, tuple(shape), a.dtype)
+        log_rate = draws.log_gamma(key_rate, a, shape)
+        log_value = draws.log_gamma(key_value, c, shape)
         return b * jnp.exp(log_value - log_rate)
 
     def mean(self) -> Array:
@@ -234,19 +263,25 @@ class GammaGamma(Estimable[PositiveMoments, Never]):
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x >= 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         v, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
         interior = (v > 0) & (v < jnp.inf)
-        y = jnp.where(interior, v, 1) / b
-        constant = log_gamma_ratio(c, a) - gammaln(a)
-        density = constant + (c - 1) * jnp.log(y) - (a + c) * jnp.log1p(y) - jnp.log(b)
+        inner = jnp.where(interior, v, b)
+        # x / (x + b) is a beta variable: nothing of the order of a + c cancels
+        term = log_binomial_term(c, a, 1 / (1 + b / inner), 1 / (1 + inner / b))
+        small, large = jnp.minimum(a, c), jnp.maximum(a, c)
+        density = term + jnp.log(small) - jnp.log1p(small / large) - jnp.log(inner)
+        constant = -log_beta(a, c)
         slope = jnp.where(c == 1, (a + 1) * jnp.where(v == 0, v, 0) / b, 0)
         edge = log_zero_power(c - 1) + constant - jnp.log(b) - slope
-        return inside((v >= 0) & (v < jnp.inf), v, jnp.where(interior, density, edge))
+        return inside(self._support(v), v, jnp.where(interior, density, edge))
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
-        return inside_only(latent_gamma(a + c, b + x, weights), x >= 0, weights)
+        return latent_gamma(a + c, b + x, weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         return type(self)(*fit_gamma(stats, self.concentration, self.rate), self.shape)
@@ -258,6 +293,8 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
     The conjugate prior of a variance, updated by the `EventCounts` of `NormalKnownLoc`; as a
     model of data its `m_step` finds both parameters by Newton steps.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: positive scalar, the shape.
@@ -274,9 +311,12 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         a, b = numerics.as_float(self.concentration, self.rate)
-        return b * jnp.exp(-jax.random.loggamma(key, a, tuple(shape), b.dtype))
+        return b * jnp.exp(-draws.log_gamma(key, a, shape))
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Log likelihood as a function of the statistics of 1 / x, nats."""
@@ -287,7 +327,7 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
-        """The log likelihood at the mean of 1 / v, less what the spread of v costs, nats."""
+        """The log likelihood at the mean of 1 / v, minus a term for the variance of v, nats."""
         return Gamma(self.concentration, self.rate).expected_log_likelihood(stats)
 
     def kl_divergence(self, other: Self) -> Array:
@@ -318,9 +358,12 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         """log p(data) with the variance integrated out, nats."""
         return gamma_evidence(stats, self.concentration, self.rate)
 
+    def _support(self, x: Any) -> Any:
+        return (x > 0) & finite(x)
+
     def _log_density(self, x: Array) -> Array:
         (v,) = numerics.as_float(x)
-        support = (v > 0) & (v < jnp.inf)
+        support = self._support(v)
         y = 1 / jnp.where(support, v, 1)
         density = log_gamma_density(y, self.concentration, self.rate) + 2 * jnp.log(y)
         return inside(support, v, density)

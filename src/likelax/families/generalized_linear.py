@@ -2,12 +2,13 @@
 
 Their statistics are value, gradient and Hessian of the log likelihood at the current coefficients;
 `m_step` maximises a bound of it that is proven from these (see `local_quadratic`), so `fit.em`
-never goes down and ends at the maximum, where it converges quadratically, as Newton's method does.
+never lowers the likelihood and converges to the maximum, quadratically as Newton's method does.
 """
 
 import abc
+import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +20,20 @@ from likelax import numerics
 from likelax.constraints import Constraint, constrained, positive
 from likelax.data import DataLike
 from likelax.families import local_quadratic
-from likelax.families.base import inside, match_weights, whole
+from likelax.families.base import inside, is_count, match_weights, whole
 from likelax.families.local_quadratic import LocalQuadratic
 from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess, log_binomial_term
 
 
 class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
-    """What regressions share whose log density is concave in scores = inputs @ coefficients."""
+    """Base class of regressions whose log density is concave in scores = inputs @ coefficients."""
 
     def log_prob(self, x: DataLike) -> Array:
-        """log p(targets | inputs), (...), nats; 0 where the target was not seen.
+        """log p(targets | inputs), (...), nats; 0 where the target is missing.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -68,15 +70,13 @@ class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
         """The coefficients that maximise `expected_log_prob(stats)`, a shortened Newton step.
 
         With a prior they maximise the same kind of bound of the log joint, which never falls.
-        Without rows and prior the model stays as it is. Inputs that depend on each other linearly
-        share their step. Data that a plane separates have no maximum: the coefficients then grow
-        from step to step, and a prior stops them.
+        Without rows and prior the model stays as it is. Linearly dependent inputs share their step.
+        Linearly separable data have no maximum: the coefficients then grow from step to step,
+        unless there is a prior.
         """
         old = self._matrix().astype(stats.at.dtype)
         at = jnp.where(stats.weight > 0, stats.at, old)
-        about = LocalQuadratic(
-            stats.weight, at, stats.value, stats.slope, stats.curvature, stats.reach
-        )
+        about = dataclasses.replace(stats, at=at)
         precision = jnp.zeros_like(old)
         if prior is not None:
             precision = prior.matched(jnp.zeros_like(old))
@@ -106,7 +106,7 @@ class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
 
     @abc.abstractmethod
     def _derivatives(self, scores: Array, targets: Array) -> tuple[Array, Array]:
-        """Derivatives of the log density by the scores: first, and second with opposite sign."""
+        """Derivatives of the log density with respect to the scores: first, and second with opposite sign."""
 
     @abc.abstractmethod
     def _with_coefficients(self, coefficients: Array) -> Self: ...
@@ -119,6 +119,8 @@ class LogisticRegression(_GeneralizedLinear):
     Data are pairs (inputs (..., D), targets (...)). A constant is an input of ones. Its prior is a
     `RidgePrior`. In a `Mixture` it is a mixture of experts, in an `HMM` a GLM-HMM. Fit
     with `fit.em`.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       coefficients: (D,).
@@ -144,6 +146,9 @@ class LogisticRegression(_GeneralizedLinear):
 
     def _draw(self, key: Array, inputs: Array) -> Array:
         return jax.random.bernoulli(key, self.mean(inputs)).astype(int)
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return (targets == 0) | (targets == 1)
 
     def _log_density(self, scores: Array, targets: Array) -> Array:
         (y,) = numerics.as_float(targets)
@@ -195,6 +200,8 @@ class SoftmaxRegression(_GeneralizedLinear):
     D (C - 1) free parameters; a `RidgePrior` prefers those that sum to zero over the classes. Fit
     with `fit.em`.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       coefficients: (D, C).
 
@@ -229,6 +236,9 @@ class SoftmaxRegression(_GeneralizedLinear):
             )
         return super()._match_targets(inputs, targets)
 
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return (targets >= 0) & (targets < self.coefficients.shape[-1])
+
     def _log_density(self, scores: Array, targets: Array) -> Array:
         log_probs = numerics.log_normalize(scores)[0]
         known = (targets >= 0) & (targets < scores.shape[-1])
@@ -260,6 +270,8 @@ class PoissonRegression(_GeneralizedLinear):
     exposure an input log(exposure) whose coefficient is one. Its prior is a `RidgePrior`. Fit with
     `fit.em`.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       coefficients: (D,).
 
@@ -282,7 +294,11 @@ class PoissonRegression(_GeneralizedLinear):
         return self.mean(self._given("variance", inputs))
 
     def _draw(self, key: Array, inputs: Array) -> Array:
-        return jax.random.poisson(key, self.mean(inputs))
+        rate = self.mean(inputs)
+        return draws.poisson(key, rate, rate.shape)
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return is_count(targets)
 
     def _log_density(self, scores: Array, targets: Array) -> Array:
         y, scores = numerics.as_float(targets, scores)
@@ -309,6 +325,8 @@ class NegativeBinomialRegression(_GeneralizedLinear):
     Data are pairs (inputs (..., D), targets (...)). A `NegativeBinomial` with
     probs = total_count / (total_count + m): a `PoissonRegression` whose rate is multiplied by a
     gamma variable of mean one. Its prior is a `RidgePrior`. Fit with `fit.em`.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       total_count: r, positive, held by `m_step`; its inverse is the dispersion ("alpha").
@@ -340,13 +358,16 @@ class NegativeBinomialRegression(_GeneralizedLinear):
     def _draw(self, key: Array, inputs: Array) -> Array:
         key_rate, key_count = jax.random.split(key)
         mean, r = numerics.as_float(self.mean(inputs), self.total_count)
-        rate = mean * jax.random.gamma(key_rate, r, mean.shape, mean.dtype) / r
-        return jax.random.poisson(key_count, rate)
+        rate = mean * draws.gamma(key_rate, r, mean.shape) / r
+        return draws.poisson(key_count, rate, rate.shape)
 
     def _log_odds(self, scores: Array) -> tuple[Array, Array]:
         """(log of m / r, r)."""
         scores, r = numerics.as_float(scores, self.total_count)
         return scores - jnp.log(r), r
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return is_count(targets)
 
     def _log_density(self, scores: Array, targets: Array) -> Array:
         odds, r = self._log_odds(scores)

@@ -33,6 +33,8 @@ class LocationStats:
 class NormalKnownScale(Family[LocationStats, "NormalMean"]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: scalar, the mean.
       scale: positive scalar, held by `m_step`.
@@ -98,6 +100,8 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
 class NormalMean(Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: scalar.
       scale: positive scalar.
@@ -121,12 +125,12 @@ class NormalMean(Prior[LocationStats]):
         return Normal(self.loc, self.scale).sample(key, shape)
 
     def posterior(self, stats: LocationStats) -> Self:
-        """Precisions add, and the means are weighed by them."""
+        """Precisions add, and the means are weighted by them."""
         merged = self._moments() + stats.moments
         return type(self)(merged.mean, 1 / jnp.sqrt(merged.weight))
 
     def expected_log_likelihood(self, stats: LocationStats) -> Array:
-        """That of the likelihood at `loc`, less precision times variance over 2, nats."""
+        """That of the likelihood at `loc`, minus precision times variance over 2, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
 
@@ -169,6 +173,8 @@ class NormalMean(Prior[LocationStats]):
 @pytree
 class NormalKnownLoc(Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: scalar, held by `m_step`.

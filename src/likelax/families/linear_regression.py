@@ -1,12 +1,11 @@
 """Bayesian linear regression: targets that are linear in their inputs, and the conjugate prior."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import cho_solve
 from jax.scipy.special import multigammaln
 from jax.typing import ArrayLike
 
@@ -44,12 +43,14 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
 
     Data are pairs (inputs (..., D), targets (..., E)), or targets (...) where E is 1; the log
     probability is that of the targets given the inputs. A constant is an input of ones. Missing
-    targets are marginalised exactly: of a row seen in part, `e_step` fills in the conditional mean
-    and covariance of the others. In a `Mixture` it is a mixture of experts, in an `HMM` a
+    targets are marginalised exactly: `e_step` uses their conditional mean and covariance given the
+    observed targets of the row. In a `Mixture` it is a mixture of experts, in an `HMM` a
     regression that switches.
 
     Its conjugate prior is a `MatrixNormalInverseWishart`; a `RidgePrior` of the coefficients alone
     can be given in its place.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       coefficients: (D, E).
@@ -72,7 +73,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     scale_tril: Array = constrained(scale_tril)
 
     def log_prob(self, x: DataLike) -> Array:
-        """log p(targets | inputs), (...), nats: that of the targets seen of `Masked` ones.
+        """log p(targets | inputs), (...), nats: that of the observed targets of `Masked` ones.
 
         Raises:
           ValueError: unless x is a pair of the right shapes.
@@ -96,8 +97,11 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     ) -> tuple[RegressionStats, Array]:
         """(statistics, log probability) of a pair, summed with the weights.
 
-        A row of which no target was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed targets has weight zero. For a row with some missing targets the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         inputs, targets, seen = self._pair(x)
         weights = match_weights(weights, inputs.shape[:-1], inputs.dtype)
@@ -123,27 +127,26 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     ) -> Self:
         """Least squares, or with a prior the posterior mode; empty statistics change nothing.
 
-        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are best
-        given the covariance, then the covariance given them, so that the log joint never falls.
-        Inputs that depend on each other linearly have no single solution without a prior, and
-        give NaN.
+        With a `RidgePrior` and E targets the mode has no closed form: the coefficients are
+        maximised given the covariance, and then the covariance given them, so the log joint never
+        falls. Linearly dependent inputs have no unique solution without a prior, and give NaN.
 
         Source: Meng & Rubin (1993), Biometrika 80, 267-278.
         """
         if isinstance(prior, MatrixNormalInverseWishart):
             coefficients, covariance = prior.posterior(stats).mode()
-            return type(self)(coefficients, jnp.linalg.cholesky(covariance))
+            return type(self)(coefficients, numerics.cholesky(covariance))
         old, tril = numerics.as_float(self.coefficients, self.scale_tril)
-        num_inputs = old.shape[0]
         seen = stats.joint.weight > 0
         if prior is None:
-            coefficients = jnp.where(seen, _least_squares(stats.joint, num_inputs), old)
+            found = eliminate(stats.joint, old.shape[0])
+            coefficients, residual = jnp.where(seen, found.coefficients, old), found.residual
         else:
             coefficients = self._ridge(stats.joint, prior)
-        covariance = _residual(stats.joint, coefficients) / jnp.where(seen, stats.joint.weight, 1)
-        new = jnp.linalg.cholesky(
-            jnp.where(seen, covariance, jnp.eye(old.shape[1], dtype=old.dtype))
-        )
+            residual = _residual(stats.joint, coefficients)
+        covariance = residual / jnp.where(seen, stats.joint.weight, 1)
+        eye = jnp.eye(old.shape[1], dtype=old.dtype)
+        new = numerics.cholesky(jnp.where(seen, covariance, eye))
         return type(self)(coefficients, jnp.where(seen, new, tril))
 
     def expected_log_prob(self, stats: RegressionStats) -> Array:
@@ -169,21 +172,25 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     def pool(self, stats: RegressionStats) -> RegressionStats:
         """Statistics of K models, each with its share of the total residual scatter.
 
-        The coefficients of each stay those of its own least squares: only the block of the targets
-        changes, by what the residual scatter lacks of its share.
+        The coefficients of each model stay those of its own least squares. Only the block of the
+        targets changes, by the difference between its share and its residual scatter.
         """
         num_inputs = jnp.shape(self.coefficients)[-2]
-        joint = stats.joint
+        return _share(
+            stats, jax.vmap(lambda joint: eliminate(joint, num_inputs).residual)(stats.joint)
+        )
 
-        def own(joint: Moments) -> Array:
-            fitted = _least_squares(joint, num_inputs)
-            return jnp.where(joint.weight > 0, _residual(joint, fitted), 0)
+    def pool_with_prior(
+        self, stats: RegressionStats, prior: "MatrixNormalInverseWishart | RidgePrior | None"
+    ) -> tuple[RegressionStats, "MatrixNormalInverseWishart | RidgePrior | None"]:
+        """`pool` with a prior of each of K models; a `RidgePrior` is of the coefficients alone."""
+        if not isinstance(prior, RidgePrior):
+            return super().pool_with_prior(stats, prior)
 
-        scatter = jax.vmap(own)(joint)
-        share = numerics.divide(joint.weight, jnp.sum(joint.weight), 0.0)
-        pooled = share[:, None, None] * jnp.sum(scatter, axis=0, keepdims=True)
-        moved = jax.vmap(_add_to_targets)(joint.scatter, pooled - scatter)
-        return RegressionStats(Moments(joint.weight, joint.mean, moved))
+        def own(model: Self, joint: Moments, prior: RidgePrior) -> Array:
+            return _residual(joint, model._ridge(joint, prior))
+
+        return _share(stats, jax.vmap(own)(self, stats.joint, prior)), prior
 
     def _noise(self) -> MvNormal:
         coefficients, tril = numerics.as_float(self.coefficients, self.scale_tril)
@@ -201,15 +208,21 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
         """The coefficients that are best under a ridge prior, given the covariance."""
         old, tril = numerics.as_float(self.coefficients, self.scale_tril)
         num_inputs, num_targets = old.shape
-        gram, cross = _gram(joint, num_inputs)
-        inverse = cho_solve((tril, True), jnp.eye(num_targets, dtype=tril.dtype))
         penalty = prior.matched(old).reshape(-1)
+        if num_targets == 1:
+            extra = jnp.pad(jnp.diag(penalty * tril[0, 0] ** 2), (0, 1))
+            found = eliminate(joint, num_inputs, extra).coefficients
+            # without rows, coefficients without a penalty stay as they are
+            kept = (joint.weight == 0) & (penalty[:, None] == 0)
+            return jnp.where(kept, old, jnp.where(joint.weight == 0, 0, found))
+        gram, cross = _gram(joint, num_inputs)
+        inverse = numerics.solve_cholesky(tril, jnp.eye(num_targets, dtype=tril.dtype))
         # without rows, coefficients without a penalty stay as they are
         free = (penalty == 0) & (joint.weight == 0)
         matrix = jnp.kron(gram, inverse) + jnp.diag(jnp.where(free, 1, penalty))
         target = jnp.matmul(cross, inverse, precision="highest").reshape(-1)
         target = jnp.where(free, old.reshape(-1), target)
-        return cho_solve((jnp.linalg.cholesky(matrix), True), target).reshape(old.shape)
+        return numerics.solve_cholesky(numerics.cholesky(matrix), target).reshape(old.shape)
 
     def _match_targets(self, inputs: Array, targets: Array) -> Array:
         num_inputs, num_targets = jnp.shape(self.coefficients)
@@ -224,11 +237,71 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
         return targets
 
 
-def _least_squares(joint: Moments, num_inputs: int) -> Array:
-    """(D, E) coefficients of least squares; any where the weight is 0."""
-    gram, cross = _gram(joint, num_inputs)
-    eye = jnp.eye(num_inputs, dtype=gram.dtype)
-    return cho_solve((jnp.linalg.cholesky(jnp.where(joint.weight > 0, gram, eye)), True), cross)
+class Eliminated(NamedTuple):
+    """What is left of inputs and targets after least squares.
+
+    Attributes:
+      coefficients: (D, E).
+      residual: (E, E) scatter of the targets about what the inputs explain.
+      log_det: log determinant of inputs^T inputs.
+    """
+
+    coefficients: Array
+    residual: Array
+    log_det: Array
+
+
+def eliminate(joint: Moments, num_inputs: int, extra: Array | None = None) -> Eliminated:
+    """Least squares of targets on inputs, from their centred moments.
+
+    Gaussian elimination of the D inputs from the second moments about zero, S + w m m^T. S and the
+    term of the mean are kept apart: their sum would lose what inputs far from zero differ in.
+
+    Args:
+      joint: of the rows (input, target).
+      num_inputs: D.
+      extra: (D + E, D + E) that a prior adds to the scatter, or None.
+    Returns:
+      `Eliminated`, NaN where an input is a linear combination of those before it to rounding.
+    """
+    scatter = joint.scatter if extra is None else joint.scatter + extra
+    size, eps = scatter.shape[0], jnp.finfo(scatter.dtype).eps
+    least = 2 * size * eps * jnp.diagonal(scatter)
+
+    def step(p: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        scatter, mean, weight, rows, pivots = state
+        own, column, at = scatter[p, p], scatter[p], mean[p]
+        pivot = own + weight * at**2
+        pivot = jnp.where(pivot > least[p], pivot, jnp.nan)
+        rows = rows.at[p].set((column + weight * at * mean) / pivot)
+        # a constant input has no scatter: it takes the term of the mean, and nothing else
+        varies = own > 0
+        safe = jnp.where(varies, own, 1)
+        column = jnp.where(varies, column, 0)
+        scatter = scatter - column[:, None] * (column / safe)[None, :]
+        mean = mean - (at / safe) * column
+        return scatter, mean, weight * (own / pivot), rows, pivots.at[p].set(pivot)
+
+    rows, pivots = jnp.zeros((num_inputs, size), scatter.dtype), jnp.zeros_like(scatter[0])
+    start = (scatter, joint.mean, joint.weight, rows, pivots[:num_inputs])
+    scatter, mean, weight, rows, pivots = jax.lax.fori_loop(0, num_inputs, step, start)
+    left = scatter[num_inputs:, num_inputs:]
+    mean = mean[num_inputs:]
+    upper = rows[::-1, :num_inputs][:, ::-1]
+    unit = jnp.tril(upper, -1) + jnp.eye(num_inputs, dtype=rows.dtype)
+    coefficients = numerics.solve_lower(unit, rows[::-1, num_inputs:])[::-1]
+    residual = left + weight * mean[:, None] * mean[None, :]
+    return Eliminated(coefficients, residual, jnp.sum(jnp.log(pivots)))
+
+
+def _share(stats: RegressionStats, residual: Array) -> RegressionStats:
+    """Statistics of K models, each with its share of the total of their residual scatters (K, E, E)."""
+    joint = stats.joint
+    residual = jnp.where((joint.weight > 0)[:, None, None], residual, 0)
+    share = numerics.divide(joint.weight, jnp.sum(joint.weight), 0.0)
+    pooled = share[:, None, None] * jnp.sum(residual, axis=0, keepdims=True)
+    moved = jax.vmap(_add_to_targets)(joint.scatter, pooled - residual)
+    return RegressionStats(Moments(joint.weight, joint.mean, moved))
 
 
 def _add_to_targets(scatter: Array, extra: Array) -> Array:
@@ -262,6 +335,9 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
     The conjugate prior of `LinearRegression`; its values are pairs (coefficients (D, E),
     covariance (E, E)).
 
+    Float32: log density within 5e-4 of 1 + its size for dof up to 100, and of one rounding of
+    the arguments.
+
     Attributes:
       loc: (D, E), expected coefficients.
       precision: (D, D) positive definite: inputs^T inputs already seen.
@@ -291,8 +367,8 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         num_inputs, num_targets = loc.shape
         gap = coefficients - loc
         spread = scale + jnp.matmul(jnp.matmul(gap.T, precision), gap)
-        tril = jnp.linalg.cholesky(covariance)
-        trace = jnp.trace(cho_solve((tril, True), spread))
+        tril = numerics.cholesky(covariance)
+        trace = jnp.trace(numerics.solve_cholesky(tril, spread))
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
         return (
             self._log_normalizer()
@@ -302,7 +378,10 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         )
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:
-        """Draws (coefficients (*shape, D, E), covariance (*shape, E, E))."""
+        """Draws (coefficients (*shape, D, E), covariance (*shape, E, E)).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         loc, precision, dof, scale = self._floats()
         key_covariance, key_coefficients = jax.random.split(key)
         zero = jnp.zeros_like(loc[0])
@@ -311,29 +390,34 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         )
         white = jax.random.normal(key_coefficients, (*shape, *loc.shape), loc.dtype)
         # rows with covariance precision^-1, columns with the drawn one
-        rows = jnp.linalg.inv(jnp.linalg.cholesky(precision)).T
-        columns = jnp.swapaxes(jnp.linalg.cholesky(covariance), -1, -2)
+        rows = numerics.inverse_lower(numerics.cholesky(precision)).T
+        columns = jnp.swapaxes(numerics.cholesky(covariance), -1, -2)
         gap = jnp.matmul(jnp.matmul(rows, white, precision="highest"), columns, precision="highest")
         return jnp.broadcast_to(loc, gap.shape) + gap, covariance
 
     def posterior(self, stats: RegressionStats) -> Self:
-        """The prior's inputs and residuals with those of the data added."""
-        loc, precision, dof, scale = self._floats()
-        gram, cross = _gram(stats.joint, loc.shape[0])
-        after = precision + gram
-        coefficients = cho_solve(
-            (jnp.linalg.cholesky(after), True),
-            jnp.matmul(precision, loc, precision="highest") + cross,
-        )
-        gap = coefficients - loc
-        pull = jnp.matmul(
-            jnp.matmul(gap.T, precision, precision="highest"), gap, precision="highest"
-        )
+        """The prior with the inputs and residuals of the data added."""
+        _, precision, dof, _ = self._floats()
+        gram, _ = _gram(stats.joint, precision.shape[0])
+        found = self._eliminated(stats)
         return type(self)(
-            coefficients,
-            after,
-            dof + stats.joint.weight,
-            scale + pull + _residual(stats.joint, coefficients),
+            found.coefficients, precision + gram, dof + stats.joint.weight, found.residual
+        )
+
+    def pooled(self) -> Self:
+        """K of them, stacked: the same, with the covariance that is most probable under all."""
+        share = (
+            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
+        )
+        return type(self)(self.loc, self.precision, *share)
+
+    def _eliminated(self, stats: RegressionStats) -> Eliminated:
+        """Least squares of the data and of what was already seen."""
+        loc, precision, _, scale = self._floats()
+        cross = jnp.matmul(precision, loc, precision="highest")
+        corner = scale + jnp.matmul(loc.T, cross, precision="highest")
+        return eliminate(
+            stats.joint, loc.shape[0], jnp.block([[precision, cross], [cross.T, corner]])
         )
 
     def mean(self) -> tuple[Array, Array]:
@@ -348,7 +432,8 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         inf where they do not exist: dof <= E + 1, and dof <= E + 3 for the covariance.
         """
         _, precision, dof, scale = self._floats()
-        rows = jnp.diagonal(jnp.linalg.inv(precision))
+        eye = jnp.eye(precision.shape[0], dtype=precision.dtype)
+        rows = jnp.diagonal(numerics.solve_cholesky(numerics.cholesky(precision), eye))
         columns = jnp.diagonal(self.mean()[1])
         return rows[:, None] * columns[None, :], inverse_wishart_variance(dof, scale)
 
@@ -358,28 +443,34 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         return loc, scale / (dof + loc.shape[0] + loc.shape[1] + 1)
 
     def predictive(self, inputs: Array) -> MvStudentT:
-        """The distribution of the targets (E,) at one input (D,), with everything integrated out."""
+        """The distribution of the targets (E,) at one input (D,), with all parameters integrated out."""
         loc, precision, dof, scale = self._floats()
         inputs, _ = numerics.as_float(inputs, loc)
         num_targets = loc.shape[1]
-        lever = jnp.sum(inputs * cho_solve((jnp.linalg.cholesky(precision), True), inputs))
+        lever = jnp.sum(numerics.solve_lower(numerics.cholesky(precision), inputs) ** 2)
         degrees = dof - num_targets + 1
-        tril = jnp.linalg.cholesky(scale) * jnp.sqrt((1 + lever) / degrees)
+        tril = numerics.cholesky(scale) * jnp.sqrt((1 + lever) / degrees)
         return MvStudentT(degrees, jnp.matmul(inputs, loc, precision="highest"), tril)
 
     def log_evidence(self, stats: RegressionStats) -> Array:
         """log p(targets | inputs) with coefficients and covariance integrated out, nats."""
-        after = self.posterior(stats)
-        num_targets = jnp.shape(self.loc)[1]
+        after, num_targets = self.posterior(stats), jnp.shape(self.loc)[1]
         constant = stats.joint.weight * num_targets * LOG_2PI / 2
-        return self._log_normalizer() - after._log_normalizer() - constant
+        log_det = self._eliminated(stats).log_det
+        return self._log_normalizer() - after._log_normalizer(log_det) - constant
 
-    def _log_normalizer(self) -> Array:
+    def _log_normalizer(self, log_det: Array | None = None) -> Array:
+        """log_det: of the precision, where it is known better than from its entries."""
         loc, precision, dof, scale = self._floats()
         num_targets = loc.shape[1]
+        log_det = _log_det(precision) if log_det is None else log_det
         return (
-            dof / 2 * jnp.linalg.slogdet(scale)[1]
+            dof / 2 * _log_det(scale)
             - dof * num_targets / 2 * jnp.log(2.0).astype(loc.dtype)
             - multigammaln(dof / 2, num_targets)
-            + num_targets / 2 * jnp.linalg.slogdet(precision)[1]
+            + num_targets / 2 * log_det
         )
+
+
+def _log_det(positive: Array) -> Array:
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(numerics.cholesky(positive))))

@@ -1,36 +1,146 @@
 """Counts of C values: multinomial, and its compound with a Dirichlet."""
 
+import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Never, Self
+from typing import Any, ClassVar, NamedTuple, Never, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, simplex
-from likelax.data import DataLike
-from likelax.families.base import Estimable, Family, check_event, whole
+from likelax.data import DataLike, split_mask, take_mask
+from likelax.families.base import (
+    Estimable,
+    Family,
+    alike,
+    check_event,
+    is_count,
+    match_weights,
+)
 from likelax.families.dirichlet import Dirichlet
-from likelax.families.simplex import check_simplex, latent_simplex
-from likelax.model import pytree
+from likelax.families.simplex import (
+    add_lack,
+    check_simplex,
+    latent_simplex,
+    masked_total,
+    simplex_moments,
+    unseen_lack,
+)
+from likelax.model import P, S, pytree
+from likelax.numerics import draws
 from likelax.numerics.special import (
     factorial_excess,
+    log_minus_digamma,
     log_multinomial_coefficient,
     log_multinomial_term,
 )
 from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
+def _support(x: Any, total: Any, observed: Any = None) -> Any:
+    """True where the entries seen of x (..., C), 0 elsewhere, are counts that can add to total."""
+    fine = is_count(x).all(-1)
+    if total is None:
+        return fine
+    got, wanted = alike(x.sum(-1), total)
+    return fine & (
+        (got == wanted) | (False if observed is None else (got < wanted) & ~observed.all(-1))
+    )
+
+
 def _inside(x: Array, log_prob: Array, total: Array | None) -> Array:
     """log_prob where x holds counts (that add to total), -inf elsewhere, NaN at NaN."""
-    fine = jnp.all((x >= 0) & whole(x), axis=-1)
-    if total is not None:
-        wanted, got = numerics.as_float(total, jnp.sum(x, axis=-1))
-        fine = fine & (got == wanted)
     off = jnp.where(jnp.any(x != x, axis=-1), jnp.nan, -jnp.inf).astype(log_prob.dtype)
-    return jnp.where(fine, log_prob, off)
+    return jnp.where(_support(x, total), log_prob, off)
+
+
+class _Seen(NamedTuple):
+    """Rows seen in part.
+
+    Attributes:
+      counts: (..., C), 0 at entries not seen.
+      observed: (..., C) booleans.
+      some: (...) whether anything was seen.
+      fine: (...) whether they are possible.
+      rest: (..., 1) what the entries not seen add to; None where the total is not known.
+    """
+
+    counts: Array
+    observed: Array
+    some: Array
+    fine: Array
+    rest: Array | None
+
+
+def _look(name: str, x: Any, total: Any, parameter: Array) -> _Seen:
+    values, observed = split_mask(x)
+    counts, parameter = numerics.as_float(values, parameter)
+    check_event(name, counts, parameter.shape[-1])
+    seen = jnp.ones(counts.shape, bool) if observed is None else observed
+    counts = jnp.where(seen, counts, 0)
+    fine = _support(counts, total, seen)
+    counts = jnp.where(fine[..., None], counts, 0)
+    rest = None
+    if total is not None:
+        wanted, got = numerics.as_float(total, jnp.sum(counts, axis=-1, keepdims=True))
+        rest = jnp.where(fine[..., None], wanted - got, 0)
+    return _Seen(counts, seen, jnp.any(seen, axis=-1), fine, rest)
+
+
+class _Counted(Estimable[S, P]):
+    """What distributions of counts that add to a total share: rows seen in part."""
+
+    _event_ndim: ClassVar[int] = 1
+
+    total_count: Array | None
+
+    def log_prob(self, x: Any) -> Array:
+        """Log probability of x (..., C), or of the entries seen of `Masked` x: (...), nats."""
+        if take_mask(x)[1] is None:
+            return super().log_prob(x)
+        seen = self._look(x)
+        log_prob = jnp.where(seen.fine, self._log_density_seen(seen), -jnp.inf)
+        return jnp.where(seen.some, log_prob, 0)
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[S, Array]:
+        """Statistics and the log probability, summed with the weights.
+
+        A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
+        under this model, so that `m_step` is a step of EM.
+        """
+        if take_mask(x)[1] is None:
+            return super().e_step(x, weights)
+        seen, log_prob = self._look(x), self.log_prob(x)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        weights = jnp.where(seen.some, weights, 0)
+        stats = inside_only(self._statistics_seen(seen, weights), seen.fine, weights)
+        return stats, numerics.weighted_sum(weights, log_prob)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where the entries seen are counts that can add to the total."""
+        values, observed = take_mask(x)
+        if observed is None:
+            return super().possible(x)
+        observed = np.asarray(observed)
+        fine = _support(np.where(observed, values, 0), self.total_count, observed)
+        return fine | ~observed.any(-1)
+
+    def _support(self, x: Any) -> Any:
+        return _support(x, self.total_count)
+
+    @abc.abstractmethod
+    def _look(self, x: Any) -> _Seen: ...
+
+    @abc.abstractmethod
+    def _log_density_seen(self, seen: _Seen) -> Array: ...
+
+    @abc.abstractmethod
+    def _statistics_seen(self, seen: _Seen, weights: Array) -> S: ...
 
 
 def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int]) -> Array:
@@ -44,12 +154,12 @@ def _draw_counts(key: Array, total_count: Any, probs: Array, shape: Sequence[int
     def draw(left: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         index, p = step
         # folded in, not split beforehand: so the draw can be mapped over keys
-        count = jax.random.binomial(jax.random.fold_in(key, index), left, p, tuple(shape), p.dtype)
+        count = draws.binomial(jax.random.fold_in(key, index), left, p, shape)
         return left - count, count
 
     left = jnp.broadcast_to(n, tuple(shape))
     _, counts = jax.lax.scan(draw, left, (jnp.arange(num_values), jnp.moveaxis(share, -1, 0)))
-    return jnp.moveaxis(counts, 0, -1).astype(int)
+    return draws.whole_counts(jnp.moveaxis(counts, 0, -1))
 
 
 def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
@@ -64,17 +174,19 @@ def _counted(verb: str, total_count: Any, parameter: Any) -> list[Array]:
 
 
 @pytree
-class Multinomial(Family[CategoryCounts, Dirichlet]):
+class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Dirichlet]):
     """p(x) = n! / prod_c x[c]! prod_c probs[c]^x[c] for counts x (..., C) that add to n.
 
-    In float32 the log probability of counts to 1e9 is right to 1e-5 of itself and to what one rounding
-    of the probabilities changes.
+    Missing entries are marginalised exactly: with a known total they are one more value, and without
+    one p is conditional on what the entries seen add to.
+
+    Float32: log density within 2e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       probs: (C,) non-negative, sums to one; zeros are exact. Where the sum is off by more than 1e-3
         the log probability is NaN.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it (documents of any length). `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it (documents of any length). `sample` needs n. By keyword only.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 2.5.
 
@@ -85,29 +197,39 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    _event_ndim: ClassVar[int] = 1
-
     _finite_statistics = True
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def log_kernel(self, x: DataLike) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
-        values, observed = self._split(x)
-        kernel = self._log_kernel(values)
-        return kernel if observed is None else jnp.where(observed, kernel, 0)
+        if take_mask(x)[1] is None:
+            return self._log_kernel(self._split(x)[0])
+        return self.log_prob(x)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape (*shape, C)."""
+        """Integers of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         return _draw_counts(key, self.total_count, self.probs, shape)
 
     def mean(self) -> Array:
-        """total_count probs, (C,)."""
+        """total_count probs, (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("mean", self.total_count, self.probs)
         return n * probs
 
     def variance(self) -> Array:
-        """total_count probs (1 - probs), (C,)."""
+        """total_count probs (1 - probs), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, probs = _counted("variance", self.total_count, self.probs)
         return n * probs * (1 - probs)
 
@@ -144,13 +266,40 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
         broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
         return _inside(x, jnp.where(broken, -jnp.inf, score), self.total_count)
 
+    def _look(self, x: Any) -> _Seen:
+        return _look("Multinomial", x, self.total_count, jnp.asarray(self.probs))
+
+    def _log_density_seen(self, seen: _Seen) -> Array:
+        counts, probs = numerics.as_float(seen.counts, check_simplex(jnp.asarray(self.probs)))
+        probs = jnp.broadcast_to(probs, counts.shape)
+        known, hidden = jnp.where(seen.observed, probs, 0), masked_total(probs, ~seen.observed)
+        if seen.rest is None:
+            total = jnp.sum(known, axis=-1, keepdims=True)
+            return log_multinomial_term(counts, numerics.divide(known, total, 0.0))
+        # what was not seen is one more value
+        counts = jnp.concatenate([counts, seen.rest], axis=-1)
+        return log_multinomial_term(counts, jnp.concatenate([known, hidden], axis=-1))
+
+    def _statistics_seen(self, seen: _Seen, weights: Array) -> CategoryCounts:
+        counts, probs = numerics.as_float(seen.counts, self.probs)
+        probs = jnp.broadcast_to(probs, counts.shape)
+        hidden = masked_total(probs, ~seen.observed)
+        if seen.rest is None:
+            total = jnp.sum(counts, axis=-1, keepdims=True)
+            unseen = numerics.divide(probs * total, masked_total(probs, seen.observed), 0.0)
+            whole = counts
+        else:
+            unseen = numerics.divide(probs * seen.rest, hidden, 0.0)
+            whole = jnp.concatenate([counts, seen.rest], axis=-1)
+        filled = jnp.where(seen.observed, counts, unseen).reshape(-1, counts.shape[-1])
+        base = numerics.weighted_sum(weights, log_multinomial_coefficient(whole))
+        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), filled)[0], base)
+
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         counts, weights = numerics.as_float(x, weights)
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
         rows = counts.reshape(-1, counts.shape[-1])
-        stats = CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
-        # fractions of counts, such as tf-idf values, have statistics, though no probability
-        return inside_only(stats, jnp.min(counts, axis=-1) >= 0, weights)
+        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -161,16 +310,18 @@ class Multinomial(Family[CategoryCounts, Dirichlet]):
 
 
 @pytree
-class DirichletMultinomial(Estimable[PositiveMoments, Never]):
+class DirichletMultinomial(_Counted[PositiveMoments, Never]):
     """p(x) = integral of Multinomial(x | n, v) Dirichlet(v | concentration) dv, counts x (..., C).
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
-    EM over the concentration: fit with `fit.em`.
+    EM over the concentration: fit with `fit.em`. Missing entries are marginalised as in `Multinomial`.
+
+    Float32: log density within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       concentration: (C,) positive.
-      total_count: n, which every x must add to, or None: then n is what x adds to, and p is
-        conditional on it. `sample` needs n. By keyword only.
+      total_count: n, the sum of every x, or None: then n is the sum of x, and p is conditional on
+        it. `sample` needs n. By keyword only.
 
     Source: Minka (2000), Estimating a Dirichlet distribution.
 
@@ -182,24 +333,34 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
 
     held: ClassVar[tuple[str, ...]] = ("total_count",)
 
-    _event_ndim: ClassVar[int] = 1
-
     concentration: Array = constrained(positive)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape (*shape, C)."""
+        """Integers of shape (*shape, C).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.binomial` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
         key_probs, key_counts = jax.random.split(key)
         probs = Dirichlet(self.concentration).sample(key_probs, shape)
         return _draw_counts(key_counts, self.total_count, probs, shape)
 
     def mean(self) -> Array:
-        """total_count concentration / sum(concentration), (C,)."""
+        """total_count concentration / sum(concentration), (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("mean", self.total_count, self.concentration)
         return n * a / jnp.sum(a)
 
     def variance(self) -> Array:
-        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,)."""
+        """n p (1 - p) (n + A) / (1 + A) with A = sum(concentration), p = concentration / A: (C,).
+
+        Raises:
+          ValueError: without a total_count.
+        """
         n, a = _counted("variance", self.total_count, self.concentration)
         total = jnp.sum(a)
         return n * (a / total) * (1 - a / total) * (n + total) / (1 + total)
@@ -212,23 +373,56 @@ class DirichletMultinomial(Estimable[PositiveMoments, Never]):
         counts, a = numerics.as_float(x, self.concentration)
         check_event("DirichletMultinomial", counts, a.shape[-1])
         counts = jnp.maximum(counts, 0)
-        n, total = jnp.sum(counts, axis=-1), jnp.sum(a)
-        before = jnp.broadcast_to(a, counts.shape)
-        after = before + counts
-        # all three at the mean of the posterior, so that none is large where the result is not
-        probs = after / (n + total)[..., None]
-        terms = log_multinomial_term(counts, probs) + log_multinomial_term(before, probs)
-        last = factorial_excess(n + total) - jnp.sum(factorial_excess(after), axis=-1)
-        edges = jnp.log1p(n / total) - jnp.sum(jnp.log1p(counts / before), axis=-1)
-        log_prob = terms - last + edges
+        log_prob = _log_compound(counts, jnp.broadcast_to(a, counts.shape))
         return _inside(x, log_prob, self.total_count)
+
+    def _look(self, x: Any) -> _Seen:
+        return _look("DirichletMultinomial", x, self.total_count, jnp.asarray(self.concentration))
+
+    def _log_density_seen(self, seen: _Seen) -> Array:
+        counts, a = numerics.as_float(seen.counts, self.concentration)
+        a = jnp.broadcast_to(a, counts.shape)
+        known, hidden = jnp.where(seen.observed, a, 0), masked_total(a, ~seen.observed)
+        if seen.rest is not None:
+            known = jnp.concatenate([known, hidden], axis=-1)
+            counts = jnp.concatenate([counts, seen.rest], axis=-1)
+        return _log_compound(counts, known)
+
+    def _statistics_seen(self, seen: _Seen, weights: Array) -> PositiveMoments:
+        """Seen and unseen shares, and the shares within either, are independent."""
+        counts, a = numerics.as_float(seen.counts, self.concentration)
+        a = jnp.broadcast_to(a, counts.shape)
+        hidden, known = (masked_total(a, mask) for mask in (~seen.observed, seen.observed))
+        total = jnp.sum(counts, axis=-1, keepdims=True)
+        ours, theirs = (known, hidden) if seen.rest is None else (known + total, hidden + seen.rest)
+        side = jnp.where(seen.observed, ours, theirs)
+        shares = numerics.divide(a, hidden, 0.0)
+        within = jnp.where(seen.observed, (a + counts) / (known + total), shares)
+        own = log_minus_digamma(a + counts) - log_minus_digamma(known + total)
+        own = jnp.where(seen.observed, own, unseen_lack(a, seen.observed))
+        lack = log_minus_digamma(side) - log_minus_digamma(ours + theirs) + own
+        # what stands in for a row without weight need not be finite
+        used = (weights != 0)[..., None]
+        mean = jnp.where(used, side / (ours + theirs) * within, 1)
+        return add_lack(simplex_moments(mean, weights), jnp.where(used, lack, 0), weights)
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, a = numerics.as_float(x, weights, self.concentration)
-        stats = latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
-        support = _inside(x, jnp.zeros_like(x[..., 0]), self.total_count) == 0
-        return inside_only(stats, support, weights)
+        return latent_simplex(x + jnp.broadcast_to(a, x.shape), weights)
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
         return type(self)(fitted.concentration, total_count=self.total_count)
+
+
+def _log_compound(counts: Array, concentration: Array) -> Array:
+    """Log probability of counts (..., C); an entry whose concentration is 0 does not exist."""
+    before = concentration
+    n, total = jnp.sum(counts, axis=-1), jnp.sum(before, axis=-1)
+    after = before + counts
+    # all three at the mean of the posterior, so that none is large where the result is not
+    probs = after / (n + total)[..., None]
+    terms = log_multinomial_term(counts, probs) + log_multinomial_term(before, probs)
+    last = factorial_excess(n + total) - jnp.sum(factorial_excess(after), axis=-1)
+    edges = jnp.log1p(n / total) - jnp.sum(jnp.log1p(numerics.divide(counts, before, 0.0)), axis=-1)
+    return terms - last + edges

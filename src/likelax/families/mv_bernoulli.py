@@ -1,7 +1,7 @@
 """D independent coins at once: what a Bernoulli naive Bayes is made of, by matrix products."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
     The same distribution as an `Independent` of `Bernoulli`, as a few matrix products also
     under `jax.vmap` over models. Its statistics, and the prior's leaves, have a last axis D: the
     prior is an `Independent` of `Beta`. Missing entries are marginalised one by one.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       probs: (D,) in [0, 1]; both ends are exact.
@@ -56,7 +58,11 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
 
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
-        """Counts (D,) of ones and zeros among the entries seen, and the log probability."""
+        """Counts (D,) of ones and zeros among the observed entries, and the log probability.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
+        """
         log_prob = self.log_prob(x)
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         ones, zeros, bad = self._sides(x)
@@ -100,7 +106,7 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         values, observed = split_mask(x)
         check_event("MvBernoulli", values, jnp.shape(self.probs)[-1])
         values, _ = numerics.as_float(values, self.probs)
-        bad = jnp.any((values != 0) & (values != 1), axis=-1)
+        bad = ~self._support(values)
         if observed is None:
             return values, 1 - values, bad
         seen = observed.astype(values.dtype)
@@ -113,12 +119,15 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         )
         return coin_counts(wins, losses)
 
+    def _support(self, x: Any) -> Any:
+        return ((x == 0) | (x == 1)).all(-1)
+
     def _log_density(self, x: Array) -> Array:
         return self.log_prob(x)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
-        ones, zeros, bad = self._sides(x)
-        return inside_only(self._count(ones, zeros, weights), ~bad, weights)
+        ones, zeros, _ = self._sides(x)
+        return self._count(ones, zeros, weights)
 
     def _maximum_likelihood(self, stats: BinaryCounts) -> Self:
         total = stats.successes + stats.failures

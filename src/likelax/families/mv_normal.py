@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, scale_tril
 from likelax.data import DataLike, is_plain, split_mask
-from likelax.families import mv_normal_batch
+from likelax.families import conditional, mv_normal_batch
 from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
@@ -36,15 +36,18 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     that of a `Normal` in every direction: 1e-5 of the covariance for up to 1e7 rows as far as
     1e6 standard deviations from zero.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       loc: (D,).
       scale_tril: (D, D) lower triangular with a positive diagonal; the covariance is L L^T.
         `m_step` gives NaN where the scatter is singular to rounding (fewer rows than D, a
-        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior mends it.
+        constant column, duplicates), which `fit.em` reports as COLLAPSED; a prior prevents it.
 
     Source: Murphy (2022), Probabilistic Machine Learning: An Introduction, 3.2 and 3.3.
 
     Examples:
+      >>> from likelax import Masked
       >>> model = MvNormal(jnp.zeros(2), jnp.eye(2))
       >>> half = Masked.from_nan(jnp.array([0.0, jnp.nan]))
       >>> print(f"{model.log_prob(jnp.zeros(2)):.4f} {model.log_prob(half):.4f}")
@@ -64,6 +67,12 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         """From a mean (D,) and a positive definite covariance (D, D).
 
         A matrix that is not positive definite gives NaN.
+
+        Examples:
+          >>> covariance = jnp.array([[4.0, 0.0], [0.0, 9.0]])
+          >>> print(MvNormal.from_covariance(jnp.zeros(2), covariance).scale_tril)
+          [[2. 0.]
+           [0. 3.]]
         """
         loc, covariance = numerics.as_float(loc, covariance)
         return cls(loc, numerics.cholesky(covariance))
@@ -75,7 +84,11 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         return jnp.matmul(tril, tril.T, precision="highest")
 
     def log_prob(self, x: DataLike) -> Array:
-        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        """Log density at x (..., D), or at the observed entries of `Masked` x: (...), nats.
+
+        Raises:
+          ValueError: for x with another number of features.
+        """
         values, observed = split_mask(x)
         if observed is None:
             return self._log_density(values)
@@ -85,8 +98,11 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. Of a row seen in part the moments are
-        expected ones under this model, so that `m_step` is a step of EM.
+        A row without observed entries has weight zero. For a row with some missing entries the
+        moments are their expectations under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:
@@ -106,6 +122,9 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         """The E step of a mixture whose K components are stacked in self, as one product.
 
         None for few rows, for which the plain form compiles faster, and for wrapped x.
+
+        Raises:
+          ValueError: for weights of another shape than the rows of x.
         """
         rows = self._rows(x)
         if rows is None:
@@ -242,40 +261,25 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:
-        """Fill in entries that were not seen.
+        """Replace missing entries by their conditional means.
 
         Args:
           values: (..., D), finite.
           observed: (..., D) booleans.
         Returns:
-          (log density of the entries seen (...) in nats, rows (..., D) with the conditional mean in
-          place of the others, their conditional covariance (..., D, D), 0 at entries seen).
+          (log density of the observed entries (...) in nats, rows (..., D) with the conditional mean
+          in place of the others, their conditional covariance (..., D, D), 0 at observed entries).
+
+        Examples:
+          >>> covariance = jnp.array([[1.0, 0.5], [0.5, 1.0]])
+          >>> model = MvNormal.from_covariance(jnp.zeros(2), covariance)
+          >>> _, rows, spread = model.complete(jnp.array([2.0, 0.0]), jnp.array([True, False]))
+          >>> print(rows, spread[1, 1])
+          [2. 1.] 0.75
         """
-        values, loc, covariance = numerics.as_float(values, self.loc, self.covariance)
-
-        def one(row: Array, seen: Array) -> tuple[Array, Array, Array]:
-            both = seen[:, None] & seen[None, :]
-            # the unseen block becomes the identity, which adds nothing to the determinant
-            tril = numerics.cholesky(
-                jnp.where(both, covariance, jnp.eye(loc.shape[-1], dtype=loc.dtype))
-            )
-            gap = jnp.where(seen, row - loc, 0)
-            white = numerics.solve_lower(tril, gap)
-            count = jnp.sum(seen).astype(loc.dtype)
-            log_prob = (
-                -jnp.sum(white**2) / 2 - jnp.sum(jnp.log(jnp.diagonal(tril))) - count * LOG_2PI / 2
-            )
-            cross = jnp.where(seen[:, None] & ~seen[None, :], covariance, 0)
-            half = numerics.solve_lower(tril, cross)
-            filled = jnp.where(seen, row, loc + jnp.matmul(half.T, white, precision="highest"))
-            unseen = ~seen[:, None] & ~seen[None, :]
-            rest = covariance - jnp.matmul(half.T, half, precision="highest")
-            return log_prob, filled, jnp.where(unseen, rest, 0)
-
-        batch = values.shape[:-1]
-        flat = jax.vmap(one)(values.reshape(-1, loc.shape[-1]), observed.reshape(-1, loc.shape[-1]))
-        log_prob, filled, rest = (jnp.reshape(a, batch + a.shape[1:]) for a in flat)
-        return log_prob, filled, rest
+        done = conditional.complete(jnp.asarray(self.loc), self.covariance, values, observed)
+        log_prob = -done.square / 2 - done.log_det - done.num_seen * LOG_2PI / 2
+        return log_prob, done.filled, done.rest
 
     def _statistics(self, x: Array, weights: Array) -> Moments:
         x, weights, loc = numerics.as_float(x, weights, self.loc)

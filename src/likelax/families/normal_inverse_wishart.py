@@ -6,7 +6,6 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 
 from likelax import numerics
@@ -16,6 +15,7 @@ from likelax.families.base import Prior, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.model import Density, Model, pytree
+from likelax.numerics import draws
 from likelax.statistics import Moments
 
 
@@ -45,9 +45,12 @@ class NormalInverseWishart(Prior[Moments]):
 
     Its values are pairs (mean (D,), covariance (D, D)).
 
+    Float32: log density within 5e-4 of 1 + its size for dof up to 100, and of one rounding of
+    the arguments.
+
     Attributes:
       loc: (D,), expected mean.
-      kappa: positive scalar: the mean was already seen this many times.
+      kappa: positive scalar: the number of earlier observations of the mean.
       dof: scalar above D - 1, degrees of freedom of the covariance.
       scale: (D, D) positive definite, scatter already seen.
 
@@ -86,12 +89,15 @@ class NormalInverseWishart(Prior[Moments]):
         )
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> tuple[Array, Array]:
-        """Draws (mean (*shape, D), covariance (*shape, D, D)), by Bartlett's decomposition."""
+        """Draws (mean (*shape, D), covariance (*shape, D, D)), by Bartlett's decomposition.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         loc, kappa, dof, scale = self._floats()
         num_dims = loc.shape[-1]
         key_diagonal, key_lower, key_mean = jax.random.split(key, 3)
         degrees = dof - jnp.arange(num_dims, dtype=loc.dtype)
-        chi2 = 2 * jax.random.gamma(key_diagonal, degrees / 2, (*shape, num_dims), loc.dtype)
+        chi2 = 2 * draws.gamma(key_diagonal, degrees / 2, (*shape, num_dims))
         eye = jnp.eye(num_dims, dtype=loc.dtype)
         lower = jnp.tril(jax.random.normal(key_lower, (*shape, num_dims, num_dims), loc.dtype), -1)
         bartlett = lower + jnp.sqrt(chi2)[..., None] * jnp.broadcast_to(eye, lower.shape)
@@ -113,8 +119,15 @@ class NormalInverseWishart(Prior[Moments]):
         merged = Moments(kappa, loc, scale) + stats
         return type(self)(merged.mean, merged.weight, dof + stats.weight, merged.scatter)
 
+    def pooled(self) -> Self:
+        """K of them, stacked: the same, with the covariance that is most probable under all."""
+        share = (
+            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
+        )
+        return type(self)(self.loc, self.kappa, *share)
+
     def expected_log_likelihood(self, stats: Moments) -> Array:
-        """That of the normal at E[covariance^-1], less what the spread of both costs, nats."""
+        """That of the normal at E[covariance^-1], minus a term for the variance of both, nats."""
         plugged_in, excess = self._plug_in()
         return plugged_in.expected_log_prob(stats) + stats.weight * excess
 
@@ -122,7 +135,7 @@ class NormalInverseWishart(Prior[Moments]):
         """E[log p(x | mean, covariance)], (...), nats.
 
         Raises:
-          ValueError: for `Masked` vectors, whose entries have no closed form one by one.
+          ValueError: for `Masked` vectors, which have no closed form for single entries.
         """
         if take_mask(x)[1] is not None:
             raise ValueError(
@@ -140,7 +153,7 @@ class NormalInverseWishart(Prior[Moments]):
         half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
         # E log det precision against log det of the plug-in precision dof scale^-1
         gap = jnp.sum(digamma(half)) - num_dims * jnp.log(dof / 2)
-        return MvNormal(loc, jnp.linalg.cholesky(scale / dof)), (gap - num_dims / kappa) / 2
+        return MvNormal(loc, numerics.cholesky(scale / dof)), (gap - num_dims / kappa) / 2
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
@@ -148,11 +161,11 @@ class NormalInverseWishart(Prior[Moments]):
         loc, kappa, dof, scale = self._floats()
         loc0, kappa0, dof0, scale0 = other._floats()
         num_dims = loc.shape[-1]
-        tril, tril0 = jnp.linalg.cholesky(scale), jnp.linalg.cholesky(scale0)
+        tril, tril0 = numerics.cholesky(scale), numerics.cholesky(scale0)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
         log_det0 = 2 * jnp.sum(jnp.log(jnp.diagonal(tril0)))
-        gap = solve_triangular(tril, loc - loc0, lower=True)
-        trace = jnp.sum(solve_triangular(tril, tril0, lower=True) ** 2)
+        gap = numerics.solve_lower(tril, loc - loc0)
+        trace = jnp.sum(numerics.solve_lower(tril, tril0) ** 2)
         ratio = kappa0 / kappa
         normal = (num_dims * (ratio - 1 - jnp.log(ratio)) + kappa0 * dof * jnp.sum(gap**2)) / 2
         half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2

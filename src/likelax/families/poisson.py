@@ -1,19 +1,23 @@
 """The Poisson distribution: a count of independent events."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.families.base import Family, inside, whole
+from likelax.families.base import (
+    Family,
+    inside,
+    is_count,
+)
 from likelax.families.gamma_poisson import GammaPoisson
 from likelax.model import pytree
+from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess
-from likelax.statistics import EventCounts, inside_only
+from likelax.statistics import EventCounts
 
 if TYPE_CHECKING:
     from likelax.families.gamma import Gamma
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 @pytree
 class Poisson(Family[EventCounts, "Gamma"]):
     """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       rate: non-negative scalar, events per observation. Rate 0 puts all mass on x = 0.
@@ -37,8 +43,12 @@ class Poisson(Family[EventCounts, "Gamma"]):
     rate: Array = constrained(positive)
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Integers of shape `shape`."""
-        return jax.random.poisson(key, self.rate, tuple(shape))
+        """Integers of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.poisson` has the proof.
+        Counts beyond the largest integer are drawn as that, and -1 for invalid parameters.
+        """
+        return draws.poisson(key, self.rate, shape)
 
     def mean(self) -> Array:
         """rate."""
@@ -61,8 +71,11 @@ class Poisson(Family[EventCounts, "Gamma"]):
         """Gamma-Poisson (negative binomial) with the prior's concentration and rate."""
         return GammaPoisson(prior.concentration, prior.rate)
 
+    def _support(self, x: Any) -> Any:
+        return is_count(x)
+
     def _log_density(self, x: Array) -> Array:
-        support = (x >= 0) & whole(x)
+        support = is_count(x)
         value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
         return inside(support, x, -deviance(value, rate) - factorial_excess(value))
 
@@ -71,8 +84,7 @@ class Poisson(Family[EventCounts, "Gamma"]):
         events, exposure = numerics.weighted_sum(weights, x), jnp.sum(weights)
         rate = numerics.divide(events, exposure, 1.0)
         gaps = factorial_excess(x) + deviance(x, jnp.broadcast_to(rate, x.shape))
-        stats = EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
-        return inside_only(stats, (x >= 0) & whole(x), weights)
+        return EventCounts(events, exposure, -numerics.weighted_sum(weights, gaps))
 
     def _maximum_likelihood(self, stats: EventCounts) -> Self:
         return type(self)(numerics.divide(stats.events, stats.exposure, self.rate))

@@ -1,4 +1,4 @@
-"""The table of families: the exports, the laws of the tests and the tables of the docs read it.
+"""The table of families, used by the exports, the laws of the tests and the tables of the docs.
 
 A new family is a file in this folder, its import here, and one `Entry`.
 """
@@ -86,7 +86,7 @@ class Entry(NamedTuple):
         return self.family.__name__
 
     def draw(self, model: Density, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws of a model of this family, given inputs between 0 and 1 where it takes some.
+        """Draws of a model of this family, given inputs between 0 and 1 if it takes inputs.
 
         Examples:
           >>> entry = next(e for e in FAMILIES if e.name == "Delta")
@@ -194,7 +194,11 @@ FAMILIES: tuple[Entry, ...] = (
         lambda: SoftmaxRegression(jnp.array([[0.5, -1.0, 0.2], [0.8, 0.3, 0.0]])),
         inputs=(2,),
     ),
-    Entry(SphericalNormal, lambda: SphericalNormal(jnp.array([0.3, -0.2]), 1.2)),
+    Entry(
+        SphericalNormal,
+        lambda: SphericalNormal(jnp.array([0.3, -0.2]), 1.2),
+        lambda: NormalInverseGamma(jnp.array([0.1, 0.2]), 2.0, 3.0, 1.5),
+    ),
     Entry(StudentT, lambda: StudentT(6.0, 0.3, 1.2)),
     Entry(Uniform, lambda: Uniform(-0.5, 2.0)),
     Entry(UniformFromZero, lambda: UniformFromZero(2.0), lambda: Pareto(scale=1.0, shape=3.0)),

@@ -1,15 +1,16 @@
-"""Models of targets given inputs: what linear and generalised linear regressions share."""
+"""The base class of linear and generalised linear regressions: targets given inputs."""
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax import numerics
-from likelax.data import DataLike, split_mask, take_mask, with_mask
-from likelax.families.base import match_inputs
+from likelax.data import DataLike, split_host, split_mask, take_mask, with_mask
+from likelax.families.base import finite, match_inputs
 from likelax.model import Model, P, S
 
 
@@ -33,12 +34,20 @@ def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Arr
     return [split_mask(entry) for entry in pair]
 
 
+def split_pair_host(x: Any) -> list[np.ndarray]:
+    """Both entries of a pair as NumPy arrays, with 1 where they were not seen."""
+    pair, observed = take_mask(x)
+    if observed is not None:
+        pair = [with_mask(*entry) for entry in zip(pair, observed, strict=True)]
+    return [split_host(entry)[0] for entry in pair]
+
+
 class Regression(Model[S, P]):
     """Targets given inputs. Data are pairs (inputs (..., D), targets (...) or (..., E)).
 
     The log probability is that of the targets given the inputs; the inputs themselves have no
-    distribution. A target that was not seen, as in `(inputs, Masked(targets, observed))`, adds
-    nothing; nor does a row of which an input was not seen.
+    distribution. A missing target, as in `(inputs, Masked(targets, observed))`, adds nothing, nor
+    does a row with a missing input.
     """
 
     _target_ndim: ClassVar[int] = 0
@@ -80,6 +89,18 @@ class Regression(Model[S, P]):
         """`sample`: pairs (inputs, drawn targets)."""
         return self.sample(key, shape, inputs)
 
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where inputs are finite and targets possible; what was not seen may be anything."""
+        inputs, targets = split_pair_host(x)
+        if inputs.ndim == 0:
+            return np.True_
+        fine = self._possible_targets(targets)
+        fine = fine.all(-1) if fine.ndim == inputs.ndim else fine
+        return finite(inputs).all(-1) & fine
+
+    def _possible_targets(self, targets: np.ndarray) -> Any:
+        return finite(targets)
+
     @abc.abstractmethod
     def mean(self, inputs: DataLike | None = None) -> DataLike:
         """E[targets | inputs]: inputs (..., D) give the shape of targets.
@@ -117,10 +138,9 @@ class Regression(Model[S, P]):
             )
 
     def _pair(self, x: DataLike) -> tuple[Array, Array, Array | None]:
-        """(inputs, targets, seen): seen has the shape of targets, or is None where all were.
+        """(inputs, targets, seen): seen has the shape of targets, or is None without missing ones.
 
-        Inputs that do not matter are 0 and targets not seen are 1, so that no NaN reaches a
-        gradient.
+        Inputs of missing rows are 0 and missing targets are 1, so that no NaN reaches a gradient.
         """
         (inputs, inputs_seen), (targets, seen) = split_pair(
             type(self).__name__, x, ("inputs", "targets")

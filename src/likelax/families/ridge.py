@@ -15,14 +15,16 @@ from likelax.model import Density, pytree
 
 @pytree
 class RidgePrior(Density):
-    """coefficients ~ Normal(0, 1 / sqrt(precision)), each on its own.
+    """coefficients ~ Normal(0, 1 / sqrt(precision)), independently.
 
     The prior of the coefficients of every regression; no other parameter has one. Its log density
     is -precision |coefficients|^2 / 2 and a constant: ridge regression, or weight decay.
 
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       precision: non-negative: a scalar, or (D,), one for each input. 0 is a flat prior, which adds
-        nothing to the log density: that of a constant input, say.
+        nothing to the log density, for a constant input say.
 
     Source: Hoerl & Kennard (1970), Technometrics 12, 55-67; Bishop (2006), Pattern Recognition and
     Machine Learning, 3.3.
@@ -71,6 +73,11 @@ class RidgePrior(Density):
 
         Raises:
           ValueError: unless precision is a scalar or has one entry for each input.
+
+        Examples:
+          >>> print(RidgePrior(jnp.array([1.0, 4.0])).matched(jnp.zeros((2, 2))))
+          [[1. 1.]
+           [4. 4.]]
         """
         precision = jnp.asarray(self.precision, coefficients.dtype)
         if precision.ndim and precision.shape != coefficients.shape[:1]:

@@ -1,4 +1,4 @@
-"""What the beta, the Dirichlet and their compounds share: statistics and maximum likelihood."""
+"""Functions shared by the beta, the Dirichlet and their compounds: statistics, maximum likelihood."""
 
 import jax
 import jax.numpy as jnp
@@ -34,21 +34,50 @@ def latent_simplex(concentration: Array, weights: Array) -> PositiveMoments:
     total = jnp.sum(concentration, axis=-1, keepdims=True)
     stats = simplex_moments(concentration / total, weights)
     # log of the mean less the mean log, of each posterior
-    spread = log_minus_digamma(concentration) - log_minus_digamma(total)
-    more = numerics.weighted_sum(
-        weights.reshape(-1, 1), spread.reshape(-1, concentration.shape[-1]), axis=0
-    )
+    return add_lack(stats, log_minus_digamma(concentration) - log_minus_digamma(total), weights)
+
+
+def add_lack(stats: PositiveMoments, lack: Array, weights: Array) -> PositiveMoments:
+    """Statistics of latent points from those of their means.
+
+    Args:
+      stats: of the means.
+      lack: (..., C) log of the mean less the mean log, of each point.
+      weights: (...).
+    """
+    flat = lack.reshape(-1, lack.shape[-1])
+    more = numerics.weighted_sum(weights.reshape(-1, 1), flat, axis=0)
     return PositiveMoments(stats.weight, stats.mean, stats.deviance + more)
 
 
-def log_density(v: Array, concentration: Array) -> Array:
+def masked_total(values: Array, observed: Array) -> Array:
+    """Sum (..., 1) of the entries seen."""
+    return jnp.sum(jnp.where(observed, values, 0), axis=-1, keepdims=True)
+
+
+def unseen_lack(concentration: Array, observed: Array) -> Array:
+    """log of the mean less the mean log of each share of what was not seen, (..., C); 0 where seen.
+
+    The shares of the unseen part of a Dirichlet are a Dirichlet of their own.
+    """
+    a = jnp.broadcast_to(concentration, observed.shape)
+    total = masked_total(a, ~observed)
+    lack = log_minus_digamma(a) - log_minus_digamma(jnp.where(total > 0, total, 1))
+    return jnp.where(observed, 0, lack)
+
+
+def log_density(v: Array, concentration: Array, present: Array | None = None) -> Array:
     """Log density of a Dirichlet at v (..., C) with a sum of one, nats; on an edge its limit there.
 
-    Nothing of the order of the concentration cancels. The derivative with respect to v where
+    present: (..., C) False at entries that the distribution does not have; None: it has all.
+
+    Terms of the size of the concentration do not cancel. The derivative with respect to v where
     v[c] is 0 is that from inside the simplex, where it is finite.
     """
     a = jnp.broadcast_to(concentration, v.shape)
+    a = a if present is None else jnp.where(present, a, 0)
     total = jnp.sum(a, axis=-1)
+    a = a if present is None else jnp.where(present, a, 1)
     interior = v > 0
     safe = jnp.where(interior, v, 1)
     # at an edge the factor is a bare power of zero, and the rest has no entry for it
@@ -58,7 +87,8 @@ def log_density(v: Array, concentration: Array) -> Array:
     # v is zero here, and its derivative that of the interior
     edges = edges - jnp.where(a == 1, total[..., None] * jnp.where(interior, 0, v), 0)
     constant = factorial_excess(total) - jnp.log(total)
-    return jnp.sum(jnp.where(interior, terms, edges), axis=-1) + constant
+    each = jnp.where(interior, terms, edges)
+    return jnp.sum(each if present is None else jnp.where(present, each, 0), axis=-1) + constant
 
 
 def expected_log_density(stats: PositiveMoments, concentration: Array) -> Array:
@@ -74,10 +104,10 @@ def expected_log_density(stats: PositiveMoments, concentration: Array) -> Array:
 
 
 def fit_simplex(stats: PositiveMoments, concentration: Array) -> Array:
-    """The concentration (C,) of maximum likelihood, or the one given where the statistics are empty.
+    """The concentration (C,) of maximum likelihood, or the given one if the statistics are empty.
 
-    All inf where the data are all alike, NaN where one of them holds a zero: the likelihood has
-    no maximum then. In float32 it is right to 1e-4 of itself from 1e-2 to 1e9.
+    All inf if the data are all equal, NaN if one of them is zero: then the likelihood has no
+    maximum. In float32 it is right to 1e-4 of itself from 1e-2 to 1e9.
     """
     (old,) = numerics.as_float(concentration)
     seen = stats.weight != 0  # NaN counts: it makes the fit NaN

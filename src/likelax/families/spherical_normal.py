@@ -1,7 +1,7 @@
 """The multivariate normal distribution with one variance for all directions."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Never, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,20 @@ from likelax.constraints import constrained, positive
 from likelax.data import DataLike, split_mask
 from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
+from likelax.families.normal_inverse_gamma import NormalInverseGamma
+from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
 
 
 @pytree
-class SphericalNormal(Family[Moments, Never]):
+class SphericalNormal(Family[Moments, NormalInverseGamma]):
     """log p(x) = -|x - loc|^2 / (2 scale^2) - D log scale - D log(2 pi) / 2
 
-    Missing entries are marginalised exactly, each on its own.
+    Missing entries are marginalised exactly, independently of each other. The conjugate prior is a
+    `NormalInverseGamma` with loc (D,).
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       loc: (D,).
@@ -43,7 +48,7 @@ class SphericalNormal(Family[Moments, Never]):
     scale: Array = constrained(positive)
 
     def log_prob(self, x: DataLike) -> Array:
-        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        """Log density at x (..., D), or at the observed entries of `Masked` x, nats."""
         values, observed = split_mask(x)
         terms = self._terms(values)
         return jnp.sum(terms if observed is None else jnp.where(observed, terms, 0), axis=-1)
@@ -51,8 +56,11 @@ class SphericalNormal(Family[Moments, Never]):
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
-        A row of which nothing was seen has weight zero. An entry not seen stands at its mean
-        with its variance, as a step of EM wants it.
+        A row without observed entries has weight zero. A missing entry has its mean and variance
+        under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: for weights of another shape than `log_prob(x)`.
         """
         values, observed = split_mask(x)
         if observed is None:
@@ -98,13 +106,11 @@ class SphericalNormal(Family[Moments, Never]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         return loc, scale**2
 
-    def predictive(self, prior: Never) -> Never:
-        """Not offered: no conjugate prior of the shared variance is built in.
-
-        Raises:
-          TypeError: always.
-        """
-        raise TypeError("SphericalNormal has no conjugate prior here; use Independent(Normal)")
+    def predictive(self, prior: NormalInverseGamma) -> MvStudentT:
+        """Student's t with 2 alpha degrees of freedom and one scale in all directions."""
+        loc, kappa, alpha, beta = numerics.as_float(prior.loc, prior.kappa, prior.alpha, prior.beta)
+        scale = jnp.sqrt(beta * (kappa + 1) / (alpha * kappa))
+        return MvStudentT(2 * alpha, loc, scale * jnp.eye(loc.shape[-1], dtype=loc.dtype))
 
     def _terms(self, x: Array) -> Array:
         x, loc, scale = numerics.as_float(x, self.loc, self.scale)

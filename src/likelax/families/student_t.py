@@ -1,18 +1,21 @@
 """Student's t distribution, of one and of several dimensions."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Never, Self
+from typing import Any, ClassVar, Never, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.families.base import Estimable, check_event
+from likelax.data import split_mask, take_mask
+from likelax.families.base import Estimable, check_event, match_weights
+from likelax.families.conditional import Completed, complete
 from likelax.model import pytree, static
-from likelax.numerics import newton
+from likelax.numerics import draws, newton
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
@@ -23,7 +26,7 @@ from likelax.statistics import Moments, scalar_moments, vector_moments
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-def _log_t(dof: Array, log_tail: Array, square: Array, num_dims: int) -> Array:
+def _log_t(dof: Array, log_tail: Array, square: Array, num_dims: Any) -> Array:
     """Log density of a standard t, nats; of a standard normal where dof is inf.
 
     log_tail is log(1 + square / dof) with square the squared distance from the centre.
@@ -60,7 +63,7 @@ class TailMoments:
     Attributes:
       moments: of the data, each weight times the expected relative precision u of its row.
       weight: sum of the weights.
-      deviance: weighted sum of E[u - 1 - log u], which tells the degrees of freedom.
+      deviance: weighted sum of E[u - 1 - log u], the statistic of the degrees of freedom.
     """
 
     moments: Moments
@@ -69,7 +72,7 @@ class TailMoments:
 
 
 def _tail_statistics(
-    dof: Array, square: Array, num_dims: int, weights: Array, moments: Callable[[Array], Moments]
+    dof: Array, square: Array, num_dims: Any, weights: Array, moments: Callable[[Array], Moments]
 ) -> TailMoments:
     normal = jnp.isinf(dof)
     finite = jnp.where(normal, 1, dof)
@@ -101,12 +104,14 @@ class StudentT(Estimable[TailMoments, Never]):
     A normal whose precision is a latent gamma. `e_step` gives its expected statistics, so
     `m_step` is a step of EM: fit with `fit.em`.
 
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
+
     Attributes:
       dof: positive scalar, degrees of freedom; inf is the normal.
       loc: scalar.
       scale: positive scalar.
-      fixed_dof: whether `m_step` holds dof. It grows without bound on data no heavier in the
-        tails than a normal.
+      fixed_dof: whether `m_step` holds dof. It grows without bound for data whose tails are not
+        heavier than a normal's.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A; Liu & Rubin (1995),
     ML estimation of the t distribution using EM and its extensions, Statistica Sinica 5.
@@ -127,14 +132,17 @@ class StudentT(Estimable[TailMoments, Never]):
         return ("dof",) if self.fixed_dof else ()
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
+        """Draws of shape `shape`.
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
         normal = jnp.isinf(dof)
         key_normal, key_dof = jax.random.split(key)
-        draws = jax.random.normal(key_normal, tuple(shape), loc.dtype)
+        normal_draws = jax.random.normal(key_normal, tuple(shape), loc.dtype)
         half = jnp.where(normal, 1, dof) / 2
-        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
-        return loc + scale * draws / jnp.where(normal, 1, jnp.sqrt(spread))
+        spread = draws.gamma(key_dof, half, shape).astype(loc.dtype) / half
+        return loc + scale * normal_draws / jnp.where(normal, 1, jnp.sqrt(spread))
 
     def _log_density(self, x: Array) -> Array:
         x, dof, loc, scale = numerics.as_float(x, self.dof, self.loc, self.scale)
@@ -152,7 +160,7 @@ class StudentT(Estimable[TailMoments, Never]):
         return scale**2 * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, scale = numerics.as_float(self.dof, self.loc, self.scale)
         square = stats.moments.about(loc) / scale**2
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * jnp.log(scale)
@@ -179,7 +187,10 @@ class StudentT(Estimable[TailMoments, Never]):
 class MvStudentT(Estimable[TailMoments, Never]):
     """Student's t in D dimensions with scale matrix scale_tril scale_tril^T.
 
-    `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`.
+    `m_step` is a step of EM, as for `StudentT`: fit with `fit.em`. Missing entries are marginalised
+    exactly: `log_prob` is that of the entries seen, and `e_step` fills in the others.
+
+    Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Attributes:
       dof: positive scalar; inf is the normal.
@@ -187,7 +198,8 @@ class MvStudentT(Estimable[TailMoments, Never]):
       scale_tril: (D, D) lower triangular with a positive diagonal.
       fixed_dof: whether `m_step` holds dof.
 
-    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, appendix A; Liu & Rubin (1995), ML
+    estimation of the t distribution using EM and its extensions, Statistica Sinica 5.
 
     Examples:
       >>> print(f"{MvStudentT(3.0, jnp.zeros(2), jnp.eye(2)).log_prob(jnp.zeros(2)):.4f}")
@@ -206,16 +218,52 @@ class MvStudentT(Estimable[TailMoments, Never]):
         """dof, where it is fixed."""
         return ("dof",) if self.fixed_dof else ()
 
+    def log_prob(self, x: Any) -> Array:
+        """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
+        if take_mask(x)[1] is None:
+            return super().log_prob(x)
+        return self._log_density_seen(self._complete(x)[0])
+
+    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[TailMoments, Array]:
+        """Expected statistics and the log probability, summed with the weights.
+
+        A row of which nothing was seen has weight zero. Of a row seen in part the moments are
+        expected ones under this model, so that `m_step` is a step of EM.
+
+        Raises:
+          ValueError: unless weights have one entry for each observation.
+        """
+        if take_mask(x)[1] is None:
+            return super().e_step(x, weights)
+        done, seen = self._complete(x)
+        log_prob = self._log_density_seen(done)
+        weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+        weights = jnp.where(seen, weights, 0)
+        dof, loc = numerics.as_float(self.dof, self.loc)
+
+        def moments(w: Array) -> Moments:
+            rows = done.filled.reshape(-1, loc.shape[-1])
+            stats = vector_moments(rows, w.reshape(-1), loc)
+            # given the precision u of a row, what was not seen has the covariance rest / u
+            unseen = jnp.tensordot(weights, done.rest, axes=weights.ndim, precision="highest")
+            return Moments(stats.weight, stats.mean, stats.scatter + unseen)
+
+        stats = _tail_statistics(dof, done.square, done.num_seen, weights, moments)
+        return stats, numerics.weighted_sum(weights, log_prob)
+
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape (*shape, D)."""
+        """Draws of shape (*shape, D).
+
+        The loop inside ends with probability one: `likelax.numerics.draws.gamma` has the proof.
+        """
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         key_normal, key_dof = jax.random.split(key)
         normal = jax.random.normal(key_normal, (*shape, loc.shape[-1]), loc.dtype) @ tril.T
         sharp = jnp.isinf(dof)
         half = jnp.where(sharp, 1, dof) / 2
-        spread = jax.random.gamma(key_dof, half, tuple(shape), loc.dtype) / half
-        draws = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
-        return draws + jnp.broadcast_to(loc, draws.shape)
+        spread = draws.gamma(key_dof, half, shape).astype(loc.dtype) / half
+        gap = normal / jnp.where(sharp, 1, jnp.sqrt(spread))[..., None]
+        return gap + jnp.broadcast_to(loc, gap.shape)
 
     def mean(self) -> Array:
         """loc, (D,); NaN where dof <= 1."""
@@ -228,12 +276,26 @@ class MvStudentT(Estimable[TailMoments, Never]):
         return jnp.sum(tril * tril, axis=-1) * _t_variance(dof)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
-        """Expected log density of data and latent precisions, less what no parameter moves, nats."""
+        """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         whiten = numerics.inverse_lower(tril)
         square = jnp.sum(jnp.matmul(whiten, stats.moments.about(loc), precision="highest") * whiten)
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * log_det
+
+    def _complete(self, x: Any) -> tuple[Completed, Array]:
+        """(the rows completed, whether anything of each was seen)."""
+        values, observed = split_mask(x)
+        values, loc, tril = numerics.as_float(values, self.loc, jnp.tril(self.scale_tril))
+        check_event("MvStudentT", values, loc.shape[-1])
+        seen = jnp.ones(values.shape, bool) if observed is None else observed
+        covariance = jnp.matmul(tril, tril.T, precision="highest")
+        return complete(loc, covariance, values, seen), jnp.any(seen, axis=-1)
+
+    def _log_density_seen(self, done: Completed) -> Array:
+        dof, square = numerics.as_float(self.dof, done.square)
+        log_tail = jnp.log1p(square / dof)
+        return _log_t(dof, log_tail, square, done.num_seen) - done.log_det
 
     def _square(self, x: Array) -> tuple[Array, Array]:
         """(squared distance from loc, log det of scale_tril)."""

@@ -4,6 +4,7 @@ An algorithm is a value (`EM`, `SQUAREM`, `Ascent`, `LBFGS`), and `run` runs any
 `squarem`, `gradient` and the `maximize` functions are calls of it.
 """
 
+from likelax.fit._batch import Batch, Done, batch
 from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit._implicit import implicit
@@ -30,12 +31,15 @@ __all__ = [
     "SQUAREM",
     "Algorithm",
     "Ascent",
+    "Batch",
     "Data",
+    "Done",
     "Fit",
     "FitError",
     "Status",
     "aic",
     "at_points",
+    "batch",
     "best",
     "bic",
     "em",

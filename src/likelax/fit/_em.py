@@ -93,7 +93,10 @@ class EM:
         return EMState(model, model, objective, jnp.full_like(status, -1), status, size)
 
     def update(self, model: M, data: Data) -> tuple[M, Array]:
-        """One E step and one M step: (the new model, the objective of the one given)."""
+        """One E step and one M step: (the new model, the objective of the given one).
+
+        `step` calls it; see the example of the class.
+        """
         x, weights, prior = data
         stats, objective = e_step(model, x, weights, self.chunk_size)
         if prior is not None:
@@ -105,6 +108,8 @@ class EM:
         self, state: EMState, objective: Array, guess: Array | None = None
     ) -> tuple[EMState, Array]:
         """Compare the pending model, whose objective is given, with the best one.
+
+        `step` calls it; see the example of the class.
 
         Args:
           state: with the pending model that was evaluated.
@@ -121,7 +126,7 @@ class EM:
         tol = jnp.asarray(_tolerance(self.tol, objective.dtype), objective.dtype)
         rise, reach = objective - before, jnp.maximum(jnp.abs(before), state.size)
         better = start | (finite & (rise >= 0))
-        # a fall within the rounding error of the sum is no fall
+        # a fall within the rounding error of the sum does not count
         slack = jnp.maximum(tol, 0) + 64 * jnp.finfo(objective.dtype).eps
         small, fell = (tol >= 0) & (rise <= tol * reach) & ~start, rise < -slack * reach
         if guess is not None:
@@ -156,7 +161,7 @@ class EM:
         return Fit(state.model, trace, steps, state.status)
 
 
-# Roles of a pending model: an EM step of the best one; that, with its parent at hand; a guess.
+# Roles of a pending model: an EM step of the best one; the same, with known parent; a guess.
 _PLAIN, _PAIRED, _GUESS = range(3)
 
 
@@ -362,8 +367,8 @@ def mle(
 ) -> M:
     """One E step and one M step: the maximum likelihood (or posterior mode) in closed form.
 
-    For families, products, and anything whose latent variables were seen, such as a naive
-    Bayes classifier given `Labelled` data.
+    For families, products, and models whose latent variables were observed, such as a naive Bayes
+    classifier given `Labelled` data.
 
     Args:
       model: gives the structure; its parameters are used only where there are no data, or for the
@@ -386,7 +391,7 @@ def mle(
 
 @jax.jit
 def _mle(model: M, x: DataLike, weights: ArrayLike | None, prior: PriorLike | None) -> M:
-    # `fit.em` evaluates both, so shapes and priors that it refuses are refused here too
+    # evaluate both as `fit.em` does, so that the same shapes and priors raise
     jax.eval_shape(model.log_prob, x)
     if prior is not None:
         jax.eval_shape(model.log_prior, prior)

@@ -117,13 +117,13 @@ def maximize_noisy(
     window: int = 100,
     progress: Progress | None = None,
 ) -> Fit[T]:
-    """Stochastic gradient ascent on an objective known by draws: an ELBO, or minibatches.
+    """Stochastic gradient ascent on an objective estimated from draws: an ELBO, or minibatches.
 
-    Options and result are those of `gradient`, but for the stopping rule and the model.
+    The options are those of `gradient`, except for the stopping rule.
 
     Args:
-      key: a typed key; every step gets its own. Under vmap over starts, lanes that share a key
-        share the noise, which is then drawn once for all.
+      key: a typed key; every step gets its own. Under `jax.vmap` over starts, those that share a
+        key share the noise, which is then drawn once.
       objective: (key, model) -> scalar, an unbiased estimate with an unbiased gradient. One
         with a method `draw(key, start)` is given (draw(key, start), model) instead: noise of
         many steps is then drawn in one call, which is several times faster.

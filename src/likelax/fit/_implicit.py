@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax import numerics
 from likelax.data import DataLike
+from likelax.fit import validation
 from likelax.fit._em import em
 from likelax.fit.result import M
 from likelax.model import Model, PriorLike
@@ -35,6 +37,8 @@ def implicit(
     Returns:
       The fitted model. Forward and reverse mode work, and vmap. A parameter on its boundary (a
       weight of zero) gives NaN. One dense system in the P parameters is solved.
+    Raises:
+      ValueError: as for `fit.em`.
     Source: Blondel et al. (2022), Efficient and modular implicit differentiation, NeurIPS.
 
     Examples:
@@ -43,6 +47,7 @@ def implicit(
       >>> print(jax.jit(jax.grad(rate))(jnp.array([2.0, 4.0])))
       [0.5 0.5]
     """
+    x, weights = validation.check("fit.implicit", model, x, weights)
     start = jax.tree.map(lambda leaf: jax.lax.stop_gradient(jnp.asarray(leaf)), model)
     if not any(role.moves for role in roles(start)):
         return start
@@ -61,6 +66,6 @@ def implicit(
         return vector_of(found.model)
 
     def tangent_solve(linear: Any, target: Array) -> Array:
-        return jnp.linalg.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
+        return numerics.solve(jax.jacfwd(linear)(jnp.zeros_like(target)), target)
 
     return rebuild(jax.lax.custom_root(advance, flat, solve, tangent_solve))

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, Labelled
 from likelax.families import MvNormal
-from likelax.fit import validation
+from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
-from likelax.fit.algorithm import Data, drive
+from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import PriorLike
@@ -89,7 +89,7 @@ def at_points(
     *,
     spread: bool = True,
 ) -> Mixture:
-    """A Gaussian mixture to start from: means at rows, each with the covariance of all data.
+    """A Gaussian mixture as a start: its means are rows, its covariances that of all data.
 
     Args:
       key: random key.
@@ -100,8 +100,8 @@ def at_points(
       spread: choose the rows by k-means++, far from each other; False: evenly at random.
     Returns:
       `Mixture` of `MvNormal`; weights 1 / size, and 0 beyond. Where the covariance of all data
-      is singular, as with a constant column, its diagonal stands in, with a width of one for
-      columns that never vary.
+      is singular, as with a constant column, its diagonal is used instead, with a width of one for
+      constant columns.
     Raises:
       ValueError: where x is not (N, D), or size exceeds max_components.
 
@@ -245,7 +245,7 @@ def restarts(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.restarts")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     return fits if keep_all else best(fits)
 
 
@@ -304,6 +304,6 @@ def sweep(
     algorithm = EM(tol, max_steps, chunk_size)
     algorithm.check("fit.sweep")
     data = Data(x, weights, prior)
-    fits = jax.vmap(lambda model: drive(algorithm, model, data))(models)
+    fits = lanes.run(algorithm, models, data, lanes.COMMON)
     fits = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits)
     return fits if keep_all else jax.vmap(best)(fits)

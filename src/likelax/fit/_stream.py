@@ -45,8 +45,8 @@ def stream(
       tol: relative rise of the objective at which to stop, as for `fit.em`.
       max_passes: maximum number of M steps; one pass more evaluates the start.
       progress: called after every pass with its number, from 0, and the objective in nats.
-      checkpoint: a file that holds the state of the fit after every pass. Where it exists, the
-        fit goes on from it: a killed run loses the pass that it was in. None keeps nothing.
+      checkpoint: a file for the state of the fit after every pass. If it exists, the fit continues
+        from it, so a killed run loses only its last pass. None saves nothing.
     Returns:
       `Fit`, with steps counted in passes.
     Raises:
@@ -112,18 +112,18 @@ def stepwise(
     delay: float = 2.0,
     warm_up: int = 1,
 ) -> Iterator[tuple[M, Array]]:
-    """Stepwise (online) EM: an M step after every batch, older statistics fading.
+    """Stepwise (online) EM: an M step after every batch, with older statistics discounted.
 
     After batch t the statistics are (1 - g) old + g new with g = (t + delay)^-power, each scaled
-    to one row, so that one pass moves the model many times.
+    to one row, so that one pass has many M steps.
 
     Args:
       model: where to start.
       batches: an iterable of batches, each as `fit.em` takes x; it may be endless.
-      num_rows: how many rows the statistics stand for when they meet the prior; None: one row
-        has the weight of one batch's mean and a prior counts fully against it. Needed with prior.
+      num_rows: number of rows that the statistics represent relative to the prior. Required with a
+        prior.
       prior: the model's conjugate prior, or None.
-      power: in (0.5, 1]; smaller forgets faster.
+      power: in (0.5, 1]; a smaller one discounts faster.
       delay: at least 0; larger makes the first steps smaller.
       warm_up: batches whose statistics are gathered before the first M step.
     Yields:

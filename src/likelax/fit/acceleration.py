@@ -29,7 +29,7 @@ def extrapolate(first: T, second: T, third: T, cap: ArrayLike = jnp.inf) -> T:
     Examples:
       >>> from likelax.families import Normal
       >>> path = [Normal(jnp.array(1 - 0.5**i), jnp.array(1.0)) for i in range(3)]
-      >>> print(extrapolate(*path).loc)  # a geometric path jumps to its limit
+      >>> print(extrapolate(*path).loc)  # a geometric path is extrapolated to its limit
       1.0
     """
     if not any(role.moves for role in roles(third)):

@@ -158,13 +158,22 @@ def drive(
       key: a random key, of which every step gets its own; None for algorithms without randomness.
       progress: as for `run`.
     """
-    wanted = algorithm.max_steps
-    length = _length(int(wanted)) if is_concrete(wanted) else _LENGTH
+    length, wanted = trace_lengths(algorithm)
     found = _loop(algorithm, model, data, key, length, progress)
-    if is_concrete(wanted) and length > wanted:
-        short = jax.lax.slice_in_dim(found.objectives, 0, int(wanted) + 1, axis=-1)
+    if length > wanted:
+        short = jax.lax.slice_in_dim(found.objectives, 0, wanted + 1, axis=-1)
         found = Fit(found.model, short, found.num_steps, found.status)
     return found
+
+
+def trace_lengths(algorithm: Any) -> tuple[int, int]:
+    """(steps of which a program keeps the objectives, steps of which the user wants them).
+
+    Args:
+      algorithm: an `Algorithm` with an attribute `max_steps`.
+    """
+    steps = algorithm.max_steps
+    return (_length(int(steps)), int(steps)) if is_concrete(steps) else (_LENGTH, _LENGTH)
 
 
 def _length(max_steps: int) -> int:

@@ -188,7 +188,7 @@ class Ascent:
     def step(
         self, state: AscentState, data: Any, key: Array | None = None
     ) -> tuple[AscentState, Array]:
-        """One window of steps, and a look at the stopping rule."""
+        """One window of steps, and a test of the stopping rule."""
         shapes = None
         if self.noisy:
             shapes = jax.eval_shape(lambda k: self.objective.draw(k, state.start), key)

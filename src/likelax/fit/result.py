@@ -35,6 +35,9 @@ class Status(enum.IntEnum):
     NO_DATA = 5
     """There is nothing to fit: all weights are zero, or all values are masked, and there is no prior.
     The model is the start."""
+    UNRELIABLE = 6
+    """The fit ended, but its check on fresh draws has no trustworthy value: the objective is infinite
+    or NaN at some of them, or so heavy-tailed that its standard error means nothing."""
 
 
 _REMEDY = {
@@ -44,6 +47,8 @@ _REMEDY = {
     "probability, and declare missing values with Masked.from_nan(x).",
     Status.COLLAPSED: "give the component a prior, use fewer components, start elsewhere, or lower the "
     "learning rate of a gradient fit.",
+    Status.UNRELIABLE: "choose a guide nearer to the posterior, reparameterise the model, or use "
+    "float64.",
     Status.NO_DATA: "give an observation a positive weight, or a prior.",
 }
 

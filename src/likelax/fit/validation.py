@@ -21,7 +21,7 @@ from likelax.data import (
 )
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
-from likelax.model import Density, Model, check_part, check_registration
+from likelax.model import Density, Model, check_part, check_possible, check_registration
 from likelax.numerics import as_array
 from likelax.one_of import OneOf
 from likelax.parameters import check_parameters
@@ -55,21 +55,20 @@ def check(
       TypeError: a model that does not derive from `likelax.Model`, or a class that JAX can confuse
         with another one (`model.check_registration`).
       ValueError: parameters out of range, a batch of models in place of one, empty data, a NaN that
-        was not declared missing, a negative or NaN weight, a label that the model has no component
-        for, or sequences of one step for an `HMM` whose transition is to be fitted.
+        was not declared missing, an observation that is impossible whatever the parameters, a
+        negative or NaN weight, a label that the model has no component for, or sequences of one
+        step for an `HMM` whose transition is to be fitted.
     """
-    check_part(name, "model", model)
-    check_registration(name, model)
-    chains = field_chains(model)
-    if by_m_step:
-        _check_m_step(name, model, chains)
-    _check_one_model(name, jax.tree.leaves(model), chains, stacked)
+    check_models(name, model, by_m_step)
+    _check_one_model(name, jax.tree.leaves(model), field_chains(model), stacked)
     x = convert(f"{name}: x", x)
     weights = None if weights is None else as_array(f"{name}: weights", weights)
     check_data(name, x)
     check_parameters(name, model)
     model.check_labels(name, x)
     _check_steps(name, model, x)
+    one = jax.tree.map(lambda leaf: leaf[0], model) if stacked else model
+    check_possible(name, one, x, weights)
     if weights is not None and is_concrete(weights):
         array = np.asarray(weights)
         wrong = ~(array >= 0) | np.isinf(array)
@@ -144,8 +143,22 @@ def _check_m_step(name: str, model: Density, chains: list[FieldChain]) -> None:
             )
 
 
-# Nodes that pass the verbs on to every part.
+# Nodes whose methods call the same method of every part.
 _WHOLE = (OneOf, Product, Wrapper)
+
+
+def check_models(name: str, model: Density, by_m_step: bool) -> None:
+    """Raise unless a start, or several stacked, is a model that the fit can use.
+
+    Args:
+      name, model, by_m_step: as for `check`.
+    Raises:
+      TypeError: as `check`.
+    """
+    check_part(name, "model", model)
+    check_registration(name, model)
+    if by_m_step:
+        _check_m_step(name, model, field_chains(model))
 
 
 def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], stacked: bool) -> None:

@@ -87,6 +87,7 @@ def path_log_prob(
       outside 0..K-1 included.
     Raises:
       ValueError: if shapes do not match, or a known length is not in 0..T.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 12 to 14.
 
     Examples:
       >>> half, flat = jnp.log(jnp.array([0.5, 0.5])), jnp.zeros((3, 2))

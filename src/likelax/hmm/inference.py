@@ -283,7 +283,8 @@ def pairwise(
 ) -> Array:
     """Posterior of each pair of consecutive states.
 
-    Args: as `smoother`.
+    Args:
+      log_initial, log_transition, log_lik, length, starts, parallel: as for `smoother`.
     Returns:
       (T-1, K, K) log p(z_t = i, z_t+1 = j | x), nats. All -inf where step t+1 is padding or
       begins a new sequence, and in sequences that no path can produce.
@@ -321,6 +322,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       (num_steps, K) nats; row h-1 is h steps ahead.
     Raises:
       ValueError: at trace time, if shapes do not match.
+    Source: Zucchini & MacDonald (2009), Hidden Markov Models for Time Series, chapter 5.
 
     Examples:
       >>> flip = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
@@ -365,6 +367,7 @@ def fixed_lag_smoother(
       that of lag + 1 smoothers.
     Raises:
       ValueError: if shapes do not match, lag is negative, or a known length is not in 0..T.
+    Source: Murphy (2012), Machine Learning: A Probabilistic Perspective, 17.4.1.
 
     Examples:
       >>> half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))

@@ -1,4 +1,4 @@
-"""Names for states: states of one model matched with those of another, and renamed."""
+"""Order of states: match the states of two models, and reorder them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from likelax.hmm.transitions import SoftmaxTransition
 
 
 def match_states(agreement: ArrayLike) -> Array:
-    """The renaming of states under which two accounts of the same steps agree most.
+    """The permutation of states under which two labellings of the same steps agree most.
 
     order = argmax over permutations of sum_i agreement[i, order[i]]
 
     Args:
-      agreement: (K, K) how well state j of the second fits state i of the first: how often two
-        paths are in i and j at once, say, or minus a distance between two models' parameters.
+      agreement: (K, K) how well state j of the second matches state i of the first: for example the
+        number of steps at which two paths are in i and j, or minus a distance of parameters.
     Returns:
       (K,) integers: state i of the first is order[i] of the second, as `relabel` takes it.
     Raises:
@@ -53,6 +53,7 @@ def relabel(model: HMM, order: ArrayLike) -> HMM:
       `HMM` that gives every sequence the same probability.
     Raises:
       ValueError: at trace time, if order is not K integers.
+    Source: Stephens (2000), JRSS B 62, 795-809, on label switching.
 
     Examples:
       >>> from likelax.families import Poisson

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import DataLike, Labelled, check_labels, take_labels, take_series
-from likelax.families.base import Prior, match_weights
+from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
@@ -500,6 +501,18 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         if field == "emissions":
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where every step of a sequence is possible in one of the states: booleans (...)."""
+        values, (lengths, _, inputs) = take_series(take_labels(x)[0])
+        found = np.asarray(self.emissions.stacked_possible(values))
+        if found.ndim == 0:
+            return found
+        if inputs is not None:
+            found = found & finite(inputs).all(-1)
+        if lengths is not None:
+            found = found | (np.arange(found.shape[-1]) >= lengths[..., None])
+        return found.all(-1)
 
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels of the states are out of range, or labels of the emissions.

@@ -1,4 +1,4 @@
-"""Ragged sequences packed into few rows of nearly equal length, so that nothing is padded much."""
+"""Ragged sequences packed into a few rows of nearly equal length, which need little padding."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from likelax.data import Sequences
 
 
 class Packed(NamedTuple):
-    """Sequences laid end to end in rows.
+    """Sequences concatenated in rows.
 
     Attributes:
-      data: `Sequences` with values (R, L, *event), lengths (R,) and starts (R, L): what every
-        verb of `HMM` takes. A start cuts the chain, so the sequences stay independent.
+      data: `Sequences` with values (R, L, *event), lengths (R,) and starts (R, L), as the methods of
+        `HMM` take them. The sequences of a row are independent.
       rows: (N,) the row of each sequence.
       offsets: (N,) the step of that row at which it begins.
       lengths: (N,) its number of steps.
@@ -28,13 +28,32 @@ class Packed(NamedTuple):
     lengths: np.ndarray
 
     def arrange(self, arrays: Sequence[Any]) -> Any:
-        """Lay other arrays (T_n, ...) beside the sequences, labels or inputs say: (R, L, ...)."""
+        """Other arrays, such as labels or inputs, in the rows of the sequences: (R, L, ...).
+
+        Args:
+          arrays: N arrays (T_n, ...), one for each sequence.
+        Raises:
+          ValueError: for another number of arrays.
+
+        Examples:
+          >>> packed = pack([jnp.array([1.0, 2.0]), jnp.array([3.0])], num_rows=1)
+          >>> print(packed.arrange([jnp.array([0, 1]), jnp.array([2])]))
+          [[0 1 2]]
+        """
         if len(arrays) != len(self.lengths):
             raise ValueError(f"Packed: wanted {len(self.lengths)} arrays, got {len(arrays)}")
         return _lay(arrays, self.rows, self.offsets, np.asarray(self.data.starts).shape)
 
     def split(self, array: ArrayLike) -> list[np.ndarray]:
-        """The parts of an array (R, L, ...) that belong to each sequence, in their order."""
+        """The part of each sequence in an array, in the order of the sequences.
+
+        See the example of `pack`.
+
+        Args:
+          array: (R, L, ...).
+        Returns:
+          N arrays (T_n, ...).
+        """
         array = np.asarray(array)
         return [
             array[row, start : start + length]
@@ -43,15 +62,16 @@ class Packed(NamedTuple):
 
 
 def pack(sequences: Sequence[Any], num_rows: int | None = None) -> Packed:
-    """Lay ragged sequences end to end in rows of nearly equal length.
+    """Concatenate ragged sequences in rows of nearly equal length.
 
-    The longest goes first, each to the row that is shortest so far. A batch of N sequences
-    padded to the longest costs N times that; packed it costs little more than the sum of lengths.
+    The longest sequence is placed first, and each in the row that is shortest so far. N sequences
+    padded to the longest cost N times the longest; packed they cost little more than the sum of their
+    lengths.
 
     Args:
-      sequences: N arrays (T_n, *event), or dicts or tuples of such, each with T_n >= 1 steps.
-      num_rows: R; more rows vectorise better, fewer waste less. None: as many as make
-        the rows about twice as long as the longest sequence.
+      sequences: N arrays (T_n, *event), or dicts or tuples of such arrays, each with T_n >= 1 steps.
+      num_rows: R; more rows vectorise better, fewer need less padding. None: the number for which
+        rows are about twice as long as the longest sequence.
     Returns:
       `Packed`. Its total log probability and statistics are those of the sequences; log
       probabilities of the rows are sums over the sequences in them.

@@ -1,6 +1,6 @@
 """Transitions of a given form: banded and left-right, sticky by prior, driven by inputs."""
 
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array
       (K, K) probabilities.
     Raises:
       ValueError: if stay is no probability, or a reach is negative.
+    Source: Rabiner (1989), Proc. IEEE 77(2), section IV.A, for left-right chains.
 
     Examples:
       >>> print(banded(3, 0.8, down=0))
@@ -111,6 +112,8 @@ class SoftmaxTransition:
     def log_probs(self, inputs: ArrayLike) -> Array:
         """log p(z_t+1 = j | z_t = i, inputs): inputs (..., D) give (..., K, K), nats.
 
+        See the example of the class.
+
         Raises:
           ValueError: if the inputs have another D.
         """
@@ -124,12 +127,19 @@ class SoftmaxTransition:
         return numerics.log_normalize(scores + jnp.broadcast_to(bias, scores.shape))[0]
 
     def statistics(self, log_pairs: Array, inputs: Array, weights: Array) -> DrivenCounts:
-        """Expected statistics of N moves.
+        """Expected statistics of N moves, for `m_step`.
 
         Args:
           log_pairs: (N, K, K) log posterior of each move, nats; -inf where there was none.
           inputs: (N, D).
           weights: (N,).
+
+        Examples:
+          >>> even = SoftmaxTransition(jnp.zeros((2, 2)), jnp.zeros((2, 2, 1)))
+          >>> stays = jnp.log(jnp.eye(2))[None] - jnp.log(2.0)  # one move, a stay in either state
+          >>> print(even.statistics(stays, jnp.zeros((1, 1)), jnp.ones(1)).slope[..., 1])
+          [[ 0.25 -0.25]
+           [-0.25  0.25]]
         """
         inputs, _ = numerics.as_float(inputs, log_pairs)
         features = jnp.append(inputs, jnp.ones_like(inputs[:, :1]), axis=1)
@@ -143,7 +153,7 @@ class SoftmaxTransition:
             jnp.einsum("ni,nd,ne->ide", left, features, features, precision="highest"),
         )
 
-    def m_step(self, stats: DrivenCounts, prior: Any = None) -> Self:
+    def m_step(self, stats: DrivenCounts, prior: object = None) -> Self:
         """One step up a quadratic bound of the expected log probability, which never falls.
 
         The Hessian of a softmax is bounded by that at even odds, so the step needs no search.

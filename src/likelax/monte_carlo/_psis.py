@@ -95,7 +95,7 @@ def smooth_tail(x: Array, *, relative_efficiency: float = 1.0) -> Tail:
     count = jnp.sum(in_tail)
     # exp(x) - exp(cutoff) without the cancellation
     excess = jnp.exp(cutoff) * jnp.expm1(jnp.where(in_tail, values - cutoff, 0))
-    # once for all points of the fit's grid, not once for each
+    # computed once for all points of the grid
     excess = jax.lax.optimization_barrier(excess)
     shape, scale = _fit_pareto(excess, in_tail, count)
     rank = jnp.arange(size) - (size - count)
@@ -158,7 +158,7 @@ def _fit_pareto(excess: Array, in_tail: Array, count: Array) -> tuple[Array, Arr
     weights = jnp.where(weights >= 10 * jnp.finfo(dtype).eps, weights, 0)
     b_mean = jnp.sum(weights * jnp.where(weights > 0, b, 0)) / jnp.sum(weights)
     shape = shape_at(b_mean)
-    # a weak prior that draws the shape towards 1/2, worth 10 draws
+    # a weak prior with mean 1/2 and the weight of 10 draws
     return (num * shape + 5) / (num + 10), -shape / b_mean
 
 

@@ -43,7 +43,7 @@ def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -
         raise ValueError(
             f"control_variates wants more than C + 1 = {num_controls + 1} draws, got {num_draws}."
         )
-    # from the first draw, so that constants have no spread and far values keep their digits
+    # about the first draw, so that constants have no spread and large values lose no digits
     shifts = controls - controls[:1]
     centre = controls[0] + jnp.mean(shifts, axis=0)
     centred = shifts - jnp.mean(shifts, axis=0)[None]

@@ -87,7 +87,7 @@ def chain_mean(draws: ArrayLike) -> Estimate:
     """
     chains = _chains(draws)
     ess = _ess(_split(chains))
-    # from a draw, so that constant ones have no spread and far ones keep their digits
+    # about a draw, so that constants have no spread and large values lose no digits
     anchor = chains[0, 0]
     gaps = chains - anchor
     error = jnp.std(gaps, ddof=1) / jnp.sqrt(ess)
@@ -201,7 +201,7 @@ def _ess(chains: Array) -> Array:
     tail = jnp.where((pairs[end, 0] > 0) | (sums[end] >= 0), pairs[end, 0], 0)
     time = -1 + 2 * jnp.sum(jnp.where(inside, monotone, 0)) + tail
     time = jnp.maximum(time, 1 / jnp.log10(jnp.asarray(total, chains.dtype)))
-    # comparisons with NaN are false, so that it would not reach the result by itself
+    # comparisons with NaN are false, so NaN has to be set explicitly
     ess = jnp.where(jnp.any(jnp.isnan(chains)), jnp.nan, total / time)
     return jnp.where(constant, total, ess)
 

@@ -226,7 +226,7 @@ def _is_moments(node: Any) -> bool:
 
 def _moments(values: ArrayLike) -> _Moments:
     (values,) = named_floats(values=values)
-    # from the first value, so that constant ones have no spread and far ones keep their digits
+    # about the first value, so that constants have no spread and large values lose no digits
     first = jnp.where(jnp.isfinite(values[0]), values[0], 0)
     gaps = values - first[None]
     shift = jnp.mean(gaps, axis=0)

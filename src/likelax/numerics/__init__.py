@@ -27,6 +27,7 @@ __all__ = [
     "normalize",
     "row_products",
     "safe_log",
+    "solve",
     "solve_cholesky",
     "solve_lower",
     "weighted_sum",
@@ -72,7 +73,7 @@ def as_array(name: str, value: Any) -> Array:
     elif any(isinstance(leaf, jax.Array) for leaf in _leaves(value)):
         return jnp.asarray(value)
     elif isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**31):
-        return jnp.asarray(value)  # a Python number leaves the choice of dtype to the others
+        return jnp.asarray(value)  # a Python number does not affect the dtype
     else:
         array = _as_numpy(name, value)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
@@ -213,7 +214,7 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
       [0. 0.]
     """
     x, y = as_float(x, y)
-    # x = 0 removes the term, so y may be anything there, an infinity included
+    # x = 0 removes the term, so y may be anything there, even infinite
     inner = jnp.where(x == 0, 1, y)
     return jnp.where(x == 0, 0, x) * jnp.where(x == 0, 0, safe_log(inner))
 
@@ -336,7 +337,7 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       6.0
     """
     weights, values = as_float(weights, values)
-    # cleared before the product, so that neither it nor its gradient meets 0 * inf
+    # cleared before the product, so that neither it nor its gradient has 0 * inf
     return jnp.sum(weights * jnp.where(weights == 0, 0, values), axis=axis)
 
 
@@ -405,7 +406,7 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
         # reversed in both axes the transpose is lower triangular again
         return _substitute(lower.T[::-1, ::-1], right[::-1])[::-1]
 
-    # the derivative is that of the solution, not of the steps: two solves, however many the rows
+    # the derivative of the solution, not of the steps, needs two solves for any number of rows
     x = jax.lax.custom_linear_solve(lambda x: _product(lower, x), columns, forward, backward)
     return x if b.ndim == 2 else x[:, 0]
 
@@ -455,6 +456,36 @@ def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     return solve_lower(tril.T[::-1, ::-1], half[::-1])[::-1]
 
 
+def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
+    """x with matrix x = b for a square matrix, by its QR factors: without a triangular solve of LAPACK.
+
+    Args:
+      matrix: (D, D).
+      b: (D,).
+    Returns:
+      (D,); inf or NaN where the matrix is singular.
+    Source: Golub & Van Loan (2013), Matrix Computations, 5.2.
+
+    Examples:
+      >>> print(solve(jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.array([4.0, 3.0])))
+      [3. 2.]
+    """
+    matrix, b = as_float(matrix, b)
+
+    def factored(a: Array, right: Array) -> Array:
+        q, r = jnp.linalg.qr(a)
+        rotated = jnp.matmul(q.T, right, precision="highest")
+        # reversed in both axes the upper triangle is a lower one
+        return solve_lower(r[::-1, ::-1], rotated[::-1])[::-1]
+
+    def product(x: Array) -> Array:
+        return jnp.matmul(matrix, x, precision="highest")
+
+    return jax.lax.custom_linear_solve(
+        product, b, lambda _, v: factored(matrix, v), lambda _, v: factored(matrix.T, v)
+    )
+
+
 @jax.custom_jvp
 def cholesky(matrix: Array) -> Array:
     """Lower Cholesky factor, NaN if the matrix is not positive definite.
@@ -497,7 +528,7 @@ def _substitute(tril: Array, b: Array) -> Array:
     count = -(-size // _INVERTED)
     spare = count * _INVERTED - size
     tril = jnp.pad(tril, ((0, spare), (0, spare)))
-    # ones on the diagonal of the rows that were added, which take no part
+    # ones on the diagonal of the padding rows, which do not affect the others
     tril = tril + jnp.diag(jnp.arange(size + spare) >= size).astype(tril.dtype)
     b = jnp.pad(b, ((0, spare), (0, 0)))
     at = jnp.arange(count)

@@ -11,15 +11,15 @@ from jax import Array
 from likelax import numerics
 from likelax.statistics import add
 
-# Numbers that the work on one chunk may spread out: a megabyte or two in float32.
+# Numbers in the arrays of one chunk: a megabyte or two in float32.
 CACHE = 400_000
 FEWEST, MOST = 256, 4096
-# An accelerator wants all its lanes busy at once: chunks there only bound memory.
+# An accelerator needs much parallel work: its chunks only bound memory.
 ACCELERATOR = 256
 
 
 def scale() -> int:
-    """How many times a processor's cache a chunk may fill on the device that jax would use."""
+    """Size of a chunk on jax's default device, in units of a processor's cache."""
     return 1 if jax.default_backend() == "cpu" else ACCELERATOR
 
 
@@ -34,7 +34,7 @@ def rows_in_cache(numbers_per_row: int) -> int:
 
 
 def num_rows(x: Any) -> int:
-    """Length of the first axis that all arrays of the tree share, or 0 where they share none.
+    """Length of the first axis that all arrays of the tree share, or 0 if they share none.
 
     Examples:
       >>> num_rows((jnp.zeros((5, 2)), jnp.zeros(5))), num_rows((jnp.zeros(5), 1.0))
@@ -46,7 +46,7 @@ def num_rows(x: Any) -> int:
 
 
 def map_rows(f: Callable[[Any], Any], x: Any, size: int) -> Any:
-    """f(x) for a function of rows, taken `size` rows at a time.
+    """f(x) for a function of rows, `size` rows at a time.
 
     Args:
       f: maps a tree of arrays with n rows to one, row by row.
@@ -62,7 +62,7 @@ def map_rows(f: Callable[[Any], Any], x: Any, size: int) -> Any:
     total = num_rows(x)
     if size >= total:
         return f(x)
-    # the last chunk is moved back to end at the last row, and gives only the rows not yet seen
+    # the last chunk ends at the last row, and only its new rows are used
     count = -(-total // size)
     starts = jnp.minimum(jnp.arange(count) * size, total - size)
     parts = jax.lax.map(lambda start: f(_take(x, start, size)), starts)
@@ -78,7 +78,7 @@ def map_rows(f: Callable[[Any], Any], x: Any, size: int) -> Any:
 def sum_rows(
     f: Callable[[Any, Array], tuple[Any, Array]], x: Any, weights: Array, size: int
 ) -> tuple[Any, Array]:
-    """f(x, weights) for an E step, taken `size` rows at a time and its statistics added.
+    """f(x, weights) for an E step, `size` rows at a time, with their statistics added.
 
     Args:
       f: maps rows and their weights to (statistics, scalar in nats); a row of weight zero
@@ -96,12 +96,12 @@ def sum_rows(
       10.0
     """
     total = weights.shape[0]
-    # arrays of different lengths are for f to refuse
+    # f itself raises for arrays of different lengths
     if size >= total or num_rows(x) != total:
         return f(x, weights)
 
     def chunk(start: Array) -> tuple[Any, Array]:
-        # the last chunk is moved back to end at the last row; rows seen before weigh nothing there
+        # the last chunk ends at the last row; rows of earlier chunks have weight zero in it
         first = jnp.minimum(start, total - size)
         fresh = (jnp.arange(size) + first >= start).reshape((size,) + (1,) * (weights.ndim - 1))
         rows, shares = _take((x, weights), first, size)

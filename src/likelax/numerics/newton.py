@@ -1,4 +1,4 @@
-"""Maximum likelihood where no closed form exists: damped Newton steps, on the device."""
+"""Maximum likelihood without a closed form, by damped Newton steps on the device."""
 
 import dataclasses
 from collections.abc import Callable
@@ -53,18 +53,18 @@ class _State(NamedTuple):
 def maximize(
     objective: Callable[[Array], Array], start: ArrayLike, *, max_steps: int = 100
 ) -> Solution:
-    """Climb a smooth function of a few real variables.
+    """Maximise a smooth function of a few real variables.
 
-    The Newton direction on the absolute eigenvalues of the Hessian, so that it always points
-    uphill; a step that does not rise is refused and damped (Levenberg). No coordinate moves
-    by more than 3 at a time.
+    The Newton direction uses the absolute eigenvalues of the Hessian, so it always points uphill. A
+    step that does not raise the objective is rejected and damped (Levenberg). No coordinate changes
+    by more than 3 in one step.
 
     Args:
       objective: (P,) -> scalar.
       start: (P,).
       max_steps: most points to try.
     Returns:
-      `Solution`. It vmaps, and never ends below the start.
+      `Solution`, whose value is at least that of the start. `jax.vmap` maps it.
     Source: Nocedal & Wright (2006), Numerical Optimization, 3.4 and 10.3.
 
     Examples:
@@ -90,11 +90,11 @@ def maximize(
         fine = (
             jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
         )
-        # a fall within rounding counts as standing still
+        # a fall within the rounding error counts as no change
         rose = fine & (value >= s.value - 8 * eps * jnp.abs(s.value))
         still = jnp.max(jnp.abs(move)) <= jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(s.x)))
         step = s.step + 1
-        # standing still because nothing more is to be gained, not because every step was refused
+        # no change because the maximum is reached, not because every step was rejected
         done = rose | (s.gradient @ move <= 64 * eps * (1 + jnp.abs(s.value)))
         ended = jnp.where(done, CONVERGED, MAX_STEPS)
         status = jnp.where(still, ended, jnp.where(step >= max_steps, MAX_STEPS, _RUNNING))

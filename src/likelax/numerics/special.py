@@ -1,8 +1,8 @@
-"""Log gamma functions that do not cancel: what the count and rate families are made of.
+"""Log gamma functions without cancellation, for the families of counts and rates.
 
 Differences such as log Gamma(x + d) - log Gamma(x) lose every digit in float32 once x is large,
-because each term is of order x log x. Here the large parts are removed on paper, and what
-remains is computed.
+because each term is of order x log x. Here the large parts are removed analytically, and only the
+rest is computed.
 
 Source: Loader (2000), Fast and accurate computation of binomial probabilities.
 """
@@ -39,7 +39,9 @@ def polynomial(coefficients: tuple[float, ...], y: Array) -> Array:
 
 
 def factorial_excess(x: ArrayLike) -> Array:
-    """log Gamma(x + 1) - x log x + x: what log x! has beyond its leading part.
+    """log Gamma(x + 1) - x log x + x: log x! without its leading part.
+
+    Float32: within 5e-6 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       x: any shape, non-negative, not only whole numbers.
@@ -71,11 +73,31 @@ def _deviance(x: Array, m: Array) -> Array:
     return jnp.where(safe, value, edge.astype(value.dtype))
 
 
+def log_ratio(x: ArrayLike, m: ArrayLike) -> Array:
+    """log(x / m), at full precision where x is close to m, and where x / m leaves the range.
+
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
+
+    Args:
+      x: non-negative; -inf where it is 0, with derivative 0 there.
+      m: positive, broadcastable with x.
+
+    Examples:
+      >>> print(log_ratio(jnp.array([0.0, 1.0, 2.0]), 1.0).round(4))
+      [  -inf 0.     0.6931]
+    """
+    x, m = _together(x, m)
+    return _log_ratio(x, m)
+
+
 def _log_ratio(x: Array, m: Array) -> Array:
+    near = jnp.abs(x - m) < m / 2
+    close = jnp.log1p(jnp.where(near, (x - m) / m, 0))
     ratio = x / m
-    lost = (ratio == 0) | jnp.isinf(ratio)
+    lost = near | (ratio == 0) | jnp.isinf(ratio)
     plain = jnp.log(jnp.where(lost, 1, ratio))
-    return jnp.where(lost, jnp.log(x) - jnp.log(m), plain)
+    apart = numerics.safe_log(jnp.where(near, 1, x)) - jnp.log(m)
+    return jnp.where(near, close, jnp.where(lost, apart, plain))
 
 
 @_deviance.defjvp
@@ -93,12 +115,14 @@ def _deviance_jvp(
 def deviance(x: ArrayLike, m: ArrayLike) -> Array:
     """x log(x / m) + m - x, at full precision where x is close to m.
 
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
+
     Args:
       x: non-negative.
       m: non-negative, broadcastable with x.
     Returns:
-      Non-negative, nats; 0 where x = m, m where x = 0, inf where m = 0 < x. The derivative
-      by m is 0 where m = 0 < x: a structural zero.
+      Non-negative, nats; 0 where x = m, m where x = 0, inf where m = 0 < x. The derivative with
+      respect to m is 0 where m = 0 < x: a structural zero.
 
     Examples:
       >>> print(deviance(jnp.array([0.0, 2.0, 2.0]), jnp.array([3.0, 2.0, 0.0])))
@@ -109,6 +133,8 @@ def deviance(x: ArrayLike, m: ArrayLike) -> Array:
 
 def log_gamma_ratio(x: ArrayLike, d: ArrayLike) -> Array:
     """log Gamma(x + d) - log Gamma(x), nats.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       x: positive.
@@ -131,6 +157,8 @@ def log_gamma_ratio(x: ArrayLike, d: ArrayLike) -> Array:
 
 def log_beta(a: ArrayLike, b: ArrayLike) -> Array:
     """log Gamma(a) + log Gamma(b) - log Gamma(a + b), nats, for positive a and b.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{log_beta(4.0, 3.0):.4f}")
@@ -164,9 +192,11 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
 
     The binomial probability of x successes and y failures; x and y need not be whole.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       x, y: non-negative.
-      p, q: in [0, 1], adding to one. Both are asked for since 1 - p loses digits.
+      p, q: in [0, 1], adding to one. Both are arguments, since 1 - p loses digits.
     Returns:
       nats; -inf where p = 0 < x or q = 0 < y. Its error is that of a result of its own size:
       nothing of order (x + y) cancels.
@@ -184,6 +214,8 @@ def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) ->
 def log_beta_binomial(x: ArrayLike, y: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
     """log C(x + y, x) B(a + x, b + y) / B(a, b), nats: three binomial terms at one probability,
     none of which is large where the result is not.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{log_beta_binomial(1.0, 1.0, 1.0, 1.0):.4f}")
@@ -237,6 +269,8 @@ def log_multinomial_coefficient(counts: ArrayLike) -> Array:
 def log_minus_digamma(x: ArrayLike) -> Array:
     """log x - digamma(x), positive, at full precision for large x.
 
+    Float32: within 3e-5 of itself, and of one rounding of the arguments.
+
     Examples:
       >>> print(f"{log_minus_digamma(1.0):.4f} {log_minus_digamma(1e6):.1e}")
       0.5772 5.0e-07
@@ -250,6 +284,8 @@ def log_minus_digamma(x: ArrayLike) -> Array:
 
 def trigamma(x: ArrayLike) -> Array:
     """The derivative of digamma, for positive x.
+
+    Float32: within 1e-6 of itself, and of one rounding of the arguments.
 
     Examples:
       >>> print(f"{trigamma(1.0):.4f}")
@@ -297,7 +333,7 @@ _TEMME = _temme_series(14, 4)
 def gamma_tails(a: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
     """(P(V <= x), P(V > x)) for V gamma distributed with shape a and rate 1.
 
-    `jax.scipy.special.gammainc` runs out of steps for large a. From a = 30 on (1000 in float64)
+    `jax.scipy.special.gammainc` does not converge for large a. From a = 30 on (1000 in float64)
     Temme's uniform expansion is used. The absolute error is below 1e-6 in float32.
 
     Args:

@@ -9,7 +9,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-# Hues that stay apart for colour-blind readers; the dark set is the same hues, lighter.
+# Hues that colour-blind readers can distinguish; the dark set has the same hues, lighter.
 _LIGHT = ("#2461c2", "#d2601a", "#1f8a66", "#8b4fc0", "#a87c00")
 _DARK = ("#82b1ff", "#ff9f68", "#62d0a4", "#cba4ff", "#e6c34f")
 

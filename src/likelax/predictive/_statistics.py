@@ -52,7 +52,7 @@ def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
     def mean(v: Array) -> Array:
         return divide(jnp.sum(jnp.where(seen, v, 0)), count, 0.0)
 
-    # from an entry that was seen, so that constant ones have no spread and far ones keep their digits
+    # about an observed entry, so that constants have no spread and large values lose no digits
     anchor = x.reshape(-1)[jnp.argmax(seen)]
     shift = mean(x - anchor)
     centre = jnp.where(count > 0, anchor + shift, 0)

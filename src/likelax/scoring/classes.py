@@ -26,7 +26,7 @@ def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       [0.     0.6931]
     """
     probs, labels = _classes(probs, labels)
-    return -safe_log(_pick(probs, labels)) + 0.0
+    return _at_least_zero(-safe_log(_pick(probs, labels)))
 
 
 def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -47,7 +47,7 @@ def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
       [1000.]
     """
     logits, labels = _classes(logits, labels)
-    return -_pick(jax.nn.log_softmax(logits, axis=-1), labels) + 0.0
+    return _at_least_zero(-_pick(jax.nn.log_softmax(logits, axis=-1), labels))
 
 
 def binary_log_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
@@ -67,7 +67,7 @@ def binary_log_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
       [0.     0.6931]
     """
     probs, outcome = _paired(probs, outcome)
-    return -xlogy(outcome, probs) - xlog1py(1 - outcome, -probs) + 0.0
+    return _at_least_zero(-xlogy(outcome, probs) - xlog1py(1 - outcome, -probs))
 
 
 def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
@@ -78,6 +78,9 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
       (...). For two classes it is twice `binary_brier_score`.
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Brier (1950), Monthly Weather Review 78.
 
     Examples:
@@ -120,6 +123,9 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       labels: (...) integers in [0, C); outside it, NaN.
     Returns:
       (...), in [0, C - 1].
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if labels are not integers.
     Source: Epstein (1969), Journal of Applied Meteorology 8.
 
     Examples:
@@ -133,6 +139,11 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
     reached = labels[..., None] <= classes.reshape((1,) * labels.ndim + (-1,))
     score = jnp.sum((cumulative - reached.astype(probs.dtype)) ** 2, axis=-1)
     return jnp.where(inside, score, jnp.nan)
+
+
+def _at_least_zero(score: Array) -> Array:
+    # 1 plus one rounding is a probability too; the sum turns -0 into 0
+    return jnp.where(score < 0, 0, score) + 0.0
 
 
 def _classes(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:

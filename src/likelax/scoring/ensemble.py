@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import chunks, named_floats
+from likelax.numerics import chunks, divide, named_floats
 
-_COLUMNS = 256  # sorted at a time: they stay near the processor
-_MOST_ROWS = 2048  # beyond it the sorting network is long to compile
+_COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
+_MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
 
 
 def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
@@ -42,7 +42,7 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
     size = draws.shape[0]
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
-    # distances from x are as good as the draws and lose no digits to a large offset
+    # distances from x suffice, and lose no digits for a large offset
     away = draws - x[None]
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
@@ -122,9 +122,10 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
       x: (..., D).
       fair: as in `crps_ensemble`.
     Returns:
-      (...). The gradient where two points coincide is zero.
+      (...) in the unit of x, never negative. The gradient where two points coincide is zero.
     Raises:
       ValueError: if the shapes differ, x is a scalar, or M = 1 and fair.
+    Float32: right to 2e-5 of itself, and to one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.3.
 
     Examples:
@@ -139,12 +140,26 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
 
-    def row(total: Array, draw: Array) -> tuple[Array, None]:
-        return total + jnp.sum(_norm(draws - draw[None]), axis=0), None
+    # Half the sum of |a| + |b| - |a - b| over pairs of distances from x. None of these terms is
+    # negative, and with unit vectors u each is |u_a + u_b|^2 |a| |b| / (|a| + |b| + |a - b|).
+    away = draws - x[None]
+    unit = jax.lax.stop_gradient(jnp.max(jnp.abs(away), axis=(0, -1)))
+    away = divide(away, unit[None, ..., None], 0.0)
+    length = _norm(away)
+    direction = divide(away, length[..., None], 0.0)
 
-    total, _ = jax.lax.scan(row, jnp.zeros(x.shape[:-1], x.dtype), draws)
+    def row(total: Array, index: Array) -> tuple[Array, None]:
+        a, u, size = away[index], direction[index], length[index]
+        around = length + size[None] + _norm(away - a[None])
+        square = jnp.sum((direction + u[None]) ** 2, axis=-1)
+        terms = square * length * divide(jnp.broadcast_to(size, length.shape), around, 0.0)
+        itself = jnp.arange(len(length)) == index
+        terms = jnp.where(jnp.expand_dims(itself, tuple(range(1, terms.ndim))) & fair, 0, terms)
+        return total + jnp.sum(terms, axis=0), None
+
+    total, _ = jax.lax.scan(row, jnp.zeros(x.shape[:-1], x.dtype), jnp.arange(size))
     pairs = size * (size - 1) if fair else size * size
-    return jnp.mean(_norm(draws - x[None]), axis=0) - total / (2 * pairs)
+    return unit * total / (2 * pairs)
 
 
 def _check_draws(draws: Array, shape: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     *prediction.CHAPTERS,
 )
 
-# These take longest; begun first, they do not keep the others waiting at the end.
+# These take longest, so they start first.
 _LONGEST = ("checklist", "forward", "posterior-predictive")
 
 

@@ -22,11 +22,13 @@ from likelax.variational.estimators import (
 )
 from likelax.variational.fitting import GuideFit, fit_guide, fit_guides
 from likelax.variational.guides import (
+    BlockRank,
     FullRank,
     FullRankT,
     LowRank,
     MeanField,
     Transported,
+    block_rank,
     full_rank,
     low_rank,
     mean_field,
@@ -38,6 +40,7 @@ from likelax.variational.space import Space, space_of
 from likelax.variational.weights import Weighted, importance, match_moments
 
 __all__ = [
+    "BlockRank",
     "Estimator",
     "ExactElbo",
     "FixedDrawFit",
@@ -53,6 +56,7 @@ __all__ = [
     "Transported",
     "Weighted",
     "analytic_entropy",
+    "block_rank",
     "dreg",
     "elbo",
     "exact_elbo",

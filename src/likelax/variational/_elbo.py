@@ -1,6 +1,6 @@
 """The evidence lower bound: exact over finite latents, and by Monte Carlo."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -8,16 +8,16 @@ from jax.typing import ArrayLike
 
 from likelax import monte_carlo
 from likelax.numerics import as_float, log_normalize
-from likelax.variational.estimators import Estimator, LogJoint, pathwise
+from likelax.variational.estimators import Estimator, Guide, LogJoint, pathwise
 
 
 class ExactElbo(NamedTuple):
-    """An evidence lower bound and what it misses, in nats; elbo = log_evidence - kl.
+    """An evidence lower bound and its gap, in nats: elbo = log_evidence - kl.
 
     Attributes:
-      elbo: E_q[log p(x, z) - log q(z)].
-      kl: KL(q || p(z | x)), the gap; zero where q is the posterior.
-      log_evidence: log p(x).
+      elbo: (...) E_q[log p(x, z) - log q(z)].
+      kl: (...) KL(q || p(z | x)), the gap; zero if q is the posterior.
+      log_evidence: (...) log p(x).
     """
 
     elbo: Array
@@ -34,8 +34,8 @@ def exact_elbo(log_joint: ArrayLike, log_guide: ArrayLike) -> ExactElbo:
       log_joint: (..., K) log p(x, z = k), nats; -inf is an impossible state.
       log_guide: (..., K) log q(z = k), nats, up to a constant: it is normalised here.
     Returns:
-      An `ExactElbo` of arrays (...). The elbo never exceeds the log evidence, and is -inf
-      where the guide puts mass on an impossible state.
+      An `ExactElbo` of arrays (...). The elbo is at most the log evidence, and -inf if the guide has
+      mass on an impossible state.
     Raises:
       ValueError: if the shapes differ.
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 9.4.
@@ -62,10 +62,10 @@ def _kl(log_q: Array, log_p: Array) -> Array:
     both = (log_q > -jnp.inf) & (log_p > -jnp.inf)
     ratio = jnp.where(both, log_p, 0) - jnp.where(both, log_q, 0)
     q, p = jnp.exp(log_q), jnp.exp(log_p)
-    # q log(q/p) - q + p; the last two sum to zero
+    # the terms - q + p sum to zero
     far = ratio > 1
     near = jnp.where(far, 0, ratio)
-    # far off, q may underflow and exp(ratio) overflow, while p does neither
+    # if q is far below p, q may underflow and exp(ratio) overflow, but p does neither
     shared = jnp.where(far, p - q - q * ratio, q * jnp.maximum(jnp.expm1(near) - near, 0))
     alone = jnp.where(q > 0, jnp.inf, p)
     return jnp.sum(jnp.where(both, shared, alone), axis=-1)
@@ -74,7 +74,7 @@ def _kl(log_q: Array, log_p: Array) -> Array:
 def elbo(
     key: Array,
     log_joint: LogJoint,
-    guide: Any,
+    guide: Guide,
     num_samples: int,
     *,
     estimator: Estimator = pathwise,
@@ -86,20 +86,21 @@ def elbo(
       log_joint: one draw of the latents -> scalar log p(x, z), nats. For a minibatch of B
         from N data, multiply the likelihood term by N / B.
       guide: the approximate posterior q: anything with `sample(key, shape)` and `log_prob(z)`.
-        A NumPyro distribution or a model of this library will do.
+        It can be a NumPyro distribution or a model of this library.
       num_samples: S terms.
       estimator: `pathwise` (differentiable draws), `rloo` (discrete latents), or another of
-        this package. It decides the bound and the gradient.
+        this package. It defines the bound and the gradient.
     Returns:
-      An `Estimate`. Where the guide is the posterior its value is the log evidence and its
+      An `Estimate` of a scalar. If the guide is the posterior, its value is the log evidence and its
       standard error zero.
     Raises:
       ValueError: a log_joint that does not return a scalar, or num_samples below 1.
+    Source: Blei, Kucukelbir and McAuliffe (2017), Variational inference: a review for statisticians.
 
     Examples:
       >>> import jax
       >>> from likelax.variational import elbo
-      >>> class Coin:  # the posterior of a fair coin that was not looked at
+      >>> class Coin:  # the posterior of a fair coin without data
       ...     def sample(self, key, shape=()):
       ...         return jax.random.bernoulli(key, 0.5, shape)
       ...     def log_prob(self, z):

@@ -10,10 +10,10 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
-from likelax.numerics import cholesky, inverse_lower
+from likelax.numerics import cholesky, logsumexp
 from likelax.variational._elbo import elbo
-from likelax.variational.estimators import LogJoint
-from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported
+from likelax.variational.estimators import LogJoint, draws_and_log_guides
+from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
 from likelax.variational.space import Space, space_of
 
 
@@ -26,42 +26,60 @@ class LaplaceFit(NamedTuple):
         point without positive definite curvature: a flat direction, a ridge or a saddle.
       log_evidence: Laplace's approximation to log p(x), nats; NaN where the curvature at the
         mode is not that of a maximum.
+      corrected: log p(x) by importance weights of draws of the guide, with its standard error,
+        nats; right where k_hat is below 0.7. The two differ by what the approximation is off.
+      k_hat: Pareto k-hat of these weights; above 0.7 neither value of log p(x) can be trusted.
     """
 
     guide: Transported
     fit: Fit
     log_evidence: Array
+    corrected: monte_carlo.Estimate
+    k_hat: Array
 
 
 def laplace(
-    log_joint: LogJoint, template: Any, sets: Any = None, *, max_steps: int = 500
+    key: Array,
+    log_joint: LogJoint,
+    template: Any,
+    sets: Any = None,
+    *,
+    max_steps: int = 500,
+    num_check: int = 1000,
 ) -> LaplaceFit:
     """Laplace approximation in unconstrained space: exact for a normal posterior.
 
     log p(x) ~ log p(x, z*) + (D / 2) log 2 pi - (1/2) log det(-Hessian)
 
     Args:
+      key: a typed key, for the check.
       log_joint: one draw of the latents -> scalar log p(x, z), nats; twice differentiable.
       template: where to start, a pytree of parameters inside their sets.
       sets: a `Constraint` for each leaf; None: what the template's fields declare.
       max_steps: of L-BFGS.
+      num_check: draws for `corrected` and `k_hat`.
     Returns:
       A `LaplaceFit`. Where the log joint is flat in some direction, at a ridge or at a saddle there
       is no normal: the guide's scale and the evidence are NaN, and the status says COLLAPSED. A
       curvature counts as flat where it is within rounding of zero, given the other directions.
+    Raises:
+      ValueError: num_check below 2, or a template outside its sets.
     Source: MacKay (2003), Information Theory, Inference, and Learning Algorithms, chapter 27.
 
     Examples:
-      >>> fitted = laplace(lambda z: -jnp.sum(z**2) / 2, jnp.ones(2))
+      >>> fitted = laplace(jax.random.key(0), lambda z: -jnp.sum(z**2) / 2, jnp.ones(2))
       >>> print(f"{fitted.log_evidence:.4f} {jnp.log(2 * jnp.pi):.4f}")
       1.8379 1.8379
     """
     space, point = space_of(template, sets)
-    return _laplace(log_joint, space, point, max_steps)
+    monte_carlo.check_num_samples(num_check, least=2)
+    return _laplace(key, log_joint, space, point, max_steps, num_check)
 
 
-@partial(jax.jit, static_argnames=("log_joint", "space", "max_steps"))
-def _laplace(log_joint: LogJoint, space: Space, point: Array, max_steps: int) -> LaplaceFit:
+@partial(jax.jit, static_argnames=("log_joint", "space", "max_steps", "num_check"))
+def _laplace(
+    key: Array, log_joint: LogJoint, space: Space, point: Array, max_steps: int, num_check: int
+) -> LaplaceFit:
     def target(reals: Array) -> Array:
         return log_joint(space.constrain(reals)) + space.log_det(reals)
 
@@ -71,9 +89,24 @@ def _laplace(log_joint: LogJoint, space: Space, point: Array, max_steps: int) ->
     precision = jnp.where(curved, precision, jnp.nan)
     volume = jnp.sum(jnp.log(jnp.diagonal(cholesky(precision))))
     log_evidence = target(found.model) + space.dim * LOG_2PI / 2 - volume
-    guide = Transported(FullRank(found.model, _inverse_root(precision)), space)
+    guide = Transported(FullRank(found.model, inverse_root(precision)), space)
     model = space.constrain(found.model)
-    return LaplaceFit(guide, Fit(model, *_rest(found, curved)), log_evidence)
+    draws, log_q = draws_and_log_guides(key, guide.base, num_check)
+    terms = jax.vmap(target)(draws) - log_q
+    k_hat = monte_carlo.psis(terms).k_hat
+    fit = Fit(model, *_rest(found, curved))
+    return LaplaceFit(guide, fit, log_evidence, _log_mean_weight(terms), k_hat)
+
+
+def _log_mean_weight(log_weights: Array) -> monte_carlo.Estimate:
+    """log E[w] from S log weights (S,), nats, with its standard error by the delta method."""
+    num, dtype = log_weights.shape[0], log_weights.dtype
+    total = logsumexp(log_weights)
+    ratio = num * jnp.exp(log_weights - total)  # weights over their mean
+    error = jnp.sqrt(jnp.mean((ratio - 1) ** 2) / (num - 1))
+    value = total - jnp.log(jnp.asarray(num, dtype))
+    ess = num / jnp.mean(ratio**2)
+    return monte_carlo.Estimate(value, error, ess, jnp.asarray(num))
 
 
 class FixedDrawFit(NamedTuple):
@@ -118,6 +151,8 @@ def fit_fixed_draws(
       num_check: fresh draws for the final ELBO.
     Returns:
       A `FixedDrawFit`.
+    Raises:
+      ValueError: num_samples below 1, or a template outside its sets.
     Source: Giordano, Ingram and Broderick (2024), Black box variational inference with a
       deterministic objective, JMLR 25.
 
@@ -159,7 +194,7 @@ def _fixed_draws(
     both = jnp.concatenate([found.model.loc, jnp.log(found.model.scale)])
     curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
     curved = _is_curved(curvature)
-    root = _inverse_root(jnp.where(curved, curvature, jnp.nan))
+    root = inverse_root(jnp.where(curved, curvature, jnp.nan))
     covariance = jnp.matmul(root, root.T, precision="highest")[: space.dim, : space.dim]
     guide = Transported(found.model, space)
     fresh = elbo(key_elbo, log_joint, guide, num_check)
@@ -177,9 +212,3 @@ def _is_curved(precision: Array) -> Array:
     pivots = jnp.diagonal(cholesky(precision)) ** 2
     noise = 2 * size * jnp.finfo(precision.dtype).eps * jnp.diagonal(precision)
     return jnp.all(pivots > noise)
-
-
-def _inverse_root(precision: Array) -> Array:
-    """Lower Cholesky factor of the inverse."""
-    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
-    return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T

@@ -1,32 +1,52 @@
-"""Fit guides to log joints by stochastic gradient ascent on their ELBO."""
+"""Fit guides to log joints by gradient ascent on their ELBO, and check the result on fresh draws."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from likelax import monte_carlo
-from likelax.fit._gradient import maximize_noisy
-from likelax.fit.result import Fit
+from likelax.data import is_concrete
+from likelax.fit._gradient import Noisy
+from likelax.fit.algorithm import drive
+from likelax.fit.result import Fit, Status
 from likelax.model import pytree
-from likelax.variational._elbo import elbo
+from likelax.numerics import as_float
 from likelax.variational.estimators import (
     Estimator,
+    Guide,
     LogJoint,
     density,
+    draws_and_log_guides,
     draws_per_term,
     sticking_the_landing,
 )
+from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
 from likelax.variational.minibatch import Minibatch
-from likelax.variational.weights import importance
+from likelax.variational.natural import NaturalAscent, in_pieces
+from likelax.variational.stochastic import StagedAscent
 
 ADAM = optax.adam(0.05)
 # fresh draws by which a race is decided: guides far apart need few
 TRIAL_CHECK = 256
+# draws on which the stages of a stochastic fit are compared
+JUDGED = 256
+# Above this number of parameters a mean-field guide is cheaper to fit by stochastic steps.
+MOST_NATURAL = 256
+# Pareto k-hat above which weighted estimates cannot be trusted.
+MOST_K_HAT = 0.7
+# Pareto shape of the terms of the ELBO above which they have no mean.
+NO_MEAN = 1.0
+# Share of the variance of the terms that one draw may have.
+ONE_DRAW = 0.25
+# Standard error in nats below which the tail of the terms does not matter.
+SMALL_ERROR = 0.01
 
 
 class GuideFit(NamedTuple):
@@ -34,48 +54,98 @@ class GuideFit(NamedTuple):
 
     Attributes:
       guide: the fitted approximate posterior, a model.
-      fit: the `Fit` that made it: trace, steps, status.
-      elbo: a fresh `Estimate` of its ELBO, nats.
+      fit: the `Fit` that made it: trace, steps, status. The status is UNRELIABLE where the log
+        joint is not finite at all fresh draws, or where the terms of the ELBO are so heavy-tailed
+        that their mean and its error cannot be trusted.
+      elbo: a fresh `Estimate` of its ELBO, nats; its standard error includes rounding. NaN where
+        the check is unreliable.
       k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
         trusted, see `monte_carlo.psis`.
-      relative_change: rise of the mean objective from the last but one window to the last,
-        relative to its size; NaN where fewer than two windows were run.
+      gap: estimated nats by which the ELBO is below the best of the guide's family, near the
+        optimum that was found; inf where that is not known. CONVERGED means gap <= tol.
+      num_gradients: gradients of the log joint, one for each draw.
     """
 
     guide: Any
     fit: Fit
     elbo: monte_carlo.Estimate
     k_hat: Array
-    relative_change: Array
+    gap: Array
+    num_gradients: Array
+
+    def summary(self) -> str:
+        """One paragraph: status, bound and error, gap and k-hat. Not under jit.
+
+        Examples:
+          >>> from likelax.variational.guides import full_rank
+          >>> posterior = lambda z: -jnp.sum((z - 2.0) ** 2) / 2
+          >>> fitted = fit_guide(jax.random.key(0), posterior, full_rank(jnp.zeros(2)))
+          >>> print(fitted.summary().splitlines()[0])
+          CONVERGED after 256 gradients: estimated 0.00 nats below the best bound of this family.
+        """
+        status, k_hat = Status(int(self.fit.status)), float(self.k_hat)
+        gap = f"estimated {float(self.gap):.2f} nats below the best bound of this family"
+        if not np.isfinite(float(self.gap)):
+            gap = "its distance from the best bound of this family is not known"
+        bound = f"ELBO {float(self.elbo.value):.3f} +- {float(self.elbo.standard_error):.3f} nats"
+        if not np.isfinite(float(self.elbo.value)):
+            bound = "The ELBO on fresh draws cannot be trusted, and is not given"
+        verdict = "weighted estimates can be trusted"
+        if not k_hat <= MOST_K_HAT:
+            verdict = (
+                "above 0.7, so the guide is far from the posterior, and neither its means nor "
+                "weighted estimates can be trusted without another check"
+            )
+        count = int(self.num_gradients)
+        return (
+            f"{status.name} after {count} gradients: {gap}.\n{bound}. k-hat {k_hat:.2f}: {verdict}."
+        )
 
 
 def fit_guide(
     key: Array,
     log_joint: LogJoint | Minibatch,
-    guide: Any,
+    guide: Guide,
     *,
+    estimator: Estimator | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     num_samples: int = 16,
-    estimator: Estimator = sticking_the_landing,
-    optimizer: optax.GradientTransformation = ADAM,
-    max_steps: int = 5000,
-    tol: float = 1.0,
-    window: int = 200,
+    max_steps: int | None = None,
+    tol: float = 0.05,
+    window: int = 100,
     num_check: int = 1000,
 ) -> GuideFit:
-    """Fit a guide by stochastic gradient ascent on its ELBO, on the device.
+    """Fit a guide by gradient ascent on its ELBO, on the device.
+
+    A normal guide (`mean_field` up to 256 parameters, `full_rank`, `block_rank`) is fitted by natural
+    gradients with step sizes of their own: on fixed draws, then averaged over fresh ones. Nothing
+    needs tuning, and a normal posterior takes a few steps. Any other guide, and any
+    fit for which an `estimator` or an `optimizer` is given, takes stochastic gradient steps whose
+    size falls in stages.
 
     Args:
       key: a typed key.
       log_joint: one draw of the latents -> scalar log p(x, z), nats; or a `Minibatch`, of which
-        every step sees another batch and the final check all data.
+        every stochastic step sees another batch. Natural gradients and the final check
+        take all data, in pieces of the size of a batch.
       guide: where to start: `mean_field(...)` and its kind, or any pytree with `sample` and
         `log_prob` whose fields declare their constraints.
-      num_samples: terms of the estimator at each step.
-      estimator: decides the bound and its gradient; `rloo` for discrete latents.
-      optimizer, max_steps, tol, window: as for `fit.maximize_noisy`.
+      estimator: decides the bound and its gradient; `rloo` for discrete latents. None:
+        `sticking_the_landing` where steps are stochastic.
+      optimizer: of stochastic steps; None: `optax.adam(0.05)`.
+      num_samples: terms of the estimator at each stochastic step.
+      max_steps: stochastic steps, 20 000 if None; or sets of max(64, 4 D) draws for natural
+        gradients, 2000 if None.
+      tol: nats below the best bound of the family at which to stop. Below zero only `max_steps` stops
+        the fit, and stochastic steps keep their size.
+      window: stochastic steps between two looks at the stopping rule.
       num_check: fresh draws for the final ELBO and k-hat.
     Returns:
-      A `GuideFit`; it never raises for numeric trouble, see `fit.status`.
+      A `GuideFit`; it never raises for numeric trouble, see `fit.status`. `fit.objectives` are
+      bounds on fixed draws, and later on fresh ones, for natural gradients; noisy terms for
+      stochastic steps.
+    Raises:
+      ValueError: num_samples, max_steps or window out of range, or a log_joint that is not scalar.
 
     Examples:
       >>> from likelax.variational.guides import mean_field
@@ -85,18 +155,35 @@ def fit_guide(
       True
     """
     monte_carlo.check_num_samples(num_samples)
-    key_fit, key_elbo, key_weights = jax.random.split(key, 3)
+    monte_carlo.check_num_samples(num_check)
+    key_fit, key_check = jax.random.split(key)
+    base = density(log_joint, guide)[1]
+    algorithm: Any
+    if estimator is None and optimizer is None and _is_natural(base):
+        algorithm = NaturalAscent(tol, 2000 if max_steps is None else max_steps, log_joint)
+        draws = 1
+    else:
+        estimator = sticking_the_landing if estimator is None else estimator
+        steps = 20_000 if max_steps is None else max_steps
+        bound = Bound(log_joint, estimator, num_samples)
+        algorithm = StagedAscent(
+            tol,
+            steps,
+            ADAM if optimizer is None else optimizer,
+            max(2, min(window, steps)) if is_concrete(steps) else window,
+            Noisy(bound),
+            Judge(log_joint, estimator),
+        )
+        draws = num_samples * (draws_per_term(estimator) or 1)
+    algorithm.check("variational.fit_guide")
+    found = drive(algorithm, guide, None, key=key_fit)
+    return _check(key_check, log_joint, found, draws, num_check)
 
-    fitted = maximize_noisy(
-        key_fit,
-        _Bound(log_joint, estimator, num_samples),
-        guide,
-        optimizer=optimizer,
-        max_steps=max_steps,
-        tol=tol,
-        window=window,
-    )
-    return _check(key_elbo, key_weights, log_joint, fitted, window, num_check)
+
+def _is_natural(base: Any) -> bool:
+    if not isinstance(base, NormalGuide):
+        return False
+    return not isinstance(base, MeanField) or base.loc.shape[-1] <= MOST_NATURAL
 
 
 def fit_guides(
@@ -105,28 +192,29 @@ def fit_guides(
     guides: Any,
     *,
     num_kept: int | None = None,
-    trial_steps: int = 200,
+    trial_steps: int | None = None,
+    estimator: Estimator | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     num_samples: int = 16,
-    estimator: Estimator = sticking_the_landing,
-    optimizer: optax.GradientTransformation = ADAM,
-    max_steps: int = 5000,
-    tol: float = 1.0,
-    window: int = 200,
+    max_steps: int | None = None,
+    tol: float = 0.05,
+    window: int = 100,
     num_check: int = 1000,
 ) -> GuideFit:
     """Fit many guides at once and return the one whose fresh ELBO is highest.
 
-    All see the same draws of base noise: they differ by their starts alone, and the noise is
-    made once. With `num_kept` it is a race: every guide runs `trial_steps`, and the best by a
-    fresh ELBO run on to the end.
+    All use the same draws of base noise, which are made once, so they differ only by their starts.
+    With `num_kept` it is a race: every guide runs `trial_steps`, and those with the highest fresh
+    ELBO continue to the end.
 
     Args:
       guides: a guide with a leading axis R on every leaf; `scattered` makes one.
-      num_kept: how many go past the trial; None: all run to the end.
-      trial_steps: steps before the choice.
-      key and all others: as for `fit_guide`.
+      num_kept: how many guides continue after the trial; None: all of them.
+      trial_steps: steps before the choice; None: 200 stochastic steps, or 5 sets of draws.
+      key, log_joint, estimator, optimizer, num_samples, max_steps, tol, window, num_check: as for
+        `fit_guide`.
     Returns:
-      The `GuideFit` of the best. A fit that failed is taken only where all failed.
+      The `GuideFit` of the best. A failed fit is returned only if all failed.
     Raises:
       ValueError: num_kept not from 1 to R.
     Source: Jamieson and Talwalkar (2016), Non-stochastic best arm identification and
@@ -144,15 +232,20 @@ def fit_guides(
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
 
-    def run(key: Array, guides: Any, steps: int, num_check: int) -> GuideFit:
-        def one(guide: Any) -> GuideFit:
+    if trial_steps is None:
+        natural = estimator is None and optimizer is None
+        natural = natural and _is_natural(density(log_joint, guides)[1])
+        trial_steps = 5 if natural else 200
+
+    def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
+        def one(guide: Guide) -> GuideFit:
             return fit_guide(
                 key,
                 log_joint,
                 guide,
-                num_samples=num_samples,
                 estimator=estimator,
                 optimizer=optimizer,
+                num_samples=num_samples,
                 max_steps=steps,
                 tol=tol,
                 window=window,
@@ -177,7 +270,7 @@ def _worth(found: GuideFit) -> Array:
 
 
 @dataclass(frozen=True)
-class _Bound:
+class Bound:
     """A record rather than a closure, so that equal ones compile once."""
 
     log_joint: LogJoint | Minibatch
@@ -207,46 +300,69 @@ class _Bound:
         return jnp.mean(self.estimator(noise, log_joint, guide, self.num_samples))
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Terms of the bound of a guide on all data."""
+
+    log_joint: LogJoint
+    estimator: Estimator
+
+    def __call__(self, key: Array, guide: Any) -> Array:
+        return jax.lax.stop_gradient(self.estimator(key, self.log_joint, guide, JUDGED))
+
+
 @pytree
-class _Drawn:
-    """A guide whose base noise is drawn already; the key that it is given is not looked at."""
+class _Drawn(Reparameterized):
+    """A guide whose base noise is drawn already; the key that it is given is not used."""
 
     guide: Any
-    noise: Array
+    drawn: Array
 
-    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
-        return self.guide.from_noise(self.noise)
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        return self.drawn
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.guide.from_noise(noise)
 
     def log_prob(self, x: Array) -> Array:
         return self.guide.log_prob(x)
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        return self.guide.log_prob_of_noise(noise)
 
     def entropy(self) -> Array:
         return self.guide.entropy()
 
 
-@partial(jax.jit, static_argnames=("log_joint", "window", "num_check"))
+@partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check"))
 def _check(
-    key_elbo: Array,
-    key_weights: Array,
-    log_joint: LogJoint,
-    fitted: Fit,
-    window: int,
-    num_check: int,
+    key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int
 ) -> GuideFit:
-    bound = elbo(key_elbo, log_joint, fitted.model, num_check)
-    k_hat = importance(key_weights, log_joint, fitted.model, num_check).k_hat
-    return GuideFit(fitted.model, fitted, bound, k_hat, _relative_change(fitted, window))
+    """The result of a fit, with its bound on fresh draws."""
+    guide, gap, count = found.model
+    target, base, _ = density(log_joint, guide)
+    draws, log_q = draws_and_log_guides(key, base, num_check)
+    log_p = in_pieces(lambda draw: as_float(target(draw))[0], draws, num_check)
+    terms = log_p - log_q
+    bound = monte_carlo.mean(terms)
+    # a sum of many terms is rounded as often as they are
+    rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
+    error = jnp.sqrt(bound.standard_error**2 + rounding**2)
+    reliable = jnp.all(jnp.isfinite(terms)) & ~(_is_heavy(terms) & (error > SMALL_ERROR))
+    bound = bound._replace(
+        value=jnp.where(reliable, bound.value, jnp.nan),
+        standard_error=jnp.where(reliable, error, jnp.nan),
+    )
+    usable = found.usable & ~reliable
+    status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
+    fitted = Fit(guide, found.objectives, found.num_steps, status)
+    k_hat = monte_carlo.psis(terms).k_hat
+    return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
 
 
-def _relative_change(fitted: Fit, window: int) -> Array:
-    values = fitted.objectives[:-1]
-    window = min(window, values.shape[0])
-    step = jnp.arange(values.shape[0])
-
-    def mean(end: Array) -> Array:
-        inside = (step >= end - window) & (step < end)
-        return jnp.sum(jnp.where(inside, values, 0)) / window
-
-    last, before = mean(fitted.num_steps), mean(fitted.num_steps - window)
-    known = fitted.num_steps >= 2 * window
-    return jnp.where(known, (last - before) / jnp.abs(last), jnp.nan)
+def _is_heavy(terms: Array) -> Array:
+    """Whether the terms have no mean, by the tail of the low ones, and one makes the variance."""
+    below = jnp.max(terms) - terms
+    squares = (terms - jnp.mean(terms)) ** 2
+    alone = jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
+    return alone & (monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN)

@@ -1,10 +1,12 @@
 """Guides over any pytree of constrained parameters: mean-field, low-rank and full-rank normals,
 and a full-rank Student t.
 
-Each draws base noise that does not depend on its parameters, `noise`, and carries it to a draw,
-`from_noise`: a fit draws the noise of many steps at once.
+Each draws base noise that does not depend on its parameters, `noise`, and maps it to a draw,
+`from_noise`: a fit draws the noise of many steps at once. The log density of such a draw is computed
+from the noise, which has all its digits, and not from the draw.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -12,23 +14,101 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static
-from likelax.numerics import cholesky, solve_lower
+from likelax.numerics import cholesky, inverse_lower, solve_lower
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
 
 
+class Reparameterized(abc.ABC):
+    """A distribution on R^D whose draws are a smooth function of noise and parameters."""
+
+    @abc.abstractmethod
+    def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Base noise (*shape, M); its distribution does not depend on the parameters."""
+
+    @abc.abstractmethod
+    def from_noise(self, noise: Array) -> Array:
+        """Draws (..., D) from noise (..., M), differentiable in the parameters."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: Array) -> Array:
+        """Log density of x (..., D): (...), nats."""
+
+    @abc.abstractmethod
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of `from_noise(noise)`: (...), nats.
+
+        Its derivative is the total one, through the density and through the draw.
+        """
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
+        """Draws (*shape, D), differentiable in the parameters."""
+        return self.from_noise(self.noise(key, shape))
+
+
+Rule = Callable[[Array], Array]
+
+
+class NormalGuide(Reparameterized):
+    """A normal z = loc + L e, e ~ N(0, I), of which a fit can take natural gradient steps.
+
+    Steps are computed in the coordinates e, in which the guide is a standard normal. There the
+    scores of the log joint, L' grad log p, have the mean `signal`, and the expected curvature of
+    the log joint is -`curvature`; both are 0 and I at the best normal.
+
+    Attributes:
+      loc: (D,).
+    """
+
+    loc: Array
+
+    @abc.abstractmethod
+    def whiten(self, scores: Array) -> Array:
+        """L' s for every row s of scores (S, D)."""
+
+    @abc.abstractmethod
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+
+    @abc.abstractmethod
+    def root(self) -> Array:
+        """L (D, D), lower triangular."""
+
+    def part(self, matrix: Array) -> Array:
+        """The entries of a precision (D, D) that this family can have; zero elsewhere."""
+        return matrix
+
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the eigenvalues of `part(curvature)`.
+
+        Args:
+          curvature: (D, D) symmetric.
+          values, vectors: its eigenvalues (D,) and eigenvectors (D, D).
+          rule: eigenvalues -> positive eigenvalues.
+        """
+        return _product(vectors * rule(values)[None], vectors.T)
+
+
 @pytree
-class MeanField:
+class MeanField(NormalGuide):
     """Independent normals on R^D.
 
     Attributes:
       loc: (D,).
       scale: (D,) positive.
+
+    Source: Kucukelbir et al. (2017), Automatic differentiation variational inference, JMLR 18.
+
+    Examples:
+      >>> guide = MeanField(jnp.array([1.0]), jnp.array([2.0]))
+      >>> print(guide.from_noise(jnp.array([3.0])), guide.log_prob(jnp.array([1.0])).round(4))
+      [7.] -1.6121
     """
 
     loc: Array
@@ -42,15 +122,18 @@ class MeanField:
         """loc + scale * noise, differentiable in the parameters."""
         return _match(self.loc, noise) + _match(self.scale, noise) * noise
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
-
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
-        z = (x - _match(self.loc, x)) / _match(self.scale, x)
-        constant = jnp.sum(jnp.log(self.scale)) + x.shape[-1] * LOG_2PI / 2
-        return -jnp.sum(z**2, axis=-1) / 2 - constant
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise((x - _match(self.loc, x)) / _match(self.scale, x))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        return _log_normal(noise) - jnp.sum(jnp.log(self.scale))
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -60,15 +143,44 @@ class MeanField:
         """The same kind of distribution with this mean and these variances."""
         return type(self)(loc, jnp.sqrt(jnp.diagonal(covariance)))
 
+    def whiten(self, scores: Array) -> Array:
+        """scale * s for every row s of scores (S, D)."""
+        return scores * _match(self.scale, scores)
+
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+        scale = self.scale / jnp.sqrt(jnp.diagonal(precision))
+        return type(self)(self.loc + self.scale * shift, scale)
+
+    def root(self) -> Array:
+        """L (D, D), diagonal."""
+        return jnp.diag(self.scale)
+
+    def part(self, matrix: Array) -> Array:
+        """The diagonal."""
+        return jnp.diag(jnp.diagonal(matrix))
+
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the diagonal."""
+        return jnp.diag(rule(jnp.diagonal(curvature)))
+
 
 @pytree
-class LowRank:
+class LowRank(Reparameterized):
     """Normal on R^D with covariance diag(scale^2) + factor factor'.
 
     Attributes:
       loc: (D,).
       scale: (D,) positive.
       factor: (D, R).
+
+    Source: Ong, Nott and Smith (2018), Gaussian variational approximation with a factor covariance
+      structure, Journal of Computational and Graphical Statistics 27.
+
+    Examples:
+      >>> guide = LowRank(jnp.zeros(2), jnp.ones(2), jnp.array([[2.0], [0.0]]))
+      >>> print(guide.from_noise(jnp.array([0.0, 0.0, 1.0])))  # own noise, then the shared one
+      [2. 0.]
     """
 
     loc: Array
@@ -84,18 +196,28 @@ class LowRank:
         own, shared = jnp.split(noise, [self.loc.shape[0]], axis=-1)
         return _match(self.loc, own) + _match(self.scale, own) * own + shared @ self.factor.T
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
-
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
+        _check_event(self.loc, x)
         white = (x - _match(self.loc, x)) / _match(self.scale, x)
         tril, scaled = self._capacity()
         inner = white @ scaled
         explained = jnp.linalg.norm(_solve(tril, inner), axis=-1) ** 2
         square = jnp.sum(white**2, axis=-1) - explained
         return -square / 2 - self._log_volume(tril) - x.shape[-1] * LOG_2PI / 2
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D + R): (...), nats."""
+        own, shared = jnp.split(noise, [self.loc.shape[0]], axis=-1)
+        tril, scaled = self._capacity()
+        # the part of the noise that does not change the draw
+        idle = jnp.sum(_solve(tril, shared - own @ scaled) ** 2, axis=-1)
+        square = jnp.sum(noise**2, axis=-1) - idle
+        return -square / 2 - self._log_volume(tril) - own.shape[-1] * LOG_2PI / 2
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -111,50 +233,118 @@ class LowRank:
         return jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(jnp.diagonal(tril)))
 
 
-@pytree
-class FullRank:
-    """Normal on R^D with any covariance.
-
-    Attributes:
-      loc: (D,).
-      scale_tril: (D, D) lower triangular, positive diagonal.
-    """
+class _Dense(NormalGuide):
+    """A normal with a location and a scale matrix."""
 
     loc: Array
-    scale_tril: Array = constrained(scale_tril)
+    scale_tril: Array
 
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Standard normals (*shape, D)."""
         return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
 
     def from_noise(self, noise: Array) -> Array:
-        """loc + scale_tril @ noise, differentiable in the parameters."""
-        return _match(self.loc, noise) + noise @ self.scale_tril.T
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in the parameters."""
-        return self.from_noise(self.noise(key, shape))
+        """loc + L @ noise, differentiable in the parameters."""
+        return _match(self.loc, noise) + _product(noise, self.root().T)
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
-        white = _solve(self.scale_tril, x - _match(self.loc, x))
-        constant = self._log_volume() + x.shape[-1] * LOG_2PI / 2
-        return -jnp.sum(white**2, axis=-1) / 2 - constant
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise(_solve(self.root(), x - _match(self.loc, x)))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        return _log_normal(noise) - self._log_volume()
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
         return self._log_volume() + self.loc.shape[-1] * (1 + LOG_2PI) / 2
 
+    def whiten(self, scores: Array) -> Array:
+        """L' s for every row s of scores (S, D)."""
+        return _product(scores, self.root())
+
+    def moved(self, shift: Array, precision: Array) -> Self:
+        """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
+        root = self.root()
+        loc = self.loc + _product(root, shift)
+        return self._replace(loc, _product(root, inverse_root(precision)))
+
     def with_moments(self, loc: Array, covariance: Array) -> Self:
-        """The same kind of distribution with this mean and covariance."""
-        return type(self)(loc, cholesky(covariance))
+        """The same kind of distribution with this mean and covariance, as far as it can have it."""
+        return self._replace(loc, cholesky(self.part(covariance)))
+
+    def root(self) -> Array:
+        """L (D, D), lower triangular."""
+        return self.scale_tril
+
+    def _replace(self, loc: Array, scale_tril: Array) -> Self:
+        return dataclasses.replace(self, loc=loc, scale_tril=scale_tril)  # type: ignore[type-var]
 
     def _log_volume(self) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
 
 
 @pytree
-class FullRankT:
+class FullRank(_Dense):
+    """Normal on R^D with any covariance.
+
+    Attributes:
+      loc: (D,).
+      scale_tril: (D, D) lower triangular, positive diagonal.
+
+    Source: Kucukelbir et al. (2017), Automatic differentiation variational inference, JMLR 18.
+
+    Examples:
+      >>> guide = FullRank(jnp.zeros(2), jnp.array([[2.0, 0.0], [1.0, 1.0]]))
+      >>> print(guide.from_noise(jnp.array([1.0, 0.0])))
+      [2. 1.]
+    """
+
+    loc: Array
+    scale_tril: Array = constrained(scale_tril)
+
+
+@pytree
+class BlockRank(_Dense):
+    """Normal on R^D with any covariance within blocks, and independence between them.
+
+    Attributes:
+      loc: (D,).
+      scale_tril: (D, D) lower triangular, positive diagonal; only entries within a block are used.
+      labels: D integers; parameters with one label are a block.
+
+    Examples:
+      >>> guide = BlockRank(jnp.zeros(3), jnp.tril(jnp.ones((3, 3))), labels=(0, 0, 1))
+      >>> print(guide.from_noise(jnp.array([1.0, 1.0, 1.0])))
+      [1. 2. 1.]
+    """
+
+    loc: Array
+    scale_tril: Array = constrained(scale_tril)
+    labels: tuple[int, ...] = static(default=())
+
+    def root(self) -> Array:
+        """L (D, D), lower triangular, zero between blocks."""
+        return self.part(self.scale_tril)
+
+    def part(self, matrix: Array) -> Array:
+        """The entries within blocks."""
+        labels = np.asarray(self.labels)
+        return jnp.where(labels[:, None] == labels[None], matrix, 0)
+
+    def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
+        """The rule applied to the eigenvalues of the curvature within blocks."""
+        own, axes = jnp.linalg.eigh(self.part(curvature))
+        return self.part(_product(axes * rule(own)[None], axes.T))
+
+
+@pytree
+class FullRankT(Reparameterized):
     """loc + scale_tril @ t, the D entries of t independent Student t: tails heavier than a
     normal's along every axis, which keep importance weights bounded where the posterior's are.
 
@@ -162,6 +352,11 @@ class FullRankT:
       loc: (D,).
       scale_tril: (D, D) lower triangular, positive diagonal.
       dof: degrees of freedom, above 2.
+
+    Examples:
+      >>> guide = FullRankT(jnp.zeros(1), jnp.eye(1), dof=5.0)
+      >>> print(guide.log_prob(jnp.zeros(1)).round(4))  # Gamma(3) / (Gamma(2.5) sqrt(5 pi))
+      -0.9686
     """
 
     loc: Array
@@ -174,18 +369,22 @@ class FullRankT:
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale_tril @ noise, differentiable in loc and scale_tril."""
-        return _match(self.loc, noise) + noise @ self.scale_tril.T
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws (*shape, D), differentiable in loc and scale_tril."""
-        return self.from_noise(self.noise(key, shape))
+        return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
 
     def log_prob(self, x: Array) -> Array:
-        """Log density of x (..., D): (...), nats."""
-        white = _solve(self.scale_tril, x - _match(self.loc, x))
-        kernel = (self.dof + 1) / 2 * jnp.log1p(white**2 / self.dof)
+        """Log density of x (..., D): (...), nats.
+
+        Raises:
+          ValueError: for x with another number of parameters.
+        """
+        _check_event(self.loc, x)
+        return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
+
+    def log_prob_of_noise(self, noise: Array) -> Array:
+        """Log density of the draw from this noise (..., D): (...), nats."""
+        kernel = (self.dof + 1) / 2 * jnp.log1p(noise**2 / self.dof)
         volume = jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
-        return -jnp.sum(kernel, axis=-1) - volume - x.shape[-1] * self._log_constant()
+        return -jnp.sum(kernel, axis=-1) - volume - noise.shape[-1] * self._log_constant()
 
     def entropy(self) -> Array:
         """Differential entropy, nats."""
@@ -208,8 +407,14 @@ class Transported:
     """A distribution on R^D carried to a pytree of constrained parameters.
 
     Attributes:
-      base: a distribution on R^D: `MeanField`, `LowRank`, `FullRank` or one's own.
+      base: a distribution on R^D: `MeanField`, `LowRank`, `FullRank`, or a class of your own.
       space: the map.
+
+    Examples:
+      >>> from likelax.constraints import positive
+      >>> guide = mean_field({"tau": 1.0}, {"tau": positive}, scale=1.0)
+      >>> print(f"{guide.log_prob({'tau': jnp.array(1.0)}):.4f}")  # a standard log-normal at 1
+      -0.9189
     """
 
     base: Any
@@ -223,7 +428,11 @@ class Transported:
         return constrain(self.base.sample(key, shape))
 
     def log_prob(self, x: Any) -> Array:
-        """Log density of one draw over the parameters, nats."""
+        """Log density of one draw over the parameters, nats; `jax.vmap` it over more.
+
+        Raises:
+          ValueError: for parameters of other shapes than the template's.
+        """
         reals = self.space.unconstrain(x)
         return self.base.log_prob(reals) - self.space.log_det(reals)
 
@@ -250,8 +459,11 @@ def mean_field(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transp
 
 
 def low_rank(template: Any, sets: Any = None, *, rank: int, scale: float = 0.1) -> Transported:
-    """A guide with `rank` directions of dependence; arguments as for `mean_field`.
+    """A guide whose covariance is diagonal plus a matrix of rank `rank`.
 
+    Args:
+      template, sets, scale: as for `mean_field`.
+      rank: R.
     Raises:
       ValueError: rank not from 1 to the number of parameters.
 
@@ -270,7 +482,10 @@ def low_rank(template: Any, sets: Any = None, *, rank: int, scale: float = 0.1) 
 
 
 def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transported:
-    """A guide with any dependence between the parameters; arguments as for `mean_field`.
+    """A guide with any dependence between the parameters.
+
+    Args:
+      template, sets, scale: as for `mean_field`.
 
     Examples:
       >>> full_rank({"theta": jnp.zeros(3)}).base.scale_tril.shape
@@ -280,14 +495,50 @@ def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transpo
     return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
 
 
+def block_rank(
+    template: Any, sets: Any = None, *, blocks: Any = None, scale: float = 0.1
+) -> Transported:
+    """A guide that is dense within blocks of parameters and independent between them.
+
+    Args:
+      template, sets, scale: as for `mean_field`.
+      blocks: an integer for each leaf of the template, in a pytree of the same structure; leaves
+        with one integer are one block. None: each leaf is a block.
+    Raises:
+      ValueError: blocks of another structure.
+
+    Examples:
+      >>> template = {"effect": jnp.zeros(3), "log_tau": 0.0, "slope": jnp.zeros(2)}
+      >>> guide = block_rank(template, blocks={"effect": 0, "log_tau": 0, "slope": 1})
+      >>> guide.base.labels
+      (0, 0, 0, 0, 1, 1)
+    """
+    space, loc = space_of(template, sets)
+    if blocks is None:
+        blocks = jax.tree.unflatten(space.treedef, range(len(space.shapes)))
+    names, structure = jax.tree.flatten(blocks)
+    wanted: Any = space.treedef
+    if structure != wanted:
+        raise ValueError(
+            f"blocks must hold one integer for each leaf of the template, {wanted}, got {structure}."
+        )
+    labels = [
+        int(name)
+        for name, shape in zip(names, space.shapes, strict=True)
+        for _ in range(math.prod(shape))
+    ]
+    tril = scale * jnp.eye(space.dim, dtype=loc.dtype)
+    return Transported(BlockRank(loc, tril, tuple(labels)), space)
+
+
 def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
-    """A fitted full-rank guide with the tails of a Student t: same mean, same covariance.
+    """A fitted normal guide with the tails of a Student t: same mean, same covariance.
 
     For importance weights where the posterior has a longer tail than a normal. Fit the normal
     first: an ELBO under heavy tails meets draws so far off that they overflow.
 
     Args:
-      guide: from `full_rank`.
+      guide: from `mean_field`, `block_rank` or `full_rank`.
       dof: degrees of freedom, above 2.
     Raises:
       TypeError: a guide of another kind.
@@ -297,11 +548,14 @@ def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
       >>> with_tails(full_rank({"theta": jnp.zeros(3)}), dof=7.0).base.dof
       7.0
     """
-    if not isinstance(getattr(guide, "base", None), FullRank):
-        raise TypeError(f"with_tails wants a guide from full_rank, got {type(guide).__name__}.")
+    if not isinstance(getattr(guide, "base", None), NormalGuide):
+        raise TypeError(
+            "with_tails wants a guide from mean_field, block_rank or full_rank, got "
+            f"{type(guide).__name__}."
+        )
     if not dof > 2:
         raise ValueError(f"dof must be above 2, so that the guide has a covariance; got {dof}.")
-    tril = guide.base.scale_tril * math.sqrt(1 - 2 / dof)
+    tril = guide.base.root() * math.sqrt(1 - 2 / dof)
     return Transported(FullRankT(guide.base.loc, tril, dof), guide.space)
 
 
@@ -329,6 +583,27 @@ def scattered(
 
     loc = guide.base.loc
     return jax.vmap(place)(jax.random.normal(key, (num_guides, *loc.shape), loc.dtype))
+
+
+def inverse_root(precision: Array) -> Array:
+    """Lower triangular K (D, D) with K K' = precision^-1."""
+    # the inverse of the reversed precision's factor, reversed and transposed, is lower again
+    return inverse_lower(cholesky(precision[::-1, ::-1]))[::-1, ::-1].T
+
+
+def _log_normal(noise: Array) -> Array:
+    return -jnp.sum(noise**2, axis=-1) / 2 - noise.shape[-1] * LOG_2PI / 2
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _check_event(loc: Array, x: Array) -> None:
+    if jnp.shape(x)[-1:] != loc.shape:
+        raise ValueError(
+            f"log_prob wants points of shape (..., {loc.shape[0]}), got {jnp.shape(x)}."
+        )
 
 
 def _match(vector: Array, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A log joint of which each step sees a part of the data."""
+"""A log joint estimated from a part of the data at each step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +10,21 @@ from jax import Array
 
 from likelax.numerics import as_float
 
+# Rows of which the log likelihood of many draws is held in memory at once.
+ROWS_AT_ONCE = 8192
+
 
 @dataclass(frozen=True, eq=False)
 class Minibatch:
     """log p(z) + (N / B) sum over a batch of B rows of log p(x_n | z), unbiased for all N.
 
-    Called with a draw alone it is the log joint of all data, so that it stands wherever a log
-    joint does; `fit_guide` draws a batch at every step.
+    Called with a draw alone it is the log joint of all data, so it can be used as any log joint.
+    `fit_guide` draws a batch at every stochastic step.
 
     Attributes:
       log_prior: one draw of the latents -> scalar, nats.
       log_lik: (one draw, rows of x) -> (B,) log likelihood of each row, nats.
-      x: an array (N, ...) or a pytree of such.
+      x: an array (N, ...) or a pytree of such arrays.
       batch_size: B, drawn with replacement.
 
     Examples:
@@ -41,18 +44,47 @@ class Minibatch:
         return jax.tree.leaves(self.x)[0].shape[0]
 
     def draw(self, key: Array) -> Array:
-        """(B,) rows."""
+        """Indices of a random batch of rows, (B,).
+
+        Args:
+          key: a typed key.
+        """
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
     def on_rows(self, rows: Array, z: Any) -> Array:
-        """The log joint of a draw, estimated from these rows, nats."""
+        """The log joint of a draw, estimated from these rows, a scalar in nats.
+
+        See the example of the class.
+
+        Args:
+          rows: (B,) integers.
+          z: one draw of the latents.
+        """
         log_lik = self._log_lik(z, jax.tree.map(lambda v: jnp.asarray(v)[rows], self.x))
         prior, total = as_float(self.log_prior(z), jnp.sum(log_lik))
         return prior + total * (self.num_data / log_lik.shape[0])
 
     def __call__(self, z: Any) -> Array:
-        """The log joint of a draw and all data, nats."""
-        prior, total = as_float(self.log_prior(z), jnp.sum(self._log_lik(z, self.x)))
+        """The log joint of a draw and all data, nats, in pieces of many rows."""
+        size = max(self.batch_size, ROWS_AT_ONCE)
+        num_whole = self.num_data // size
+        x = jax.tree.map(jnp.asarray, self.x)
+        if num_whole == 0:
+            prior, total = as_float(self.log_prior(z), jnp.sum(self._log_lik(z, x)))
+            return prior + total
+        whole = jax.tree.map(
+            lambda v: v[: num_whole * size].reshape(num_whole, size, *v.shape[1:]), x
+        )
+
+        # without the checkpoint a gradient would hold what it needs of all rows
+        @jax.checkpoint
+        def of_piece(z: Any, rows: Any) -> Array:
+            return as_float(jnp.sum(self._log_lik(z, rows)))[0]
+
+        total = jnp.sum(jax.lax.map(lambda rows: of_piece(z, rows), whole))
+        if num_whole * size < self.num_data:
+            total = total + of_piece(z, jax.tree.map(lambda v: v[num_whole * size :], x))
+        prior, total = as_float(self.log_prior(z), total)
         return prior + total
 
     def _log_lik(self, z: Any, rows: Any) -> Array:

@@ -1,4 +1,4 @@
-"""The reals beneath a pytree of constrained parameters, as one flat vector."""
+"""A pytree of constrained parameters as one flat vector of reals."""
 
 import dataclasses
 import itertools
@@ -16,12 +16,17 @@ from likelax.numerics import as_float
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """How a point of R^D becomes a pytree of parameters; hashable, so it may be static.
+    """The map from R^D to a pytree of constrained parameters. It is hashable, so it may be static.
 
     Attributes:
       treedef: the structure of the parameters.
       shapes: the shape of each leaf in unconstrained space.
       maps: the `Constraint` of each leaf.
+
+    Examples:
+      >>> space, _ = space_of({"tau": 1.0}, {"tau": constraints.positive})
+      >>> print(space.constrain(jnp.zeros(1))["tau"])
+      1.0
     """
 
     treedef: Any
@@ -34,18 +39,51 @@ class Space:
         return sum(math.prod(shape) for shape in self.shapes)
 
     def constrain(self, reals: Array) -> Any:
-        """(D,) -> the parameters."""
+        """The parameters at a point (D,). See the example of the class.
+
+        Raises:
+          ValueError: for a point of another size.
+        """
         leaves = [c.constrain(y) for c, y in zip(self.maps, self._pieces(reals), strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)
 
     def unconstrain(self, parameters: Any) -> Array:
-        """The parameters -> (D,); the inverse of `constrain`."""
-        leaves = as_float(*jax.tree.leaves(parameters))
-        pieces = [c.unconstrain(x).reshape(-1) for c, x in zip(self.maps, leaves, strict=True)]
-        return jnp.concatenate(pieces)
+        """The point (D,) of the parameters: the inverse of `constrain`.
+
+        Args:
+          parameters: as the template, each inside its set.
+        Raises:
+          ValueError: for another structure, or for leaves of other shapes than the template's.
+
+        Examples:
+          >>> space, _ = space_of({"tau": 1.0}, {"tau": constraints.positive})
+          >>> print(space.unconstrain({"tau": 1.0}))
+          [0.]
+        """
+        leaves, structure = jax.tree.flatten(parameters)
+        wanted: Any = self.treedef
+        if structure != wanted:
+            raise ValueError(f"wanted parameters of the structure {wanted}, got {structure}.")
+        pieces = [c.unconstrain(x) for c, x in zip(self.maps, as_float(*leaves), strict=True)]
+        shapes = tuple(piece.shape for piece in pieces)
+        if shapes != self.shapes:
+            raise ValueError(
+                f"wanted one draw, whose leaves have the shapes {self.shapes} over the reals, got "
+                f"{shapes}; use jax.vmap for a batch of draws."
+            )
+        return jnp.concatenate([piece.reshape(-1) for piece in pieces])
 
     def log_det(self, reals: Array) -> Array:
-        """log |det d parameters / d reals| at (D,), a scalar, nats."""
+        """log |det d parameters / d reals| at a point (D,), a scalar, nats.
+
+        Raises:
+          ValueError: for a point of another size.
+
+        Examples:
+          >>> space, _ = space_of({"tau": 1.0}, {"tau": constraints.positive})
+          >>> print(space.log_det(jnp.array([2.0])))
+          2.0
+        """
         pieces = self._pieces(reals)
         terms = [jnp.sum(c.log_det(y)) for c, y in zip(self.maps, pieces, strict=True)]
         return jnp.sum(jnp.stack(terms))
@@ -59,12 +97,12 @@ class Space:
 
 
 def space_of(template: Any, sets: Any = None) -> tuple[Space, Array]:
-    """The space beneath a template, and the point of it where the template lies.
+    """The unconstrained space of a template, and the point of the template in it.
 
     Args:
       template: a pytree of floating-point parameters, each inside its set.
       sets: a pytree of the same structure with a `Constraint` at each leaf; None: what the
-        template's own fields declare, and `constraints.real` for all else.
+        template's own fields declare, and `constraints.real` for all other leaves.
     Returns:
       (space, point (D,)).
     Raises:

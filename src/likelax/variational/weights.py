@@ -1,18 +1,20 @@
-"""From a guide to the posterior: smoothed importance weights, and guides moved by them."""
+"""Importance weights of guides with respect to the posterior, and guides fitted by them."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from likelax import monte_carlo
-from likelax.variational.estimators import LogJoint, density
+from likelax.variational.estimators import Guide, LogJoint, density
+
+G = TypeVar("G", bound=Guide)
 
 
 class Weighted(NamedTuple):
-    """Draws of a guide and the smoothed weights that turn them towards the posterior.
+    """Draws of a guide and their smoothed importance weights with respect to the posterior.
 
     Attributes:
       draws: a pytree with a leading axis S.
@@ -25,8 +27,8 @@ class Weighted(NamedTuple):
     k_hat: Array
 
 
-def importance(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) -> Weighted:
-    """Draws of the guide with Pareto smoothed weights towards the posterior.
+def importance(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Weighted:
+    """Draws of the guide with Pareto smoothed importance weights for the posterior.
 
     Use them as `monte_carlo.weighted(w.log_weights, jax.vmap(f)(w.draws))`.
 
@@ -35,6 +37,8 @@ def importance(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) ->
       log_joint: one draw of the latents -> scalar log p(x, z), nats.
       guide: anything with `sample` and `log_prob`.
       num_samples: S.
+    Returns:
+      `Weighted`, with leaves (S, ...).
     Source: Yao, Vehtari, Simpson and Gelman (2018), Yes, but did it work?
 
     Examples:
@@ -50,22 +54,23 @@ def importance(key: Array, log_joint: LogJoint, guide: Any, num_samples: int) ->
 
 
 def match_moments(
-    key: Array, log_joint: LogJoint, guide: Any, num_samples: int, *, num_rounds: int = 3
-) -> Any:
-    """The guide with the mean and covariance of its own weighted draws, round by round.
+    key: Array, log_joint: LogJoint, guide: G, num_samples: int, *, num_rounds: int = 3
+) -> G:
+    """The guide with the mean and covariance of its own weighted draws, in several rounds.
 
-    What an ELBO leaves out, a long tail or a covariance that is too narrow, the weights see; a
-    few rounds bring the guide there and k-hat down.
+    A guide that maximises an ELBO may have too small a covariance or too short tails. The weights
+    show that, and a few rounds correct it and lower k-hat.
 
     Args:
       key, log_joint: as for `importance`.
       guide: from `mean_field`, `full_rank` or `with_tails`, fitted.
-      num_samples: S draws a round, many times the number of parameters.
+      num_samples: S draws in each round, many times the number of parameters.
       num_rounds: at least 1.
     Returns:
-      A guide of the same type. A round that gives no covariance leaves the guide as it is.
+      A guide of the same type. A round without a finite covariance leaves the guide as it is.
     Raises:
       TypeError: a guide of another kind.
+      ValueError: num_samples below 2, or num_rounds below 1.
     Source: Cappe, Douc, Guillin, Marin and Robert (2008), Adaptive importance sampling in general
       mixture classes; Paananen, Piironen, Buerkner and Vehtari (2021), Implicitly adaptive
       importance sampling.

@@ -1,0 +1,125 @@
+"""What a fit says of itself: trouble is a status and never a bound, and late trouble loses nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from likelax import variational
+from likelax.fit import Status
+from likelax.variational import Minibatch
+
+
+def key():
+    return jax.random.key(0)
+
+
+def bowl(z):
+    return -jnp.sum((z - 1.0) ** 2) / 2
+
+
+def test_a_log_joint_that_is_infinite_at_some_draws_has_no_bound():
+    # normal, but impossible above 2: one draw in twenty, of which 64 fixed ones may have none
+    def cut(z):
+        return jnp.where(jnp.sum(z) > 2.0, -jnp.inf, bowl(z))
+
+    found = variational.fit_guide(key(), cut, variational.full_rank(jnp.zeros(1)), max_steps=5)
+    assert found.fit.status == Status.UNRELIABLE
+    assert jnp.isnan(found.elbo.value) and jnp.isnan(found.elbo.standard_error)
+    assert "cannot be trusted" in found.summary()
+    assert not found.fit.usable
+
+
+def test_terms_without_a_mean_have_no_bound():
+    # exp(z^2) under a standard normal has an infinite mean, which no sample of it shows
+    start = variational.mean_field(jnp.zeros(1), scale=1.0)
+    found = variational.fit_guide(
+        key(), lambda z: -jnp.sum(jnp.exp(z**2)), start, optimizer=optax.sgd(1e-30), max_steps=2
+    )
+    assert found.fit.status == Status.UNRELIABLE
+    assert jnp.isnan(found.elbo.value)
+
+
+def test_a_flat_direction_is_never_converged():
+    def flat(z):
+        return -(z[0] ** 2) / 2 + 0 * z[1]
+
+    for make in (variational.full_rank, variational.mean_field):
+        found = variational.fit_guide(key(), flat, make(jnp.zeros(2)), max_steps=40)
+        assert found.fit.status != Status.CONVERGED
+        assert not found.gap < 0.2
+
+
+def test_divergence_after_a_good_stage_returns_the_good_stage():
+    steps = optax.piecewise_interpolate_schedule("linear", 0.05, {1500: 1.0, 1501: 1e12})
+    found = variational.fit_guide(
+        key(), bowl, variational.mean_field(jnp.zeros(2)), optimizer=optax.sgd(steps)
+    )
+    assert found.fit.status in (Status.COLLAPSED, Status.CONVERGED)
+    np.testing.assert_allclose(found.guide.base.loc, 1.0, atol=0.1)
+    assert found.elbo.value > np.log(2 * np.pi) - 0.1
+
+
+def test_k_hat_above_the_limit_is_in_the_summary():
+    precision = jnp.array([[1.0, 0.99], [0.99, 1.0]])
+    found = variational.fit_guide(
+        key(), lambda z: -z @ precision @ z / 2, variational.mean_field(jnp.zeros(2))
+    )
+    assert found.fit.status == Status.CONVERGED and found.k_hat > 0.7
+    assert "k-hat" in found.summary() and "above 0.7" in found.summary()
+
+
+@pytest.mark.parametrize("optimizer", [None, optax.adam(0.05)])
+def test_converged_stochastic_fits_are_near_the_best_bound(optimizer):
+    rows = jnp.asarray(np.random.default_rng(0).normal(1.0, 1.0, size=500), jnp.float32)
+    joint = Minibatch(lambda z: -(z**2) / 2, lambda z, x: -((x - z) ** 2) / 2, rows, 50)
+    found = variational.fit_guide(
+        key(), joint, variational.mean_field(jnp.array(0.0)), optimizer=optimizer, tol=0.2
+    )
+    # conjugate: the log evidence up to the constants that the log joint leaves out
+    total, count = np.sum(np.asarray(rows, np.float64)), 501.0
+    square = np.sum(np.asarray(rows, np.float64) ** 2)
+    best = (total**2 / count - square) / 2 + np.log(2 * np.pi / count) / 2
+    assert found.fit.status == Status.CONVERGED
+    assert -3 * found.elbo.standard_error - 1e-3 < best - found.elbo.value < 0.3
+
+
+def test_pieces_of_rows_add_up(monkeypatch):
+    monkeypatch.setattr("likelax.variational.minibatch.ROWS_AT_ONCE", 8)
+    rows = jnp.arange(21.0)
+    joint = Minibatch(lambda z: -z, lambda z, x: -((x - z) ** 2) / 2, rows, 4)
+    value, slope = jax.value_and_grad(joint)(jnp.array(2.0))
+    np.testing.assert_allclose(value, -2 - np.sum((np.arange(21) - 2) ** 2) / 2)
+    np.testing.assert_allclose(slope, -1 + np.sum(np.arange(21) - 2))
+
+
+def test_blocks_are_dense_within_and_independent_between():
+    precision = np.array([[2.0, 0.9, 0.3], [0.9, 1.0, 0.2], [0.3, 0.2, 1.5]])
+    start = variational.block_rank({"a": jnp.zeros(2), "b": 0.0})
+    assert start.base.labels == (0, 0, 1)
+
+    def joint(z):
+        x = jnp.append(z["a"], z["b"])
+        return -x @ jnp.asarray(precision, x.dtype) @ x / 2
+
+    found = variational.fit_guide(key(), joint, start)
+    covariance = np.zeros((3, 3))  # the inverse of the precision's blocks
+    covariance[:2, :2], covariance[2, 2] = np.linalg.inv(precision[:2, :2]), 1 / 1.5
+    root = found.guide.base.root()
+    np.testing.assert_allclose(root @ root.T, covariance, rtol=2e-3, atol=1e-4)
+    assert found.fit.status == Status.CONVERGED
+    heavy = variational.with_tails(found.guide).base
+    np.testing.assert_allclose(heavy.scale_tril, root * np.sqrt(0.6), rtol=1e-5)
+    with pytest.raises(ValueError, match="one integer for each leaf"):
+        variational.block_rank({"a": jnp.zeros(2)}, blocks={"b": 0})
+
+
+def test_a_batch_of_draws_is_refused_in_a_sentence():
+    guide = variational.mean_field({"a": jnp.zeros(2)})
+    draws = guide.sample(key(), (5,))
+    with pytest.raises(ValueError, match=r"use jax\.vmap for a batch of draws"):
+        guide.log_prob(draws)
+    assert jax.vmap(guide.log_prob)(draws).shape == (5,)
+    with pytest.raises(ValueError, match=r"points of shape \(\.\.\., 2\), got \(3,\)"):
+        guide.base.log_prob(jnp.zeros(3))
