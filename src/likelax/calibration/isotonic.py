@@ -76,6 +76,7 @@ def fit_isotonic(
     return Isotonic(x, _pool(fresh, w, wy))
 
 
+@jax.jit
 def _pool(starts: Array, weight: Array, total: Array) -> Array:
     """Block means after pooling; `starts` marks the first entry of each initial block."""
     size = starts.shape[0]

@@ -79,6 +79,11 @@ def fit_temperature(
     labels = check_labels("logits", logits, labels)
     weights = jnp.broadcast_to(weights, labels.shape)
     possible, weights = usable_rows(logits, labels, weights)
+    return _temperature(logits, labels, weights, possible)
+
+
+@jax.jit
+def _temperature(logits: Array, labels: Array, weights: Array, possible: Array) -> Temperature:
     share = weights / jnp.sum(weights)
     # an entry of -inf has probability 0, and is not used in the centre and the spread
     counts = jnp.sum(possible, axis=-1, keepdims=True).astype(logits.dtype)
@@ -293,6 +298,7 @@ def standardized(x: Array, weights: Array) -> tuple[Array, Array, Array]:
     return gap / width[None], center, width
 
 
+@jax.jit
 def _logistic(features: Array, targets: Array, weights: Array) -> Array:
     """Weighted logistic regression (P,) by Newton's steps, halved while they do not improve."""
     size = jnp.sqrt(jnp.mean(features**2, axis=0))

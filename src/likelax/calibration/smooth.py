@@ -43,7 +43,12 @@ def smooth_ece(
       >>> round(float(smooth_ece(jnp.array([1.0, 1.0]), jnp.array([1, 0]))), 4)
       0.5
     """
-    density = _residuals(confidence, outcome, weights, num_nodes)
+    return _fixed_point(_residuals(confidence, outcome, weights, num_nodes))
+
+
+@jax.jit
+def _fixed_point(density: Array) -> Array:
+    """The width at which the smoothed error equals the width."""
     size = density.shape[0]
     wave = (jnp.pi * jnp.arange(size).astype(density.dtype)) ** 2 / 2
     amplitude = dct(density, type=2)

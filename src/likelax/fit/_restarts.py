@@ -1,5 +1,6 @@
 """Starts of fits, and fits from many starts in one program."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,11 @@ def kmeans(
       [0.05 9.  ]
     """
     (x,) = numerics.as_float(x)
+    return _kmeans(key, x, num_clusters, num_steps)
+
+
+@functools.partial(jax.jit, static_argnames=("num_clusters", "num_steps"))
+def _kmeans(key: Array, x: Array, num_clusters: int, num_steps: int) -> tuple[Array, Array]:
     points = x.reshape(-1, x.shape[-1])
     points = points - jnp.mean(points, axis=0, keepdims=True)
 

@@ -1,0 +1,61 @@
+"""A second call of a function that loops, with other values, compiles nothing (chains: tests/hmm)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax import calibration, fit
+
+
+def binary(seed):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.uniform(0.05, 0.95, 40), jnp.float32), jnp.asarray(
+        rng.integers(0, 2, 40)
+    )
+
+
+def classes(seed):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.normal(size=(40, 3)), jnp.float32), jnp.asarray(rng.integers(0, 3, 40))
+
+
+def points(seed):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(30, 2)), jnp.float32)
+
+
+CALLS = {
+    "fit.kmeans": lambda s: fit.kmeans(jax.random.key(s), points(s), 3),
+    "smooth_ece": lambda s: calibration.smooth_ece(*binary(s)),
+    "fit_platt": lambda s: calibration.fit_platt(*binary(s)),
+    "fit_beta": lambda s: calibration.fit_beta(*binary(s)),
+    "fit_isotonic": lambda s: calibration.fit_isotonic(*binary(s)),
+    "fit_histogram": lambda s: calibration.fit_histogram(*binary(s)),
+    "fit_venn_abers": lambda s: calibration.fit_venn_abers(*binary(s)),
+    "fit_temperature": lambda s: calibration.fit_temperature(*classes(s)),
+    "corp": lambda s: calibration.corp(*binary(s)),
+    "bin_statistics": lambda s: calibration.bin_statistics(*binary(s)),
+    "kuiper": lambda s: calibration.kuiper(*binary(s)),
+    "mmce": lambda s: calibration.mmce(*binary(s)),
+    "soft_binned_ece": lambda s: calibration.soft_binned_ece(*binary(s)),
+    "spiegelhalter": lambda s: calibration.spiegelhalter(*binary(s)),
+}
+
+_compiled = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def count_compilations():
+    def note(event, *_, **__):
+        if "backend_compile" in event:
+            _compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_second_call_compiles_nothing(name):
+    jax.block_until_ready(jax.tree.leaves(CALLS[name](0)))
+    before = len(_compiled)
+    jax.block_until_ready(jax.tree.leaves(CALLS[name](1)))
+    assert len(_compiled) == before
