@@ -33,6 +33,10 @@ CALLS = {
     "fit_histogram": lambda s: calibration.fit_histogram(*binary(s)),
     "fit_venn_abers": lambda s: calibration.fit_venn_abers(*binary(s)),
     "fit_temperature": lambda s: calibration.fit_temperature(*classes(s)),
+    "fit_vector": lambda s: calibration.fit_vector(*classes(s)),
+    "fit_dirichlet": lambda s: calibration.fit_dirichlet(
+        jax.nn.softmax(classes(s)[0]), classes(s)[1], penalty=0.1 + s
+    ),
     "corp": lambda s: calibration.corp(*binary(s)),
     "bin_statistics": lambda s: calibration.bin_statistics(*binary(s)),
     "kuiper": lambda s: calibration.kuiper(*binary(s)),

@@ -72,7 +72,11 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
       [0.5 0.5]
     """
     (values,) = named_floats(logits=logits)
-    values, targets, weights, possible = _checked("logits", values, labels, weights)
+    return _vector(*_checked("logits", values, labels, weights))
+
+
+@jax.jit
+def _vector(values: Array, targets: Array, weights: Array, possible: Array) -> Vector:
     size = values.shape[1]
     columns = [
         standardized(values[:, c : c + 1], jnp.where(possible[:, c], weights, 0))
@@ -160,6 +164,11 @@ def fit_dirichlet(
         raise ValueError(f"penalty must be at least 0, got {penalty}")
     (values,) = named_floats(probs=probs)
     probs, targets, weights, _ = _checked("probs", values, labels, weights)
+    return _dirichlet(probs, targets, weights, jnp.asarray(penalty, probs.dtype))
+
+
+@jax.jit
+def _dirichlet(probs: Array, targets: Array, weights: Array, penalty: Array) -> DirichletMap:
     size, features = probs.shape[1], _logs(probs)
     off = 1 - np.eye(size)
 
