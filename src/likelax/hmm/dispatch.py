@@ -27,7 +27,11 @@ from jax import Array, lax
 from likelax.hmm import best_path as by_steps
 from likelax.hmm import log_domain, products, scaled
 from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
+from likelax.hmm.recursion import Recursion
 from likelax.hmm.rows import Rows, kernel
+
+_EXACT: Recursion = log_domain
+_PRODUCTS: Recursion = products
 
 # Work up to the first number is one exact recursion, the smallest program; up to the second the full
 # certificate costs more to compile than it saves, and so does a second form for accelerators.
@@ -168,11 +172,11 @@ def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain
     def of(form: Any) -> Callable[[Chain], Any]:
         return functools.partial(getattr(form, name), **options)
 
-    exact = of(log_domain)
+    exact = of(_EXACT)
     steps = (
         functools.partial(_certified, of(scaled), exact) if name != "best_path" else _best_by_steps
     )
-    answer = _Answer(steps, exact, of(products), parallel)
+    answer = _Answer(steps, exact, of(_PRODUCTS), parallel)
     run = jax.custom_jvp(kernel(answer))
 
     @run.defjvp

@@ -21,24 +21,25 @@ from likelax.hmm.chain import FEW, FEW_LANES, Chain
 
 
 class Recursion(Protocol):
-    """The answers of one form: what its module defines.
+    """The answers of one form: the functions that its module defines.
 
-    `scaled` returns each one as a draft, with the evidence for its certificate.
+    `log_domain` and `products` are such modules. `scaled` defines the first four, each of which
+    returns a `Draft`: the answer with the evidence for its certificate.
     """
 
-    def log_prob(self, c: Chain) -> Any:
+    def log_prob(self, c: Chain, /) -> Any:
         """Scalar, nats: log p(x)."""
 
-    def filtered(self, c: Chain) -> Any:
+    def filtered(self, c: Chain, /) -> Any:
         """`Filter`: forward posteriors."""
 
-    def posterior(self, c: Chain, in_logs: bool) -> Any:
+    def posterior(self, c: Chain, /, in_logs: bool) -> Any:
         """`Posterior`: marginals, summed transition counts and log p(x)."""
 
-    def pairwise(self, c: Chain) -> Any:
+    def pairwise(self, c: Chain, /) -> Any:
         """(T-1, K, K) nats: log posterior of consecutive states."""
 
-    def best_path(self, c: Chain) -> tuple[Array, Array]:
+    def best_path(self, c: Chain, /) -> tuple[Array, Array]:
         """(path (T,) int32, -1 where there is none; its score, nats)."""
 
 
