@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from likelax import calibration, fit
+from likelax.families import Binomial, Poisson
 
 
 def binary(seed):
@@ -26,6 +27,8 @@ def points(seed):
 
 CALLS = {
     "fit.kmeans": lambda s: fit.kmeans(jax.random.key(s), points(s), 3),
+    "Poisson.sample": lambda s: Poisson(20.0 + s).sample(jax.random.key(s), (4,)),
+    "Binomial.sample": lambda s: Binomial(50.0, 0.2 + s / 9).sample(jax.random.key(s), (4,)),
     "smooth_ece": lambda s: calibration.smooth_ece(*binary(s)),
     "fit_platt": lambda s: calibration.fit_platt(*binary(s)),
     "fit_beta": lambda s: calibration.fit_beta(*binary(s)),

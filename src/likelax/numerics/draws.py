@@ -96,7 +96,11 @@ def poisson(key: Array, rate: ArrayLike, shape: Sequence[int]) -> Array:
       [         0 2147483647         -1]
     """
     (rate,) = numerics.as_float(rate)
-    rate = jnp.broadcast_to(rate, tuple(shape))
+    return _poisson(key, jnp.broadcast_to(rate, tuple(shape)))
+
+
+@jax.jit
+def _poisson(key: Array, rate: Array) -> Array:
     few, many = jax.random.split(key)
     large = rate >= _FEW
     small = jax.random.poisson(few, jnp.where((rate >= 0) & ~large, rate, 0), rate.shape)
@@ -135,7 +139,11 @@ def binomial(key: Array, total_count: ArrayLike, probs: ArrayLike, shape: Sequen
       [ 4. nan]
     """
     n, p = numerics.as_float(total_count, probs)
-    n, p = (jnp.broadcast_to(a, tuple(shape)) for a in (n, p))
+    return _binomial(key, *(jnp.broadcast_to(a, tuple(shape)) for a in (n, p)))
+
+
+@jax.jit
+def _binomial(key: Array, n: Array, p: Array) -> Array:
     valid = (n >= 0) & (n < jnp.inf) & (p >= 0) & (p <= 1)
     n, p = jnp.where(valid, n, 0), jnp.where(valid, p, 0.5)
     few, many = jax.random.split(key)
