@@ -25,7 +25,7 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
 def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
     forward = _Scores(c)
-    scores = run(forward, blocks.beginnings(c, forward))
+    scores = blocks.settled(c, forward, lambda begin: run(forward, begin))
     score = total(c, over_states(jnp.maximum, jnp.max, scores))
     path = _choices(c, scores) if scores.ndim == 2 else _choices_in_lanes(c, scores)
     return path, score
@@ -109,7 +109,8 @@ def _choices_in_lanes(c: Chain, scores: Array) -> Array:
     Not on the path alone: to look one up would be a gather, and those do not run along lanes.
     """
     backward = _Choices(*best_predecessors(c, scores), last(c))
-    return run(backward, blocks.beginnings(c, backward)).astype(jnp.int32)
+    path = blocks.settled(c, backward, lambda begin: run(backward, begin))
+    return path.astype(jnp.int32)
 
 
 def best_predecessors(c: Chain, scores: Array) -> tuple[Array, Array]:

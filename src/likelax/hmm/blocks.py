@@ -11,6 +11,7 @@ rounds, as in a chain that never forgets, the steps are taken one after the othe
 Unlike `products` this costs no K-fold arithmetic.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from likelax.hmm.recursion import Pass
 _LONG = 8192
 # lanes that keep a processor busy; steps whose plain sum keeps its digits
 _WIDTH, _LONGEST = 128, 8192
-# rounds of guessing, the first of which takes a share of the steps
+# rounds before blocks go one by one; the first guess takes a share of the steps
 _ROUNDS, _WARM = 5, 8
 
 
@@ -70,57 +71,68 @@ def join(c: Chain, x: Array, whole: Chain) -> Array:
     return x.reshape(-1, *x.shape[2:])[: whole.log_lik.shape[0]]
 
 
-def beginnings(c: Chain, p: Pass) -> Array:
-    """The message that a pass begins from, in each block of the chain if it has been cut."""
+def settled(c: Chain, p: Pass, go: Callable[[Array], tuple[Array, Any]]) -> Any:
+    """What a pass over all blocks gives, from the messages that the blocks begin from.
+
+    Args:
+      c: the chain, in blocks or not.
+      p: the pass.
+      go: the messages that the blocks begin from -> (the messages that they end with, what the
+        pass gives).
+    """
     if c.num_blocks == 1:
-        return p.begin
-    num_steps = c.log_lik.shape[0]
+        return go(p.begin)[1]
+
+    def again(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        rounds, begun, _, _ = state
+        last_round = rounds == _ROUNDS
+        begun = lax.cond(last_round, lambda: _one_by_one(c, p), lambda: begun)
+        handed, out = go(begun)
+        handed = _hand_over(c, p, handed)
+        return rounds + 1, handed, out, last_round | p.agree(handed, begun)
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go, p.begin)[1])
+    begin = (jnp.zeros((), jnp.int32), _guess(c, p), zeros, jnp.zeros((), bool))
+    return lax.while_loop(lambda state: ~state[3], again, begin)[2]
+
+
+def _hand_over(c: Chain, p: Pass, message: Array) -> Array:
+    """The messages that blocks end with, given to the next ones; the first begins as the chain."""
     axis = p.begin.ndim - c.log_lik.ndim + 2
     edge = c.num_blocks - 1 if p.reverse else 0
     first = lax.slice_in_dim(p.begin, edge, edge + 1, axis=axis)
+    message = jnp.roll(message, -1 if p.reverse else 1, axis)
+    return lax.dynamic_update_slice_in_dim(message, first, edge, axis)
 
-    def at(t: Array) -> Any:
-        t = num_steps - 1 - t if p.reverse else t
-        return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t, keepdims=False), p.known)
 
-    def enter(message: Array, here: Any) -> Any:
-        return p.enter(p.arrive(message, here), here)
+def _guess(c: Chain, p: Pass) -> Array:
+    """The messages handed over if all blocks begin as the chain does, a few steps before they end."""
+    num_steps = c.log_lik.shape[0]
+    few = max(1, num_steps // _WARM)
+    part = slice(None, few) if p.reverse else slice(-few, None)
+    known = jax.tree.map(lambda x: x[part], p.known)
 
-    def step(state: Any, here: Any) -> Any:
-        return enter(p.leave(state, None), here)
+    def step(message: Array, here: Any) -> tuple[Array, None]:
+        return p.leave(p.enter(p.arrive(message, here), here), None), None
 
-    def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        rounds, begun, _ = carry
-        # at first only the last steps: most chains forget within them
-        skip = jnp.where(rounds == 0, num_steps - 1 - num_steps // _WARM, 0)
-        state = enter(begun, at(skip))
-        state = lax.fori_loop(skip + 1, num_steps, lambda t, s: step(s, at(t)), state)
-        message = jnp.roll(p.leave(state, None), -1 if p.reverse else 1, axis)
-        handed = lax.dynamic_update_slice_in_dim(message, first, edge, axis)
-        return rounds + 1, handed, p.agree(handed, begun) & (rounds > 0)
+    return _hand_over(c, p, lax.scan(step, p.begin, known, reverse=p.reverse)[0])
 
-    def going(carry: tuple[Array, Array, Array]) -> Array:
-        rounds, _, agreed = carry
-        return ~agreed & (rounds < _ROUNDS)
 
-    def one_by_one() -> Array:
-        def block(message: Array, known: Any) -> tuple[Array, Array]:
-            one, rest = (-1, slice(-1)) if p.reverse else (0, slice(1, None))
-            here = jax.tree.map(lambda x: x[one], known)
-            message = p.arrive(message, here)
-            others = jax.tree.map(lambda x: x[rest], known)
-            state, _ = lax.scan(
-                lambda s, x: (step(s, x), None), p.enter(message, here), others, reverse=p.reverse
-            )
-            return p.leave(state, None), message
+def _one_by_one(c: Chain, p: Pass) -> Array:
+    """The messages that the blocks begin from, by one block after the other."""
+    axis = p.begin.ndim - c.log_lik.ndim + 2
 
-        def apart(x: Array) -> Array:
-            along = block_axis(c, x)
-            return jnp.expand_dims(jnp.moveaxis(x, along, 0), along + 1)
+    def step(message: Array, here: Any) -> tuple[Array, None]:
+        return p.leave(p.enter(p.arrive(message, here), here), None), None
 
-        _, begun = lax.scan(block, first, jax.tree.map(apart, p.known), reverse=p.reverse)
-        return jnp.moveaxis(jnp.squeeze(begun, axis + 1), 0, axis)
+    def block(message: Array, known: Any) -> tuple[Array, Array]:
+        return lax.scan(step, message, known, reverse=p.reverse)[0], message
 
-    begin = (jnp.zeros((), jnp.int32), p.begin, jnp.zeros((), bool))
-    _, begun, agreed = lax.while_loop(going, again, begin)
-    return lax.cond(agreed, lambda: begun, one_by_one)
+    def apart(x: Array) -> Array:
+        along = block_axis(c, x)
+        return jnp.expand_dims(jnp.moveaxis(x, along, 0), along + 1)
+
+    edge = c.num_blocks - 1 if p.reverse else 0
+    first = lax.slice_in_dim(p.begin, edge, edge + 1, axis=axis)
+    _, begun = lax.scan(block, first, jax.tree.map(apart, p.known), reverse=p.reverse)
+    return jnp.moveaxis(jnp.squeeze(begun, axis + 1), 0, axis)

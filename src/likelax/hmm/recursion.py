@@ -82,8 +82,8 @@ class Pass(Protocol):
         """Whether the messages that blocks ended with are those that their successors began from."""
 
 
-def run(p: Pass, begin: Array) -> Array:
-    """(T, ...) what a pass keeps of the steps, in the order of time."""
+def run(p: Pass, begin: Array) -> tuple[Array, Array]:
+    """(the message behind the last step, (T, ...) what the pass keeps of the steps, in time)."""
 
     def step(state: Any, xs: tuple[Any, ...]) -> tuple[Any, Array]:
         here, move, head = xs
@@ -99,11 +99,13 @@ def run(p: Pass, begin: Array) -> Array:
     if p.moves is None:
         # all steps in one loop: to leave the first one out would copy all that is known at the others
         head = jnp.zeros(jax.tree.leaves(p.known)[0].shape[0], bool).at[one].set(True)
-        return lax.scan(step, state, (p.known, None, head), reverse=p.reverse)[1]
+        state, each = lax.scan(step, state, (p.known, None, head), reverse=p.reverse)
+        return p.leave(state, None), each
     others = jax.tree.map(lambda x: x[rest], p.known)
-    _, each = lax.scan(step, state, (others, p.moves, None), reverse=p.reverse)
     first = p.keep(begin, state)[None]
-    return jnp.concatenate((each, first) if p.reverse else (first, each))
+    _, each = lax.scan(step, state, (others, p.moves, None), reverse=p.reverse)
+    # no block follows where transitions vary
+    return begin, jnp.concatenate((each, first) if p.reverse else (first, each))
 
 
 def over_states(

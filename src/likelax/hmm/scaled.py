@@ -220,7 +220,7 @@ def _passage(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> _
 
 
 def _pass(c: Chain, p: _Scaled) -> Array:
-    return run(p, blocks.beginnings(c, p))
+    return blocks.settled(c, p, lambda begin: run(p, begin))
 
 
 def _sweep(c: Chain, q: Potentials, reverse: bool) -> Sweep:
@@ -362,8 +362,7 @@ def posterior(whole: Chain, in_logs: bool) -> Draft:
 def _smooth(c: Chain, q: Potentials, ahead: Sweep, in_logs: bool) -> tuple[Array, Array, Array]:
     """Lanes back in one loop: marginals, or b / n if in logs; counts (K, K); whether all is finite."""
     p = _passage(c, q, reverse=True)
-    begin = blocks.beginnings(c, p)
-    tiny = jnp.finfo(begin.dtype).tiny
+    tiny = jnp.finfo(p.begin.dtype).tiny
 
     def step(carry: tuple[Any, ...], here: tuple[Any, ...]) -> tuple[Any, Array]:
         behind, after, counts, finite = carry
@@ -381,10 +380,14 @@ def _smooth(c: Chain, q: Potentials, ahead: Sweep, in_logs: bool) -> tuple[Array
         carry = p.leave(state, None), after, counts, finite & (norm < jnp.inf)
         return carry, behind * scale if in_logs else message * after
 
-    zero = jnp.zeros((len(begin), *begin.shape), begin.dtype)
-    carry = begin, jnp.zeros_like(begin), zero, jnp.ones(begin.shape[1:], bool)
-    every = ahead.message, *p.known
-    (_, after, counts, finite), behind = lax.scan(step, carry, every, reverse=True)
+    def go(begin: Array) -> tuple[Array, Any]:
+        zero = jnp.zeros((len(begin), *begin.shape), begin.dtype)
+        carry = begin, jnp.zeros_like(begin), zero, jnp.ones(begin.shape[1:], bool)
+        every = ahead.message, *p.known
+        (handed, *sums), behind = lax.scan(step, carry, every, reverse=True)
+        return handed, (*sums, behind)
+
+    after, counts, finite, behind = blocks.settled(c, p, go)
     if c.num_blocks == 1:
         return behind, q.transition * counts, finite
     # the moves from block to block

@@ -18,6 +18,7 @@ from likelax.fit.algorithm import finish
 from likelax.fit.ascent import Ascent, AscentState
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
+from likelax.numerics import any_in_batch
 from likelax.parameters import from_vector
 
 # Windows in each half of a stage; the means of the halves are compared.
@@ -126,7 +127,12 @@ class StagedAscent:
         full = filled.num_windows == 2 * HALF
         over = full & _is_still(filled.iterates, filled.means) & (tol >= 0)
         impl = jax.random.key_impl(key_terms)
-        after = jax.lax.cond(over, lambda: self._next_stage(filled, impl), lambda: filled)
+        # members of a batch share the condition, so that most windows skip the judge
+        after = jax.lax.cond(
+            any_in_batch(over),
+            lambda: _select(over, self._next_stage(filled, impl), filled),
+            lambda: filled,
+        )
         after = _select(full & ~over, _shifted(filled), after)
         start = jnp.mean(filled.iterates, axis=0)
         inner = inner._replace(vector=jnp.where(over, start, inner.vector))
