@@ -69,7 +69,9 @@ WITHOUT_SOURCE = {
 SHOWN_BY_CLASS = {"BlockRank", "FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
 
 # Parameters that are models, statistics of them, priors or guides.
-TYPED = {"component", "components", "guide", "model", "prior", "statistics", "stats"}
+TYPED = {
+    "component", "components", "guide", "likelihood", "model", "prior", "statistics", "stats",
+}  # fmt: skip
 
 # Methods that return a model or its statistics.
 RETURNS_TYPED = {

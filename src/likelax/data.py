@@ -305,7 +305,7 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
 
 
-def split_host(x: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def split_host(x: DataLike) -> tuple[np.ndarray, np.ndarray | None]:
     """`split_mask` for NumPy arrays, on the host."""
     values, observed = take_mask(x)
     values = np.asarray(values)

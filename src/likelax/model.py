@@ -426,7 +426,9 @@ def check_part(name: str, field: str, value: object) -> None:
         )
 
 
-def check_possible(name: str, model: Density, x: Any, weights: Any = None) -> None:
+def check_possible(
+    name: str, model: Density, x: DataLike, weights: ArrayLike | None = None
+) -> None:
     """Raise for an observation that no parameters of the model give a positive density.
 
     Traced arguments are let through; the objective of a fit is -inf or NaN then.

@@ -278,7 +278,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
-    def stacked_log_kernel(self, x: Any) -> Array:
+    def stacked_log_kernel(self, x: DataLike) -> Array:
         """Sum of the features' log kernels under each of K models: (..., K), nats.
 
         Features whose whole mass lies on one point are compared as `Normal` says.

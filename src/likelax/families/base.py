@@ -236,7 +236,7 @@ class Distribution(Density):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
-    def stacked_log_kernel(self, x: Any) -> Array:
+    def stacked_log_kernel(self, x: DataLike) -> Array:
         """Log kernel of K models, stacked in self: (..., K), nats.
 
         A model whose whole mass lies on one point, such as a normal of scale 0, has kernel 0 there

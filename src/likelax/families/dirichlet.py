@@ -72,7 +72,9 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         log_prob = jnp.where(fine, log_prob, -jnp.inf)
         return jnp.where(jnp.any(seen, axis=-1), log_prob, 0)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[PositiveMoments, Array]:
+    def e_step(
+        self, x: DataLike, weights: ArrayLike | None = None
+    ) -> tuple[PositiveMoments, Array]:
         """Statistics of x (..., C) and its log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
@@ -174,7 +176,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         before, after = numerics.as_float(self.concentration, self.posterior(stats).concentration)
         return log_beta_many(after) - log_beta_many(before) + stats.log_base
 
-    def _seen(self, x: Any) -> tuple[Array, Array, Array]:
+    def _seen(self, x: DataLike) -> tuple[Array, Array, Array]:
         """(values, 0 where not seen; observed; concentration), all (..., C)."""
         values, observed = split_mask(x)
         v, a = numerics.as_float(values, self.concentration)

@@ -77,7 +77,7 @@ class _Seen(NamedTuple):
     rest: Array | None
 
 
-def _look(name: str, x: Any, total: Any, parameter: Array) -> _Seen:
+def _look(name: str, x: DataLike, total: Any, parameter: Array) -> _Seen:
     values, observed = split_mask(x)
     counts, parameter = numerics.as_float(values, parameter)
     check_event(name, counts, parameter.shape[-1])
@@ -99,7 +99,7 @@ class _Counted(Estimable[S, P]):
 
     total_count: Array | None
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., C), or of the entries seen of `Masked` x: (...), nats."""
         if take_mask(x)[1] is None:
             return super().log_prob(x)
@@ -107,7 +107,7 @@ class _Counted(Estimable[S, P]):
         log_prob = jnp.where(seen.fine, self._log_density_seen(seen), -jnp.inf)
         return jnp.where(seen.some, log_prob, 0)
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[S, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics and the log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. Of a row seen in part they are expected ones
@@ -134,7 +134,7 @@ class _Counted(Estimable[S, P]):
         return _support(x, self.total_count)
 
     @abc.abstractmethod
-    def _look(self, x: Any) -> _Seen: ...
+    def _look(self, x: DataLike) -> _Seen: ...
 
     @abc.abstractmethod
     def _log_density_seen(self, seen: _Seen) -> Array: ...
@@ -266,7 +266,7 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
         broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
         return _inside(x, jnp.where(broken, -jnp.inf, score), self.total_count)
 
-    def _look(self, x: Any) -> _Seen:
+    def _look(self, x: DataLike) -> _Seen:
         return _look("Multinomial", x, self.total_count, jnp.asarray(self.probs))
 
     def _log_density_seen(self, seen: _Seen) -> Array:
@@ -376,7 +376,7 @@ class DirichletMultinomial(_Counted[PositiveMoments, Never]):
         log_prob = _log_compound(counts, jnp.broadcast_to(a, counts.shape))
         return _inside(x, log_prob, self.total_count)
 
-    def _look(self, x: Any) -> _Seen:
+    def _look(self, x: DataLike) -> _Seen:
         return _look("DirichletMultinomial", x, self.total_count, jnp.asarray(self.concentration))
 
     def _log_density_seen(self, seen: _Seen) -> Array:

@@ -1,7 +1,7 @@
 """The normal-inverse-gamma distribution: the conjugate prior of a normal's mean and variance."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, gammaln
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
-from likelax.data import take_mask
+from likelax.data import DataLike, take_mask
 from likelax.families.base import Prior, where_above
 from likelax.families.compound import kl_gamma, log_gamma_density
 from likelax.families.normal import LOG_2PI, Normal
@@ -111,7 +111,7 @@ class NormalInverseGamma(Prior[Moments]):
         spread = digamma(alpha) - jnp.log(beta) - LOG_2PI - 1 / kappa
         return (stats.weight * size * spread - square) / 2
 
-    def expected_log_density(self, likelihood: Any, x: Any) -> Array:
+    def expected_log_density(self, likelihood: Model, x: DataLike) -> Array:
         """E[log p(x | mean, variance)], (...), nats.
 
         Raises:

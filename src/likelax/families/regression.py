@@ -34,7 +34,7 @@ def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Arr
     return [split_mask(entry) for entry in pair]
 
 
-def split_pair_host(x: Any) -> list[np.ndarray]:
+def split_pair_host(x: DataLike) -> list[np.ndarray]:
     """Both entries of a pair as NumPy arrays, with 1 where they were not seen."""
     pair, observed = take_mask(x)
     if observed is not None:

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.data import split_mask, take_mask
+from likelax.data import DataLike, split_mask, take_mask
 from likelax.families.base import Estimable, check_event, match_weights
 from likelax.families.conditional import Completed, complete
 from likelax.model import pytree, static
@@ -218,13 +218,13 @@ class MvStudentT(Estimable[TailMoments, Never]):
         """dof, where it is fixed."""
         return ("dof",) if self.fixed_dof else ()
 
-    def log_prob(self, x: Any) -> Array:
+    def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
         if take_mask(x)[1] is None:
             return super().log_prob(x)
         return self._log_density_seen(self._complete(x)[0])
 
-    def e_step(self, x: Any, weights: ArrayLike | None = None) -> tuple[TailMoments, Array]:
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[TailMoments, Array]:
         """Expected statistics and the log probability, summed with the weights.
 
         A row of which nothing was seen has weight zero. Of a row seen in part the moments are
@@ -283,7 +283,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * log_det
 
-    def _complete(self, x: Any) -> tuple[Completed, Array]:
+    def _complete(self, x: DataLike) -> tuple[Completed, Array]:
         """(the rows completed, whether anything of each was seen)."""
         values, observed = split_mask(x)
         values, loc, tril = numerics.as_float(values, self.loc, jnp.tril(self.scale_tril))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import rule_out, take_labels, take_series
+from likelax.data import DataLike, rule_out, take_labels, take_series
 
 
 class Observed(NamedTuple):
@@ -29,7 +29,7 @@ class Observed(NamedTuple):
     inputs: Array | None
 
 
-def observe(x: Any, emission_log_prob: Callable[[Any], Array]) -> Observed:
+def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
     """Unwrap x, check what was said about it, and evaluate the emissions.
 
     Raises:

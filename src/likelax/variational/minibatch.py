@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from likelax.data import DataLike
 from likelax.numerics import as_float
 
 # Rows of which the log likelihood of many draws is held in memory at once.
@@ -35,7 +36,7 @@ class Minibatch:
 
     log_prior: Callable[[Any], Array]
     log_lik: Callable[[Any, Any], Array]
-    x: Any
+    x: DataLike
     batch_size: int
 
     @property
