@@ -3,9 +3,12 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_families.py"
 
 
+@pytest.mark.slow
 def test_the_page_is_not_stale():
     spec = importlib.util.spec_from_file_location("make_families", SCRIPT)
     script = importlib.util.module_from_spec(spec)
