@@ -104,7 +104,8 @@ def _times(a: Array, b: Array) -> Array:
 
 def _inverse_basis(basis: Array) -> Array:
     # I - N with N N = 0
-    return 2 * jnp.eye(basis.shape[-1], dtype=basis.dtype) - basis
+    eye = jnp.eye(basis.shape[-1], dtype=basis.dtype)
+    return jnp.broadcast_to(2 * eye, basis.shape) - basis
 
 
 def _choose_basis(inputs: Array, weights: Array) -> tuple[Array, Array]:
