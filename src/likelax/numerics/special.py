@@ -67,7 +67,7 @@ def _deviance(x: Array, m: Array) -> Array:
     near = gap * v + 2 * x * v * v * v * polynomial(_ODD, v * v)
     # far from equality the plain formula keeps its digits
     safe = (x > 0) & (m > 0) & jnp.isfinite(m) & jnp.isfinite(x)
-    far = x * _log_ratio(jnp.where(safe, x, 1), jnp.where(safe, m, 1)) - gap
+    far = x * _far_log_ratio(jnp.where(safe, x, 1), jnp.where(safe, m, 1)) - gap
     value = jnp.where(jnp.abs(v) < 0.1, near, far)
     edge = jnp.where(x == 0, m, jnp.where(jnp.isnan(x + m), jnp.nan, jnp.inf))
     return jnp.where(safe, value, edge.astype(value.dtype))
@@ -91,13 +91,17 @@ def log_ratio(x: ArrayLike, m: ArrayLike) -> Array:
 
 
 def _log_ratio(x: Array, m: Array) -> Array:
-    near = jnp.abs(x - m) < m / 2
-    close = jnp.log1p(jnp.where(near, (x - m) / m, 0))
+    middle = x / 2 + m / 2
+    v = (x - m) / 2 / jnp.where(middle == 0, 1, middle)
+    near = 2 * v * (1 + v * v * polynomial(_ODD, v * v))
+    return jnp.where(jnp.abs(v) < 0.1, near, _far_log_ratio(x, m))
+
+
+def _far_log_ratio(x: Array, m: Array) -> Array:
     ratio = x / m
-    lost = near | (ratio == 0) | jnp.isinf(ratio)
+    lost = (ratio == 0) | jnp.isinf(ratio)
     plain = jnp.log(jnp.where(lost, 1, ratio))
-    apart = numerics.safe_log(jnp.where(near, 1, x)) - jnp.log(m)
-    return jnp.where(near, close, jnp.where(lost, apart, plain))
+    return jnp.where(lost, numerics.safe_log(x) - jnp.log(m), plain)
 
 
 @_deviance.defjvp
