@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
-from likelax.constraints import Constraint
+from likelax.constraints import Constraint, FieldChain
 from likelax.data import DataLike, first_index, is_concrete, take_labels, take_mask
 from likelax.statistics import scale
 
@@ -410,6 +410,18 @@ PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...
 A density over the parameter of a family, a `Product` or `Independent` of such densities, the
 `JointPrior` of a node, or for `OneOf` a tuple with one entry for each option.
 """
+
+
+def is_spread(chain: FieldChain) -> bool:
+    """Whether a leaf is a covariance or scale that components can share, or that has a floor.
+
+    Args:
+      chain: the dataclasses on the way to the leaf, from `constraints.field_chains`.
+    """
+    if not chain:
+        return False
+    node, field, _ = chain[-1]
+    return isinstance(node, Density) and field.name in node.spread
 
 
 def check_part(name: str, field: str, value: object) -> None:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
 from likelax.data import first_index, is_concrete
-from likelax.model import Density
+from likelax.model import Density, is_spread
 from likelax.numerics import as_float
 
 __all__ = [
@@ -245,9 +245,7 @@ def raise_scales(model: T, floor: ArrayLike | None) -> T:
         return model
     leaves, structure = jax.tree.flatten(model)
     raised = [
-        _raise_scale(chain, leaf, floor)
-        if chain and chain[-1].field.name in chain[-1].node.spread
-        else leaf
+        _raise_scale(chain, leaf, floor) if is_spread(chain) else leaf
         for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True)
     ]
     return jax.tree.unflatten(structure, raised)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax.constraints import field_chains, inherited
 from likelax.data import DataLike
-from likelax.model import Density, Dims, Model, P, S, check_part, pytree
+from likelax.model import Density, Dims, Model, P, S, check_part, is_spread, pytree
 
 
 class Wrapper(Model[S, P]):
@@ -175,9 +175,7 @@ class Tied(Wrapper[S, P]):
         new = self.model.stacked_m_step(*self.model.pool_with_prior(stats, prior))
         leaves, structure = jax.tree.flatten(new)
         shared = [
-            _same_for_all(leaf, old)
-            if chain and chain[-1].field.name in chain[-1].node.spread
-            else leaf
+            _same_for_all(leaf, old) if is_spread(chain) else leaf
             for leaf, old, chain in zip(
                 leaves, jax.tree.leaves(self.model), field_chains(new), strict=True
             )

@@ -10,6 +10,7 @@ import scipy.optimize
 
 from likelax import (
     HMM,
+    Driven,
     Fixed,
     Independent,
     Mixture,
@@ -20,6 +21,7 @@ from likelax import (
     SphericalNormal,
     Tied,
     fit,
+    hmm,
 )
 from likelax.parameters import raise_scales
 
@@ -104,6 +106,14 @@ def test_it_reaches_every_scale_inside_a_node(components, node):
     assert scales
     for scale in scales:
         np.testing.assert_allclose(scale, FLOOR, rtol=1e-5)
+
+
+def test_a_part_without_a_scale_is_left_alone():
+    moves = hmm.SoftmaxTransition(jnp.zeros((2, 2)), jnp.zeros((2, 2, 1)))
+    chain = HMM(jnp.full(2, 0.5), moves, Normal(jnp.array([0.0, 1.0]), jnp.full(2, 0.01)))
+    x = Driven(jnp.array([0.0, 1.0, 0.0, 1.0, 0.0]), jnp.ones((5, 1)))
+    model = fit.em(chain, x, max_steps=2, scale_floor=FLOOR).model
+    np.testing.assert_allclose(model.emissions.scale, FLOOR)
 
 
 def test_a_fixed_scale_stays_and_a_bad_floor_is_refused():
