@@ -308,14 +308,13 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
 def split_host(x: DataLike) -> tuple[np.ndarray, np.ndarray | None]:
     """`split_mask` for NumPy arrays, on the host."""
     values, observed = take_mask(x)
-    values = np.asarray(values)
-    values = values.astype(int) if values.dtype == bool else values
+    values = _counted(np.asarray(values))
     if observed is None:
         return values, None
     return np.where(observed, values, np.ones((), values.dtype)), np.asarray(observed)
 
 
-def _counted(values: Array) -> Array:
+def _counted(values: Any) -> Any:
     """Booleans as the integers 0 and 1; other arrays as they are."""
     return values.astype(int) if values.dtype == jnp.bool_ else values
 

@@ -330,7 +330,7 @@ class _Run:
         num_fits = group.at.size * self.num_restarts
         data = Data(group.x, group.weights, self.prior)
         width = self.num_lanes or lanes_.count(data, lanes_.OWN, num_fits)
-        state, executed = _begin(self.algorithm, models, data, min(width, num_fits)), 0
+        state, executed = _begin(self.algorithm, models, data, width), 0
         file = None if self.checkpoint is None else f"{os.fspath(self.checkpoint)}.{index}"
         mark = _fingerprint(self.algorithm, models, data) if file else None
         if file is not None and os.path.exists(file):

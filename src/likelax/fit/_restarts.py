@@ -246,12 +246,8 @@ def restarts(
     if num_restarts < 1:
         raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
-    x, weights = validation.check("fit.restarts", models, x, weights, stacked=True)
-
     algorithm = EM(tol, max_steps, chunk_size)
-    algorithm.check("fit.restarts")
-    data = Data(x, weights, prior)
-    fits = lanes.run(algorithm, models, data, lanes.COMMON)
+    fits = _from_all("fit.restarts", algorithm, models, Data(x, weights, prior))
     return fits if keep_all else best(fits)
 
 
@@ -305,11 +301,14 @@ def sweep(
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))
-    x, weights = validation.check("fit.sweep", models, x, weights, stacked=True)
-
     algorithm = EM(tol, max_steps, chunk_size)
-    algorithm.check("fit.sweep")
-    data = Data(x, weights, prior)
-    fits = lanes.run(algorithm, models, data, lanes.COMMON)
+    fits = _from_all("fit.sweep", algorithm, models, Data(x, weights, prior))
     fits = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), fits)
     return fits if keep_all else jax.vmap(best)(fits)
+
+
+def _from_all(name: str, algorithm: EM, models: M, data: Data) -> Fit[M]:
+    """The fits from all starts, stacked, to the same data."""
+    x, weights = validation.check(name, models, data.x, data.weights, stacked=True)
+    algorithm.check(name)
+    return lanes.run(algorithm, models, Data(x, weights, data.prior), lanes.COMMON)

@@ -159,11 +159,7 @@ def drive(
       progress: as for `run`.
     """
     length, wanted = trace_lengths(algorithm)
-    found = _loop(algorithm, model, data, key, length, progress)
-    if length > wanted:
-        short = jax.lax.slice_in_dim(found.objectives, 0, wanted + 1, axis=-1)
-        found = Fit(found.model, short, found.num_steps, found.status)
-    return found
+    return shorten(_loop(algorithm, model, data, key, length, progress), wanted)
 
 
 def trace_lengths(algorithm: Any) -> tuple[int, int]:
@@ -174,6 +170,14 @@ def trace_lengths(algorithm: Any) -> tuple[int, int]:
     """
     steps = algorithm.max_steps
     return (_length(int(steps)), int(steps)) if is_concrete(steps) else (_LENGTH, _LENGTH)
+
+
+def shorten(found: Fit[T], wanted: int) -> Fit[T]:
+    """The `Fit` with the objectives of the steps that the user wants: (..., wanted + 1)."""
+    if found.objectives.shape[-1] == wanted + 1:
+        return found
+    short = jax.lax.slice_in_dim(found.objectives, 0, wanted + 1, axis=-1)
+    return Fit(found.model, short, found.num_steps, found.status)
 
 
 def _length(max_steps: int) -> int:

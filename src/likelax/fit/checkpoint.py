@@ -18,6 +18,20 @@ T = TypeVar("T")
 FORMAT = 1
 """The number of the file format. It changes when `load` could no longer read older files."""
 
+# what NumPy, zipfile and json raise for a file that is damaged, or of another kind
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    MemoryError,
+    AttributeError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RecursionError,
+)
+
 
 def save(path: str | os.PathLike[str], tree: object) -> None:
     """Write a model, or any tree of arrays, to a file.
@@ -134,10 +148,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[np.ndarray
             version, _ = head["likelax"], head["structure"]
     except FileNotFoundError:
         raise
-    except (
-        *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, AttributeError),
-        *(zipfile.BadZipFile, NotImplementedError, RecursionError),
-    ):
+    except _UNREADABLE:
         raise ValueError(wrong) from None
     if version != FORMAT:
         raise ValueError(

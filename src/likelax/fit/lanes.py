@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.fit.algorithm import Algorithm, Data, finish, trace_lengths
+from likelax.fit.algorithm import Algorithm, Data, finish, shorten, trace_lengths
 from likelax.fit.result import Fit
 from likelax.numerics import any_in_batch, chunks
 
@@ -159,11 +159,7 @@ def run(algorithm: Algorithm, models: Any, data: Data, axes: Data) -> Fit:
     num_fits = jax.tree.leaves(models)[0].shape[0]
     length, wanted = trace_lengths(algorithm)
     width = count(data, axes, num_fits)
-    fits = _run(algorithm, models, data, axes, width, length + 1)
-    if length == wanted:
-        return fits
-    short = fits.objectives[:, : wanted + 1]
-    return Fit(fits.model, short, fits.num_steps, fits.status)
+    return shorten(_run(algorithm, models, data, axes, width, length + 1), wanted)
 
 
 @partial(jax.jit, static_argnames=("axes", "width", "length"))
