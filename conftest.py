@@ -1,5 +1,6 @@
 """Settings under which every test and every docstring example runs."""
 
+import gc
 import os
 import random
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ collect_ignore_glob = ["tests/reference/*"]
 collect_ignore = [
     f"src/likelax/interop/{name}.py" for name in ("numpyro",) if find_spec(name) is None
 ]
+
+# Tracing makes millions of objects that live long: collecting rarely saves a twentieth of the time.
+gc.set_threshold(200_000, 50, 1000)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
