@@ -1,0 +1,126 @@
+"""Fits on eight virtual devices are those on one, and only statistics cross between devices."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax import statistics
+from likelax.families.registry import FAMILIES
+from likelax.fit.batch_run import deal
+from likelax.model import Model
+
+HERE = pathlib.Path(__file__).parent
+# Largest relative difference between the fit on eight devices and that on one, in float32.
+TOLERANCE = 2e-4
+
+
+def look(tmp_path_factory, some):
+    """What `on_devices.py` found, in a process with eight devices."""
+    out = tmp_path_factory.mktemp("devices") / "found.json"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    command = [sys.executable, HERE / "on_devices.py", out, some]
+    subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, check=True)
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    return look(tmp_path_factory, "few")
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return look(tmp_path_factory, "all")
+
+
+def check(found):
+    for name, case in found["cases"].items():
+        assert case["apart"] < TOLERANCE, name
+        assert case["status"][0] == case["status"][1], name
+        # the program holds the E step of the first look and that of the loop, and a few scalars
+        allowed = 2 * (case["statistics"] + case["parameters"]) + 64
+        assert set(case["moved"]) == {"all-reduce"}, name
+        assert sum(case["moved"].values()) <= allowed < case["data"], name
+    for name, case in found["batches"].items():
+        assert case["apart"] < TOLERANCE, name
+        assert case["status"][0] == case["status"][1], name
+        if "empty" in name:  # these are told by size class
+            assert case["told"] == [2, 2], name
+            assert case["status"][1][6:8] == [3, 3], name  # NON_FINITE
+            assert case["status"][1][14:16] == [5, 5], name  # NO_DATA
+        else:
+            assert case["told"] == [case["count"]] * 2, name
+    placed = found["placed"]
+    assert "split them over all axes" in placed.pop("part of the axes")
+    assert max(placed.values()) < TOLERANCE
+
+
+def test_fits_over_devices_are_those_on_one_and_move_statistics_only(few):
+    assert len(few["cases"]) == 2
+    check(few)
+
+
+@pytest.mark.slow
+def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
+    assert (len(everything["cases"]), len(everything["batches"])) == (10, 5)
+    check(everything)
+    assert max(everything[name] for name in ("labelled", "streamed", "accelerated")) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("one series", "A single series can't be split"),
+        ("no mesh", "mesh must be a jax.sharding.Mesh"),
+        ("traced", "call it outside of jax.jit"),
+        ("NaN", "x holds NaN, first at index (1,)"),
+    ],
+)
+def test_what_a_mesh_cannot_do_is_one_clear_sentence(few, name, words):
+    assert words in few["refused"][name]
+
+
+@pytest.mark.parametrize(
+    ("sets", "restarts", "count"), [(7, 2, 3), (3, 5, 8), (1, 4, 8), (9, 1, 3)]
+)
+def test_every_fit_is_dealt_once_and_no_device_has_more(sets, restarts, count):
+    dealt = deal(sets, restarts, count)
+    assert sorted(dealt.fits[dealt.first]) == list(range(sets * restarts))
+    per_entry = len(dealt.fits) // len(dealt.sets)
+    np.testing.assert_array_equal(np.repeat(dealt.sets, per_entry), dealt.fits // restarts)
+    assert len(dealt.fits) % count == 0
+    assert len(dealt.fits) // count <= -(-sets * restarts // count) + per_entry * restarts
+
+
+def of_parts(entry):
+    """(statistics of five parts stacked, those of all rows) of a family with an E step."""
+    model = entry.example()
+    draws = entry.draw(model, jax.random.key(0), (20,))
+    shares = jnp.ones(20).at[4:8].set(0.0)  # the second part has no weight
+    parts = jax.tree.map(lambda a: a.reshape(5, 4, *a.shape[1:]), (draws, shares))
+    return jax.vmap(lambda x, w: model.e_step(x, w)[0])(*parts), model.e_step(draws, shares)[0]
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in FAMILIES if issubclass(e.family, Model)], ids=lambda entry: entry.name
+)
+def test_merged_statistics_are_those_of_all_data(entry, x64):
+    parts, whole = of_parts(entry)
+    merged = jax.vmap(lambda s: statistics.merge(s, "parts"), axis_name="parts")(parts)
+    model = entry.example()
+    for i in (0, 3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], merged)
+        got, want = model.expected_log_prob(one), model.expected_log_prob(whole)
+        np.testing.assert_allclose(got, want, rtol=1e-8)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9),
+            model.m_step(one),
+            model.m_step(whole),
+        )
