@@ -238,8 +238,8 @@ def _masked(sets: list[np.ndarray]) -> list[Any]:
 
 def _numbers_of_rows(sets: dict[str, np.ndarray]) -> np.ndarray:
     """(B,) rows that are not missing altogether."""
-    count = [np.sum(~np.isnan(a.reshape(len(a), -1)).all(axis=1)) for a in sets.values()]
-    return np.array(count)
+    seen = [~np.isnan(np.asarray(a, float)) for a in sets.values()]
+    return np.array([np.sum(s if s.ndim == 1 else s.any(axis=1)) for s in seen])
 
 
 def _results(names: list[str], done: fit.Batch[Any], rows: np.ndarray) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _summary(done: fit.Batch[Any], count: int, seconds: float, output: Path) -> 
     if done.sizes is not None and len(done.sizes) > 1:
         table.add_row("Sizes tried", ", ".join(map(str, np.asarray(done.sizes))))
     steps = int(done.executed)
-    table.add_row("Steps", f"{steps}, {steps / max(int(done.needed), 1):.2f} of those needed")
+    table.add_row("Steps", f"{steps}, {steps / max(int(done.needed), 1):.2f} times those needed")
     table.add_row("Time", f"{seconds:.1f} s, {done.fits.status.size / seconds:.0f} fits a second")
     table.add_row("Results", str(output))
     return table

@@ -168,14 +168,14 @@ def read_groups(file: Path, group: str, columns: Sequence[str]) -> dict[str, np.
     Raises:
       DataError: as `read_table`, or for a column that does not exist.
     """
-    ignored = [] if not columns else _names(file, group, columns)
-    table = read_table(file, text=[group, *ignored])
+    names = _names(file)
     for name in (group, *columns):
-        if name not in table:
-            raise DataError(f"{file} has no column {name!r}; it has {', '.join(table)}")
-    used = list(columns) or [name for name in table if name != group]
+        if name not in names:
+            raise DataError(f"{file} has no column {name!r}; it has {', '.join(names)}")
+    used = list(columns) or [name for name in names if name != group]
     if not used:
         raise DataError(f"{file} has no column beside {group!r}")
+    table = read_table(file, text=[name for name in names if name not in used])
     values = [table[name] for name in used]
     rows = values[0] if len(values) == 1 else np.stack(values, axis=1)
     labels, first, where = np.unique(
@@ -186,17 +186,15 @@ def read_groups(file: Path, group: str, columns: Sequence[str]) -> dict[str, np.
     return {str(labels[i]): parts[i] for i in np.argsort(first)}
 
 
-def _names(file: Path, group: str, columns: Sequence[str]) -> list[str]:
-    """The columns that are not used, and may hold anything."""
+def _names(file: Path) -> list[str]:
+    """The names of the columns of a table."""
     if file.suffix == ".parquet":
-        names: Iterable[str] = _read_parquet(file)
-    else:
-        try:
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                names = [name.strip() for name in next(csv.reader(stream), [])]
-        except (OSError, UnicodeDecodeError, csv.Error):
-            raise DataError(f"{file} can't be read as text") from None
-    return [name for name in names if name not in (group, *columns)]
+        return list(_read_parquet(file))
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return [name.strip() for name in next(csv.reader(stream), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise DataError(f"{file} can't be read as text") from None
 
 
 def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:

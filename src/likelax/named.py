@@ -38,13 +38,13 @@ def _each(scalar: Callable[[Any], Model]) -> Leaf:
 
 def _normal(columns: int | None) -> Model:
     if columns is None:
-        return families.Normal(0.0, 1.0)
+        return families.Normal(jnp.zeros(()), jnp.ones(()))
     return families.MvNormal(jnp.zeros(columns), jnp.eye(columns))
 
 
 def _bernoulli(columns: int | None) -> Model:
     if columns is None:
-        return families.Bernoulli(0.5)
+        return families.Bernoulli(jnp.full((), 0.5))
     return families.MvBernoulli(jnp.full(columns, 0.5))
 
 
@@ -184,16 +184,17 @@ class Starter:
         if not self.named.has_sizes:
             return leaf.m_step(leaf.e_step(rest)[0])
         used = jnp.arange(self.most) < (self.most if size is None else size)
-        shares = self._shares(key, rest, used)
+        weights = jnp.where(used, 1.0, 0.0)
+        weights = weights / jnp.sum(weights)
+        shares = self._shares(key, rest, used, weights)
         stack = jax.tree.map(lambda a: jnp.broadcast_to(a, (self.most, *jnp.shape(a))), leaf)
         components = stack.stacked_m_step(stack.stacked_e_step(rest, shares))
-        weights = used / jnp.sum(used)
         if self.named.kind == "mixture":
             return Mixture(weights, components)
         away = jnp.broadcast_to((1 - STAY) * weights[None, :], (self.most, self.most))
         return HMM(weights, away + STAY * jnp.eye(self.most), components)
 
-    def _shares(self, key: Array, x: DataLike, used: Array) -> Array:
+    def _shares(self, key: Array, x: DataLike, used: Array, weights: Array) -> Array:
         """(N, K) how much of each row each component takes."""
         values, observed = take_mask(x)
         rows = jnp.asarray(values, float)
@@ -209,4 +210,4 @@ class Starter:
         gaps = jnp.sum((rows[:, None, :] - centers[None, :, :]) ** 2, axis=-1)
         nearest = jnp.argmin(jnp.where(used[None, :], gaps, jnp.inf), axis=1)
         own = jax.nn.one_hot(nearest, self.most, dtype=rows.dtype)
-        return NEAREST * own + (1 - NEAREST) * (used / jnp.sum(used))[None, :]
+        return NEAREST * own + (1 - NEAREST) * weights.astype(own.dtype)[None, :]

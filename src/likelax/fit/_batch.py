@@ -93,7 +93,7 @@ class Batch(Generic[T]):
         places = dict(zip(axes, np.indices(self.fits.status.shape), strict=True))
         if self.sizes is not None:
             places["size"] = np.asarray(self.sizes)[places["size"]]
-        columns = {name: np.ravel(place) for name, place in places.items()}
+        columns: dict[str, Any] = {name: np.ravel(place) for name, place in places.items()}
         columns["status"] = [Status(int(s)).name for s in np.ravel(self.fits.status)]
         columns["objective"] = np.ravel(self.fits.objective)
         columns["num_steps"] = np.ravel(self.fits.num_steps)
@@ -107,7 +107,7 @@ def batch(
     *,
     key: Array,
     num_restarts: int = 1,
-    sizes: ArrayLike | None = None,
+    sizes: ArrayLike | Sequence[int] | None = None,
     weights: ArrayLike | Sequence[ArrayLike] | None = None,
     prior: PriorLike | None = None,
     num_lanes: int | None = None,
@@ -197,7 +197,7 @@ def batch(
     return _assemble(found, parts, previous)
 
 
-def _sizes(sizes: ArrayLike | None) -> Array | None:
+def _sizes(sizes: ArrayLike | Sequence[int] | None) -> Array | None:
     """The sizes as an array (S,).
 
     Raises:

@@ -147,18 +147,19 @@ class Run:
 
     def _placed(self, dealt: Deal, models: Any, data: Data, keys: Array | None) -> "Whole":
         """The starts, data and keys on their devices."""
-        if self.mesh is None:
+        mesh = self.mesh
+        if mesh is None:
             return Whole(self.algorithm, models, data, keys)
 
         def spread(tree: Any, at: np.ndarray) -> Any:
             host = jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
-            return devices.put(host, self.mesh, rows=True)
+            return devices.put(host, mesh, rows=True)
 
         if keys is not None:
-            keys = devices.put(keys[dealt.fits], self.mesh, rows=True)
-        algorithm, prior = devices.put((self.algorithm, data.prior), self.mesh, rows=False)
-        own = spread((data.x, data.weights), dealt.sets)
-        return Whole(algorithm, spread(models, dealt.fits), Data(*own, prior), keys)
+            keys = devices.put(keys[dealt.fits], mesh, rows=True)
+        algorithm, prior = devices.put((self.algorithm, data.prior), mesh, rows=False)
+        x, weights = spread((data.x, data.weights), dealt.sets)
+        return Whole(algorithm, spread(models, dealt.fits), Data(x, weights, prior), keys)
 
     def _finish(
         self, whole: "Whole", dealt: Deal, file: str | None, mark: Any
@@ -225,9 +226,10 @@ def _on_each(function: Callable[..., Any], mesh: Mesh | None, specs: tuple[Any, 
     return jax.shard_map(with_axis, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
 
 
-def _specs(mesh: Mesh | None) -> tuple[Any, PartitionSpec, PartitionSpec]:
+def _specs(mesh: Mesh | None) -> tuple[Any, Any, Any]:
     """How a `Whole`, a state and a common value are split."""
-    each, common = PartitionSpec(mesh.axis_names if mesh else ()), PartitionSpec()
+    each: Any = PartitionSpec(mesh.axis_names if mesh else ())
+    common: Any = PartitionSpec()
     return Whole(common, each, Data(each, each, common), each), each, common
 
 

@@ -286,5 +286,5 @@ def _hand_over(
         turn=jnp.where(ended, 0, now.turn),
         queue=jnp.minimum(now.queue + jnp.sum(ended), num_fits),
         results=results,
-        keys=None if keys is None else choose(own, now.keys),
+        keys=jax.tree.map(choose, own, now.keys),
     )

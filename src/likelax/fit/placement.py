@@ -3,6 +3,7 @@
 import jax
 from jax.sharding import Mesh
 
+from likelax.data import is_concrete
 from likelax.fit import validation
 from likelax.fit.algorithm import Data
 from likelax.fit.result import M
@@ -20,16 +21,22 @@ def place(name: str, model: M, data: Data, mesh: Mesh | None) -> tuple[M, Data, 
     Returns:
       (model, data, the mesh with automatic axes or None).
     Raises:
-      ValueError: as `validation.check`, or for data whose rows can't be split.
+      ValueError: as `validation.check`, for data whose rows can't be split, or a mesh under `jax.jit`.
     """
-    mesh = devices.mesh_of(data.x) if mesh is None else devices.automatic(mesh)
+    traced = not all(is_concrete(leaf) for leaf in jax.tree.leaves((model, data)))
+    if mesh is not None:
+        mesh = devices.automatic(mesh)
+        if traced:
+            raise ValueError(f"{name}: mesh places data on devices, so call it outside of jax.jit")
+    elif not traced:
+        mesh = devices.mesh_of(data.x)
+    x, weights = data.x, data.weights
     if mesh is None:
-        x, weights = validation.check(name, model, data.x, data.weights)
-        return model, Data(x, weights, data.prior), None
-    given = data.x, data.weights
+        return model, Data(*validation.check(name, model, x, weights), data.prior), None
+    given = x, weights
     local = devices.local_rows(given)
     checked = validation.check(name, model, *local)
-    # rows of other processes can't be converted here, and are arrays already
+    # arrays with rows in other processes can't be converted here, and need not be
     x, weights = checked if local is given else given
     with devices.using(mesh):
         model, prior = devices.put((model, data.prior), mesh, rows=False)

@@ -110,7 +110,7 @@ def split_rows(
       shape: (N, ...), that of the log probabilities.
       mesh: with automatic axes.
     Raises:
-      ValueError: for a single observation or series, arrays of other lengths, or traced ones.
+      ValueError: for a single observation or series, or arrays of other lengths.
 
     Examples:
       >>> mesh = automatic(jax.make_mesh((1,), ("rows",)))
@@ -118,9 +118,6 @@ def split_rows(
       >>> x.sharding.spec, weights
       (PartitionSpec('rows',), None)
     """
-    leaves = jax.tree.leaves((x, weights))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-        raise ValueError(f"{name}: mesh places data on devices, so call it outside of jax.jit")
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if not shape or lengths != {shape[:1]}:
         raise ValueError(
@@ -134,7 +131,8 @@ def split_rows(
         counts = np.ones(shape, np.float32) if weights is None else np.asarray(weights)
         weights = np.concatenate([counts, np.zeros((extra, *shape[1:]), counts.dtype)])
         x = jax.tree.map(lambda leaf: np.asarray(leaf)[at], x)
-    return put((x, weights), mesh, rows=True)
+    placed: tuple[T, Array | None] = put((x, weights), mesh, rows=True)  # type: ignore[assignment]
+    return placed
 
 
 def local_rows(x: T) -> T:
@@ -214,7 +212,7 @@ def gathered(tree: T, mesh: Mesh | None) -> T:
 
     def one(leaf: Array) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = np.asarray(jax.random.key_data(leaf))
+            data = jnp.asarray(np.asarray(jax.random.key_data(leaf)))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return np.asarray(leaf)
 
