@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import runpy
+import socket
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax import statistics
+from likelax import fit, statistics
 from likelax.families.registry import FAMILIES
 from likelax.fit.batch_run import deal
 from likelax.model import Model
@@ -85,6 +87,27 @@ def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
 )
 def test_what_a_mesh_cannot_do_is_one_clear_sentence(few, name, words):
     assert words in few["refused"][name]
+
+
+@pytest.mark.slow
+def test_two_processes_fit_together(tmp_path):
+    file = HERE / "two_processes.py"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    command, env = [sys.executable, file, str(port)], os.environ | {"XLA_FLAGS": flags}
+    both = [subprocess.Popen([*command, str(i), tmp_path], env=env) for i in range(2)]
+    assert [process.wait(300) for process in both] == [0, 0]
+    given = runpy.run_path(file)
+    x, model = given["rows_of_all"](), given["normals"]()
+    options = {"key": jax.random.key(0), "num_restarts": 2}
+    fits = fit.batch(fit.EM(), given["start"], given["many"](), **options).fits
+    one, part = (fit.em(model, rows, max_steps=2) for rows in (x, x[:399]))
+    want = (one, part, fits, fits)
+    for i in range(2):
+        got = fit.load(tmp_path / f"found{i}.npz", want)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, TOLERANCE), got, want)
 
 
 @pytest.mark.parametrize(
