@@ -32,6 +32,18 @@ class Merging(abc.ABC):
     """Base class of statistics that do not add leaf by leaf.
 
     `add`, `scale` and `merge` call these methods; all other statistics are plain sums.
+
+    Examples:
+      >>> @pytree
+      ... class Largest(Merging):
+      ...     value: Array
+      ...     def __add__(self, other):
+      ...         return Largest(jnp.maximum(self.value, other.value))
+      ...     def scaled(self, factor):
+      ...         return self
+      >>> parts = Largest(jnp.array([2.0, 5.0]))
+      >>> print(jax.vmap(lambda part: merge(part, "parts").value, axis_name="parts")(parts))
+      [5. 5.]
     """
 
     @abc.abstractmethod

@@ -233,6 +233,26 @@ def streamed():
     return apart((want.model, want.objectives), (got.model, got.objectives))
 
 
+def guided():
+    """A guide given rows, and the ELBO fits of many data sets."""
+    x = RNG.normal(1.0, 1.0, 203).astype(np.float32)
+
+    def log_prior(z):
+        return -jnp.sum(z**2) / 20
+
+    def log_lik(z, x):
+        return -((x - z[0]) ** 2) / 2 * jnp.exp(-2 * z[1]) - z[1]
+
+    guide = lx.variational.full_rank(jnp.zeros(2))
+    one, many = (
+        lx.variational.fit_rows(jax.random.key(0), log_prior, log_lik, x, guide, mesh=mesh)
+        for mesh in (None, MESH)
+    )
+    mean = float(jnp.sum(x) / 203)
+    off = [abs(float(fit.model.base.loc[0]) - mean) for fit in (one, many)]
+    return {"apart": apart(one.objective, many.objective), "off": off}
+
+
 def refused():
     model = chain(lx.Poisson(jnp.array([2.0, 5.0])))
     return {
@@ -258,6 +278,7 @@ def main(out, some):
     }
     if some == "all":
         found |= {"labelled": labelled(), "streamed": streamed(), "accelerated": accelerated()}
+        found["guided"] = guided()
     with open(out, "w") as file:
         json.dump(found, file, indent=1)
 

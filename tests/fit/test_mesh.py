@@ -16,7 +16,6 @@ import pytest
 from likelax import fit, statistics
 from likelax.families.registry import FAMILIES
 from likelax.fit.batch_run import deal
-from likelax.model import Model
 
 HERE = pathlib.Path(__file__).parent
 # Largest relative difference between the fit on eight devices and that on one, in float32.
@@ -74,6 +73,8 @@ def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
     assert (len(everything["cases"]), len(everything["batches"])) == (10, 5)
     check(everything)
     assert max(everything[name] for name in ("labelled", "streamed", "accelerated")) < TOLERANCE
+    assert everything["guided"]["apart"] < 1e-3  # the draws of one step
+    assert max(everything["guided"]["off"]) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -122,28 +123,30 @@ def test_every_fit_is_dealt_once_and_no_device_has_more(sets, restarts, count):
     assert len(dealt.fits) // count <= -(-sets * restarts // count) + per_entry * restarts
 
 
-def of_parts(entry):
-    """(statistics of five parts stacked, those of all rows) of a family with an E step."""
-    model = entry.example()
-    draws = entry.draw(model, jax.random.key(0), (20,))
+# One family for each kind of statistics.
+KINDS = ("Bernoulli", "Categorical", "Gamma", "Normal", "Pareto", "Poisson", "Uniform", "VonMises")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_merged_statistics_are_those_of_all_data(name, x64):
+    model = next(entry.example() for entry in FAMILIES if entry.name == name)
+    x = model.sample(jax.random.key(0), (20,))
     shares = jnp.ones(20).at[4:8].set(0.0)  # the second part has no weight
-    parts = jax.tree.map(lambda a: a.reshape(5, 4, *a.shape[1:]), (draws, shares))
-    return jax.vmap(lambda x, w: model.e_step(x, w)[0])(*parts), model.e_step(draws, shares)[0]
 
+    @jax.jit
+    def of_parts(x, shares):
+        def one(x, shares):
+            return statistics.merge(model.e_step(x, shares)[0], "parts")
 
-@pytest.mark.parametrize(
-    "entry", [e for e in FAMILIES if issubclass(e.family, Model)], ids=lambda entry: entry.name
-)
-def test_merged_statistics_are_those_of_all_data(entry, x64):
-    parts, whole = of_parts(entry)
-    merged = jax.vmap(lambda s: statistics.merge(s, "parts"), axis_name="parts")(parts)
-    model = entry.example()
-    for i in (0, 3):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], merged)
-        got, want = model.expected_log_prob(one), model.expected_log_prob(whole)
-        np.testing.assert_allclose(got, want, rtol=1e-8)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9),
-            model.m_step(one),
-            model.m_step(whole),
-        )
+        return jax.vmap(one, axis_name="parts")(x.reshape(5, 4), shares.reshape(5, 4))
+
+    merged, whole = of_parts(x, shares), jax.jit(model.e_step)(x, shares)[0]
+    jax.tree.map(
+        lambda many, one: (
+            np.testing.assert_allclose(many, np.full(5, one), 1e-9, 1e-12)
+            if np.ndim(one) == 0
+            else np.testing.assert_allclose(many[3], one, 1e-9, 1e-12)
+        ),
+        merged,
+        whole,
+    )

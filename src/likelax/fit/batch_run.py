@@ -21,7 +21,7 @@ from likelax.fit.checkpoint import load, save
 from likelax.fit.groups import Group
 from likelax.fit.result import Fit, Status
 from likelax.fit.validation import check_models
-from likelax.model import PriorLike
+from likelax.model import PriorLike, check_registration
 from likelax.numerics import devices
 
 # Rounds between two returns to the host, for progress and checkpoints: about a second on a CPU.
@@ -123,7 +123,9 @@ class Run:
         models, draws = jax.tree.map(
             lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), (models, draws)
         )
-        check_models("fit.batch", models, self.algorithm.by_m_step)
+        check_registration("fit.batch", models)
+        if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
+            check_models("fit.batch", models, self.algorithm.by_m_step)
         count = 1 if self.mesh is None else self.mesh.size
         dealt = deal(shape[0], shape[1] * shape[2], count)
         data = Data(group.x, group.weights, self.prior)

@@ -11,6 +11,7 @@ from jax import Array
 
 from likelax.data import DataLike, Sequences, convert
 from likelax.fit.result import M
+from likelax.model import Density
 from likelax.numerics import as_array, chunks
 
 
@@ -59,8 +60,9 @@ def groups(
             f"got {len(weights)}"
         )
     lengths = np.array([_length(i, x) for i, x in enumerate(sets)])
-    model = jax.eval_shape(start, key, sets[int(np.argmax(lengths))])
-    series = model.free_ndim == 1 and jax.tree.leaves(sets[0])[0].ndim == model.event_ndim
+    first = jax.eval_shape(start, key, sets[int(np.argmax(lengths))])
+    series = isinstance(first, Density) and first.free_ndim == 1  # a guide is no model
+    series = series and jax.tree.leaves(sets[0])[0].ndim == first.event_ndim
     for size, at in _classes(lengths):
         parts = [_pad(sets[i], size) for i in at]
         x = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)

@@ -37,8 +37,8 @@ class Lanes(NamedTuple):
       queue: integer scalar, the first fit that no lane has taken.
       results: `Fit` with a leading axis F; entries of fits that have not ended are arbitrary.
       rounds: integer scalar.
-      keys: (L,) random keys, of which each step of a lane gets its own; None for algorithms without
-        randomness.
+      seeds: (L, ...) data of the random keys of which each step of a lane gets its own; None for
+        algorithms without randomness.
     """
 
     fit: Array
@@ -47,7 +47,7 @@ class Lanes(NamedTuple):
     queue: Array
     results: Fit
     rounds: Array
-    keys: Array | None = None
+    seeds: Array | None = None
 
 
 def count(data: Data, axes: Data, num_fits: int) -> int:
@@ -105,7 +105,7 @@ def begin(
         zero + lanes,
         Fit(results.model, objectives, results.num_steps, results.status),
         zero,
-        own,
+        None if own is None else jax.random.key_data(own),
     )
 
 
@@ -135,7 +135,7 @@ def advance(
 
     def one_round(now: Lanes) -> Lanes:
         own = _of(data, axes, now.fit, num_fits)
-        now = _step(algorithm, now, own, axes)
+        now = _step(algorithm, now, own, axes, None if keys is None else jax.random.key_impl(keys))
         ended = jax.vmap(algorithm.done)(now.states) & (now.fit < num_fits)
         now = jax.lax.cond(
             any_in_batch(jnp.any(ended)),
@@ -218,13 +218,13 @@ def _outcome(algorithm: Algorithm, states: Any) -> Fit:
     return jax.vmap(algorithm.result)(states, empty)
 
 
-def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Data) -> Lanes:
+def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Data, kind: Any) -> Lanes:
     step = jax.vmap(algorithm.step, in_axes=(0, axes, 0))
     window, length = algorithm.window, now.results.objectives.shape[1]
 
     def one(carry: Any, _: None) -> tuple[Any, None]:
-        states, turn, objectives, keys = carry
-        later, own = (None, None) if keys is None else _split(keys)
+        states, turn, objectives, seeds = carry
+        later, own = (None, None) if seeds is None else _split(seeds, kind)
         states, values = step(states, data, own)
         if length > 1:
             at = turn[:, None] * window + jnp.arange(window)[None, :]
@@ -233,18 +233,18 @@ def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Data) -> Lanes:
             objectives = objectives.at[now.fit[:, None], at].set(values, mode="drop")
         return (states, turn + 1, objectives, later), None
 
-    start = now.states, now.turn, now.results.objectives, now.keys
+    start = now.states, now.turn, now.results.objectives, now.seeds
     length_of_round = steps_in_a_round(algorithm)
-    (states, turn, objectives, keys), _ = jax.lax.scan(one, start, None, length=length_of_round)
+    (states, turn, objectives, seeds), _ = jax.lax.scan(one, start, None, length=length_of_round)
     found = now.results
     results = Fit(found.model, objectives, found.num_steps, found.status)
-    return now._replace(states=states, turn=turn, results=results, keys=keys)
+    return now._replace(states=states, turn=turn, results=results, seeds=seeds)
 
 
-def _split(keys: Array) -> tuple[Array, Array]:
-    """(keys of later steps, keys of this one), as `algorithm.drive` splits them."""
-    both = jax.vmap(jax.random.split)(keys)
-    return both[:, 0], both[:, 1]
+def _split(seeds: Array, kind: Any) -> tuple[Array, Array]:
+    """(seeds of later steps, keys of this one), as `algorithm.drive` splits them."""
+    both = jax.vmap(jax.random.split)(jax.random.wrap_key_data(seeds, impl=kind))
+    return jax.random.key_data(both[:, 0]), both[:, 1]
 
 
 def _hand_over(
@@ -286,5 +286,5 @@ def _hand_over(
         turn=jnp.where(ended, 0, now.turn),
         queue=jnp.minimum(now.queue + jnp.sum(ended), num_fits),
         results=results,
-        keys=jax.tree.map(choose, own, now.keys),
+        seeds=None if own is None else choose(jax.random.key_data(own), jnp.asarray(now.seeds)),
     )
