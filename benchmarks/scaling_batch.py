@@ -115,6 +115,14 @@ def measure(quick):
     return found
 
 
+def shown(number):
+    """10_000 as 10k, a million as 1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
+
+
 def draw(found):
     """One panel an axis, with a line of the expected slope through the last point."""
     from likelax import plots
@@ -126,6 +134,12 @@ def draw(found):
             line = 1e3 * seconds[-1] * (sizes / sizes[-1]) ** slope
             panel.loglog(sizes, line, color=plots.soft(), linestyle=":", label=f"slope {slope}")
             panel.loglog(sizes, 1e3 * seconds, marker="o", label="measured")
+            panel.set_xticks(sizes, [shown(size) for size in sizes])
+            low, high = np.floor(np.log10(panel.get_ylim()))
+            panel.set_yticks([c * 10**e for e in np.arange(low, high + 1) for c in (1, 3)])
+            panel.set_ylim(1e3 * seconds.min() / 2, 1e3 * seconds.max() * 2)
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.minorticks_off()
             panel.set_xlabel(AXES[axis][0])
             panel.set_ylabel("ms")
             panel.legend()
