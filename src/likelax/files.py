@@ -148,11 +148,11 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ModuleNotFoundError:
-        raise DataError(f"{file}: Parquet needs pyarrow; pip install pyarrow") from None
+        raise DataError(f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]'") from None
     try:
         table = parquet.read_table(file)
     except Exception as error:  # pyarrow raises classes of its own for damaged files
-        raise DataError(f"{file} is no Parquet file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{file} is no Parquet file: {str(error).split('. ')[0]}") from None
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
@@ -235,6 +235,8 @@ def check_output(file: Path) -> None:
     if file.suffix not in (".csv", ".parquet"):
         raise DataError(f"{file}: results are written as .csv or .parquet")
     if file.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise DataError(f"{file}: Parquet needs pyarrow; pip install pyarrow, or write .csv")
+        raise DataError(
+            f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]', or write .csv"
+        )
     if not file.resolve().parent.is_dir():
         raise DataError(f"{file}: its folder does not exist")

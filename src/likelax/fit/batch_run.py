@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -197,9 +197,7 @@ class Run:
         self.progress(Done(done, total, seconds, statuses, left))
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """What does not change from round to round.
 
     Attributes:
