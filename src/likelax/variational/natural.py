@@ -113,6 +113,7 @@ class NaturalAscent:
 
     window: ClassVar[int] = 1
     by_m_step: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = True
 
     tol: ArrayLike = 0.05
     max_steps: ArrayLike = 2000
