@@ -28,6 +28,7 @@ from likelax.variational.estimators import (
     sticking_the_landing,
 )
 from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
+from likelax.variational.leaves import jittable, whole
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.natural import NaturalAscent, in_pieces
 from likelax.variational.stochastic import StagedAscent
@@ -176,8 +177,9 @@ def fit_guide(
         )
         draws = num_samples * (draws_per_term(estimator) or 1)
     algorithm.check("variational.fit_guide")
-    found = drive(algorithm, guide, None, key=key_fit)
-    return _check(key_check, log_joint, found, draws, num_check)
+    found = drive(algorithm, jittable(guide), None, key=key_fit)
+    checked = _check(key_check, log_joint, found, draws, num_check)
+    return checked._replace(guide=whole(checked.guide))
 
 
 def _is_natural(base: Any) -> bool:
@@ -228,6 +230,7 @@ def fit_guides(
       >>> print(found.guide.base.loc.round(1))
       [3.]
     """
+    guides = jittable(guides)
     num_guides = jax.tree.leaves(guides)[0].shape[0]
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
@@ -239,7 +242,7 @@ def fit_guides(
 
     def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
         def one(guide: Guide) -> GuideFit:
-            return fit_guide(
+            found = fit_guide(
                 key,
                 log_joint,
                 guide,
@@ -251,6 +254,7 @@ def fit_guides(
                 window=window,
                 num_check=num_check,
             )
+            return found._replace(guide=jittable(found.guide))
 
         return jax.vmap(one)(guides)
 
@@ -260,7 +264,8 @@ def fit_guides(
         _, ahead = jax.lax.top_k(_worth(trial), num_kept)
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
     found = run(key, guides, max_steps, num_check)
-    return jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
+    best = jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
+    return best._replace(guide=whole(best.guide))
 
 
 def _worth(found: GuideFit) -> Array:
@@ -297,7 +302,7 @@ class Bound:
         if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
             log_joint, base, _ = density(log_joint, guide)
             guide = _Drawn(base, noise)
-        return jnp.mean(self.estimator(noise, log_joint, guide, self.num_samples))
+        return jnp.mean(self.estimator(noise, log_joint, whole(guide), self.num_samples))
 
 
 @dataclass(frozen=True)
@@ -308,7 +313,8 @@ class Judge:
     estimator: Estimator
 
     def __call__(self, key: Array, guide: Any) -> Array:
-        return jax.lax.stop_gradient(self.estimator(key, self.log_joint, guide, JUDGED))
+        terms = self.estimator(key, self.log_joint, whole(guide), JUDGED)
+        return jax.lax.stop_gradient(terms)
 
 
 @pytree
