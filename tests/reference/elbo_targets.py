@@ -84,15 +84,7 @@ class Regression(NamedTuple):
     def _moments(self, loc, tril):
         """The ELBO, the mean score and the mean curvature."""
         x, y = (np.asarray(a, np.float64) for a in (self.features, self.target))
-        spread = np.linalg.norm(x @ tril, axis=1)
-        eta = (x @ loc)[:, None] + spread[:, None] * NODES[None]
-        values, slopes, bends = (
-            f @ MASSES
-            for f in (
-                log_likelihood(self.kind, y[:, None], eta, np),
-                *derivatives(self.kind, y[:, None], eta),
-            )
-        )
+        values, slopes, bends = expectations(self.kind, y, x @ loc, np.linalg.norm(x @ tril, axis=1))
         square = loc @ loc + np.sum(tril**2)
         value = values.sum() - square / (2 * self.prior_scale**2) - self._log_prior_constant()
         score = x.T @ slopes - loc / self.prior_scale**2
@@ -121,6 +113,30 @@ class Regression(NamedTuple):
             if gain < 1e-9 * (1 + abs(value)) and rate == 1:
                 break
         return value
+
+
+def expectations(kind, y, mean, spread):
+    """E l(y, eta), E l'(y, eta) and -E l''(y, eta), eta ~ N(mean, spread^2), of each row."""
+    if kind == "poisson":
+        rate = np.exp(mean + spread**2 / 2)
+        return y * mean - rate - special.gammaln(y + 1), y - rate, rate
+    nodes, masses = rule(spread.max())
+    eta = mean[:, None] + spread[:, None] * nodes[None]
+    terms = log_likelihood(kind, y[:, None], eta, np), *derivatives(kind, y[:, None], eta)
+    return tuple(f @ masses for f in terms)
+
+
+def rule(spread):
+    """Nodes and masses for functions of eta that bend within a few units, such as log(1 + exp eta).
+
+    Gauss's rule needs too many nodes if the normal is much wider than the bend; the error of
+    equidistant ones at most one unit of eta apart is below exp(-2 pi^2).
+    """
+    if spread < 2:
+        return NODES, MASSES
+    nodes = np.linspace(-9, 9, 2 * math.ceil(9 * spread) + 1)
+    masses = np.exp(-(nodes**2) / 2)
+    return nodes, masses / masses.sum()
 
 
 def log_likelihood(kind, y, eta, np_like):
