@@ -174,10 +174,8 @@ def regression(rng, kind, num, dim, largest_scale):
         rate = np.exp(np.clip(eta, -8, 5))
         y = rng.negative_binomial(SHAPE, SHAPE / (SHAPE + rate))
     scales = np.geomspace(1, largest_scale, dim)
-    # wide ones need a prior under which the linear predictor stays within a few units
-    prior_scale = 2.5 if num > dim else 2.5 / math.sqrt(dim)
     x = (x * scales[None]).astype(np.float32)
-    return Regression(kind, x, y.astype(np.float32), prior_scale)
+    return Regression(kind, x, y.astype(np.float32), 2.5)
 
 
 class Hierarchy(NamedTuple):

@@ -354,7 +354,11 @@ def _check(
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(_is_heavy(terms) & (error > SMALL_ERROR))
+    # the tail of the weights, and that of the terms; batched, so that psis is compiled once
+    tails = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
+    k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(tails)
+    heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
+    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR))
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
         standard_error=jnp.where(reliable, error, jnp.nan),
@@ -362,13 +366,10 @@ def _check(
     usable = found.usable & ~reliable
     status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
     fitted = Fit(guide, found.objectives, found.num_steps, status)
-    k_hat = monte_carlo.psis(terms).k_hat
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
 
 
-def _is_heavy(terms: Array) -> Array:
-    """Whether the terms have no mean, by the tail of the low ones, and one makes the variance."""
-    below = jnp.max(terms) - terms
+def _one_draw_dominates(terms: Array) -> Array:
+    """Whether a single draw makes up most of the variance of the terms."""
     squares = (terms - jnp.mean(terms)) ** 2
-    alone = jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
-    return alone & (monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN)
+    return jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
