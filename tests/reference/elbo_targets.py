@@ -84,7 +84,9 @@ class Regression(NamedTuple):
     def _moments(self, loc, tril):
         """The ELBO, the mean score and the mean curvature."""
         x, y = (np.asarray(a, np.float64) for a in (self.features, self.target))
-        values, slopes, bends = expectations(self.kind, y, x @ loc, np.linalg.norm(x @ tril, axis=1))
+        values, slopes, bends = expectations(
+            self.kind, y, x @ loc, np.linalg.norm(x @ tril, axis=1)
+        )
         square = loc @ loc + np.sum(tril**2)
         value = values.sum() - square / (2 * self.prior_scale**2) - self._log_prior_constant()
         score = x.T @ slopes - loc / self.prior_scale**2

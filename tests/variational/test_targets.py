@@ -239,9 +239,7 @@ def test_minibatched_regressions_by_default_and_by_stochastic_steps():
     near, count = 0, 0
     for seed, kind in enumerate(("logistic", "poisson", "negative binomial")):
         rng = np.random.default_rng(100 + seed)
-        group = [
-            targets.regression(rng, kind, 500, 10, 30 ** rng.uniform(0, 1)) for _ in range(12)
-        ]
+        group = [targets.regression(rng, kind, 500, 10, 30 ** rng.uniform(0, 1)) for _ in range(12)]
         stacked, first = targets.stacked(group), group[0]
         for optimizer in (None, optax.adam(0.01)):
 
