@@ -63,7 +63,8 @@ class GuideFit(NamedTuple):
       k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
         trusted, see `monte_carlo.psis`.
       gap: estimated nats by which the ELBO is below the best of the guide's family, near the
-        optimum that was found; inf where that is not known. CONVERGED means gap <= tol.
+        optimum that was found; inf where that is not known, as before fresh draws were used or
+        where the check is unreliable. CONVERGED means gap <= tol.
       num_gradients: gradients of the log joint, one for each draw.
     """
 
@@ -366,6 +367,7 @@ def _check(
     usable = found.usable & ~reliable
     status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
     fitted = Fit(guide, found.objectives, found.num_steps, status)
+    gap = jnp.where(reliable, gap, jnp.inf)
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
 
 
