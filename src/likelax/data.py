@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
 from likelax.numerics import as_array
+from likelax.numerics.checks import first_index, is_concrete
 
 __all__ = [
     "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
@@ -515,13 +516,3 @@ def _padding(name: str, leaf: Any, lengths: Any) -> Any:
         )
     padded = np.arange(num_steps) >= lengths[..., None]
     return padded.reshape(padded.shape + (1,) * (jnp.ndim(leaf) - padded.ndim))
-
-
-def is_concrete(a: Any) -> bool:
-    """Whether the values of an array are known: it is not being traced."""
-    return not isinstance(a, jax.core.Tracer)
-
-
-def first_index(wrong: np.ndarray) -> tuple[int, ...]:
-    """Where a boolean array is True first."""
-    return tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -17,7 +17,8 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint, FieldChain
-from likelax.data import DataLike, first_index, is_concrete, take_labels, take_mask
+from likelax.data import DataLike, take_labels, take_mask
+from likelax.numerics.checks import first_index, is_concrete
 from likelax.statistics import scale
 
 __all__ = [

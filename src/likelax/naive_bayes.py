@@ -15,16 +15,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import is_floating
-from likelax.data import (
-    DataLike,
-    Labelled,
-    Masked,
-    check_labels,
-    convert,
-    is_concrete,
-    take_mask,
-    with_mask,
-)
+from likelax.data import DataLike, Labelled, Masked, check_labels, convert, take_mask, with_mask
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -35,6 +26,7 @@ from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
+from likelax.numerics.checks import is_concrete
 from likelax.product import Independent, Product
 
 __all__ = [

@@ -11,8 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, is_concrete, split_host, split_mask
+from likelax.data import DataLike, split_host, split_mask
 from likelax.model import Density, Model, P, S
+from likelax.numerics.checks import is_concrete
 from likelax.statistics import inside_only
 
 

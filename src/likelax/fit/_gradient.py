@@ -15,12 +15,13 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, is_concrete
+from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
+from likelax.numerics.checks import is_concrete
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]

@@ -17,6 +17,7 @@ __all__ = [
     "add_compensated",
     "any_in_batch",
     "as_array",
+    "as_booleans",
     "as_float",
     "cholesky",
     "divide",
@@ -86,6 +87,25 @@ def as_array(name: str, value: Any) -> Array:
     if isinstance(array, np.ndarray):
         _check_fits(name, array)
     return jnp.asarray(array)
+
+
+def as_booleans(name: str, value: Any) -> Array:
+    """`as_array` of booleans.
+
+    Args:
+      name: of the argument, for the message.
+      value: the argument, of any shape.
+    Raises:
+      TypeError: for any other dtype, integers included.
+
+    Examples:
+      >>> print(as_booleans("observed", [True, False]))
+      [ True False]
+    """
+    array = as_array(name, value)
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"{name} must hold booleans, got {array.dtype}; compare first, as in x > 0")
+    return array
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -12,12 +12,12 @@ import optax
 from jax import Array
 
 from likelax import monte_carlo
-from likelax.data import is_concrete
 from likelax.fit._gradient import Noisy
 from likelax.fit.algorithm import drive
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree
 from likelax.numerics import as_float
+from likelax.numerics.checks import is_concrete
 from likelax.variational.estimators import (
     Estimator,
     Guide,

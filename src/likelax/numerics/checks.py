@@ -1,0 +1,349 @@
+"""Validation of arguments: options, keys, shapes, and values where these are known.
+
+Values of traced arrays are not known, so under `jax.jit` and `jax.vmap` only types and shapes are
+checked. Every error is one sentence with the name of the argument, what is wanted and what came.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+__all__ = [
+    "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
+    "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
+    "check_size", "check_values", "first_index", "is_concrete", "known",
+]  # fmt: skip
+
+
+def is_concrete(a: Any) -> bool:
+    """Whether the values of an array are known: it is not being traced."""
+    return not isinstance(a, jax.core.Tracer)
+
+
+def known(a: Any) -> np.ndarray | None:
+    """The values of an array on the host; None if it is traced.
+
+    Args:
+      a: number or array of any shape.
+
+    Examples:
+      >>> known(jnp.array([1, 2]))
+      array([1, 2], dtype=int32)
+    """
+    return np.asarray(jax.device_get(a)) if is_concrete(a) else None
+
+
+def first_index(wrong: np.ndarray) -> tuple[int, ...]:
+    """Where a boolean array is True first."""
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def check_values(name: str, a: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
+    """Raise unless every value of an array passes a test. Traced arrays are accepted.
+
+    Args:
+      name: of the argument.
+      a: number or array of any shape.
+      fine: values -> booleans of the same shape.
+      wanted: what the values must be, for the message.
+    Raises:
+      ValueError: naming the first value that fails.
+
+    Examples:
+      >>> check_values("scale", jnp.array([1.0, -2.0]), lambda v: v > 0, "positive")
+      Traceback (most recent call last):
+        ...
+      ValueError: scale must be positive; got -2.0 at index (1,)
+    """
+    values = known(a)
+    if values is None:
+        return
+    wrong = ~np.asarray(fine(values))
+    if wrong.any():
+        at = first_index(wrong)
+        where = f" at index {at}" if at else ""
+        raise ValueError(f"{name} must be {wanted}; got {values[at]}{where}")
+
+
+def check_finite(**arrays: Any) -> None:
+    """Raise for NaN or infinity in an array, which is a keyword. Traced arrays are accepted.
+
+    Raises:
+      ValueError: naming the array.
+
+    Examples:
+      >>> check_finite(x=jnp.array([0.0, jnp.nan]))
+      Traceback (most recent call last):
+        ...
+      ValueError: x must be finite; got nan at index (1,)
+    """
+    for name, a in arrays.items():
+        check_values(name, a, np.isfinite, "finite")
+
+
+def check_numbers(**arrays: Any) -> None:
+    """Raise for NaN in an array, which is a keyword. Traced arrays are accepted.
+
+    Raises:
+      ValueError: naming the array.
+
+    Examples:
+      >>> check_numbers(x=jnp.array([0.0, jnp.inf]))
+    """
+    for name, a in arrays.items():
+        check_values(name, a, lambda v: ~np.isnan(v), "a number")
+
+
+def check_positive(**arrays: Any) -> None:
+    """Raise for a value at or below zero; NaN is accepted, and gives NaN. Traced arrays are accepted.
+
+    Raises:
+      ValueError: naming the array.
+
+    Examples:
+      >>> check_positive(scale=jnp.array([1.0, 2.0]))
+    """
+    for name, a in arrays.items():
+        check_values(name, a, lambda v: ~(v <= 0), "positive")
+
+
+def check_not_negative(**arrays: Any) -> None:
+    """Raise for a value below zero; NaN is accepted, and gives NaN. Traced arrays are accepted.
+
+    Raises:
+      ValueError: naming the array.
+
+    Examples:
+      >>> check_not_negative(rate=jnp.array([0.0, 2.0]))
+    """
+    for name, a in arrays.items():
+        check_values(name, a, lambda v: ~(v < 0), "zero or more")
+
+
+def check_order(*, strict: bool = False, **bounds: Any) -> None:
+    """Raise where the second of two arrays of one shape is below the first. NaN is accepted.
+
+    Args:
+      strict: whether equal bounds are refused too.
+      bounds: two arrays, as keywords. Traced ones are accepted.
+    Raises:
+      ValueError: naming both arrays.
+
+    Examples:
+      >>> check_order(low=jnp.array([0.0, 2.0]), high=jnp.array([1.0, 1.0]))
+      Traceback (most recent call last):
+        ...
+      ValueError: high must not be below low; got 1.0 and 2.0 at index (1,)
+    """
+    (first, low), (second, high) = ((name, known(a)) for name, a in bounds.items())
+    if low is None or high is None:
+        return
+    wrong = high <= low if strict else high < low
+    if wrong.any():
+        at = first_index(wrong)
+        where = f" at index {at}" if at else ""
+        wanted = f"be above {first}" if strict else f"not be below {first}"
+        raise ValueError(f"{second} must {wanted}; got {high[at]} and {low[at]}{where}")
+
+
+def check_simplex(name: str, probs: Any) -> None:
+    """Raise for rows of probabilities that do not sum to one, to about three digits.
+
+    Rows with NaN are accepted, and so are traced arrays.
+
+    Args:
+      name: of the argument.
+      probs: (..., C).
+    Raises:
+      ValueError: naming the first such row and its sum.
+
+    Examples:
+      >>> check_simplex("probs", jnp.array([[0.5, 0.6]]))
+      Traceback (most recent call last):
+        ...
+      ValueError: probs must be probabilities that sum to one; got the sum 1.1 at index (0,)
+    """
+    values = known(probs)
+    if values is None:
+        return
+    slack = 1e-3 + values.shape[-1] * float(jnp.finfo(values.dtype).eps)
+    values = values.astype(np.float64)
+    total = values.sum(axis=-1)
+    wrong = (values < 0).any(axis=-1) | (np.abs(total - 1) > slack)
+    if wrong.any():
+        at = first_index(wrong)
+        where = f" at index {at}" if at else ""
+        low = values[at].min()
+        got = f"the entry {low:.4g}" if low < 0 else f"the sum {total[at]:.4g}"
+        raise ValueError(f"{name} must be probabilities that sum to one; got {got}{where}")
+
+
+def check_size(name: str, value: Any, least: int = 1) -> None:
+    """Raise unless an option is an integer of at least `least`.
+
+    Args:
+      name: of the argument.
+      value: a Python or NumPy integer.
+      least: the smallest valid one.
+    Raises:
+      TypeError: for anything that is not an integer.
+      ValueError: for a smaller one.
+
+    Examples:
+      >>> check_size("num_bins", 0)
+      Traceback (most recent call last):
+        ...
+      ValueError: num_bins must be at least 1, got 0
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole and not _is_integer_scalar(value):
+        raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if is_concrete(value) and value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _is_integer_scalar(value: Any) -> bool:
+    """Whether a value is an array of one integer, traced or not."""
+    return (
+        isinstance(value, Array | np.ndarray)
+        and value.ndim == 0
+        and jnp.issubdtype(value.dtype, jnp.integer)
+    )
+
+
+def check_number(name: str, value: Any, fine: Callable[[Any], Any], wanted: str) -> None:
+    """Raise unless an option is one real number that passes a test. Traced ones are accepted.
+
+    Args:
+      name: of the argument.
+      value: a number, or an array of one.
+      fine: number -> boolean; False at NaN.
+      wanted: what the number must be, for the message.
+    Raises:
+      TypeError: for anything that is not one real number.
+      ValueError: for a number that fails.
+
+    Examples:
+      >>> check_number("penalty", -1.0, lambda v: v >= 0, "at least 0")
+      Traceback (most recent call last):
+        ...
+      ValueError: penalty must be at least 0, got -1.0
+    """
+    real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
+    if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
+        raise TypeError(f"{name} must be {wanted}, a number, got {value!r}")
+    if is_concrete(value) and not fine(float(value)):
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Raise unless an option is a number in (0, 1). Traced ones are accepted.
+
+    Raises:
+      TypeError: for anything that is not one real number.
+      ValueError: for a number outside.
+
+    Examples:
+      >>> check_fraction("mass", 1.0)
+      Traceback (most recent call last):
+        ...
+      ValueError: mass must lie in (0, 1), got 1.0
+    """
+    real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
+    if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
+        raise TypeError(f"{name} must be a number in (0, 1), got {value!r}")
+    if is_concrete(value) and not 0 < float(value) < 1:
+        raise ValueError(f"{name} must lie in (0, 1), got {value}")
+
+
+def check_function(name: str, value: Any) -> None:
+    """Raise unless an argument can be called.
+
+    Raises:
+      TypeError: naming the argument.
+
+    Examples:
+      >>> check_function("f", None)
+      Traceback (most recent call last):
+        ...
+      TypeError: f must be a function, got None
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}")
+
+
+def check_key(key: Any, name: str = "key") -> None:
+    """Raise unless an argument is one typed random key. It may be traced.
+
+    Args:
+      key: the argument.
+      name: of the argument.
+    Raises:
+      TypeError: for a legacy key, a seed, or None.
+      ValueError: for several keys.
+
+    Examples:
+      >>> check_key(7)
+      Traceback (most recent call last):
+        ...
+      TypeError: key must be a typed key, got 7; make one by jax.random.key(7)
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if dtype == np.uint32 and np.shape(key)[-1:] == (2,):
+            raise TypeError(
+                f"{name} must be a typed key, got a legacy one of dtype uint32; make one by "
+                "jax.random.key(seed), or jax.random.wrap_key_data(key)"
+            )
+        seed = key if isinstance(key, int) else "seed"
+        got = f"{dtype} of shape {np.shape(key)}" if dtype is not None else f"{key!r}"
+        raise TypeError(
+            f"{name} must be a typed key, got {got}; make one by jax.random.key({seed})"
+        )
+    if np.shape(key) != ():
+        raise ValueError(
+            f"{name} must be one key, got {np.shape(key)} of them; map over keys by jax.vmap"
+        )
+
+
+def check_shape(shape: Any, name: str = "shape") -> None:
+    """Raise unless an argument is the shape of an array: a tuple of integers that are 0 or more.
+
+    Raises:
+      TypeError: for anything that is not a sequence of integers.
+      ValueError: for a negative one.
+
+    Examples:
+      >>> check_shape(5)
+      Traceback (most recent call last):
+        ...
+      TypeError: shape must be a tuple of integers such as (5,), got 5
+    """
+    listed = isinstance(shape, Sequence | np.ndarray) and not isinstance(shape, str | bytes)
+    if not listed or any(isinstance(n, float | complex | str | bytes | None) for n in shape):
+        such = (shape,) if isinstance(shape, int) else (5,)
+        raise TypeError(f"{name} must be a tuple of integers such as {such}, got {shape!r}")
+    if any(isinstance(n, int | np.integer) and n < 0 for n in shape):
+        raise ValueError(f"{name} must not have a negative entry, got {shape}")
+
+
+def check_same_shape(**arrays: Any) -> None:
+    """Raise unless all arrays, given as keywords, have the shape of the first one.
+
+    Raises:
+      ValueError: naming both shapes.
+
+    Examples:
+      >>> check_same_shape(x=jnp.zeros(2), loc=jnp.zeros(3))
+      Traceback (most recent call last):
+        ...
+      ValueError: loc must have the shape of x, (2,), got (3,)
+    """
+    (first, wanted), *rest = ((name, np.shape(a)) for name, a in arrays.items())
+    for name, got in rest:
+        if got != wanted:
+            raise ValueError(f"{name} must have the shape of {first}, {wanted}, got {got}")
