@@ -92,6 +92,7 @@ def _methods_of(entry: Public) -> Iterator[Public]:
 
 
 @functools.cache
-def publicpublic_methods() -> tuple[Public, ...]:
+def public_methods() -> tuple[Public, ...]:
+    """Every public method and property of the public classes, inherited ones too."""
     classes = [entry for entry in public_names() if inspect.isclass(entry.value)]
     return tuple(method for entry in classes for method in _methods_of(entry))

@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, safe_log
+from likelax.numerics.checks import checked
 
 __all__ = [
     "Constraint", "constrain", "constrained", "declared", "greater_than", "inherited",
@@ -248,6 +249,7 @@ unit_interval = Constraint(
 """(0, 1), by the logistic function."""
 
 
+@checked()
 def interval(low: float, high: float) -> Constraint:
     """(low, high), by a shifted and scaled logistic function.
 
@@ -270,6 +272,7 @@ def interval(low: float, high: float) -> Constraint:
     )
 
 
+@checked()
 def greater_than(low: float) -> Constraint:
     """(low, inf), by low + exp.
 

@@ -368,7 +368,7 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
       log_scores: (..., K) nats.
       labels: (...) integers; -1 rules out nothing. None: no labels.
     Raises:
-      ValueError: where labels are not integers, one for each leading entry.
+      ValueError: where labels are not integers in -1..K-1, one for each leading entry.
 
     Examples:
       >>> print(rule_out(jnp.zeros((2, 2)), jnp.array([1, -1])))
@@ -377,13 +377,14 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
     """
     if labels is None:
         return log_scores
-    labels = jnp.asarray(labels)
+    labels = as_array("labels", labels)
     *wanted, num_values = log_scores.shape
     if labels.shape != tuple(wanted) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"Labelled: labels must be integers of shape {tuple(wanted)}; "
             f"got {labels.dtype} of shape {labels.shape}"
         )
+    check_labels("Labelled", labels, num_values)
     return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
 
 

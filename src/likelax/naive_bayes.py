@@ -26,7 +26,7 @@ from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
-from likelax.numerics.checks import is_concrete
+from likelax.numerics.checks import checked, is_concrete
 from likelax.product import Independent, Product
 
 __all__ = [
@@ -211,6 +211,7 @@ def _stack(tree: T, num_classes: int) -> T:
     return jax.tree.map(repeat, tree)
 
 
+@checked()
 def build(
     num_classes: int,
     component: Model,
@@ -251,6 +252,7 @@ def build(
     return NaiveBayes(model, MixturePrior(over_classes, stacked), given)
 
 
+@checked()
 def bernoulli(
     num_classes: int,
     num_features: int,
@@ -283,6 +285,7 @@ def bernoulli(
     return nb._replace(prior=MixturePrior(None, Independent(Beta(side, side))))
 
 
+@checked()
 def multinomial(
     num_classes: int,
     num_features: int,
@@ -316,6 +319,7 @@ def multinomial(
     return nb._replace(prior=MixturePrior(None, Dirichlet(1 + counts)))
 
 
+@checked()
 def categorical(
     num_classes: int,
     num_values: Sequence[int],
@@ -362,6 +366,7 @@ def categorical(
     return nb._replace(prior=MixturePrior(None, prior))
 
 
+@checked()
 def gaussian(
     num_classes: int,
     num_features: int,
@@ -399,6 +404,7 @@ def _spread(leaf: Any, num_features: int) -> Array:
     return jnp.broadcast_to(leaf, (num_features,))
 
 
+@checked()
 def mixed(
     num_classes: int,
     fields: Mapping[str, Model],

@@ -227,8 +227,15 @@ def _like(fields: Any, values: list[Any]) -> Any:
 
 
 def _total(terms: Any) -> Any:
+    each = list(terms.values() if isinstance(terms, dict) else terms)
+    shapes = [jnp.shape(term) for term in each]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"Product: the fields of x must have the same leading axes; got {shapes} in the order "
+            "of the fields"
+        )
     # a Python zero has the dtype of the other summand
-    return sum(terms.values() if isinstance(terms, dict) else terms, start=0.0)
+    return sum(each, start=0.0)
 
 
 @pytree

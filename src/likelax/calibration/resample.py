@@ -15,7 +15,7 @@ from likelax.calibration.binning import (
     check_probabilities,
     check_rows,
 )
-from likelax.numerics.checks import check_fraction, check_key, check_size
+from likelax.numerics.checks import check_fraction, check_key, check_size, checked
 from likelax.predictive.simulation import central_interval
 
 _ROWS = 2048  # rows drawn at a time
@@ -196,6 +196,7 @@ def _accumulate(
     return jax.lax.scan(add, start, (jax.random.split(key, blocks), confidence, features))[0]
 
 
+@checked()
 def consistency_band(
     key: Array,
     confidence: ArrayLike,

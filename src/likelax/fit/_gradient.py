@@ -21,7 +21,7 @@ from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
-from likelax.numerics.checks import is_concrete
+from likelax.numerics.checks import checked, is_concrete
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
@@ -169,6 +169,7 @@ def _ascent(
     return Ascent(tol, max_steps, optimizer, window, objective, noisy)
 
 
+@checked()
 def minibatch_log_prob(
     x: DataLike, batch_size: int, *, log_prior: ExactObjective | None = None
 ) -> NoisyObjective:

@@ -18,8 +18,10 @@ from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import PriorLike
+from likelax.numerics.checks import checked
 
 
+@checked(num_steps=0)
 def kmeans(
     key: Array, x: DataLike, num_clusters: int, *, num_steps: int = 10
 ) -> tuple[Array, Array]:
@@ -87,6 +89,7 @@ def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
     return jnp.concatenate([first[None, :], rest])
 
 
+@checked()
 def at_points(
     key: Array,
     x: DataLike,

@@ -16,6 +16,7 @@ from likelax.fit.algorithm import Data, Progress
 from likelax.fit.checkpoint import load, save
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S
+from likelax.numerics.checks import checked
 from likelax.parameters import hold
 from likelax.statistics import add, scale
 
@@ -102,6 +103,7 @@ def _result(best: M, trace: list[float], status: Status | None, max_passes: int)
     return Fit(best, objectives, jnp.asarray(steps), jnp.asarray(int(code)))
 
 
+@checked(warm_up=0)
 def stepwise(
     model: M,
     batches: Iterable[DataLike],

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from likelax.hmm import dispatch
 from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
 from likelax.hmm.inference import log_partition_of
+from likelax.numerics import as_array
 
 
 def viterbi(
@@ -118,7 +119,7 @@ def _pick_moves(moves: Array, path: Array) -> Array:
 
 
 def _check_path(path: ArrayLike, c: Chain) -> Array:
-    path = jnp.asarray(path)
+    path = as_array("path", path)
     want = (c.log_lik.shape[0],)
     if path.shape != want or not jnp.issubdtype(path.dtype, jnp.integer):
         raise ValueError(

@@ -38,7 +38,8 @@ from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, log_domain
 from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
-from likelax.numerics import log_normalize, weighted_sum
+from likelax.numerics import log_normalize, named_floats, weighted_sum
+from likelax.numerics.checks import checked
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
 _compiled = functools.partial(jax.jit, static_argnames="parallel")
@@ -309,6 +310,7 @@ def _pairwise(c: Chain, parallel: bool | None) -> Array:
     return dispatch.pairwise(hide_padding(c), parallel)
 
 
+@checked()
 def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
     """Distribution of the state 1..num_steps steps ahead.
 
@@ -330,7 +332,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       [[0. 1.]
        [1. 0.]]
     """
-    log_state = jnp.asarray(log_state)
+    (log_state,) = named_floats(log_state=log_state)
     if log_state.ndim != 1:
         raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
@@ -342,6 +344,7 @@ def _forecast(c: Chain) -> Array:
     return log_domain.filtered(c).predicted[1:]
 
 
+@checked(lag=0)
 def fixed_lag_smoother(
     log_initial: ArrayLike,
     log_transition: ArrayLike,

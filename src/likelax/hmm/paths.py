@@ -14,8 +14,10 @@ from jax.typing import ArrayLike
 from likelax.hmm import dispatch
 from likelax.hmm.chain import Chain, active, blank, chain, first, hide_padding, last, stacked, total
 from likelax.numerics import log_normalize, weighted_sum
+from likelax.numerics.checks import checked
 
 
+@checked()
 def sample_paths(
     key: Array,
     log_initial: ArrayLike,
@@ -169,6 +171,7 @@ def _path_entropy(c: Chain) -> Array:
     return total(c, jnp.append(entropies, entropy(marginals[-1])))
 
 
+@checked()
 def top_k_paths(
     log_initial: ArrayLike,
     log_transition: ArrayLike,

@@ -176,12 +176,18 @@ def as_float(*arrays: ArrayLike) -> list[Array]:
       arrays: of any shapes.
     Returns:
       One array per argument, in order, all of the same floating dtype.
+    Raises:
+      TypeError: for something that is not an array of real numbers, such as a parameter of None.
 
     Examples:
       >>> x, y = as_float(3, jnp.ones(2))
       >>> x.dtype == y.dtype
       True
     """
+    for a in arrays:
+        if not _is_real(a):
+            got = f"dtype {a.dtype}" if hasattr(a, "dtype") else repr(a)
+            raise TypeError(f"every argument and parameter must hold real numbers, got {got}")
     floats = [jax.dtypes.canonicalize_dtype(jnp.result_type(a)) for a in arrays]
     floats = [d for d in floats if jnp.issubdtype(d, jnp.floating)]
     strong = [
@@ -194,6 +200,14 @@ def as_float(*arrays: ArrayLike) -> list[Array]:
     if chosen:
         dtype = jax.dtypes.canonicalize_dtype(max(chosen, key=lambda d: jnp.finfo(d).bits))
     return [jnp.asarray(a, dtype) for a in arrays]
+
+
+def _is_real(a: Any) -> bool:
+    """Whether `jnp.asarray` makes an array of booleans, integers or floats of it."""
+    if isinstance(a, Array | np.ndarray | np.generic):
+        kind = a.dtype.kind
+        return kind in "biuf" or (kind == "V" and jnp.issubdtype(a.dtype, jnp.floating))
+    return isinstance(a, int | float)
 
 
 def _is_weak(a: ArrayLike) -> bool:

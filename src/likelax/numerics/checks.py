@@ -4,8 +4,11 @@ Values of traced arrays are not known, so under `jax.jit` and `jax.vmap` only ty
 checked. Every error is one sentence with the name of the argument, what is wanted and what came.
 """
 
+import functools
+import inspect
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +18,10 @@ from jax import Array
 __all__ = [
     "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
     "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
-    "check_size", "check_values", "first_index", "is_concrete", "known",
+    "check_size", "check_values", "checked", "first_index", "is_concrete", "known",
 ]  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_concrete(a: Any) -> bool:
@@ -235,7 +240,7 @@ def check_number(name: str, value: Any, fine: Callable[[Any], Any], wanted: str)
     """
     real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
     if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
-        raise TypeError(f"{name} must be {wanted}, a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, {wanted}, got {value!r}")
     if is_concrete(value) and not fine(float(value)):
         raise ValueError(f"{name} must be {wanted}, got {value}")
 
@@ -347,3 +352,73 @@ def check_same_shape(**arrays: Any) -> None:
     for name, got in rest:
         if got != wanted:
             raise ValueError(f"{name} must have the shape of {first}, {wanted}, got {got}")
+
+
+def checked(**least: int) -> Callable[[F], F]:
+    """A decorator that validates the options of a function by their annotations.
+
+    A parameter `key: Array` must be one typed key, an `int` an integer of at least 1, a `float` a real
+    number other than NaN, and a `Callable` a function. Where None is a possible value it is accepted.
+
+    Args:
+      least: the smallest valid value of an `int` parameter, where it is not 1.
+
+    Examples:
+      >>> @checked(lag=0)
+      ... def wait(lag: int) -> int:
+      ...     return lag
+      >>> wait("two")
+      Traceback (most recent call last):
+        ...
+      TypeError: lag must be an integer of at least 0, got 'two'
+    """
+
+    def decorate(function: F) -> F:
+        plan = tuple(_plan(function, least))
+
+        @functools.wraps(function)
+        def validated(*args: Any, **kwargs: Any) -> Any:
+            for name, place, optional, check in plan:
+                if name in kwargs:
+                    value = kwargs[name]
+                elif place < len(args):
+                    value = args[place]
+                else:
+                    continue
+                if value is not None or not optional:
+                    check(name, value)
+            return function(*args, **kwargs)
+
+        return typing.cast(F, validated)
+
+    return decorate
+
+
+Check = Callable[[str, Any], None]
+
+
+def _plan(
+    function: Callable[..., Any], least: dict[str, int]
+) -> typing.Iterator[tuple[str, int, bool, Check]]:
+    """(name, position, whether it may be None, check) of each parameter that is validated."""
+    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        kinds = typing.get_args(parameter.annotation) or (parameter.annotation,)
+        if typing.get_origin(parameter.annotation) is Callable:
+            kinds = (parameter.annotation,)
+        optional = type(None) in kinds
+        kinds = tuple(kind for kind in kinds if kind is not type(None))
+        check = _check_of(parameter.name, kinds, least)
+        if check is not None:
+            yield parameter.name, place, optional, check
+
+
+def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int]) -> Check | None:
+    if name == "key":
+        return lambda name, value: check_key(value, name)
+    if kinds == (int,):
+        return functools.partial(check_size, least=least.get(name, 1))
+    if kinds == (float,):
+        return functools.partial(check_number, fine=lambda v: v == v, wanted="a real number")
+    if len(kinds) == 1 and typing.get_origin(kinds[0]) is Callable:
+        return check_function
+    return None

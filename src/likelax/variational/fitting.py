@@ -17,7 +17,7 @@ from likelax.fit.algorithm import drive
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree
 from likelax.numerics import as_float
-from likelax.numerics.checks import is_concrete
+from likelax.numerics.checks import checked, is_concrete
 from likelax.variational.estimators import (
     Estimator,
     Guide,
@@ -102,6 +102,7 @@ class GuideFit(NamedTuple):
         )
 
 
+@checked()
 def fit_guide(
     key: Array,
     log_joint: LogJoint | Minibatch,
@@ -186,6 +187,7 @@ def _is_natural(base: Any) -> bool:
     return not isinstance(base, MeanField) or base.loc.shape[-1] <= MOST_NATURAL
 
 
+@checked()
 def fit_guides(
     key: Array,
     log_joint: LogJoint | Minibatch,
