@@ -17,8 +17,8 @@ from likelax.fit._em import EM, mle
 from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
-from likelax.model import PriorLike
-from likelax.numerics.checks import checked
+from likelax.model import PriorLike, check_part
+from likelax.numerics.checks import check_finite, check_size, checked, is_concrete
 
 
 @checked(num_steps=0)
@@ -34,6 +34,8 @@ def kmeans(
       num_steps: Lloyd steps, a fixed number; an empty cluster keeps its centre.
     Returns:
       (labels (...) integers in 0..K-1, centers (K, D)).
+    Raises:
+      ValueError: if x has no row, or a value that is not finite.
     Source: Arthur & Vassilvitskii (2007), SODA, 1027-1035.
 
     Examples:
@@ -41,7 +43,12 @@ def kmeans(
       >>> print(jnp.sort(centers[:, 0]))
       [0.05 9.  ]
     """
-    (x,) = numerics.as_float(x)
+    (x,) = numerics.named_floats(x=x)
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(
+            f"fit.kmeans: x must have shape (..., D) with a row at least; got {x.shape}"
+        )
+    check_finite(x=x)
     return _kmeans(key, x, num_clusters, num_steps)
 
 
@@ -112,20 +119,23 @@ def at_points(
       is singular, as with a constant column, its diagonal is used instead, with a width of one for
       constant columns.
     Raises:
-      ValueError: where x is not (N, D), or size exceeds max_components.
+      ValueError: where x is not (N, D) or not finite, or size is not in 1..max_components.
 
     Examples:
       >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 1.0]])
       >>> print(at_points(jax.random.key(0), x, 3, 2).weights)
       [0.5 0.5 0. ]
     """
-    (x,) = numerics.as_float(x)
-    if x.ndim != 2:
-        raise ValueError(f"fit.at_points: x must have shape (N, D); got {x.shape}")
-    if not isinstance(size, jax.core.Tracer | None) and int(size) > max_components:
-        raise ValueError(
-            f"fit.at_points: size must be at most max_components, {max_components}; got {size}"
-        )
+    (x,) = numerics.named_floats(x=x)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"fit.at_points: x must have shape (N, D) with N >= 1; got {x.shape}")
+    check_finite(x=x)
+    if size is not None:
+        check_size("size", size)
+        if is_concrete(size) and size > max_components:
+            raise ValueError(
+                f"fit.at_points: size must be at most max_components, {max_components}; got {size}"
+            )
     offset = jnp.mean(x, axis=0, keepdims=True)
     points = x - offset
     size = jnp.asarray(max_components if size is None else size)
@@ -189,7 +199,10 @@ def from_responsibilities(
       >>> print(from_responsibilities(start, jnp.array([0, 3, 9]), shares).components.rate)
       [1. 7.]
     """
-    (shares,) = numerics.as_float(responsibilities)
+    check_part("from_responsibilities", "model", model)
+    if not isinstance(model, Mixture):
+        raise TypeError(f"from_responsibilities: model must be a Mixture, got {model!r}")
+    (shares,) = numerics.named_floats(responsibilities=responsibilities)
     if shares.ndim < 2 or shares.shape[-1] != model.num_components:
         raise ValueError(
             f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
