@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, divide, named_floats
-from likelax.numerics.checks import check_simplex, check_size, check_values, known
+from likelax.numerics.checks import check_simplex, check_size, check_values, checked, known
 
 _BLOCK = 256  # rows in one running sum: then float32 totals are right to about 1e-6
 
@@ -78,6 +78,7 @@ class Bins:
         """(B,) effective number of rows, (sum w)^2 / sum w^2; 0 in an empty bin."""
         return divide(self.weight**2, self.squared_weight, 0.0)
 
+    @checked()
     def merge(self, other: Self) -> Self:
         """The bins of both data sets together.
 
@@ -395,6 +396,7 @@ def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
     return jnp.searchsorted(cumulative, levels * slack, side="left")
 
 
+@checked()
 def ece(bins: Bins) -> Array:
     """Expected calibration error (L1): sum_b fraction[b] |confidence[b] - accuracy[b]|, a scalar.
 
@@ -412,6 +414,7 @@ def ece(bins: Bins) -> Array:
     return jnp.sum(bins.fraction * jnp.abs(bins.gap))
 
 
+@checked()
 def rms_error(bins: Bins) -> Array:
     """Root mean square calibration error (L2): sqrt sum_b fraction[b] gap[b]^2, a scalar.
 
@@ -429,6 +432,7 @@ def rms_error(bins: Bins) -> Array:
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
+@checked()
 def max_error(bins: Bins) -> Array:
     """Largest gap of any occupied bin: max_b |confidence[b] - accuracy[b]|; NaN without data.
 
@@ -445,6 +449,7 @@ def max_error(bins: Bins) -> Array:
     return jnp.where(jnp.sum(bins.weight) == 0, jnp.nan, gap)
 
 
+@checked()
 def bias(bins: Bins) -> Array:
     """Signed error: mean confidence minus mean outcome, a scalar. Positive is over-confident.
 
@@ -464,6 +469,7 @@ def _gap_variance(bins: Bins) -> Array:
     return divide(jnp.maximum(spread, 0), jnp.maximum(bins.count - 1, 0), 0.0)
 
 
+@checked()
 def debiased_squared_error(bins: Bins) -> Array:
     """Squared L2 error minus its bias from sampling noise, a scalar; it may be negative.
 
@@ -482,6 +488,7 @@ def debiased_squared_error(bins: Bins) -> Array:
     return jnp.sum(bins.fraction * (bins.gap**2 - _gap_variance(bins)))
 
 
+@checked()
 def debiased_ece(bins: Bins) -> Array:
     """ECE minus the upward bias of absolute values under noise, a scalar; it may be negative.
 

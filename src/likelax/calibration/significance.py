@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, check_fit, check_probabilities, check_rows
 from likelax.numerics import divide
-from likelax.numerics.checks import check_fraction
+from likelax.numerics.checks import check_fraction, checked
 
 
 class Significance(NamedTuple):
@@ -113,6 +113,7 @@ def _range_tail(x: Array) -> Array:
     return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x < 1.5, small, jnp.minimum(large, 1)))
 
 
+@checked()
 def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
     """Exact interval for each bin's true frequency, from its effective count.
 

@@ -18,7 +18,7 @@ from jax import Array
 __all__ = [
     "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
     "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
-    "check_size", "check_values", "checked", "first_index", "is_concrete", "known",
+    "check_size", "check_type", "check_values", "checked", "first_index", "is_concrete", "known",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -158,7 +158,7 @@ def check_order(*, strict: bool = False, **bounds: Any) -> None:
 def check_simplex(name: str, probs: Any) -> None:
     """Raise for rows of probabilities that do not sum to one, to about three digits.
 
-    Rows with NaN are accepted, and so are traced arrays.
+    Traced arrays are accepted.
 
     Args:
       name: of the argument.
@@ -178,7 +178,7 @@ def check_simplex(name: str, probs: Any) -> None:
     slack = 1e-3 + values.shape[-1] * float(jnp.finfo(values.dtype).eps)
     values = values.astype(np.float64)
     total = values.sum(axis=-1)
-    wrong = (values < 0).any(axis=-1) | (np.abs(total - 1) > slack)
+    wrong = (values < 0).any(axis=-1) | ~(np.abs(total - 1) <= slack)
     if wrong.any():
         at = first_index(wrong)
         where = f" at index {at}" if at else ""
@@ -206,7 +206,7 @@ def check_size(name: str, value: Any, least: int = 1) -> None:
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole and not _is_integer_scalar(value):
-        raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
+        raise TypeError(f"{name} must be an integer of at least {least}, got {_short(value)}")
     if is_concrete(value) and value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
@@ -240,7 +240,7 @@ def check_number(name: str, value: Any, fine: Callable[[Any], Any], wanted: str)
     """
     real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
     if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
-        raise TypeError(f"{name} must be a number, {wanted}, got {value!r}")
+        raise TypeError(f"{name} must be a number, {wanted}, got {_short(value)}")
     if is_concrete(value) and not fine(float(value)):
         raise ValueError(f"{name} must be {wanted}, got {value}")
 
@@ -260,7 +260,7 @@ def check_fraction(name: str, value: Any) -> None:
     """
     real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
     if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
-        raise TypeError(f"{name} must be a number in (0, 1), got {value!r}")
+        raise TypeError(f"{name} must be a number in (0, 1), got {_short(value)}")
     if is_concrete(value) and not 0 < float(value) < 1:
         raise ValueError(f"{name} must lie in (0, 1), got {value}")
 
@@ -278,7 +278,30 @@ def check_function(name: str, value: Any) -> None:
       TypeError: f must be a function, got None
     """
     if not callable(value):
-        raise TypeError(f"{name} must be a function, got {value!r}")
+        raise TypeError(f"{name} must be a function, got {_short(value)}")
+
+
+def check_type(name: str, value: Any, kind: type) -> None:
+    """Raise unless an argument is an instance of a class.
+
+    Raises:
+      TypeError: naming the argument and the class.
+
+    Examples:
+      >>> check_type("bins", None, dict)
+      Traceback (most recent call last):
+        ...
+      TypeError: bins must be a dict, got None
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    """How a value is named in a message: at most one line."""
+    text = repr(value)
+    return text if len(text) < 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def check_key(key: Any, name: str = "key") -> None:
@@ -331,7 +354,7 @@ def check_shape(shape: Any, name: str = "shape") -> None:
     listed = isinstance(shape, Sequence | np.ndarray) and not isinstance(shape, str | bytes)
     if not listed or any(isinstance(n, float | complex | str | bytes | None) for n in shape):
         such = (shape,) if isinstance(shape, int) else (5,)
-        raise TypeError(f"{name} must be a tuple of integers such as {such}, got {shape!r}")
+        raise TypeError(f"{name} must be a tuple of integers such as {such}, got {_short(shape)}")
     if any(isinstance(n, int | np.integer) and n < 0 for n in shape):
         raise ValueError(f"{name} must not have a negative entry, got {shape}")
 
@@ -358,7 +381,8 @@ def checked(**least: int) -> Callable[[F], F]:
     """A decorator that validates the options of a function by their annotations.
 
     A parameter `key: Array` must be one typed key, an `int` an integer of at least 1, a `float` a real
-    number other than NaN, and a `Callable` a function. Where None is a possible value it is accepted.
+    number other than NaN, a `Callable` a function, and a class of this library an instance of it.
+    Where None is a possible value it is accepted.
 
     Args:
       least: the smallest valid value of an `int` parameter, where it is not 1.
@@ -421,4 +445,10 @@ def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int]) -> Check
         return functools.partial(check_number, fine=lambda v: v == v, wanted="a real number")
     if len(kinds) == 1 and typing.get_origin(kinds[0]) is Callable:
         return check_function
+    kind = typing.get_origin(kinds[0]) or kinds[0]
+    if isinstance(kind, TypeVar):
+        kind = kind.__bound__
+    own = inspect.isclass(kind) and kind.__module__.startswith("likelax.")
+    if len(kinds) == 1 and own and not getattr(kind, "_is_protocol", False):
+        return functools.partial(check_type, kind=kind)
     return None

@@ -87,7 +87,7 @@ def crps_normal_mixture(
       0.2337
     """
     weights, loc, scale, x = named_floats(weights=weights, loc=loc, scale=scale, x=x)
-    if not (*x.shape, weights.shape[-1]) == weights.shape == loc.shape == scale.shape:
+    if not (*x.shape, *weights.shape[-1:]) == weights.shape == loc.shape == scale.shape:
         raise ValueError(
             "weights, loc and scale must have shape (*x.shape, K), got "
             f"{weights.shape}, {loc.shape} and {scale.shape} for x of {x.shape}"
