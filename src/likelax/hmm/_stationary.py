@@ -8,6 +8,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.hmm.chain import compiled
 from likelax.numerics.checks import check_simplex
 
 
@@ -92,10 +93,10 @@ def _stationary_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     return probs, jnp.linalg.solve(system.T, push)
 
 
-_compiled = jax.jit(_stationary)
+_compiled = compiled(_stationary)
 
 
-@jax.jit
+@compiled
 def m_step(counts: Array, initial_counts: Array, transition: Array) -> Array:
     """The transition matrix of a stationary chain from its expected counts.
 

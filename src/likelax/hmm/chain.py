@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,37 @@ from jax.typing import ArrayLike
 from likelax._pytree import pytree, static
 from likelax.numerics import as_array, logsumexp, named_floats
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
+
+
+def compiled(function: F, **options: Any) -> F:
+    """`jax.jit` of a kernel that stays on under `jax.disable_jit`.
+
+    There a loop over T steps would run in Python, at milliseconds a step. Outside the kernels
+    `jax.disable_jit` has its effect, so emissions and models of your own can be debugged.
+
+    Args:
+      function: the kernel.
+      options: as for `jax.jit`.
+
+    Examples:
+      >>> with jax.disable_jit():
+      ...     print(compiled(lambda x: isinstance(x, jax.core.Tracer))(1.0))
+      True
+    """
+    jitted = jax.jit(function, **options)
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not jax.config.jax_disable_jit:
+            return jitted(*args, **kwargs)
+        with jax.disable_jit(False):
+            return jitted(*args, **kwargs)
+
+    return cast(F, run)
 
 
 @pytree
