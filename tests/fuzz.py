@@ -487,7 +487,7 @@ if __name__ == "__main__":
         if any(name.startswith(place) for place in options.places or [""])
     }
     names = {e.name for e in entries if not inspect.isclass(e.value)}
-    print("no call of", sorted(names - set(calls)))
+    print("no call of", sorted(names - set(calls)), flush=True)
     counts: collections.Counter[str] = collections.Counter()
     for call in calls.values():
         valid = answers(call)

@@ -30,14 +30,22 @@ def gaussian_hmm():
 
 
 def with_holes(x):
-    """The data as floats with every third row missing, which holds NaN."""
+    """The data with every third row missing; floats hold NaN there."""
 
     def hole(leaf):
-        leaf = np.array(leaf, np.float32)
-        leaf[::3] = np.nan
-        return leaf
+        missing = np.zeros(np.shape(leaf), bool)
+        missing[::3] = True
+        leaf = np.asarray(leaf)
+        if leaf.dtype.kind == "f":
+            leaf = np.where(missing, np.nan, leaf).astype(np.float32)
+        return leaf, ~missing
 
-    return lx.Masked.from_nan(jax.tree.map(hole, x))
+    pairs = jax.tree.map(hole, x)
+    values, observed = (
+        jax.tree.map(lambda pair, i=i: pair[i], pairs, is_leaf=lambda node: isinstance(node, tuple))
+        for i in (0, 1)
+    )
+    return lx.Masked(values, observed)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -25,7 +25,7 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
     """
     if weights is None:
         return jnp.ones(shape, dtype)
-    (weights,) = numerics.as_float(weights)
+    (weights,) = numerics.named_floats(weights=weights)
     if weights.shape != shape:
         raise ValueError(f"weights: wanted one per observation, shape {shape}; got {weights.shape}")
     return weights.astype(dtype)

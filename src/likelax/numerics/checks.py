@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 __all__ = [
-    "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
+    "as_array", "as_booleans", "check_array", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
     "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
-    "check_size", "check_type", "check_values", "checked", "first_index", "is_concrete", "known",
+    "check_size", "check_type", "check_values", "checked", "first_index", "is_concrete", "is_real", "known",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +46,133 @@ def known(a: Any) -> np.ndarray | None:
 def first_index(wrong: np.ndarray) -> tuple[int, ...]:
     """Where a boolean array is True first."""
     return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Convert an argument to a JAX array, or raise an error that names the argument.
+
+    Numbers, nested lists, NumPy arrays and pandas columns are converted. JAX arrays, traced ones
+    included, are returned as they are.
+
+    Args:
+      name: of the argument, for the message.
+      value: the argument, of any shape.
+    Returns:
+      Boolean, integer or floating array of the same shape, of the dtype that `jnp.asarray` gives.
+    Raises:
+      TypeError: for None, text, dates, complex numbers and arrays of Python objects.
+      ValueError: for rows of different lengths, for integers that do not fit the integer type of
+        JAX's current mode (32 bits unless x64 is enabled; `jnp.asarray` would wrap them), and
+        for finite floats that become infinite in its floating type.
+
+    Examples:
+      >>> print(as_array("x", [1, 2]))
+      [1 2]
+      >>> as_array("x", np.array([1_700_000_000_000]))
+      Traceback (most recent call last):
+        ...
+      ValueError: x holds integers beyond the range of int32, such as 1700000000000; ...
+    """
+    array: Any
+    if isinstance(value, jax.Array):
+        array = value
+    elif any(isinstance(leaf, jax.Array) for leaf in _leaves(value)):
+        return jnp.asarray(value)
+    elif isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**31):
+        return jnp.asarray(value)  # a Python number does not affect the dtype
+    else:
+        array = _as_numpy(name, value)
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
+        array.dtype, jnp.complexfloating
+    ):
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {array.dtype}; convert it to floats or "
+            "integers first"
+        )
+    if isinstance(array, np.ndarray):
+        _check_fits(name, array)
+    return jnp.asarray(array)
+
+
+def as_booleans(name: str, value: Any) -> Array:
+    """`as_array` of booleans.
+
+    Args:
+      name: of the argument, for the message.
+      value: the argument, of any shape.
+    Raises:
+      TypeError: for any other dtype, integers included.
+
+    Examples:
+      >>> print(as_booleans("observed", [True, False]))
+      [ True False]
+    """
+    array = as_array(name, value)
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"{name} must hold booleans, got {array.dtype}; compare first, as in x > 0")
+    return array
+
+
+def _leaves(value: Any) -> list[Any]:
+    return jax.tree.leaves(value) if isinstance(value, list | tuple) else []
+
+
+def _as_numpy(name: str, value: Any) -> np.ndarray:
+    if value is None or isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be an array of numbers, got {value!r}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one array, got rows of different lengths") from error
+    if array.dtype == object and array.size and all(_is_integer(v) for v in array.flat):
+        largest = max(array.flat, key=abs)
+        raise ValueError(f"{name} holds integers beyond 64 bits, such as {largest}; use floats")
+    return array
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_fits(name: str, array: np.ndarray) -> None:
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype == array.dtype or array.size == 0:
+        return
+    advice = "subtract an offset, change the unit, or enable float64 with jax_enable_x64"
+    if np.issubdtype(array.dtype, np.integer):
+        extremes = (array.min(), array.max())
+        limits = np.iinfo(dtype)
+        beyond: list[Any] = [int(v) for v in extremes if v < limits.min or v > limits.max]
+    else:
+        largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
+        beyond = [float(largest)] if largest > jnp.finfo(dtype).max else []
+    if beyond:
+        kind = "integers" if np.issubdtype(array.dtype, np.integer) else "numbers"
+        raise ValueError(
+            f"{name} holds {kind} beyond the range of {np.dtype(dtype).name}, such as "
+            f"{beyond[-1]}; {advice}"
+        )
+
+
+def is_real(a: Any) -> bool:
+    """Whether `jnp.asarray` makes an array of booleans, integers or floats of it."""
+    if isinstance(a, Array | np.ndarray | np.generic):
+        kind = a.dtype.kind
+        return kind in "biuf" or (kind == "V" and jnp.issubdtype(a.dtype, jnp.floating))
+    return isinstance(a, int | float)
+
+
+def check_array(name: str, value: Any) -> None:
+    """Raise unless `as_array` converts an argument.
+
+    Raises:
+      TypeError, ValueError: as `as_array`.
+
+    Examples:
+      >>> check_array("x", [1, 2])
+    """
+    if not is_real(value):
+        as_array(name, value)
 
 
 def check_values(name: str, a: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:
@@ -380,7 +508,7 @@ def check_same_shape(**arrays: Any) -> None:
 def checked(**least: int) -> Callable[[F], F]:
     """A decorator that validates the options of a function by their annotations.
 
-    A parameter `key: Array` must be one typed key, an `int` an integer of at least 1, a `float` a real
+    A parameter `key: Array` must be one typed key, an `ArrayLike` numbers that `as_array` converts, an `int` an integer of at least 1, a `float` a real
     number other than NaN, a `Callable` a function, and a class of this library an instance of it.
     Where None is a possible value it is accepted.
 
@@ -426,6 +554,9 @@ def _plan(
 ) -> typing.Iterator[tuple[str, int, bool, Check]]:
     """(name, position, whether it may be None, check) of each parameter that is validated."""
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if parameter.annotation in (ArrayLike, ArrayLike | None):
+            yield parameter.name, place, parameter.annotation != ArrayLike, check_array
+            continue
         kinds = typing.get_args(parameter.annotation) or (parameter.annotation,)
         if typing.get_origin(parameter.annotation) is Callable:
             kinds = (parameter.annotation,)
@@ -440,7 +571,7 @@ def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int]) -> Check
     if name == "key":
         return lambda name, value: check_key(value, name)
     if kinds == (int,):
-        return functools.partial(check_size, least=least.get(name, 1))
+        return functools.partial(check_size, least=least.get(name, -99 if name == "axis" else 1))
     if kinds == (float,):
         return functools.partial(check_number, fine=lambda v: v == v, wanted="a real number")
     if len(kinds) == 1 and typing.get_origin(kinds[0]) is Callable:
