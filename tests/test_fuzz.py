@@ -16,7 +16,15 @@ from public import Public, public_methods, public_names
 SEED = int(os.environ["NESTING_SEED"])
 PARTS = 20
 # packages whose functions compile in a moment
-CHEAP = ("calibration.", "scoring.", "predictive.", "monte_carlo.", "families.", "statistics.", "data.")
+CHEAP = (
+    "calibration.",
+    "scoring.",
+    "predictive.",
+    "monte_carlo.",
+    "families.",
+    "statistics.",
+    "data.",
+)
 
 
 def entries(prefixes=("",)) -> list[Public]:

@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
-from likelax.numerics import as_array
+from likelax.numerics import as_array, as_booleans
 from likelax.numerics.checks import first_index, is_concrete
 
 __all__ = [
@@ -68,7 +68,7 @@ class Masked:
           >>> print(Masked.from_nan(jnp.array([1.0, jnp.nan])).observed)
           [ True False]
         """
-        values = jax.tree.map(jnp.asarray, values)
+        values = convert("values", values)
         return cls(values, jax.tree.map(lambda v: ~jnp.isnan(v), values))
 
 
@@ -162,7 +162,7 @@ def convert(name: str, x: DataLike) -> DataLike:
       TypeError: x must be an array of numbers, got 'text'
     """
     if isinstance(x, Masked):
-        observed = jax.tree.map(jnp.asarray, x.observed)
+        observed = jax.tree.map(lambda mask: as_booleans(f"{name}.observed", mask), x.observed)
         return Masked(convert(f"{name}.values", x.values), observed)
     if isinstance(x, Labelled):
         return Labelled(convert(name, x.values), as_array(f"{name}.labels", x.labels))
@@ -298,7 +298,10 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
         )
     if not isinstance(x, Masked):
         return _counted(as_array("x", x)), None
-    values, observed = _counted(as_array("x.values", x.values)), jnp.asarray(x.observed)
+    values, observed = (
+        _counted(as_array("x.values", x.values)),
+        as_booleans("x.observed", x.observed),
+    )
     if values.shape != observed.shape:
         raise ValueError(
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
@@ -435,6 +438,8 @@ def check_data(name: str, x: DataLike) -> None:
       Masked.from_nan(x), or remove them
     """
     rest, series = take_series(unlabelled(x))
+    if not jax.tree.leaves(rest):
+        raise ValueError(f"{name}: x is empty, got {rest!r}; at least one row is needed")
     values, observed = _split(name, rest)
     for path, leaf, seen in _entries("x", values, observed):
         if not is_plain(leaf):

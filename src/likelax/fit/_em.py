@@ -18,6 +18,7 @@ from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S, pytree, static
 from likelax.numerics import chunks
+from likelax.numerics.checks import checked
 from likelax.parameters import held_leaves, hold, raise_scales
 
 
@@ -261,6 +262,7 @@ class SQUAREM:
         return self.em.result(state.em, objectives)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, model=None, weights=None)
 def em(
     model: M,
     x: DataLike,
@@ -321,6 +323,7 @@ def em(
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, model=None, weights=None)
 def squarem(
     model: M,
     x: DataLike,
@@ -362,6 +365,7 @@ def squarem(
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
+@checked(model=None, weights=None)
 def mle(
     model: M, x: DataLike, *, weights: ArrayLike | None = None, prior: PriorLike | None = None
 ) -> M:

@@ -27,6 +27,7 @@ ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
 
 
+@checked(tol=None, max_steps=None, window=None, model=None, weights=None)
 def gradient(
     model: D,
     x: DataLike,
@@ -78,6 +79,7 @@ def gradient(
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
+@checked(tol=None, max_steps=None, window=None)
 def maximize(
     objective: ExactObjective,
     start: T,
@@ -107,6 +109,7 @@ def maximize(
     return drive(algorithm, start, None, progress=progress)
 
 
+@checked(tol=None, max_steps=None, window=None)
 def maximize_noisy(
     key: Array,
     objective: NoisyObjective,

@@ -18,7 +18,15 @@ from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import PriorLike, check_part
-from likelax.numerics.checks import check_finite, check_size, checked, is_concrete
+from likelax.numerics.checks import (
+    check_finite,
+    check_function,
+    check_key,
+    check_size,
+    check_values,
+    checked,
+    is_concrete,
+)
 
 
 @checked(num_steps=0)
@@ -153,6 +161,7 @@ def at_points(
     return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
 
 
+@checked()
 def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = None) -> M:
     """A mixture or hidden Markov model started from given labels: one M step.
 
@@ -176,6 +185,7 @@ def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = 
     return mle(model, Labelled(x, labels), prior=prior)
 
 
+@checked(model=None)
 def from_responsibilities(
     model: Mixture, x: DataLike, responsibilities: ArrayLike, prior: MixturePrior | None = None
 ) -> Mixture:
@@ -219,6 +229,7 @@ def from_responsibilities(
     return model.m_step(model.complete_statistics(x, shares), prior)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, num_restarts=None, weights=None)
 def restarts(
     key: Array,
     start: Callable[[Array], M],
@@ -259,14 +270,16 @@ def restarts(
       >>> print(jnp.sort(fit.model.components.loc))
       [-2.  2.]
     """
-    if num_restarts < 1:
-        raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
+    check_size("fit.restarts: num_restarts", num_restarts)
+    check_key(key)
+    check_function("start", start)
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
     algorithm = EM(tol, max_steps, chunk_size)
     fits = _from_all("fit.restarts", algorithm, models, Data(x, weights, prior))
     return fits if keep_all else best(fits)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, num_restarts=None, weights=None)
 def sweep(
     key: Array,
     start: Callable[[Array, Array], M],
@@ -307,13 +320,15 @@ def sweep(
       >>> print(jnp.argmax(fits.objective))
       1
     """
-    if num_restarts < 1:
-        raise ValueError(f"fit.sweep: num_restarts must be at least 1; got {num_restarts}")
-    sizes = jnp.asarray(sizes)
+    check_size("fit.sweep: num_restarts", num_restarts)
+    check_key(key)
+    check_function("start", start)
+    sizes = numerics.as_array("sizes", sizes)
     if sizes.ndim != 1 or not jnp.issubdtype(sizes.dtype, jnp.integer):
         raise ValueError(
             f"fit.sweep: sizes must be integers of shape (S,); got {sizes.dtype} of {sizes.shape}"
         )
+    check_values("fit.sweep: sizes", sizes, lambda v: v >= 1, "at least 1")
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))

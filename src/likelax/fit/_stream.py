@@ -23,6 +23,7 @@ from likelax.statistics import add, scale
 Batches = Callable[[], Iterable[DataLike]]
 
 
+@checked(tol=None, max_passes=None, model=None)
 def stream(
     model: M,
     batches: Batches,
@@ -103,7 +104,7 @@ def _result(best: M, trace: list[float], status: Status | None, max_passes: int)
     return Fit(best, objectives, jnp.asarray(steps), jnp.asarray(int(code)))
 
 
-@checked(warm_up=0)
+@checked(warm_up=0, model=None)
 def stepwise(
     model: M,
     batches: Iterable[DataLike],

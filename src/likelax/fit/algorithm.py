@@ -14,7 +14,7 @@ from likelax.fit import validation
 from likelax.fit.result import D, Fit, T
 from likelax.model import Model, PriorLike
 from likelax.numerics import any_in_batch
-from likelax.numerics.checks import is_concrete
+from likelax.numerics.checks import checked, is_concrete
 
 Progress = Callable[[Any, Any], None]
 
@@ -107,6 +107,7 @@ class Algorithm(Protocol):
         """
 
 
+@checked()
 def run(
     algorithm: Algorithm,
     model: D,

@@ -9,9 +9,11 @@ from likelax.families.base import match_weights
 from likelax.mixture import Mixture
 from likelax.model import Density
 from likelax.numerics import weighted_sum
+from likelax.numerics.checks import checked
 from likelax.parameters import num_parameters
 
 
+@checked()
 def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Akaike's criterion 2 P - 2 log p(x), with P = `num_parameters(model)`.
 
@@ -34,6 +36,7 @@ def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     return 2 * free - 2 * log_prob
 
 
+@checked()
 def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Schwarz's criterion P log N - 2 log p(x), with P = `num_parameters(model)`.
 
@@ -57,6 +60,7 @@ def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     return free * jnp.log(num_rows) - 2 * log_prob
 
 
+@checked()
 def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Integrated completed likelihood: `bic` plus twice the entropy of the responsibilities.
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.hmm.model import HMM
 from likelax.hmm.transitions import SoftmaxTransition
-from likelax.numerics.checks import check_numbers, known
+from likelax.numerics.checks import check_numbers, checked, known
 
 
 def match_states(agreement: ArrayLike) -> Array:
@@ -45,6 +45,7 @@ def _match(agreement: Array) -> Array:
     return jnp.zeros_like(columns).at[rows].set(columns)
 
 
+@checked()
 def relabel(model: HMM, order: ArrayLike) -> HMM:
     """The same model with its states renamed: new state i is old state order[i].
 

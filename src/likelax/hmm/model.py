@@ -380,7 +380,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         key_moves, key_values = jax.random.split(key)
         log_initial, moves = numerics.as_float(
             numerics.safe_log(self.initial_probs()),
-            self._log_transition(None if inputs is None else jnp.asarray(inputs)),
+            self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)

@@ -505,7 +505,7 @@ def check_same_shape(**arrays: Any) -> None:
             raise ValueError(f"{name} must have the shape of {first}, {wanted}, got {got}")
 
 
-def checked(**least: int) -> Callable[[F], F]:
+def checked(**least: int | None) -> Callable[[F], F]:
     """A decorator that validates the options of a function by their annotations.
 
     A parameter `key: Array` must be one typed key, an `ArrayLike` numbers that `as_array` converts, an `int` an integer of at least 1, a `float` a real
@@ -513,7 +513,8 @@ def checked(**least: int) -> Callable[[F], F]:
     Where None is a possible value it is accepted.
 
     Args:
-      least: the smallest valid value of an `int` parameter, where it is not 1.
+      least: the smallest valid value of an `int` parameter, where it is not 1; None leaves a
+        parameter to the function itself.
 
     Examples:
       >>> @checked(lag=0)
@@ -550,10 +551,12 @@ Check = Callable[[str, Any], None]
 
 
 def _plan(
-    function: Callable[..., Any], least: dict[str, int]
+    function: Callable[..., Any], least: dict[str, int | None]
 ) -> typing.Iterator[tuple[str, int, bool, Check]]:
     """(name, position, whether it may be None, check) of each parameter that is validated."""
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if least.get(parameter.name, 1) is None:
+            continue
         if parameter.annotation in (ArrayLike, ArrayLike | None):
             yield parameter.name, place, parameter.annotation != ArrayLike, check_array
             continue
@@ -567,7 +570,7 @@ def _plan(
             yield parameter.name, place, optional, check
 
 
-def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int]) -> Check | None:
+def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int | None]) -> Check | None:
     if name == "key":
         return lambda name, value: check_key(value, name)
     if kinds == (int,):
