@@ -216,6 +216,8 @@ def cases(call: Call) -> Iterator[Case]:
     """All cases of one call."""
     for name, value in call.arguments.items():
         for place, inner in _places((name,), value):
+            if place in (("self",), ("cls",)):
+                continue
             for label, odd, same in odd_values(inner, str(place[-1])):
                 yield Case(call, place, label, odd, same)
 

@@ -228,14 +228,18 @@ def _like(fields: Any, values: list[Any]) -> Any:
 
 def _total(terms: Any) -> Any:
     each = list(terms.values() if isinstance(terms, dict) else terms)
-    shapes = [jnp.shape(term) for term in each]
+    _check_rows([jnp.shape(term) for term in each])
+    # a Python zero has the dtype of the other summand
+    return sum(each, start=0.0)
+
+
+def _check_rows(shapes: list[tuple[int, ...]]) -> None:
+    """Raise if fields have different leading axes, which would broadcast."""
     if len(set(shapes)) > 1:
         raise ValueError(
             f"Product: the fields of x must have the same leading axes; got {shapes} in the order "
             "of the fields"
         )
-    # a Python zero has the dtype of the other summand
-    return sum(each, start=0.0)
 
 
 @pytree
