@@ -1,6 +1,7 @@
 """Thousands of small fits: `fit.batch` beside a vmapped program, Python loops, and process pools.
 
-Run `python benchmarks/bench_batch.py`, or with `--quick` for fewer fits. Every contender fits the
+Run `python benchmarks/bench_batch.py`, or with `--quick` for fewer fits, or with `--ours` without the
+peers, on a GPU too. Every contender fits the
 same hidden Markov models (Poisson emissions, 2 states, 50 to 150 steps) from 5 starts each by
 maximum likelihood. The slower contenders get a part of the data sets; times are for each fit, and
 their ratio to ours is printed. hmmlearn draws its own starts, and stops at another tolerance: its
@@ -12,10 +13,7 @@ import time
 
 import jax
 import jax.numpy as jnp
-import joblib
 import numpy as np
-from hmmlearn.hmm import PoissonHMM
-from sklearn.mixture import GaussianMixture
 from timing import print_setting
 
 import likelax as lx
@@ -72,6 +70,8 @@ def VMAPPED(models, x):
 
 
 def _hmmlearn(values):
+    from hmmlearn.hmm import PoissonHMM
+
     best = -np.inf
     for seed in range(RESTARTS):
         model = PoissonHMM(2, n_iter=1000, tol=1e-4, random_state=seed)
@@ -80,6 +80,8 @@ def _hmmlearn(values):
 
 
 def _sklearn(values):
+    from sklearn.mixture import GaussianMixture
+
     return GaussianMixture(2, n_init=RESTARTS, tol=1e-6, max_iter=1000).fit(values).score(values)
 
 
@@ -100,7 +102,19 @@ def show(who, number, took, ours):
     return each
 
 
-def chains(number, few):
+def in_processes(work, parts):
+    """The time of a process pool, and the answers."""
+    import joblib
+
+    with joblib.Parallel(n_jobs=-1) as pool:
+
+        def run():
+            return np.array(pool(joblib.delayed(work)(part) for part in parts))
+
+        return timed(run), run()
+
+
+def chains(number, few, peers):
     sets = series(number)
     key = jax.random.key(0)
 
@@ -117,15 +131,15 @@ def chains(number, few):
     loop = timed(lambda: loop_over_restarts(part, start_chain))
     show("likelax fit.restarts in a Python loop", few, loop, each)
     show("jax.vmap of likelax fit.em", few, timed(lambda: one_vmapped_program(part)), each)
-    with joblib.Parallel(n_jobs=-1) as pool:
-        peer = timed(lambda: np.array(pool(joblib.delayed(_hmmlearn)(s) for s in part)))
-        best = np.array(pool(joblib.delayed(_hmmlearn)(s) for s in part))
+    if not peers:
+        return
+    peer, best = in_processes(_hmmlearn, part)
     show("hmmlearn in a process pool", few, peer, each)
     gap = np.asarray(done.best.objective)[:few] - best
     print(f"  nats above hmmlearn's best: median {np.median(gap):.3f}, least {gap.min():.3f}")
 
 
-def mixtures(number, few):
+def mixtures(number, few, peers):
     rng = np.random.default_rng(1)
     centers = rng.normal(0, 3, (number, 2, 2))
     rows = centers[np.arange(number)[:, None], rng.integers(0, 2, (number, 200))]
@@ -143,9 +157,9 @@ def mixtures(number, few):
     print(f"\n{number} Gaussian mixtures, 200 rows in 2 dimensions, {RESTARTS} starts each")
     print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
     each = show("likelax fit.batch", number, timed(lambda: ours().executed), 0.0)
-    with joblib.Parallel(n_jobs=-1) as pool:
-        peer = timed(lambda: np.array(pool(joblib.delayed(_sklearn)(s) for s in x[:few])))
-        best = np.array(pool(joblib.delayed(_sklearn)(s) for s in x[:few]))
+    if not peers:
+        return
+    peer, best = in_processes(_sklearn, x[:few])
     show("scikit-learn in a process pool", few, peer, each)
     gap = np.asarray(done.best.objective)[:few] / 200 - best
     print(f"  nats a row above scikit-learn's best: median {np.median(gap):.4f}")
@@ -154,7 +168,9 @@ def mixtures(number, few):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--ours", action="store_true")
+    options = parser.parse_args()
     print_setting("hmmlearn", "scikit-learn", "joblib")
-    chains(500 if quick else 10_000, 50 if quick else 200)
-    mixtures(200 if quick else 2_000, 50 if quick else 200)
+    few, peers = 50 if options.quick else 200, not options.ours
+    chains(500 if options.quick else 10_000, few, peers)
+    mixtures(200 if options.quick else 2_000, few, peers)
