@@ -57,6 +57,8 @@ def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) ->
       concentration: scalar or (K, K), of all entries. One leaves structural zeros zero.
     Returns:
       `Dirichlet` with concentration (K, K).
+    Raises:
+      ValueError: for another shape, a negative extra, or a concentration that is not positive.
     Source: Fox et al. (2011), Annals of Applied Statistics 5, 1020-1056, in its finite form.
 
     Examples:

@@ -208,6 +208,8 @@ def distribution(values: ArrayLike, points: ArrayLike) -> Array:
       points: (K,).
     Returns:
       (K,) fractions of the values at or below each point.
+    Raises:
+      ValueError: if values are not (N,) with N >= 1, or an array holds NaN.
 
     Examples:
       >>> print(distribution(jnp.array([0.1, 0.5, 0.9]), jnp.array([0.5])).round(3))
