@@ -252,8 +252,8 @@ def fit_beta(
     Returns:
       `BetaMap`.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional, there is no row with weight, or
-        one holds NaN or a confidence outside [0, 1].
+      ValueError: if the shapes differ or are not one-dimensional, one row with weight holds NaN or a
+        confidence outside [0, 1], or none has a confidence inside (0, 1).
     Source: Kull, Silva Filho, Flach (2017), Beta calibration.
 
     Examples:
@@ -268,6 +268,9 @@ def fit_beta(
     check_probabilities("confidence", c, weights)
     inside = (c > 0) & (c < 1)
     weights = jnp.where(inside, weights, 0)
+    usable = known(weights)
+    if usable is not None and not usable.any():
+        raise ValueError("confidence must lie strictly between 0 and 1 in a row with weight")
     c = jnp.where(inside, c, 0.5)
     logs = jnp.stack([jnp.log(c), -jnp.log1p(-c)], axis=1)
     standard, center, width = standardized(logs, weights)

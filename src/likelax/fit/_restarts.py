@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, Labelled
+from likelax.data import DataLike, Labelled, check_data, convert
 from likelax.families import MvNormal
 from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
@@ -200,7 +201,8 @@ def from_responsibilities(
     Returns:
       The model after one M step.
     Raises:
-      ValueError: where their last axis is not K, or one is negative or NaN.
+      ValueError: where their last axis is not K, one is negative or not finite, or x is empty or holds
+        NaN.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -218,14 +220,17 @@ def from_responsibilities(
             f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
             f"and component; got {shares.shape}"
         )
+    x = convert("x", x)
+    check_data("from_responsibilities", x)
     rows = jax.eval_shape(model.log_prob, x).shape
     if shares.shape[:-1] != rows:
         raise ValueError(
             f"from_responsibilities: x has rows {rows}, so wanted shape "
             f"{(*rows, model.num_components)}; got {shares.shape}"
         )
-    if not isinstance(shares, jax.core.Tracer) and not bool(jnp.all(shares >= 0)):
-        raise ValueError("from_responsibilities: they must be probabilities; got a negative or NaN")
+    check_values(
+        "responsibilities", shares, lambda v: (v >= 0) & np.isfinite(v), "finite and not negative"
+    )
     return model.m_step(model.complete_statistics(x, shares), prior)
 
 

@@ -64,9 +64,9 @@ def named_floats(**arguments: Any) -> list[Array]:
 
 
 def as_float(*arrays: ArrayLike) -> list[Array]:
-    """Convert all arguments to one floating dtype: the widest among the floats given.
+    """Convert all arguments to one floating dtype: the widest among the floats given, or float32.
 
-    Integers and booleans do not affect the dtype, so counts may be passed as they are.
+    Sums and special functions are not reliable in fewer bits, and JAX does not have all of them. Integers and booleans do not affect the dtype, so counts may be passed as they are.
 
     Args:
       arrays: of any shapes.
@@ -91,7 +91,8 @@ def as_float(*arrays: ArrayLike) -> list[Array]:
     chosen = strong or floats
     dtype = jnp.zeros(()).dtype
     if chosen:
-        dtype = jax.dtypes.canonicalize_dtype(max(chosen, key=lambda d: jnp.finfo(d).bits))
+        widest = max(chosen, key=lambda d: jnp.finfo(d).bits)
+        dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(widest, jnp.float32))
     return [jnp.asarray(a, dtype) for a in arrays]
 
 

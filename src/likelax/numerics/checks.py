@@ -292,7 +292,7 @@ def check_simplex(name: str, probs: Any) -> None:
       name: of the argument.
       probs: (..., C).
     Raises:
-      ValueError: naming the first such row and its sum.
+      ValueError: naming the first such row and its sum, or for a number.
 
     Examples:
       >>> check_simplex("probs", jnp.array([[0.5, 0.6]]))
@@ -300,6 +300,8 @@ def check_simplex(name: str, probs: Any) -> None:
         ...
       ValueError: probs must be probabilities that sum to one; got the sum 1.1 at index (0,)
     """
+    if np.ndim(probs) < 1:
+        raise ValueError(f"{name} must have shape (..., C), got a number")
     values = known(probs)
     if values is None:
         return

@@ -113,7 +113,13 @@ def map_observations(
     check_draws(x, name="x")
 
     def of_row(row: Any) -> Any:
-        return point(jax.vmap(lambda draw: log_prob(draw, row))(draws))
+        log_lik = jax.vmap(lambda draw: log_prob(draw, row))(draws)
+        if log_lik.ndim != 1:
+            raise ValueError(
+                "log_prob must return a scalar for one of the draws and one row of x, got shape "
+                f"{log_lik.shape[1:]}"
+            )
+        return point(log_lik)
 
     return jax.lax.map(of_row, x, batch_size=chunk_size)
 
