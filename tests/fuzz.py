@@ -52,6 +52,31 @@ NEVER = (
     "batch of keys",
 )
 
+# Outcomes that the docstrings or docs/inputs.md declare: (kinds, pattern of the case, reason).
+ALLOWED = (
+    (
+        ("nan",),
+        r"calibration\.(binning|resample|recalibration\.Histogram|smooth)",
+        "outside the edges",
+    ),
+    (("nan",), r"\(self\.", "a density does not check its parameters"),
+    (("swallowed",), r"\(self\.", "a parameter that the answer does not depend on"),
+    (("swallowed",), r"\((prior|stats|other)\.", "likewise"),
+    (
+        ("unnamed",),
+        r"\(self\.[^:]*: None\)",
+        "None may stand in a tree of axes, so it is found late",
+    ),
+)
+
+
+def reason(case: "Case", outcome: "Outcome") -> str:
+    """Why an outcome of a kind that is a fault elsewhere is right here; empty where it is not."""
+    found = [
+        why for kinds, at, why in ALLOWED if outcome.kind in kinds and re.search(at, str(case))
+    ]
+    return found[0] if found else ""
+
 
 class Call(NamedTuple):
     """A call that succeeds: a public function and its arguments by name."""
@@ -499,7 +524,7 @@ if __name__ == "__main__":
             case = every[i]
             found = outcome(case, valid)
             counts[found.kind] += 1
-            if found.kind in options.kinds.split(",") or (
+            if (found.kind in options.kinds.split(",") and not reason(case, found)) or (
                 options.accepted and found.kind == "right" and not case.same
             ):
                 print(f"{found.kind:9} {case}  {found.text[:160]}", flush=True)

@@ -56,9 +56,10 @@ def pytree(cls: type[T]) -> type[T]:
       Point(x=2, y=3)
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    arrays = tuple(f.name for f in dataclasses.fields(cls) if f.init and f.type in _ARRAYS)
+    made: Any = cls
+    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and f.type in _ARRAYS)
     if arrays:
-        cls.__init__ = _converting(cls.__init__, arrays)  # type: ignore[misc]
+        made.__init__ = _converting(made.__init__, arrays)
     flatten, unflatten = _compile_flattening(cls)
     keys = tuple(GetAttrKey(name) for name in _fields(cls)[0])
 

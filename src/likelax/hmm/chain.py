@@ -36,10 +36,11 @@ def compiled(function: F, **options: Any) -> F:
       True
     """
     jitted = jax.jit(function, **options)
+    config: Any = jax.config
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if not jax.config.jax_disable_jit:
+        if not config.jax_disable_jit:
             return jitted(*args, **kwargs)
         with jax.disable_jit(False):
             return jitted(*args, **kwargs)

@@ -572,11 +572,16 @@ def _plan(
             yield parameter.name, place, optional, check
 
 
+def _least(name: str, least: dict[str, int | None]) -> int:
+    given = least.get(name)
+    return given if given is not None else -99 if name == "axis" else 1
+
+
 def _check_of(name: str, kinds: tuple[Any, ...], least: dict[str, int | None]) -> Check | None:
     if name == "key":
         return lambda name, value: check_key(value, name)
     if kinds == (int,):
-        return functools.partial(check_size, least=least.get(name, -99 if name == "axis" else 1))
+        return functools.partial(check_size, least=_least(name, least))
     if kinds == (float,):
         return functools.partial(check_number, fine=lambda v: v == v, wanted="a real number")
     if len(kinds) == 1 and typing.get_origin(kinds[0]) is Callable:

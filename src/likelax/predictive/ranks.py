@@ -103,7 +103,8 @@ def calibration_ranks(
         theta = prior(theta_key)
         draws = posterior(draw_key, simulate(data_key, theta))
         leaves, tree = jax.tree.flatten(theta)
-        if jax.tree.structure(draws) != tree:
+        wanted: Any = tree
+        if jax.tree.structure(draws) != wanted:
             raise ValueError(
                 f"posterior must return draws of theta's form, {tree}, got "
                 f"{jax.tree.structure(draws)}"

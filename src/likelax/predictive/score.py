@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike
+from likelax.data import DataLike, convert
 from likelax.numerics import as_array, logsumexp, named_floats
 from likelax.numerics.checks import check_function, check_size, check_values
 
@@ -111,6 +111,7 @@ def map_observations(
     check_size("chunk_size", chunk_size)
     check_draws(draws)
     check_draws(x, name="x")
+    draws, x = jax.tree.map(lambda a: as_array("draws", a), draws), convert("x", x)
 
     def of_row(row: Any) -> Any:
         log_lik = jax.vmap(lambda draw: log_prob(draw, row))(draws)
