@@ -158,7 +158,7 @@ def xlog1py(x: ArrayLike, y: ArrayLike) -> Array:
     x, y = as_float(x, y)
     edge = (x == 0) | (y == -1)
     value = jnp.where(edge, 0, x) * jnp.log1p(jnp.where(edge, 0, y))
-    return jnp.where((y == -1) & (x != 0), -jnp.inf * jnp.sign(x), value)
+    return jnp.where((y == -1) & (x != 0), jnp.where(x > 0, -jnp.inf, jnp.inf), value)
 
 
 @checked()
