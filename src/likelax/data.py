@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
 from likelax.numerics import as_array, as_booleans
-from likelax.numerics.checks import first_index, is_concrete
+from likelax.numerics.checks import as_numpy, first_index, is_concrete, known
 
 __all__ = [
     "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
@@ -68,8 +68,18 @@ class Masked:
           >>> print(Masked.from_nan(jnp.array([1.0, jnp.nan])).observed)
           [ True False]
         """
-        values = convert("values", values)
-        return cls(values, jax.tree.map(lambda v: ~jnp.isnan(v), values))
+        values = jax.tree.map(
+            lambda v: v if isinstance(v, jax.Array) else as_numpy("values", v),
+            values,
+            is_leaf=_is_rows,
+        )
+        observed = jax.tree.map(
+            lambda v: ~(np if isinstance(v, np.ndarray) else jnp).isnan(v), values
+        )
+        return cls(
+            jax.tree.map(lambda v, seen: as_array("values", _filled(v, seen)), values, observed),
+            jax.tree.map(jnp.asarray, observed),
+        )
 
 
 @pytree
@@ -163,7 +173,7 @@ def convert(name: str, x: DataLike) -> DataLike:
     """
     if isinstance(x, Masked):
         observed = jax.tree.map(lambda mask: as_booleans(f"{name}.observed", mask), x.observed)
-        return Masked(convert(f"{name}.values", x.values), observed)
+        return Masked(convert(f"{name}.values", without_unseen(x).values), observed)
     if isinstance(x, Labelled):
         return Labelled(convert(name, x.values), as_array(f"{name}.labels", x.labels))
     if isinstance(x, Sequences):
@@ -298,15 +308,37 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
         )
     if not isinstance(x, Masked):
         return _counted(as_array("x", x)), None
-    values, observed = (
-        _counted(as_array("x.values", x.values)),
-        as_booleans("x.observed", x.observed),
-    )
+    observed = as_booleans("x.observed", x.observed)
+    values = _counted(as_array("x.values", _filled(x.values, observed)))
     if values.shape != observed.shape:
         raise ValueError(
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
         )
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def without_unseen(x: DataLike) -> DataLike:
+    """`Masked` data whose NumPy arrays hold 1 where they were not observed; other data as they are.
+
+    A NaN that is moved to the device raises under `jax_debug_nans`, even if no result depends on it.
+    """
+    if not isinstance(x, Masked):
+        return x
+    values, observed = jax.tree.leaves(x.values), jax.tree.leaves(x.observed)
+    if len(values) != len(observed):
+        return x
+    filled = [_filled(v, seen) for v, seen in zip(values, observed, strict=True)]
+    return Masked(jax.tree.unflatten(jax.tree.structure(x.values), filled), x.observed)
+
+
+def _filled(values: Any, observed: Any) -> Any:
+    """NumPy values with 1 where they were not observed; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        return values
+    seen = known(observed)
+    if seen is None or seen.shape != values.shape:
+        return values
+    return np.where(seen, values, np.ones((), values.dtype))
 
 
 def split_host(x: DataLike) -> tuple[np.ndarray, np.ndarray | None]:

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, take_mask, with_mask
+from likelax.data import DataLike, take_mask, with_mask, without_unseen
 from likelax.model import Density, JointPrior, Model, S, check_part, pytree
 
 Part: TypeAlias = Density | JointPrior[Any] | None
@@ -407,4 +407,4 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
                 raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 
-        return jax.tree.map(first, x)
+        return jax.tree.map(first, without_unseen(x))

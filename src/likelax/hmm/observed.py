@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, rule_out, take_labels, take_series
+from likelax.data import DataLike, rule_out, take_labels, take_series, without_unseen
 from likelax.numerics import as_array, as_booleans
 from likelax.numerics.checks import check_values
 
@@ -39,6 +39,7 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
     """
     x, labels = take_labels(x)
     x, (lengths, starts, inputs) = take_series(x)
+    x = without_unseen(x)
     inputs = None if inputs is None else as_array("inputs", inputs)
     starts = None if starts is None else as_booleans("starts", starts)
     if lengths is not None:

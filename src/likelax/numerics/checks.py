@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 __all__ = [
-    "as_array", "as_booleans", "check_array", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
+    "as_array", "as_booleans", "as_numpy", "check_array", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
     "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
     "check_size", "check_type", "check_values", "checked", "first_index", "is_concrete", "is_real", "known",
 ]  # fmt: skip
@@ -81,7 +81,7 @@ def as_array(name: str, value: Any) -> Array:
     elif isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**31):
         return jnp.asarray(value)  # a Python number does not affect the dtype
     else:
-        array = _as_numpy(name, value)
+        array = as_numpy(name, value)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
         array.dtype, jnp.complexfloating
     ):
@@ -117,7 +117,8 @@ def _leaves(value: Any) -> list[Any]:
     return jax.tree.leaves(value) if isinstance(value, list | tuple) else []
 
 
-def _as_numpy(name: str, value: Any) -> np.ndarray:
+def as_numpy(name: str, value: Any) -> np.ndarray:
+    """The argument as a NumPy array, whatever it holds, or an error that names the argument."""
     if value is None or isinstance(value, str | bytes):
         raise TypeError(f"{name} must be an array of numbers, got {value!r}")
     try:
