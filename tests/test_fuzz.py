@@ -42,9 +42,9 @@ def faults(chosen: list[Public], total: int, seed: int) -> tuple[int, list[str]]
 @pytest.mark.parametrize("part", range(4))
 def test_sampled_odd_inputs(part):
     """75 cases of eight functions each."""
-    clean = entries(CLEAN)
+    clean = [entry for entry in entries(CLEAN) if entry.function and ">>>" in entry.doc]
     order = np.random.default_rng([SEED, part]).permutation(len(clean))
-    count, found = faults([clean[i] for i in order[:8]], 75, SEED)
+    _, found = faults([clean[i] for i in order[:8]], 75, SEED)
     assert found == []
 
 
