@@ -207,7 +207,7 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
     if not isinstance(results, Mapping):
         raise TypeError(f"results must be a dict of results by name, got {results!r}")
     if not results:
-        raise ValueError("results must have at least one entry, got none")
+        raise ValueError("results must not be empty: there are no results to compare")
     for name, result in results.items():
         _check_result(f"results[{name!r}]", result)
     order = sorted(results, key=lambda name: -float(jnp.sum(results[name].pointwise)))
