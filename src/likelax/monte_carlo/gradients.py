@@ -17,7 +17,7 @@ from likelax.numerics import as_float, named_floats
 from likelax.numerics.checks import checked
 
 
-@checked()
+@checked(model=None)
 def score_expectation(
     key: Array, model: Density, f: Callable[[Any], Array], num_samples: int
 ) -> Estimate:

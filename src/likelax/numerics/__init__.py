@@ -92,7 +92,8 @@ def as_float(*arrays: ArrayLike) -> list[Array]:
     dtype = jnp.zeros(()).dtype
     if chosen:
         widest = max(chosen, key=lambda d: jnp.finfo(d).bits)
-        dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(widest, jnp.float32))
+        wide = jnp.finfo(widest).bits >= 32
+        dtype = jax.dtypes.canonicalize_dtype(widest if wide else jnp.float32)
     return [jnp.asarray(a, dtype) for a in arrays]
 
 
