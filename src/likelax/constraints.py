@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, safe_log
+from likelax.numerics.checks import checked
 
 __all__ = [
     "Constraint", "constrain", "constrained", "correlation", "correlation_tril", "declared",
@@ -252,6 +253,7 @@ unit_interval = Constraint(
 """(0, 1), by the logistic function."""
 
 
+@checked()
 def interval(low: float, high: float) -> Constraint:
     """(low, high), by a shifted and scaled logistic function.
 
@@ -274,6 +276,7 @@ def interval(low: float, high: float) -> Constraint:
     )
 
 
+@checked()
 def greater_than(low: float) -> Constraint:
     """(low, inf), by low + exp.
 

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
-from likelax.data import first_index, is_concrete
 from likelax.model import Density, is_spread
 from likelax.numerics import as_float
+from likelax.numerics.checks import first_index, is_concrete
 
 __all__ = [
     "Role", "check_parameters", "from_vector", "held_leaves", "hold", "num_parameters",

@@ -12,12 +12,12 @@ import optax
 from jax import Array
 
 from likelax import monte_carlo
-from likelax.data import is_concrete
 from likelax.fit._gradient import Noisy
 from likelax.fit.algorithm import drive
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree
 from likelax.numerics import as_float
+from likelax.numerics.checks import checked, is_concrete
 from likelax.variational.estimators import (
     Estimator,
     Guide,
@@ -104,6 +104,7 @@ class GuideFit(NamedTuple):
         )
 
 
+@checked()
 def fit_guide(
     key: Array,
     log_joint: LogJoint | Minibatch,
@@ -189,6 +190,7 @@ def _is_natural(base: Any) -> bool:
     return not isinstance(base, MeanField) or base.loc.shape[-1] <= MOST_NATURAL
 
 
+@checked()
 def fit_guides(
     key: Array,
     log_joint: LogJoint | Minibatch,
