@@ -8,36 +8,19 @@ import inspect
 import pkgutil
 import re
 import textwrap
-import types
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import pytest
 from jax import Array
 from jax.typing import ArrayLike
 
-import likelax
 from likelax.families.base import Family, Prior
 from likelax.fit.algorithm import Algorithm, State
 from likelax.fit.ascent import Objective
 from likelax.model import Density, Model, pytree
-
-PACKAGES = ["likelax"] + [
-    module.name for module in pkgutil.walk_packages(likelax.__path__, "likelax.") if module.ispkg
-]
-
-# Modules of public names that are not packages.
-MODULES = [
-    "likelax.constraints",
-    "likelax.data",
-    "likelax.mixture",
-    "likelax.model",
-    "likelax.naive_bayes",
-    "likelax.parameters",
-    "likelax.report",
-    "likelax.statistics",
-]
+from public import MODULES, PACKAGES, Public, public_methods, public_names
 
 # Packages of published methods, whose names need a source.
 PUBLISHED = (
@@ -81,76 +64,6 @@ RETURNS_TYPED = {
 
 # A shape such as (N, D) or (...), or the word for one.
 SHAPE = re.compile(r"\((\.\.\.|[A-Z*]|\d)[^()]*\)|\bscalar|\bshape")
-
-
-class Public(NamedTuple):
-    """A public function or class, or a method of a public class."""
-
-    name: str
-    value: Any
-    owner: type | None = None
-
-    @property
-    def doc(self) -> str:
-        return inspect.getdoc(self.value) or ""
-
-    @property
-    def function(self) -> Callable[..., Any] | None:
-        """The plain function, or None for a class."""
-        if inspect.isclass(self.value):
-            return None
-        found = self.value
-        while not inspect.isfunction(found):
-            found = getattr(found, "__func__", getattr(found, "fun", None))
-        return inspect.unwrap(found)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the class defines the method itself."""
-        return self.owner is not None and self.value.__qualname__.startswith(
-            f"{self.owner.__name__}."
-        )
-
-
-def _is_type_expression(value: Any) -> bool:
-    """Whether a name stands for a type such as `Callable[[Array], Array]`."""
-    return isinstance(value, types.GenericAlias | types.UnionType | TypeVar) or type(
-        value
-    ).__module__ in ("typing", "collections.abc")
-
-
-@functools.cache
-def _public() -> tuple[Public, ...]:
-    """Every public function and class once, under the name of the module that defines it."""
-    found: dict[int, Public] = {}
-    for module in map(importlib.import_module, [*PACKAGES, *MODULES]):
-        for name in module.__all__:
-            value = getattr(module, name)
-            origin = getattr(value, "__module__", "")
-            if callable(value) and not _is_type_expression(value) and origin.startswith("likelax"):
-                short = origin.removeprefix("likelax.")
-                found.setdefault(id(value), Public(f"{short}.{name}", value))
-    return tuple(found.values())
-
-
-def _methods_of(entry: Public) -> Iterator[Public]:
-    """Every public method and property of a class that is defined in this library."""
-    for name in dir(entry.value):
-        home = next((c for c in entry.value.__mro__ if name in vars(c)), object)
-        member = vars(home).get(name)
-        kinds = types.FunctionType | classmethod | staticmethod | property
-        is_field = name in getattr(entry.value, "__dataclass_fields__", {})
-        if name.startswith("_") or is_field or not isinstance(member, kinds):
-            continue
-        if home.__module__.startswith("likelax") or home is entry.value:
-            value = member.fget if isinstance(member, property) else getattr(entry.value, name)
-            yield Public(f"{entry.name}.{name}", value, entry.value)
-
-
-@functools.cache
-def _methods() -> tuple[Public, ...]:
-    classes = [entry for entry in _public() if inspect.isclass(entry.value)]
-    return tuple(method for entry in classes for method in _methods_of(entry))
 
 
 def _is_record(value: Any) -> bool:
@@ -304,22 +217,22 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES)
 def test_public_names_are_documented_and_typed(rule):
-    assert _faults(rule, _public()) == []
+    assert _faults(rule, public_names()) == []
 
 
 @pytest.mark.parametrize("rule", [without_docstring, untyped])
 def test_all_public_methods_are_documented_and_typed(rule):
-    assert _faults(rule, _methods()) == []
+    assert _faults(rule, public_methods()) == []
 
 
 @pytest.mark.parametrize("rule", [without_example, without_errors])
 def test_methods_that_a_class_defines_have_examples_and_errors(rule):
-    assert _faults(rule, _own(_methods())) == []
+    assert _faults(rule, _own(public_methods())) == []
 
 
 def test_exceptions_are_needed():
     """Each name that may be without a source exists, and is without one."""
-    bare = {entry.name.rpartition(".")[2] for entry in _public() if "Source:" not in entry.doc}
+    bare = {entry.name.rpartition(".")[2] for entry in public_names() if "Source:" not in entry.doc}
     assert set().union(*WITHOUT_SOURCE.values()) - bare == set()
 
 

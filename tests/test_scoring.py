@@ -63,9 +63,11 @@ def test_rules_for_classes_are_proper(rule):
         assert best < expected(jnp.array(other, jnp.float32))
 
 
-def test_labels_outside_the_classes_give_nan_and_floats_are_refused():
+def test_labels_outside_the_classes_are_refused_and_nan_where_they_are_traced():
     for rule in (scoring.log_score, scoring.brier_score, scoring.ranked_probability_score):
-        assert np.isnan(rule(PROBS, np.array([-1, 3, 0]))).tolist() == [True, True, False]
+        with pytest.raises(ValueError, match=r"labels must be in 0..2; got -1 at index \(0,\)"):
+            rule(PROBS, np.array([-1, 3, 0]))
+        assert np.isnan(jax.jit(rule)(PROBS, np.array([-1, 3, 0]))).tolist() == [True, True, False]
         with pytest.raises(TypeError, match="labels must be integers"):
             rule(PROBS, np.array([0.0, 1.0, 2.0], np.float32))
         with pytest.raises(ValueError, match=r"probs must have shape \(\.\.\., C\)"):

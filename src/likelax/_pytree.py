@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 from jax.tree_util import GetAttrKey
 
 from likelax.constraints import constrained
+from likelax.numerics import as_array
 
 T = TypeVar("T")
 
@@ -38,8 +40,12 @@ def pytree(cls: type[T]) -> type[T]:
     to 0.12 the tree definitions of two classes registered by the latter compare equal, and
     `jax.jit` may answer a call with the program compiled for the other class.
 
-    The constructor does not check or convert values, since `jax.vmap` and `jax.grad` rebuild models
-    from tracers. Kernels check shapes when they are traced.
+    The constructor converts lists of numbers and pandas columns in fields that are declared as arrays,
+    and refuses text, complex numbers and arrays of objects there. It does not look at values, which
+    may be traced: fits check them. Kernels check shapes when they are traced.
+
+    Raises:
+      TypeError: from the constructor, naming the field.
 
     Examples:
       >>> @pytree
@@ -50,6 +56,10 @@ def pytree(cls: type[T]) -> type[T]:
       Point(x=2, y=3)
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    made: Any = cls
+    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and f.type in _ARRAYS)
+    if arrays:
+        made.__init__ = _converting(made.__init__, arrays)
     flatten, unflatten = _compile_flattening(cls)
     keys = tuple(GetAttrKey(name) for name in _fields(cls)[0])
 
@@ -59,6 +69,38 @@ def pytree(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+_ARRAYS = (jax.Array, jax.Array | None)
+
+
+def _converting(init: Callable[..., None], arrays: tuple[str, ...]) -> Callable[..., None]:
+    """A constructor that converts the fields that are declared as arrays."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        for name in arrays:
+            value = self.__dict__[name]
+            if not isinstance(value, float):
+                self.__dict__[name] = _field(f"{type(self).__name__}: {name}", value)
+
+    return __init__
+
+
+def _field(name: str, value: Any) -> Any:
+    """The value of a field; lists of numbers and pandas columns become arrays.
+
+    Raises:
+      TypeError: for text, complex numbers and arrays of objects.
+    """
+    if isinstance(value, str | bytes | complex):
+        raise TypeError(f"{name} must be an array of numbers, got {value!r}")
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return as_array(name, value) if value.dtype.kind not in "biufV" else value
+    if isinstance(value, list) or type(value).__module__.startswith("pandas."):
+        return as_array(name, value)
+    return value  # such as None or an integer, in a tree of the axes that `jax.vmap` maps
 
 
 def _compile_flattening(cls: type[T]) -> tuple[Callable[[T], Any], Callable[[Any, Any], T]]:

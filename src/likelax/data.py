@@ -17,7 +17,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
-from likelax.numerics import as_array
+from likelax.numerics import as_array, as_booleans
+from likelax.numerics.checks import as_numpy, first_index, is_concrete, known
 
 __all__ = [
     "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
@@ -67,8 +68,18 @@ class Masked:
           >>> print(Masked.from_nan(jnp.array([1.0, jnp.nan])).observed)
           [ True False]
         """
-        values = jax.tree.map(jnp.asarray, values)
-        return cls(values, jax.tree.map(lambda v: ~jnp.isnan(v), values))
+        values = jax.tree.map(
+            lambda v: v if isinstance(v, jax.Array) else as_numpy("values", v),
+            values,
+            is_leaf=_is_rows,
+        )
+        observed = jax.tree.map(
+            lambda v: ~(np if isinstance(v, np.ndarray) else jnp).isnan(v), values
+        )
+        return cls(
+            jax.tree.map(lambda v, seen: as_array("values", _filled(v, seen)), values, observed),
+            jax.tree.map(jnp.asarray, observed),
+        )
 
 
 @pytree
@@ -161,8 +172,8 @@ def convert(name: str, x: DataLike) -> DataLike:
       TypeError: x must be an array of numbers, got 'text'
     """
     if isinstance(x, Masked):
-        observed = jax.tree.map(jnp.asarray, x.observed)
-        return Masked(convert(f"{name}.values", x.values), observed)
+        observed = jax.tree.map(lambda mask: as_booleans(f"{name}.observed", mask), x.observed)
+        return Masked(convert(f"{name}.values", without_unseen(x).values), observed)
     if isinstance(x, Labelled):
         return Labelled(convert(name, x.values), as_array(f"{name}.labels", x.labels))
     if isinstance(x, Sequences):
@@ -297,12 +308,37 @@ def split_mask(x: DataLike) -> tuple[Array, Array | None]:
         )
     if not isinstance(x, Masked):
         return _counted(as_array("x", x)), None
-    values, observed = _counted(as_array("x.values", x.values)), jnp.asarray(x.observed)
+    observed = as_booleans("x.observed", x.observed)
+    values = _counted(as_array("x.values", _filled(x.values, observed)))
     if values.shape != observed.shape:
         raise ValueError(
             f"Masked: observed must have the shape of values, {values.shape}; got {observed.shape}"
         )
     return jnp.where(observed, values, jnp.ones((), values.dtype)), observed
+
+
+def without_unseen(x: DataLike) -> DataLike:
+    """`Masked` data whose NumPy arrays hold 1 where they were not observed; other data as they are.
+
+    A NaN that is moved to the device raises under `jax_debug_nans`, even if no result depends on it.
+    """
+    if not isinstance(x, Masked):
+        return x
+    values, observed = jax.tree.leaves(x.values), jax.tree.leaves(x.observed)
+    if len(values) != len(observed):
+        return x
+    filled = [_filled(v, seen) for v, seen in zip(values, observed, strict=True)]
+    return Masked(jax.tree.unflatten(jax.tree.structure(x.values), filled), x.observed)
+
+
+def _filled(values: Any, observed: Any) -> Any:
+    """NumPy values with 1 where they were not observed; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        return values
+    seen = known(observed)
+    if seen is None or seen.shape != values.shape:
+        return values
+    return np.where(seen, values, np.ones((), values.dtype))
 
 
 def split_host(x: DataLike) -> tuple[np.ndarray, np.ndarray | None]:
@@ -367,7 +403,7 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
       log_scores: (..., K) nats.
       labels: (...) integers; -1 rules out nothing. None: no labels.
     Raises:
-      ValueError: where labels are not integers, one for each leading entry.
+      ValueError: where labels are not integers in -1..K-1, one for each leading entry.
 
     Examples:
       >>> print(rule_out(jnp.zeros((2, 2)), jnp.array([1, -1])))
@@ -376,13 +412,14 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
     """
     if labels is None:
         return log_scores
-    labels = jnp.asarray(labels)
+    labels = as_array("labels", labels)
     *wanted, num_values = log_scores.shape
     if labels.shape != tuple(wanted) or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"Labelled: labels must be integers of shape {tuple(wanted)}; "
             f"got {labels.dtype} of shape {labels.shape}"
         )
+    check_labels("Labelled", labels, num_values)
     return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
 
 
@@ -433,6 +470,8 @@ def check_data(name: str, x: DataLike) -> None:
       Masked.from_nan(x), or remove them
     """
     rest, series = take_series(unlabelled(x))
+    if not jax.tree.leaves(rest):
+        raise ValueError(f"{name}: x is empty, got {rest!r}; at least one row is needed")
     values, observed = _split(name, rest)
     for path, leaf, seen in _entries("x", values, observed):
         if not is_plain(leaf):
@@ -515,13 +554,3 @@ def _padding(name: str, leaf: Any, lengths: Any) -> Any:
         )
     padded = np.arange(num_steps) >= lengths[..., None]
     return padded.reshape(padded.shape + (1,) * (jnp.ndim(leaf) - padded.ndim))
-
-
-def is_concrete(a: Any) -> bool:
-    """Whether the values of an array are known: it is not being traced."""
-    return not isinstance(a, jax.core.Tracer)
-
-
-def first_index(wrong: np.ndarray) -> tuple[int, ...]:
-    """Where a boolean array is True first."""
-    return tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -16,6 +16,7 @@ from likelax.data import DataLike, Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
 from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_part, pytree
 from likelax.numerics import chunks
+from likelax.numerics.checks import checked
 from likelax.statistics import CategoryCounts
 
 __all__ = [
@@ -309,6 +310,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """`sample`, with inputs (*shape, ...) for components that take them."""
         return self.sample(key, shape, inputs)
 
+    @checked()
     def sample_labelled(
         self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
     ) -> Labelled:

@@ -6,7 +6,8 @@ every wrapper and in every fit.
 """
 
 import abc
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import jax
@@ -17,7 +18,8 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint, FieldChain
-from likelax.data import DataLike, first_index, is_concrete, take_labels, take_mask
+from likelax.data import DataLike, take_labels, take_mask
+from likelax.numerics.checks import check_key, check_shape, first_index, is_concrete
 from likelax.statistics import scale
 
 __all__ = [
@@ -49,6 +51,18 @@ class SupportsSample(Protocol):
         """Independent draws of shape (*shape, *event)."""
 
 
+def _with_checked_key(sample: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """A method that draws, with a check of its key and of the shape, `place` arguments later."""
+
+    @functools.wraps(sample)
+    def checked(self: Any, key: Array, *args: Any, **kwargs: Any) -> Any:
+        check_key(key)
+        check_shape(kwargs.get("shape", args[place] if len(args) > place else ()))
+        return sample(self, key, *args, **kwargs)
+
+    return checked
+
+
 class Density(abc.ABC):
     """Base class of all distributions: `log_prob` and `sample`.
 
@@ -75,6 +89,12 @@ class Density(abc.ABC):
       >>> print(Triangular(2.0).log_prob(jnp.array([0.0, 3.0])).round(4))
       [-0.6931    -inf]
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for place, name in enumerate(("sample", "sample_given")):
+            if name in vars(cls):
+                setattr(cls, name, _with_checked_key(vars(cls)[name], place))
 
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()

@@ -15,16 +15,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import is_floating
-from likelax.data import (
-    DataLike,
-    Labelled,
-    Masked,
-    check_labels,
-    convert,
-    is_concrete,
-    take_mask,
-    with_mask,
-)
+from likelax.data import DataLike, Labelled, Masked, check_labels, convert, take_mask, with_mask
 from likelax.families.base import Prior, match_weights
 from likelax.families.beta import Beta
 from likelax.families.categorical import Categorical
@@ -35,6 +26,7 @@ from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
+from likelax.numerics.checks import checked, is_concrete
 from likelax.product import Independent, Product
 
 __all__ = [
@@ -219,6 +211,7 @@ def _stack(tree: T, num_classes: int) -> T:
     return jax.tree.map(repeat, tree)
 
 
+@checked()
 def build(
     num_classes: int,
     component: Model,
@@ -259,6 +252,7 @@ def build(
     return NaiveBayes(model, MixturePrior(over_classes, stacked), given)
 
 
+@checked()
 def bernoulli(
     num_classes: int,
     num_features: int,
@@ -291,6 +285,7 @@ def bernoulli(
     return nb._replace(prior=MixturePrior(None, Independent(Beta(side, side))))
 
 
+@checked()
 def multinomial(
     num_classes: int,
     num_features: int,
@@ -324,6 +319,7 @@ def multinomial(
     return nb._replace(prior=MixturePrior(None, Dirichlet(1 + counts)))
 
 
+@checked()
 def categorical(
     num_classes: int,
     num_values: Sequence[int],
@@ -370,6 +366,7 @@ def categorical(
     return nb._replace(prior=MixturePrior(None, prior))
 
 
+@checked()
 def gaussian(
     num_classes: int,
     num_features: int,
@@ -407,6 +404,7 @@ def _spread(leaf: Any, num_features: int) -> Array:
     return jnp.broadcast_to(leaf, (num_features,))
 
 
+@checked()
 def mixed(
     num_classes: int,
     fields: Mapping[str, Model],

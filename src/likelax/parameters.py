@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
-from likelax.data import first_index, is_concrete
 from likelax.model import Density, is_spread
 from likelax.numerics import as_float
+from likelax.numerics.checks import first_index, is_concrete
 
 __all__ = [
     "Role", "check_parameters", "from_vector", "held_leaves", "hold", "num_parameters",
@@ -338,4 +338,6 @@ _MEANING = {
     "ordered": "in increasing order",
     "scale_tril": "lower triangular with a positive diagonal",
     "positive_definite": "symmetric and positive definite",
+    "correlation_tril": "lower triangular with a positive diagonal and rows of norm one",
+    "correlation": "a correlation matrix, symmetric and positive definite with a diagonal of ones",
 }

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, take_mask, with_mask
+from likelax.data import DataLike, take_mask, with_mask, without_unseen
 from likelax.model import Density, JointPrior, Model, S, check_part, pytree
 
 Part: TypeAlias = Density | JointPrior[Any] | None
@@ -227,8 +227,19 @@ def _like(fields: Any, values: list[Any]) -> Any:
 
 
 def _total(terms: Any) -> Any:
+    each = list(terms.values() if isinstance(terms, dict) else terms)
+    _check_rows([jnp.shape(term) for term in each])
     # a Python zero has the dtype of the other summand
-    return sum(terms.values() if isinstance(terms, dict) else terms, start=0.0)
+    return sum(each, start=0.0)
+
+
+def _check_rows(shapes: list[tuple[int, ...]]) -> None:
+    """Raise if fields have different leading axes, which would broadcast."""
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"Product: the fields of x must have the same leading axes; got {shapes} in the order "
+            "of the fields"
+        )
 
 
 @pytree
@@ -396,4 +407,4 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
                 raise ValueError(f"Independent: x must have shape {wanted}; got {value.shape}")
             return jnp.moveaxis(value, axis, 0)
 
-        return jax.tree.map(first, x)
+        return jax.tree.map(first, without_unseen(x))

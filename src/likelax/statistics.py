@@ -15,6 +15,7 @@ from jax import Array
 from likelax import numerics
 from likelax._pytree import pytree
 from likelax.numerics import special
+from likelax.numerics.checks import checked
 
 __all__ = [
     "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Merging", "Moments",
@@ -163,6 +164,7 @@ class CategoryCounts:
     counts: Array
     log_base: Array
 
+    @checked()
     def widen(self, num_categories: int) -> "CategoryCounts":
         """The same statistics for a model with more categories, none of the new ones seen.
 

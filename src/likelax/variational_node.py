@@ -17,6 +17,7 @@ from likelax.families.beta import kl_beta
 from likelax.families.dirichlet import Dirichlet
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, S, pytree
+from likelax.numerics.checks import checked
 from likelax.statistics import CategoryCounts
 
 
@@ -255,6 +256,7 @@ class StickBreaking:
     beta: Array
 
     @classmethod
+    @checked()
     def process(cls, concentration: ArrayLike, num_components: int) -> Self:
         """The prior: v[k] ~ Beta(1, concentration). See the example of the class.
 

@@ -151,9 +151,9 @@ def test_bad_input_gets_one_clear_sentence():
         return Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.0, 1.0]), jnp.ones(2)))
 
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match="num_restarts must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="num_restarts must be at least 1, got 0"):
         fit.restarts(key, start, X, num_restarts=0)
-    with pytest.raises(ValueError, match="num_restarts must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="num_restarts must be at least 1, got 0"):
         fit.sweep(key, start, X, sizes=[2], num_restarts=0)
     with pytest.raises(ValueError, match=r"sizes must be integers of shape \(S,\)"):
         fit.sweep(key, start, X, sizes=2.0, num_restarts=1)

@@ -23,8 +23,8 @@ def test_banded_chains_reach_their_neighbours_and_stay_banded_under_em():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: hmm.banded(3, 1.2), r"stay must lie in \[0, 1\]"),
-        (lambda: hmm.banded(3, 0.5, up=-1), "up and down at least 0"),
+        (lambda: hmm.banded(3, 1.2), r"stay must be in \[0, 1\], got 1.2"),
+        (lambda: hmm.banded(3, 0.5, up=-1), "up must be at least 0, got -1"),
     ],
 )
 def test_impossible_bands_are_refused(make, message):

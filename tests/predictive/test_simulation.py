@@ -82,7 +82,7 @@ def test_blocks_see_serial_correlation():
 
 
 def test_bad_requests_are_named():
-    with pytest.raises(ValueError, match="same leading axis S"):
+    with pytest.raises(ValueError, match="same leading axis"):
         predictive.simulate(jax.random.key(0), (jnp.zeros(3), jnp.zeros(4)), lambda k, d: d)
     with pytest.raises(ValueError, match="chunk_size must be at least 1"):
         predictive.simulate(jax.random.key(0), jnp.zeros(3), lambda k, d: d, chunk_size=0)

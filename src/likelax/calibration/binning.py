@@ -1,6 +1,7 @@
 """Bins of confidence, weighted and mergeable, and calibration errors computed from them."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -11,7 +12,8 @@ from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
 from likelax.model import pytree
-from likelax.numerics import as_array, divide, named_floats
+from likelax.numerics import as_array, as_float, divide, named_floats
+from likelax.numerics.checks import check_simplex, check_size, check_values, checked, known
 
 _BLOCK = 256  # rows in one running sum: then float32 totals are right to about 1e-6
 
@@ -76,6 +78,7 @@ class Bins:
         """(B,) effective number of rows, (sum w)^2 / sum w^2; 0 in an empty bin."""
         return divide(self.weight**2, self.squared_weight, 0.0)
 
+    @checked()
     def merge(self, other: Self) -> Self:
         """The bins of both data sets together.
 
@@ -124,13 +127,14 @@ def bin_statistics(
       confidence: (N,) probabilities. A value outside the edges (a logit, say) or a NaN makes
         the last bin NaN, so that it is not lost unnoticed.
       outcome: (N,) 0 or 1, booleans, or frequencies in between.
-      edges: (B + 1,) increasing; by default `num_bins` equal widths of [0, 1].
+      edges: (B + 1,) not decreasing; by default `num_bins` equal widths of [0, 1].
       num_bins: B, where `edges` is not given.
       weights: (N,) non-negative; 0 removes the row, NaN included. None is all ones.
     Returns:
       `Bins`. Differentiable in confidence, outcome and weights.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional, or num_bins < 1.
+      ValueError: if the shapes differ or are not one-dimensional, num_bins < 1, edges decrease, or
+        an outcome or weight is out of range.
     Source: DeGroot & Fienberg (1983), The Statistician 32, 12-22.
 
     Examples:
@@ -170,12 +174,14 @@ def bin_statistics(
 def check_edges(edges: ArrayLike | None, num_bins: int, dtype: Any) -> Array:
     """The edges (B + 1,); equal widths of [0, 1] where none are given."""
     if edges is None:
-        if num_bins < 1:
-            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+        check_size("num_bins", num_bins)
         edges = np.linspace(0.0, 1.0, num_bins + 1)
     edges = as_array("edges", edges).astype(dtype)
     if edges.ndim != 1 or edges.shape[0] < 2:
         raise ValueError(f"edges must have shape (B + 1,) with B >= 1, got {edges.shape}")
+    values = known(edges)
+    if values is not None and not np.all(np.diff(values) >= 0):
+        raise ValueError(f"edges must not decrease and hold no NaN, got {values}")
     return edges
 
 
@@ -187,25 +193,86 @@ def bin_index(confidence: Array, edges: Array) -> tuple[Array, Array]:
 
 
 def check_rows(
-    confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    weights: ArrayLike | None,
+    *,
+    name: str = "confidence",
+    frequencies: bool = True,
 ) -> tuple[Array, Array, Array]:
-    """The three columns as floats of one shape (N,)."""
-    confidence, outcome, weights = named_floats(
-        confidence=confidence, outcome=outcome, weights=1.0 if weights is None else weights
+    """The three columns as floats of one shape (N,).
+
+    Args:
+      confidence: (N,).
+      outcome: (N,).
+      weights: (N,), or one number for all rows; None is all ones.
+      name: of the first column, for messages.
+      frequencies: whether outcomes must lie in [0, 1].
+    Raises:
+      ValueError: for other shapes, a negative, infinite or NaN weight, or an outcome out of range.
+    """
+    (confidence,), outcome, weights = (
+        named_floats(**{name: confidence}),
+        as_array("outcome", outcome),
+        as_array("weights", 1.0 if weights is None else weights),
     )
+    confidence, outcome, weights = as_float(confidence, outcome, weights)
     if confidence.ndim != 1:
         raise ValueError(
-            f"confidence must have shape (N,), got {confidence.shape}; for a probability per "
+            f"{name} must have shape (N,), got {confidence.shape}; for a probability per "
             "class use `top_label` or `classwise` first"
         )
+    check_weights(weights)
     if weights.ndim == 0:
         weights = jnp.broadcast_to(weights, confidence.shape)
-    for name, value in (("outcome", outcome), ("weights", weights)):
+    for column, value in (("outcome", outcome), ("weights", weights)):
         if value.shape != confidence.shape:
             raise ValueError(
-                f"{name} must have the shape of confidence, {confidence.shape}, got {value.shape}"
+                f"{column} must have the shape of {name}, {confidence.shape}, got {value.shape}"
             )
+    if frequencies:
+        check_kept("outcome", outcome, weights, lambda y: ~((y < 0) | (y > 1)), "0, 1 or between")
     return confidence, outcome, weights
+
+
+def check_weights(weights: Array) -> None:
+    """Raise for a weight that is negative, infinite or NaN. Traced weights are accepted."""
+    check_values("weights", weights, lambda w: (w >= 0) & np.isfinite(w), "finite and not negative")
+
+
+def check_kept(
+    name: str, values: Array, weights: Array, fine: Callable[[np.ndarray], Any], wanted: str
+) -> None:
+    """`check_values` of the rows (N, ...) whose weight (N,) is not zero."""
+    kept = known(weights)
+    if kept is not None:
+        left_out = (kept == 0).reshape(-1, *(1,) * (values.ndim - 1))
+        check_values(name, values, lambda v: fine(v) | left_out, wanted)
+
+
+def check_fit(name: str, values: Array, weights: Array, *, finite: bool = True) -> None:
+    """Raise where there is nothing to fit to, or a value is NaN, or infinite where `finite`.
+
+    Args:
+      name: of the values, for the message.
+      values: (N, ...); a row of weight zero may hold anything.
+      weights: (N,).
+      finite: whether infinite values are refused too.
+    """
+    kept = known(weights)
+    if values.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {values.shape}")
+    if kept is not None and not kept.any():
+        raise ValueError("weights must not all be zero: there is no row to fit to")
+    if finite:
+        check_kept(name, values, weights, np.isfinite, "finite")
+    else:
+        check_kept(name, values, weights, lambda v: ~np.isnan(v), "a number")
+
+
+def check_probabilities(name: str, values: Array, weights: Array) -> None:
+    """Raise for a value outside [0, 1], or NaN, in a row that has weight."""
+    check_kept(name, values, weights, lambda v: (v >= 0) & (v <= 1), "between 0 and 1")
 
 
 def _search(inner: Array, x: Array) -> Array:
@@ -229,7 +296,8 @@ def quantile_edges(
     Returns:
       (B + 1,) edges, the outer two 0 and 1.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, num_bins < 1, there is no row with
+        weight, or a confidence is outside [0, 1].
     Source: Nguyen & O'Connor (2015), Posterior calibration and exploratory analysis for natural
       language processing models, EMNLP.
 
@@ -237,7 +305,10 @@ def quantile_edges(
       >>> print(quantile_edges(jnp.array([0.2, 0.2, 0.2, 0.7]), 2))
       [0.  0.2 1. ]
     """
-    confidence, _, weights = check_rows(confidence, confidence, weights)
+    check_size("num_bins", num_bins)
+    confidence, _, weights = check_rows(confidence, confidence, weights, frequencies=False)
+    check_fit("confidence", confidence, weights)
+    check_probabilities("confidence", confidence, weights)
     confidence = jnp.where(weights == 0, jnp.inf, confidence)
     order = jnp.argsort(confidence)
     cumulative = jnp.cumsum(weights[order])
@@ -253,11 +324,11 @@ def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
 
     Args:
       probs: (N, C) probabilities. Of several equal ones the first is used.
-      labels: (N,) integers.
+      labels: (N,) integers in [0, C).
     Returns:
       (confidence, correct), each (N,), for `bin_statistics`.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
       TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks.
 
@@ -267,6 +338,7 @@ def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
     """
     (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
+    check_simplex("probs", probs)
     correct = jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
     return jnp.max(probs, axis=-1), correct.astype(probs.dtype)
 
@@ -276,12 +348,12 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
 
     Args:
       probs: (N, C) probabilities.
-      labels: (N,) integers.
+      labels: (N,) integers in [0, C).
     Returns:
       (confidence, outcome), each (C, N). The mean over classes of the ECE of `bin_statistics` is the
       classwise ECE.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
       TypeError: if labels are not integers.
     Source: Kull et al. (2019), Beyond temperature scaling: Dirichlet calibration.
 
@@ -292,12 +364,13 @@ def classwise(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
     """
     (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
+    check_simplex("probs", probs)
     outcome = jnp.arange(probs.shape[-1], dtype=labels.dtype)[:, None] == labels[None, :]
     return probs.T, outcome.astype(probs.dtype)
 
 
 def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
-    """The labels (N,) of `values` (N, C), integers."""
+    """The labels (N,) of `values` (N, C), integers in 0..C-1."""
     labels = as_array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
@@ -305,7 +378,15 @@ def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
         raise ValueError(
             f"{name} must have shape (N, C) and labels (N,), got {values.shape} and {labels.shape}"
         )
+    check_classes(labels, values.shape[1])
     return labels
+
+
+def check_classes(labels: Array, num_classes: int) -> None:
+    """Raise for a label outside 0..C-1. Traced labels are accepted."""
+    check_values(
+        "labels", labels, lambda v: (v >= 0) & (v < num_classes), f"in 0..{num_classes - 1}"
+    )
 
 
 def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
@@ -315,6 +396,7 @@ def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:
     return jnp.searchsorted(cumulative, levels * slack, side="left")
 
 
+@checked()
 def ece(bins: Bins) -> Array:
     """Expected calibration error (L1): sum_b fraction[b] |confidence[b] - accuracy[b]|, a scalar.
 
@@ -332,6 +414,7 @@ def ece(bins: Bins) -> Array:
     return jnp.sum(bins.fraction * jnp.abs(bins.gap))
 
 
+@checked()
 def rms_error(bins: Bins) -> Array:
     """Root mean square calibration error (L2): sqrt sum_b fraction[b] gap[b]^2, a scalar.
 
@@ -349,6 +432,7 @@ def rms_error(bins: Bins) -> Array:
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
+@checked()
 def max_error(bins: Bins) -> Array:
     """Largest gap of any occupied bin: max_b |confidence[b] - accuracy[b]|; NaN without data.
 
@@ -365,6 +449,7 @@ def max_error(bins: Bins) -> Array:
     return jnp.where(jnp.sum(bins.weight) == 0, jnp.nan, gap)
 
 
+@checked()
 def bias(bins: Bins) -> Array:
     """Signed error: mean confidence minus mean outcome, a scalar. Positive is over-confident.
 
@@ -384,6 +469,7 @@ def _gap_variance(bins: Bins) -> Array:
     return divide(jnp.maximum(spread, 0), jnp.maximum(bins.count - 1, 0), 0.0)
 
 
+@checked()
 def debiased_squared_error(bins: Bins) -> Array:
     """Squared L2 error minus its bias from sampling noise, a scalar; it may be negative.
 
@@ -402,6 +488,7 @@ def debiased_squared_error(bins: Bins) -> Array:
     return jnp.sum(bins.fraction * (bins.gap**2 - _gap_variance(bins)))
 
 
+@checked()
 def debiased_ece(bins: Bins) -> Array:
     """ECE minus the upward bias of absolute values under noise, a scalar; it may be negative.
 

@@ -4,12 +4,27 @@ from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_labels, check_rows, first_reaching
+from likelax.calibration.binning import (
+    check_fit,
+    check_kept,
+    check_labels,
+    check_rows,
+    first_reaching,
+)
 from likelax.model import pytree
 from likelax.numerics import as_array, named_floats
+from likelax.numerics.checks import (
+    check_fraction,
+    check_numbers,
+    check_order,
+    check_same_shape,
+    check_simplex,
+    check_values,
+)
 
 _HALVINGS = 26  # of [0, 1]; the last step is exact on the points it ends at
 
@@ -41,6 +56,8 @@ class VennAbers:
 
         Args:
           scores: (...) of new rows.
+        Raises:
+          ValueError: for NaN.
 
         Examples:
           >>> fit = fit_venn_abers(jnp.array([0.1, 0.9]), jnp.array([0, 1]))
@@ -48,6 +65,7 @@ class VennAbers:
           0.5 1.0
         """
         s = as_array("scores", scores).astype(self.scores.dtype)
+        check_numbers(scores=s)
         p0, p1 = jax.lax.map(self._both, s.reshape(-1), batch_size=64)
         return p0.reshape(s.shape), p1.reshape(s.shape)
 
@@ -119,7 +137,7 @@ def fit_venn_abers(
     Returns:
       `VennAbers`.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, there is no row with weight, or one holds NaN.
     Source: Vovk, Petej, Fedorova (2015), Large-scale probabilistic predictors with and without
       guarantees of validity.
 
@@ -129,7 +147,8 @@ def fit_venn_abers(
       >>> float(p0), float(p1), float(fit.apply(0.5))
       (0.0, 1.0, 0.5)
     """
-    scores, outcome, weights = check_rows(scores, outcome, weights)
+    scores, outcome, weights = check_rows(scores, outcome, weights, name="scores")
+    check_fit("scores", scores, weights, finite=False)
     kept = weights != 0
     # rows without weight go to the end, with the largest score of the others
     scores = jnp.where(kept, scores, jnp.max(jnp.where(kept, scores, -jnp.inf)))
@@ -176,15 +195,16 @@ class Conformal:
           mass: in (0, 1).
           weights: (N,) non-negative; 0 removes the row. None is all ones.
         Raises:
-          ValueError: if mass is not in (0, 1), or the shapes differ.
+          ValueError: if mass is not in (0, 1), the shapes differ, there is no row with weight, or
+            one holds NaN.
 
         Examples:
           >>> print(Conformal.of_scores(jnp.arange(9.0), mass=0.5).threshold)
           4.0
         """
-        if not 0 < mass < 1:
-            raise ValueError(f"mass must lie in (0, 1), got {mass}")
-        scores, _, weights = check_rows(scores, scores, weights)
+        check_fraction("mass", mass)
+        scores, _, weights = check_rows(scores, scores, weights, name="scores", frequencies=False)
+        check_fit("scores", scores, weights, finite=False)
         scores = jnp.where(weights == 0, jnp.inf, scores)
         order = jnp.argsort(scores)
         cumulative = jnp.cumsum(weights[order])
@@ -197,8 +217,14 @@ class Conformal:
 
         Args:
           probs: (..., C) of new rows.
+        Raises:
+          ValueError: for rows that do not sum to one.
         """
         (probs,) = named_floats(probs=probs)
+        if probs.ndim < 1:
+            raise ValueError(f"probs must have shape (..., C), got {probs.shape}")
+        check_simplex("probs", probs)
+        check_values("probs", probs, np.isfinite, "finite")
         return 1 - probs <= self.threshold
 
     def interval(self, lower: ArrayLike, upper: ArrayLike) -> Interval:
@@ -206,12 +232,16 @@ class Conformal:
 
         Args:
           lower, upper: (...) the model's intervals for new rows.
+        Raises:
+          ValueError: if the shapes differ, or an upper bound is below the lower one.
 
         Examples:
           >>> print(Conformal(jnp.array(2.0)).interval(0.0, 1.0))
           Interval(lower=Array(-2., dtype=float32), upper=Array(3., dtype=float32))
         """
         lower, upper = named_floats(lower=lower, upper=upper)
+        check_same_shape(lower=lower, upper=upper)
+        check_order(lower=lower, upper=upper)
         return Interval(lower - self.threshold, upper + self.threshold)
 
 
@@ -231,7 +261,8 @@ def fit_conformal_sets(
     Returns:
       `Conformal`; use `sets`.
     Raises:
-      ValueError: if the shapes differ or mass is not in (0, 1).
+      ValueError: if the shapes differ, mass is not in (0, 1), a label is out of range, or a row does
+        not sum to one.
       TypeError: if labels are not integers.
     Source: Sadinle, Lei, Wasserman (2019), JASA 114.
 
@@ -243,6 +274,7 @@ def fit_conformal_sets(
     """
     (probs,) = named_floats(probs=probs)
     labels = check_labels("probs", probs, labels)
+    check_simplex("probs", probs)
     chosen = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
     return Conformal.of_scores(1 - chosen, mass=mass, weights=weights)
 
@@ -267,7 +299,7 @@ def fit_conformal_interval(
     Returns:
       `Conformal`; use `interval`.
     Raises:
-      ValueError: if the shapes differ or mass is not in (0, 1).
+      ValueError: if the shapes differ, mass is not in (0, 1), or a row with weight holds NaN.
     Source: Romano, Patterson, Candes (2019), Conformalized quantile regression.
 
     Examples:
@@ -277,9 +309,12 @@ def fit_conformal_interval(
       [6.0, 14.0]
     """
     lower, upper, x = named_floats(lower=lower, upper=upper, x=x)
-    if not lower.shape == upper.shape == x.shape:
+    if not lower.shape == upper.shape == x.shape or x.ndim != 1:
         raise ValueError(
             f"lower, upper and x must have one shape (N,), got {lower.shape}, {upper.shape} and "
             f"{x.shape}"
         )
+    _, _, rows = check_rows(x, x, weights, name="x", frequencies=False)
+    for name, bound in (("lower", lower), ("upper", upper), ("x", x)):
+        check_kept(name, bound, rows, lambda v: ~np.isnan(v), "a number")
     return Conformal.of_scores(jnp.maximum(lower - x, x - upper), mass=mass, weights=weights)

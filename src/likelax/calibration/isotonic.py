@@ -9,9 +9,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import scoring
-from likelax.calibration.binning import check_rows
+from likelax.calibration.binning import check_fit, check_rows
 from likelax.model import pytree
 from likelax.numerics import as_array, divide
+from likelax.numerics.checks import check_function, check_numbers
 
 
 @pytree
@@ -37,8 +38,12 @@ class Isotonic:
         """Recalibrated confidences of the same shape (...), constant beyond the ends.
 
         See the example of the class.
+
+        Raises:
+          ValueError: for NaN.
         """
         x = as_array("confidence", confidence).astype(self.knots.dtype)
+        check_numbers(confidence=x)
         return jnp.interp(x.reshape(-1), self.knots, self.values).reshape(x.shape)
 
 
@@ -56,7 +61,8 @@ def fit_isotonic(
     Returns:
       `Isotonic`.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, there is no row with weight, or
+        one holds NaN or infinity.
     Source: Ayer et al. (1955), Annals of Mathematical Statistics 26.
 
     Examples:
@@ -65,6 +71,8 @@ def fit_isotonic(
       [0.  0.5 0.5 1. ]
     """
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    check_fit("confidence", confidence, weights)
+    check_fit("outcome", outcome, weights)
     kept = weights != 0
     # rows without weight go to the end, with the largest confidence of the others
     top = jnp.max(jnp.where(kept, confidence, -jnp.inf))
@@ -134,7 +142,8 @@ def corp(
     Returns:
       `Corp`.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, there is no row with weight, or
+        one holds NaN or infinity.
     Source: Dimitriadis, Gneiting, Jordan (2021), PNAS 118.
 
     Examples:
@@ -142,6 +151,7 @@ def corp(
       >>> print(parts.miscalibration, parts.discrimination, parts.uncertainty)
       0.0 0.25 0.25
     """
+    check_function("rule", rule)
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
     fit = fit_isotonic(confidence, outcome, weights=weights)
     # the fitted value at its own knot: a lookup, since interpolation would round

@@ -8,8 +8,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_rows
+from likelax.calibration.binning import check_probabilities, check_rows
 from likelax.numerics import divide
+from likelax.numerics.checks import check_number, check_size
 
 
 def soft_binned_ece(
@@ -35,7 +36,8 @@ def soft_binned_ece(
     Returns:
       Scalar; NaN without data. The gradient where every gap is zero is zero.
     Raises:
-      ValueError: if the shapes differ, num_bins < 1 or temperature is not positive.
+      ValueError: if the shapes differ, num_bins < 1, temperature is not positive, or a confidence is
+        outside [0, 1].
     Source: Karandikar et al. (2021), Soft calibration objectives for neural networks.
 
     Examples:
@@ -43,12 +45,10 @@ def soft_binned_ece(
       >>> round(float(error), 4)
       0.25
     """
+    check_size("num_bins", num_bins)
+    check_number("temperature", temperature, lambda v: v > 0, "positive")
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
-    if num_bins < 1 or not temperature > 0:
-        raise ValueError(
-            f"num_bins must be at least 1 and temperature positive, got {num_bins} and "
-            f"{temperature}"
-        )
+    check_probabilities("confidence", confidence, weights)
     kept = weights != 0
     confidence, outcome = jnp.where(kept, confidence, 0.5), jnp.where(kept, outcome, 0.5)
     centre = jnp.asarray((np.arange(num_bins) + 0.5) / num_bins, confidence.dtype)
@@ -81,7 +81,7 @@ def mmce(
     Returns:
       Scalar; NaN without data. The gradient at zero is zero.
     Raises:
-      ValueError: if the shapes differ or width is not positive.
+      ValueError: if the shapes differ, width is not positive, or a confidence is outside [0, 1].
     Source: Kumar, Sarawagi, Jain (2018), Trainable calibration measures for neural networks from
       kernel mean embeddings.
 
@@ -89,9 +89,9 @@ def mmce(
       >>> round(float(mmce(jnp.array([0.75, 0.75]), jnp.array([1, 0]))), 4)
       0.25
     """
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width}")
+    check_number("width", width, lambda v: v > 0, "positive")
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    check_probabilities("confidence", confidence, weights)
     kept = weights != 0
     confidence = jnp.where(kept, confidence, 0.5)
     residual = weights * jnp.where(kept, confidence - outcome, 0)

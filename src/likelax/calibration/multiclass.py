@@ -8,10 +8,11 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_labels
-from likelax.calibration.recalibration import standardized, usable_rows
+from likelax.calibration.binning import check_fit, check_labels, check_weights
+from likelax.calibration.recalibration import check_last_axis, standardized, usable_rows
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, named_floats, solve, weighted_sum
+from likelax.numerics.checks import check_number, check_same_shape, check_simplex
 
 _STEPS = 30  # Newton's; a dozen is usual
 _COLUMNS = 16  # of the Hessian at a time
@@ -41,8 +42,11 @@ class Vector:
         """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0.
 
         See the example of the class.
+
+        Raises:
+          ValueError: for another C.
         """
-        (logits,) = named_floats(logits=logits)
+        logits = check_last_axis("logits", logits, self.scale.shape[-1])
         lead = (1,) * (logits.ndim - 1)
         scale, shift, center = (a.reshape(*lead, -1) for a in (self.scale, self.shift, self.center))
         possible = logits > -jnp.inf
@@ -61,7 +65,8 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
     Returns:
       `Vector`.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, there is no row with weight, or one
+        holds NaN.
       TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
 
@@ -123,8 +128,11 @@ class DirichletMap:
 
         Args:
           probs: (..., C).
+        Raises:
+          ValueError: for another C, or rows that do not sum to one.
         """
-        (probs,) = named_floats(probs=probs)
+        probs = check_last_axis("probs", probs, self.shift.shape[-1])
+        check_simplex("probs", probs)
         score = jnp.tensordot(_logs(probs), self.matrix.T, axes=1, precision="highest")
         return jax.nn.softmax(score + self.shift.reshape((1,) * (probs.ndim - 1) + (-1,)), axis=-1)
 
@@ -150,7 +158,8 @@ def fit_dirichlet(
     Returns:
       `DirichletMap`.
     Raises:
-      ValueError: if the shapes differ or penalty is negative.
+      ValueError: if the shapes differ, penalty is negative, a label is out of range, a row does not
+        sum to one, or there is no row with weight.
       TypeError: if labels are not integers.
     Source: Kull et al. (2019), Beyond temperature scaling: Dirichlet calibration.
 
@@ -160,9 +169,9 @@ def fit_dirichlet(
       >>> bool(fit.apply(probs)[0, 0] < 0.9)
       True
     """
-    if penalty < 0:
-        raise ValueError(f"penalty must be at least 0, got {penalty}")
+    check_number("penalty", penalty, lambda v: 0 <= v < np.inf, "at least 0")
     (values,) = named_floats(probs=probs)
+    check_simplex("probs", values)
     probs, targets, weights, _ = _checked("probs", values, labels, weights)
     return _dirichlet(probs, targets, weights, jnp.asarray(penalty, probs.dtype))
 
@@ -198,7 +207,10 @@ def _checked(
     labels = check_labels(name, values, labels)
     if values.shape[1] < 2:
         raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
-    weights = jnp.broadcast_to(weights, labels.shape)
+    check_weights(weights)
+    weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
+    check_same_shape(labels=labels, weights=weights)
+    check_fit(name, jnp.where(jnp.isinf(values), 0, values), weights)
     possible, weights = usable_rows(values, labels, weights)
     size = values.shape[1]
     hot = jax.nn.one_hot(labels, size, dtype=values.dtype)

@@ -8,9 +8,19 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import Bins, bin_index, bin_statistics, check_labels, check_rows
+from likelax.calibration.binning import (
+    Bins,
+    bin_index,
+    bin_statistics,
+    check_fit,
+    check_labels,
+    check_probabilities,
+    check_rows,
+    check_weights,
+)
 from likelax.model import pytree
 from likelax.numerics import as_array, named_floats, solve
+from likelax.numerics.checks import check_same_shape, known
 
 _STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
 _LARGEST = 1e4  # inverse temperature in units of 1 / spread of the logits
@@ -41,8 +51,13 @@ class Temperature:
         """Probabilities (..., C) from logits (..., C); a logit of -inf keeps probability 0.
 
         See the example of the class.
+
+        Raises:
+          ValueError: for a scalar.
         """
         (logits,) = named_floats(logits=logits)
+        if logits.ndim < 1:
+            raise ValueError(f"logits must have shape (..., C), got {logits.shape}")
         possible = logits > -jnp.inf
         scaled = self.inverse_temperature * jnp.where(possible, logits, 0)
         return jax.nn.softmax(jnp.where(possible, scaled, -jnp.inf), axis=-1)
@@ -65,7 +80,8 @@ def fit_temperature(
     Returns:
       `Temperature`; in float32 it is right to about 1e-3 of itself.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, there is no row with weight, or one
+        holds NaN.
       TypeError: if labels are not integers.
     Source: Guo et al. (2017), On calibration of modern neural networks, 4.2.
 
@@ -77,7 +93,12 @@ def fit_temperature(
     """
     logits, weights = named_floats(logits=logits, weights=1.0 if weights is None else weights)
     labels = check_labels("logits", logits, labels)
-    weights = jnp.broadcast_to(weights, labels.shape)
+    check_weights(weights)
+    weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
+    check_same_shape(labels=labels, weights=weights)
+    if logits.shape[1] < 2:
+        raise ValueError(f"logits must have shape (N, C) with C >= 2, got {logits.shape}")
+    check_fit("logits", jnp.where(jnp.isinf(logits), 0, logits), weights)
     possible, weights = usable_rows(logits, labels, weights)
     return _temperature(logits, labels, weights, possible)
 
@@ -167,7 +188,8 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
       `Platt`. In float32 the slope is right to about 1e-3 of itself while the scores lie within 1e3
       of their own widths from zero; beyond that the rounding of the scores themselves is larger.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, there is no row with weight, or
+        one holds NaN or infinity.
     Source: Platt (1999), Probabilistic outputs for support vector machines.
 
     Examples:
@@ -175,7 +197,9 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
       >>> bool(fit.slope > 0), round(abs(float(fit.intercept)), 3)
       (True, 0.0)
     """
-    scores, outcome, weights = check_rows(scores, outcome, weights)
+    scores, outcome, weights = check_rows(scores, outcome, weights, name="scores")
+    check_fit("scores", scores, weights)
+    check_fit("outcome", outcome, weights)
     standard, center, width = standardized(scores[:, None], weights)
     features = jnp.concatenate([standard, jnp.ones_like(standard)], axis=1)
     coefficients = _logistic(features, _targets(outcome, weights), weights)
@@ -228,7 +252,8 @@ def fit_beta(
     Returns:
       `BetaMap`.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, one row with weight holds NaN or a
+        confidence outside [0, 1], or none has a confidence inside (0, 1).
     Source: Kull, Silva Filho, Flach (2017), Beta calibration.
 
     Examples:
@@ -238,8 +263,14 @@ def fit_beta(
       True
     """
     c, outcome, weights = check_rows(confidence, outcome, weights)
+    check_fit("confidence", c, weights)
+    check_fit("outcome", outcome, weights)
+    check_probabilities("confidence", c, weights)
     inside = (c > 0) & (c < 1)
     weights = jnp.where(inside, weights, 0)
+    usable = known(weights)
+    if usable is not None and not usable.any():
+        raise ValueError("confidence must lie strictly between 0 and 1 in a row with weight")
     c = jnp.where(inside, c, 0.5)
     logs = jnp.stack([jnp.log(c), -jnp.log1p(-c)], axis=1)
     standard, center, width = standardized(logs, weights)
@@ -325,6 +356,14 @@ def _logistic(features: Array, targets: Array, weights: Array) -> Array:
     return jax.lax.fori_loop(0, 25, step, jnp.zeros(x.shape[1], x.dtype)) / size
 
 
+def check_last_axis(name: str, values: ArrayLike, size: int) -> Array:
+    """The values (..., C) as floats; raise for another C."""
+    (array,) = named_floats(**{name: values})
+    if array.shape[-1:] != (size,):
+        raise ValueError(f"{name} must have shape (..., {size}), got {array.shape}")
+    return array
+
+
 class Histogram(NamedTuple):
     """The map of each confidence to the frequency of its bin.
 
@@ -360,6 +399,9 @@ def fit_histogram(
         `quantile_edges` for bins of equal weight.
     Returns:
       `Histogram`.
+    Raises:
+      ValueError: as `bin_statistics`; also if there is no row with weight, or one holds NaN or a
+        confidence outside the edges.
     Source: Zadrozny, Elkan (2001), ICML.
 
     Examples:
@@ -368,4 +410,10 @@ def fit_histogram(
       [0.5 0.1]
     """
     bins = bin_statistics(confidence, outcome, edges=edges, num_bins=num_bins, weights=weights)
+    total = known(bins.weight.sum() + bins.brier_total.sum())
+    if total is not None and not total > 0:
+        raise ValueError(
+            "confidence, outcome and weights must hold a row with weight, and in such rows "
+            "confidences within the edges and outcomes that are numbers"
+        )
     return Histogram(bins)

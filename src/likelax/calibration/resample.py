@@ -8,8 +8,15 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import Bins, bin_index, check_edges, check_rows
-from likelax.predictive.simulation import equal_tailed
+from likelax.calibration.binning import (
+    Bins,
+    bin_index,
+    check_edges,
+    check_probabilities,
+    check_rows,
+)
+from likelax.numerics.checks import check_fraction, check_key, check_size, checked
+from likelax.predictive.simulation import central_interval
 
 _ROWS = 2048  # rows drawn at a time
 _MOST = 8  # a row occurs at most seven times: eight or more have probability 1e-5
@@ -81,6 +88,8 @@ def bootstrap_bins(
         count = jnp.stack([codes & 7, codes >> 3], axis=-1).reshape(resamples, -1)
         return count[:, :rows].astype(confidence.dtype)
 
+    check_key(key)
+    check_size("num_resamples", num_resamples)
     equal = weights is None
     rows = check_rows(confidence, outcome, weights)
     edges = check_edges(edges, num_bins, rows[0].dtype)
@@ -124,8 +133,11 @@ def consistency_bins(
             confidence.dtype
         )
 
+    check_key(key)
+    check_size("num_resamples", num_resamples)
     equal = weights is None
-    confidence, _, weights = check_rows(confidence, confidence, weights)
+    confidence, _, weights = check_rows(confidence, confidence, weights, frequencies=False)
+    check_probabilities("confidence", confidence, weights)
     edges = check_edges(edges, num_bins, confidence.dtype)
     # a row adds (w, w c, 0, w c^2) always, and (w, w (1 - 2 c)) if its outcome is 1
     none = _features(confidence, jnp.zeros_like(confidence), weights, edges, equal=equal)
@@ -184,6 +196,7 @@ def _accumulate(
     return jax.lax.scan(add, start, (jax.random.split(key, blocks), confidence, features))[0]
 
 
+@checked()
 def consistency_band(
     key: Array,
     confidence: ArrayLike,
@@ -211,8 +224,9 @@ def consistency_band(
       >>> print(0.35 < float(lower[0]) < 0.45, 0.55 < float(upper[0]) < 0.65)
       True True
     """
+    check_fraction("mass", mass)
     drawn = consistency_bins(
         key, confidence, edges=edges, num_bins=num_bins, weights=weights,
         num_resamples=num_resamples,
     )  # fmt: skip
-    return equal_tailed(drawn.accuracy, mass)
+    return central_interval(drawn.accuracy, mass)

@@ -10,8 +10,9 @@ from jax import Array
 from jax.scipy.special import betainc, ndtr
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import Bins, check_rows
+from likelax.calibration.binning import Bins, check_fit, check_probabilities, check_rows
 from likelax.numerics import divide
+from likelax.numerics.checks import check_fraction, checked
 
 
 class Significance(NamedTuple):
@@ -41,7 +42,8 @@ def spiegelhalter(
     Returns:
       `Significance`; NaN if every confidence is 0, 1/2 or 1, for which the statistic is undefined.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, a confidence is outside [0, 1], an
+        outcome is NaN, or there is no row with weight.
     Source: Spiegelhalter (1986), Statistics in Medicine 5.
 
     Examples:
@@ -50,6 +52,8 @@ def spiegelhalter(
       (6.667, True)
     """
     p, y, w = check_rows(confidence, outcome, weights)
+    check_probabilities("confidence", p, w)
+    check_fit("outcome", y, w)
     p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)
     tilt = 1 - 2 * p
     variance = jnp.sum((w * tilt) ** 2 * p * (1 - p))
@@ -73,7 +77,8 @@ def kuiper(
     Returns:
       `Significance`; NaN if every confidence is 0 or 1.
     Raises:
-      ValueError: if the shapes differ or are not one-dimensional.
+      ValueError: if the shapes differ or are not one-dimensional, a confidence is outside [0, 1], an
+        outcome is NaN, or there is no row with weight.
     Source: Arrieta-Ibarra, Gujral, Tannen, Tygert, Xu (2022), Metrics of calibration for
       probabilistic predictions, JMLR 23. Feller (1951) for the range.
 
@@ -83,6 +88,8 @@ def kuiper(
       (6.667, True)
     """
     p, y, w = check_rows(confidence, outcome, weights)
+    check_probabilities("confidence", p, w)
+    check_fit("outcome", y, w)
     p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)
     order = jnp.argsort(p)
     path = jnp.cumsum((w * (y - p))[order])
@@ -106,6 +113,7 @@ def _range_tail(x: Array) -> Array:
     return jnp.where(jnp.isnan(x), jnp.nan, jnp.where(x < 1.5, small, jnp.minimum(large, 1)))
 
 
+@checked()
 def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
     """Exact interval for each bin's true frequency, from its effective count.
 
@@ -117,6 +125,8 @@ def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
       mass: least probability that the interval covers the frequency.
     Returns:
       (lower, upper), each (B,); (0, 1) in an empty bin.
+    Raises:
+      ValueError: if mass is not in (0, 1).
     Source: Clopper, Pearson (1934), Biometrika 26.
 
     Examples:
@@ -125,6 +135,7 @@ def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
       >>> print([round(float(bound[0]), 4) for bound in clopper_pearson(bins)])
       [0.3976, 1.0]
     """
+    check_fraction("mass", mass)
     count = bins.count
     hits = count * divide(bins.outcome_total, bins.weight, 0.0)
     misses = count - hits

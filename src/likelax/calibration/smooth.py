@@ -7,6 +7,7 @@ from jax.scipy.fft import dct, idct
 from jax.typing import ArrayLike
 
 from likelax.calibration.binning import check_rows
+from likelax.numerics.checks import check_size
 
 _HALVINGS = 12  # of [0, 1], to 2.4e-4; the Newton step after it squares that error
 
@@ -35,7 +36,7 @@ def smooth_ece(
       Scalar in [0, 1]; NaN without data. Differentiable in confidence and outcome, through
       the fixed point: it may stand in a training loss.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, num_nodes < 1, or an outcome or weight is out of range.
     Source: Blasiok, Nakkiran (2023), Smooth ECE: principled reliability diagrams via kernel
       smoothing.
 
@@ -43,6 +44,7 @@ def smooth_ece(
       >>> round(float(smooth_ece(jnp.array([1.0, 1.0]), jnp.array([1, 0]))), 4)
       0.5
     """
+    check_size("num_nodes", num_nodes)
     return _fixed_point(_residuals(confidence, outcome, weights, num_nodes))
 
 

@@ -11,8 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, is_concrete, split_host, split_mask
+from likelax.data import DataLike, split_host, split_mask
 from likelax.model import Density, Model, P, S
+from likelax.numerics.checks import is_concrete
 from likelax.statistics import inside_only
 
 
@@ -24,7 +25,7 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
     """
     if weights is None:
         return jnp.ones(shape, dtype)
-    (weights,) = numerics.as_float(weights)
+    (weights,) = numerics.named_floats(weights=weights)
     if weights.shape != shape:
         raise ValueError(f"weights: wanted one per observation, shape {shape}; got {weights.shape}")
     return weights.astype(dtype)

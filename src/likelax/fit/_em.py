@@ -22,6 +22,7 @@ from likelax.fit.placement import place
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S, pytree, static
 from likelax.numerics import chunks, devices
+from likelax.numerics.checks import checked
 from likelax.parameters import held_leaves, hold, raise_scales
 
 
@@ -270,6 +271,7 @@ class SQUAREM:
         return self.em.result(state.em, objectives)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, model=None, weights=None)
 def em(
     model: M,
     x: DataLike,
@@ -332,6 +334,7 @@ def em(
     return _run("fit.em", algorithm, lambda em: em, model, Data(x, weights, prior), mesh, progress)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, model=None, weights=None)
 def squarem(
     model: M,
     x: DataLike,
@@ -389,6 +392,7 @@ def _run(
         return devices.fetched(drive(algorithm(em), model, data, progress=progress), mesh)
 
 
+@checked(model=None, weights=None)
 def mle(
     model: M,
     x: DataLike,

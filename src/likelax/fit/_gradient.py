@@ -15,17 +15,19 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, is_concrete
+from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
+from likelax.numerics.checks import checked, is_concrete
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
 
 
+@checked(tol=None, max_steps=None, window=None, model=None, weights=None)
 def gradient(
     model: D,
     x: DataLike,
@@ -77,6 +79,7 @@ def gradient(
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
 
 
+@checked(tol=None, max_steps=None, window=None)
 def maximize(
     objective: ExactObjective,
     start: T,
@@ -106,6 +109,7 @@ def maximize(
     return drive(algorithm, start, None, progress=progress)
 
 
+@checked(tol=None, max_steps=None, window=None)
 def maximize_noisy(
     key: Array,
     objective: NoisyObjective,
@@ -168,6 +172,7 @@ def _ascent(
     return Ascent(tol, max_steps, optimizer, window, objective, noisy)
 
 
+@checked()
 def minibatch_log_prob(
     x: DataLike, batch_size: int, *, log_prior: ExactObjective | None = None
 ) -> NoisyObjective:

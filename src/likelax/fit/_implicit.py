@@ -13,9 +13,11 @@ from likelax.fit import validation
 from likelax.fit._em import em
 from likelax.fit.result import M
 from likelax.model import Model, PriorLike
+from likelax.numerics.checks import checked
 from likelax.parameters import hold, roles, to_vector
 
 
+@checked(tol=None, max_steps=None, model=None, weights=None)
 def implicit(
     model: M,
     x: DataLike,

@@ -6,20 +6,31 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, Labelled
+from likelax.data import DataLike, Labelled, check_data, convert
 from likelax.families import MvNormal
 from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
 from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
-from likelax.model import PriorLike
+from likelax.model import PriorLike, check_part
+from likelax.numerics.checks import (
+    check_finite,
+    check_function,
+    check_key,
+    check_size,
+    check_values,
+    checked,
+    is_concrete,
+)
 
 
+@checked(num_steps=0)
 def kmeans(
     key: Array, x: DataLike, num_clusters: int, *, num_steps: int = 10
 ) -> tuple[Array, Array]:
@@ -32,6 +43,8 @@ def kmeans(
       num_steps: Lloyd steps, a fixed number; an empty cluster keeps its centre.
     Returns:
       (labels (...) integers in 0..K-1, centers (K, D)).
+    Raises:
+      ValueError: if x has no row, or a value that is not finite.
     Source: Arthur & Vassilvitskii (2007), SODA, 1027-1035.
 
     Examples:
@@ -39,7 +52,12 @@ def kmeans(
       >>> print(jnp.sort(centers[:, 0]))
       [0.05 9.  ]
     """
-    (x,) = numerics.as_float(x)
+    (x,) = numerics.named_floats(x=x)
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(
+            f"fit.kmeans: x must have shape (..., D) with a row at least; got {x.shape}"
+        )
+    check_finite(x=x)
     return _kmeans(key, x, num_clusters, num_steps)
 
 
@@ -87,6 +105,7 @@ def _seeds(key: Array, points: Array, num_clusters: int) -> Array:
     return jnp.concatenate([first[None, :], rest])
 
 
+@checked()
 def at_points(
     key: Array,
     x: DataLike,
@@ -109,20 +128,23 @@ def at_points(
       is singular, as with a constant column, its diagonal is used instead, with a width of one for
       constant columns.
     Raises:
-      ValueError: where x is not (N, D), or size exceeds max_components.
+      ValueError: where x is not (N, D) or not finite, or size is not in 1..max_components.
 
     Examples:
       >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [8.0, 0.0], [8.0, 1.0]])
       >>> print(at_points(jax.random.key(0), x, 3, 2).weights)
       [0.5 0.5 0. ]
     """
-    (x,) = numerics.as_float(x)
-    if x.ndim != 2:
-        raise ValueError(f"fit.at_points: x must have shape (N, D); got {x.shape}")
-    if not isinstance(size, jax.core.Tracer | None) and int(size) > max_components:
-        raise ValueError(
-            f"fit.at_points: size must be at most max_components, {max_components}; got {size}"
-        )
+    (x,) = numerics.named_floats(x=x)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"fit.at_points: x must have shape (N, D) with N >= 1; got {x.shape}")
+    check_finite(x=x)
+    if size is not None:
+        check_size("size", size)
+        if is_concrete(size) and size > max_components:
+            raise ValueError(
+                f"fit.at_points: size must be at most max_components, {max_components}; got {size}"
+            )
     offset = jnp.mean(x, axis=0, keepdims=True)
     points = x - offset
     size = jnp.asarray(max_components if size is None else size)
@@ -140,6 +162,7 @@ def at_points(
     return Mixture(weights, MvNormal(loc, jnp.broadcast_to(tril, (max_components, *tril.shape))))
 
 
+@checked()
 def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = None) -> M:
     """A mixture or hidden Markov model started from given labels: one M step.
 
@@ -163,6 +186,7 @@ def from_labels(model: M, x: DataLike, labels: Array, prior: PriorLike | None = 
     return mle(model, Labelled(x, labels), prior=prior)
 
 
+@checked(model=None)
 def from_responsibilities(
     model: Mixture, x: DataLike, responsibilities: ArrayLike, prior: MixturePrior | None = None
 ) -> Mixture:
@@ -177,7 +201,8 @@ def from_responsibilities(
     Returns:
       The model after one M step.
     Raises:
-      ValueError: where their last axis is not K, or one is negative or NaN.
+      ValueError: where their last axis is not K, one is negative or not finite, or x is empty or holds
+        NaN.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -186,23 +211,30 @@ def from_responsibilities(
       >>> print(from_responsibilities(start, jnp.array([0, 3, 9]), shares).components.rate)
       [1. 7.]
     """
-    (shares,) = numerics.as_float(responsibilities)
+    check_part("from_responsibilities", "model", model)
+    if not isinstance(model, Mixture):
+        raise TypeError(f"from_responsibilities: model must be a Mixture, got {model!r}")
+    (shares,) = numerics.named_floats(responsibilities=responsibilities)
     if shares.ndim < 2 or shares.shape[-1] != model.num_components:
         raise ValueError(
             f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
             f"and component; got {shares.shape}"
         )
+    x = convert("x", x)
+    check_data("from_responsibilities", x)
     rows = jax.eval_shape(model.log_prob, x).shape
     if shares.shape[:-1] != rows:
         raise ValueError(
             f"from_responsibilities: x has rows {rows}, so wanted shape "
             f"{(*rows, model.num_components)}; got {shares.shape}"
         )
-    if not isinstance(shares, jax.core.Tracer) and not bool(jnp.all(shares >= 0)):
-        raise ValueError("from_responsibilities: they must be probabilities; got a negative or NaN")
+    check_values(
+        "responsibilities", shares, lambda v: (v >= 0) & np.isfinite(v), "finite and not negative"
+    )
     return model.m_step(model.complete_statistics(x, shares), prior)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, num_restarts=None, weights=None)
 def restarts(
     key: Array,
     start: Callable[[Array], M],
@@ -243,14 +275,16 @@ def restarts(
       >>> print(jnp.sort(fit.model.components.loc))
       [-2.  2.]
     """
-    if num_restarts < 1:
-        raise ValueError(f"fit.restarts: num_restarts must be at least 1; got {num_restarts}")
+    check_size("fit.restarts: num_restarts", num_restarts)
+    check_key(key)
+    check_function("start", start)
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
     algorithm = EM(tol, max_steps, chunk_size)
     fits = _from_all("fit.restarts", algorithm, models, Data(x, weights, prior))
     return fits if keep_all else best(fits)
 
 
+@checked(tol=None, max_steps=None, chunk_size=None, num_restarts=None, weights=None)
 def sweep(
     key: Array,
     start: Callable[[Array, Array], M],
@@ -291,13 +325,15 @@ def sweep(
       >>> print(jnp.argmax(fits.objective))
       1
     """
-    if num_restarts < 1:
-        raise ValueError(f"fit.sweep: num_restarts must be at least 1; got {num_restarts}")
-    sizes = jnp.asarray(sizes)
+    check_size("fit.sweep: num_restarts", num_restarts)
+    check_key(key)
+    check_function("start", start)
+    sizes = numerics.as_array("sizes", sizes)
     if sizes.ndim != 1 or not jnp.issubdtype(sizes.dtype, jnp.integer):
         raise ValueError(
             f"fit.sweep: sizes must be integers of shape (S,); got {sizes.dtype} of {sizes.shape}"
         )
+    check_values("fit.sweep: sizes", sizes, lambda v: v >= 1, "at least 1")
     shape = sizes.shape[0], num_restarts
     keys = jax.random.split(key, shape[0] * shape[1])
     models = jax.vmap(start)(keys, jnp.repeat(sizes, num_restarts))

@@ -22,12 +22,14 @@ from likelax.fit.placement import place
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S
 from likelax.numerics import Compensated, add_compensated, devices
+from likelax.numerics.checks import checked
 from likelax.parameters import hold
 from likelax.statistics import add, scale
 
 Batches = Callable[[], Iterable[DataLike]]
 
 
+@checked(tol=None, max_passes=None, model=None)
 def stream(
     model: M,
     batches: Batches,
@@ -117,6 +119,7 @@ def _result(best: M, trace: list[float], status: Status | None, max_passes: int)
     return Fit(best, objectives, jnp.asarray(steps), jnp.asarray(int(code)))
 
 
+@checked(warm_up=0, model=None)
 def stepwise(
     model: M,
     batches: Iterable[DataLike],

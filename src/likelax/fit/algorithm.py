@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, is_concrete
+from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit.result import D, Fit, T
 from likelax.model import Model, PriorLike
 from likelax.numerics import any_in_batch
+from likelax.numerics.checks import checked, is_concrete
 
 Progress = Callable[[Any, Any], None]
 
@@ -110,6 +111,7 @@ class Algorithm(Protocol):
         """
 
 
+@checked()
 def run(
     algorithm: Algorithm,
     model: D,

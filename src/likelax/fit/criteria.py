@@ -1,17 +1,20 @@
 """Information criteria, which weigh the fit of a model against its size; lower is better."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike
+from likelax.data import DataLike, check_data, convert
 from likelax.families.base import match_weights
 from likelax.mixture import Mixture
 from likelax.model import Density
 from likelax.numerics import weighted_sum
+from likelax.numerics.checks import check_values, checked
 from likelax.parameters import num_parameters
 
 
+@checked()
 def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Akaike's criterion 2 P - 2 log p(x), with P = `num_parameters(model)`.
 
@@ -22,7 +25,8 @@ def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     Returns:
       Scalar.
     Raises:
-      ValueError: for weights of another shape than `model.log_prob(x)`.
+      ValueError: for empty data, a NaN that is not declared missing, or weights that are negative,
+        all zero, or of another shape than `model.log_prob(x)`.
     Source: Akaike (1974), IEEE Transactions on Automatic Control 19, 716-723.
 
     Examples:
@@ -34,6 +38,7 @@ def aic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     return 2 * free - 2 * log_prob
 
 
+@checked()
 def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Schwarz's criterion P log N - 2 log p(x), with P = `num_parameters(model)`.
 
@@ -45,7 +50,8 @@ def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
       Scalar. N is the number of observations that `model.log_prob(x)` has, or the sum of the
       weights; for an `HMM` the number of steps without padding.
     Raises:
-      ValueError: for weights of another shape than `model.log_prob(x)`.
+      ValueError: for empty data, a NaN that is not declared missing, or weights that are negative,
+        all zero, or of another shape than `model.log_prob(x)`.
     Source: Schwarz (1978), Annals of Statistics 6, 461-464.
 
     Examples:
@@ -57,6 +63,7 @@ def bic(model: Density, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     return free * jnp.log(num_rows) - 2 * log_prob
 
 
+@checked()
 def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Array:
     """Integrated completed likelihood: `bic` plus twice the entropy of the responsibilities.
 
@@ -67,7 +74,8 @@ def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
     Returns:
       Scalar.
     Raises:
-      ValueError: for weights of another shape than `model.log_prob(x)`.
+      ValueError: for empty data, a NaN that is not declared missing, or weights that are negative,
+        all zero, or of another shape than `model.log_prob(x)`.
     Source: Biernacki, Celeux & Govaert (2000), IEEE PAMI 22, 719-725.
 
     Examples:
@@ -84,7 +92,11 @@ def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
 
 def _counts(model: Density, x: DataLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
     """(log p(x), number of observations, number of parameters)."""
+    x = convert("x", x)
+    check_data("x", x)
     log_prob = model.log_prob(x)
     weights = match_weights(weights, log_prob.shape, log_prob.dtype)
+    check_values("weights", weights, lambda w: (w >= 0) & np.isfinite(w), "finite and not negative")
     num_rows = weighted_sum(weights, model.num_observations(x))
+    check_values("the sum of weights", num_rows, lambda n: n > 0, "positive")
     return weighted_sum(weights, log_prob), num_rows, num_parameters(model).astype(log_prob.dtype)

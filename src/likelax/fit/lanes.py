@@ -17,7 +17,8 @@ STEPS = 2
 SPREAD = 8
 MOST = 256
 # Fits for each lane. While the last fits end, the other lanes are idle: few lanes waste little then.
-FITS = 32
+# On an accelerator a round takes as long whatever the number of lanes, so there are more of them.
+FITS, FITS_ACCELERATOR = 32, 4
 FEWEST = 8
 
 
@@ -63,8 +64,8 @@ def count(data: Data, axes: Data, num_fits: int) -> int:
         for leaf in jax.tree.leaves(part)
     )
     fitting = chunks.CACHE // (SPREAD * max(numbers, 1))
-    wanted = max(num_fits // FITS, FEWEST)
-    return max(1, min(min(fitting, MOST) * chunks.scale(), wanted, num_fits))
+    fits = FITS if chunks.scale() == 1 else FITS_ACCELERATOR
+    return max(1, min(min(fitting, MOST) * chunks.scale(), max(num_fits // fits, FEWEST), num_fits))
 
 
 def begin(

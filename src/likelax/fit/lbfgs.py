@@ -16,6 +16,7 @@ from likelax.fit.algorithm import Progress, drive, finish
 from likelax.fit.ascent import Likelihood, loss
 from likelax.fit.result import Fit, Status, T
 from likelax.model import pytree, static
+from likelax.numerics.checks import checked
 from likelax.parameters import from_vector, to_vector
 
 # Steps in a row that must fail to raise the objective before the fit has converged.
@@ -160,6 +161,7 @@ class LBFGS:
         return jnp.asarray(self.tol).astype(dtype)
 
 
+@checked(tol=None, max_steps=None, memory=None)
 def maximize_lbfgs(
     objective: Callable[[Any], Array],
     start: T,

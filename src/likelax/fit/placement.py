@@ -3,11 +3,11 @@
 import jax
 from jax.sharding import Mesh
 
-from likelax.data import is_concrete
 from likelax.fit import validation
 from likelax.fit.algorithm import Data
 from likelax.fit.result import M
 from likelax.numerics import devices
+from likelax.numerics.checks import is_concrete
 
 
 def place(name: str, model: M, data: Data, mesh: Mesh | None) -> tuple[M, Data, Mesh | None]:

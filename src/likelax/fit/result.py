@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from likelax.model import Density, Model, pytree
+from likelax.numerics.checks import checked
 
 T = TypeVar("T")
 """The type of the fitted model."""
@@ -126,6 +127,7 @@ class Fit(Generic[T]):
         return self
 
 
+@checked()
 def best(fits: Fit[T]) -> Fit[T]:
     """The fit with the highest objective in a batch that was vmapped over its first axis.
 

@@ -10,19 +10,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.constraints import FieldChain, field_chains
-from likelax.data import (
-    DataLike,
-    check_data,
-    convert,
-    first_index,
-    is_concrete,
-    take_series,
-    unlabelled,
-)
+from likelax.data import DataLike, check_data, convert, take_series, unlabelled
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_possible, check_registration
 from likelax.numerics import as_array
+from likelax.numerics.checks import first_index, is_concrete
 from likelax.one_of import OneOf
 from likelax.parameters import check_parameters
 from likelax.product import Product

@@ -5,8 +5,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.numerics.checks import checked
 
 
+@checked()
 def lagged(values: ArrayLike, order: int) -> tuple[Array, Array]:
     """Pairs (inputs, targets) by which `LinearRegression` becomes an autoregression.
 
@@ -31,7 +33,7 @@ def lagged(values: ArrayLike, order: int) -> tuple[Array, Array]:
       [[1. 2. 1.]
        [1. 4. 2.]] [4. 8.]
     """
-    (values,) = numerics.as_float(values)
+    (values,) = numerics.named_floats(values=values)
     if values.ndim < 2 or not 1 <= order < values.shape[-2]:
         raise ValueError(
             "lagged: values must have shape (..., T, E) with T above order >= 1; "

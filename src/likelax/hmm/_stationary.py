@@ -8,6 +8,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.hmm.chain import compiled
+from likelax.numerics.checks import check_simplex
 
 
 def stationary(transition: ArrayLike) -> Array:
@@ -23,7 +25,7 @@ def stationary(transition: ArrayLike) -> Array:
       (K,) probabilities; all NaN where more than one set of states is closed, such as for an
       identity matrix, since then many distributions are stationary. Differentiable to any order.
     Raises:
-      ValueError: at trace time, if the shape is not square.
+      ValueError: if the shape is not square, or rows do not sum to one.
     Source: Grassmann, Taksar & Heyman (1985), Operations Research 33, 1107-1116; the derivative
       is that of Schweitzer (1968), J. Applied Probability 5, 401-413.
 
@@ -31,9 +33,10 @@ def stationary(transition: ArrayLike) -> Array:
       >>> print(stationary(jnp.array([[0.7, 0.3], [0.4, 0.6]])))
       [0.5714 0.4286]
     """
-    (transition,) = numerics.as_float(transition)
+    (transition,) = numerics.named_floats(transition=transition)
     if transition.ndim != 2 or transition.shape[0] != transition.shape[1]:
         raise ValueError(f"stationary: transition must have shape (K, K); got {transition.shape}")
+    check_simplex("transition", transition)
     return _compiled(transition)
 
 
@@ -90,10 +93,10 @@ def _stationary_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     return probs, jnp.linalg.solve(system.T, push)
 
 
-_compiled = jax.jit(_stationary)
+_compiled = compiled(_stationary)
 
 
-@jax.jit
+@compiled
 def m_step(counts: Array, initial_counts: Array, transition: Array) -> Array:
     """The transition matrix of a stationary chain from its expected counts.
 

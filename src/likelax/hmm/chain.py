@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,40 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree, static
-from likelax.numerics import as_float, logsumexp
+from likelax.numerics import as_array, logsumexp, named_floats
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # states that do not fill a vector by themselves: of one chain, and of many as lanes
 FEW, FEW_LANES = 8, 16
+
+
+def compiled(function: F, **options: Any) -> F:
+    """`jax.jit` of a kernel that stays on under `jax.disable_jit`.
+
+    There a loop over T steps would run in Python, at milliseconds a step. Outside the kernels
+    `jax.disable_jit` has its effect, so emissions and models of your own can be debugged.
+
+    Args:
+      function: the kernel.
+      options: as for `jax.jit`.
+
+    Examples:
+      >>> with jax.disable_jit():
+      ...     print(compiled(lambda x: isinstance(x, jax.core.Tracer))(1.0))
+      True
+    """
+    jitted = jax.jit(function, **options)
+    config: Any = jax.config
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not config.jax_disable_jit:
+            return jitted(*args, **kwargs)
+        with jax.disable_jit(False):
+            return jitted(*args, **kwargs)
+
+    return cast(F, run)
 
 
 @pytree
@@ -56,7 +87,9 @@ def chain(
     Raises:
       ValueError: if shapes do not match, or if length is known and outside 0..T.
     """
-    log_initial, log_transition, log_lik = as_float(log_initial, log_transition, log_lik)
+    log_initial, log_transition, log_lik = named_floats(
+        log_initial=log_initial, log_transition=log_transition, log_lik=log_lik
+    )
     if log_lik.ndim != 2 or 0 in log_lik.shape:
         raise ValueError(
             f"log_lik must have shape (T, K) with T, K >= 1, got {log_lik.shape}; "
@@ -80,7 +113,7 @@ def chain(
         log_transition = jnp.zeros(square, log_lik.dtype)
     length = _check_length(length, num_steps)
     if starts is not None:
-        starts = jnp.asarray(starts)
+        starts = as_array("starts", starts)
         if starts.shape != (num_steps,) or starts.dtype != jnp.bool_:
             raise ValueError(
                 f"starts must be booleans of shape (T,) = ({num_steps},), got "
@@ -92,7 +125,7 @@ def chain(
 def _check_length(length: ArrayLike | None, num_steps: int) -> Array | None:
     if length is None:
         return None
-    length = jnp.asarray(length)
+    length = as_array("length", length)
     if length.shape != () or not jnp.issubdtype(length.dtype, jnp.integer):
         raise ValueError(
             f"length must be a scalar integer, got {length.dtype} of shape {length.shape}; "

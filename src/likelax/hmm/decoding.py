@@ -12,8 +12,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
+from likelax.hmm.chain import Chain, blank, chain, compiled, first, hide_padding, total
 from likelax.hmm.inference import log_partition_of
+from likelax.numerics import as_array
 
 
 def viterbi(
@@ -54,7 +55,7 @@ def viterbi(
     return _viterbi(chain(log_initial, log_transition, log_lik, length, starts), parallel)
 
 
-@functools.partial(jax.jit, static_argnames="parallel")
+@functools.partial(compiled, static_argnames="parallel")
 def _viterbi(c: Chain, parallel: bool | None) -> tuple[Array, Array]:
     c = hide_padding(c)
     path, score = dispatch.best_path(c, parallel)
@@ -100,7 +101,7 @@ def path_log_prob(
     return _path_log_prob(_check_path(path, c), c)
 
 
-@jax.jit
+@compiled
 def _path_log_prob(path: Array, c: Chain) -> tuple[Array, Array]:
     c = hide_padding(c)
     inside = (path >= 0) & (path < c.log_initial.size)
@@ -118,7 +119,7 @@ def _pick_moves(moves: Array, path: Array) -> Array:
 
 
 def _check_path(path: ArrayLike, c: Chain) -> Array:
-    path = jnp.asarray(path)
+    path = as_array("path", path)
     want = (c.log_lik.shape[0],)
     if path.shape != want or not jnp.issubdtype(path.dtype, jnp.integer):
         raise ValueError(

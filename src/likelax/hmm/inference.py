@@ -37,11 +37,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import Chain, blank, chain, first, hide_padding, total
-from likelax.numerics import log_normalize, weighted_sum
+from likelax.hmm.chain import Chain, blank, chain, compiled, first, hide_padding, total
+from likelax.numerics import log_normalize, named_floats, weighted_sum
+from likelax.numerics.checks import checked
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
-_compiled = functools.partial(jax.jit, static_argnames="parallel")
+_compiled = functools.partial(compiled, static_argnames="parallel")
 
 
 class Filtered(NamedTuple):
@@ -257,7 +258,7 @@ def expected_states(
     return _expected_states(chain(log_initial, log_transition, log_lik, length, starts))
 
 
-@jax.jit
+@compiled
 def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
     post = dispatch.posterior(c, None, in_logs=False)
@@ -309,6 +310,7 @@ def _pairwise(c: Chain, parallel: bool | None) -> Array:
     return dispatch.pairwise(hide_padding(c), parallel)
 
 
+@checked()
 def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) -> Array:
     """Distribution of the state 1..num_steps steps ahead.
 
@@ -330,18 +332,19 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       [[0. 1.]
        [1. 0.]]
     """
-    log_state = jnp.asarray(log_state)
+    (log_state,) = named_floats(log_state=log_state)
     if log_state.ndim != 1:
         raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
     return _forecast(chain(log_state, log_transition, ahead, None, None))
 
 
-@jax.jit
+@compiled
 def _forecast(c: Chain) -> Array:
     return log_domain.filtered(c).predicted[1:]
 
 
+@checked(lag=0)
 def fixed_lag_smoother(
     log_initial: ArrayLike,
     log_transition: ArrayLike,
@@ -383,7 +386,7 @@ def fixed_lag_smoother(
     return _fixed_lag(c, min(lag, c.log_lik.shape[0] - 1))
 
 
-@functools.partial(jax.jit, static_argnames="lag")
+@functools.partial(compiled, static_argnames="lag")
 def _fixed_lag(c: Chain, lag: int) -> Array:
     c = hide_padding(c)
     behind = log_domain.backward_windows(c, lag)

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.hmm.model import HMM
 from likelax.hmm.transitions import SoftmaxTransition
+from likelax.numerics.checks import check_numbers, checked, known
 
 
 def match_states(agreement: ArrayLike) -> Array:
@@ -22,7 +23,7 @@ def match_states(agreement: ArrayLike) -> Array:
     Returns:
       (K,) integers: state i of the first is order[i] of the second, as `relabel` takes it.
     Raises:
-      ValueError: at trace time, if the shape is not square.
+      ValueError: if the shape is not square, or an entry is NaN.
     Source: Kuhn (1955), Naval Research Logistics Quarterly 2, 83-97, as optax has it.
 
     Examples:
@@ -31,9 +32,10 @@ def match_states(agreement: ArrayLike) -> Array:
       >>> print(match_states(together))
       [2 0 1]
     """
-    (agreement,) = numerics.as_float(agreement)
+    (agreement,) = numerics.named_floats(agreement=agreement)
     if agreement.ndim != 2 or agreement.shape[0] != agreement.shape[1]:
         raise ValueError(f"match_states: agreement must have shape (K, K); got {agreement.shape}")
+    check_numbers(agreement=agreement)
     return _match(agreement)
 
 
@@ -43,6 +45,7 @@ def _match(agreement: Array) -> Array:
     return jnp.zeros_like(columns).at[rows].set(columns)
 
 
+@checked()
 def relabel(model: HMM, order: ArrayLike) -> HMM:
     """The same model with its states renamed: new state i is old state order[i].
 
@@ -52,7 +55,8 @@ def relabel(model: HMM, order: ArrayLike) -> HMM:
     Returns:
       `HMM` that gives every sequence the same probability.
     Raises:
-      ValueError: at trace time, if order is not K integers.
+      TypeError: if the model is no `HMM`.
+      ValueError: if order is not a permutation of K integers.
     Source: Stephens (2000), JRSS B 62, 795-809, on label switching.
 
     Examples:
@@ -61,12 +65,17 @@ def relabel(model: HMM, order: ArrayLike) -> HMM:
       >>> print(relabel(model, jnp.argsort(model.emissions.rate)).initial)
       [0.1 0.9]
     """
-    order = jnp.asarray(order)
+    if not isinstance(model, HMM):
+        raise TypeError(f"relabel: model must be an HMM, got {model!r}")
+    order = numerics.as_array("order", order)
     if order.shape != (model.num_states,) or not jnp.issubdtype(order.dtype, jnp.integer):
         raise ValueError(
             f"relabel: order must be integers of shape (K,) = ({model.num_states},); "
             f"got {order.dtype} of shape {order.shape}"
         )
+    values = known(order)
+    if values is not None and sorted(values.tolist()) != list(range(model.num_states)):
+        raise ValueError(f"relabel: order must be a permutation of 0..K-1, got {values}")
 
     def vectors(leaf: ArrayLike) -> Array:
         return jnp.asarray(leaf)[order]

@@ -18,6 +18,7 @@ from likelax.hmm.observed import Observed, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture, draw_each
 from likelax.model import JointPrior, Model, PriorLike, check_part, pytree
+from likelax.numerics.checks import checked
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -264,6 +265,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         return self._map(decoding.viterbi, self._observe(x))
 
+    @checked()
     def forecast(self, x: DataLike, num_steps: int) -> Array:
         """log p(z_T+h = k | x) for h = 1..num_steps: (..., num_steps, K), nats.
 
@@ -293,6 +295,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             final,
         )
 
+    @checked()
     def forecast_observations(self, x: DataLike, num_steps: int) -> Mixture:
         """The distribution of each of the next num_steps observations of one sequence.
 
@@ -344,6 +347,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """`sample` with inputs (*shape, ...) of the emissions."""
         return self.sample(key, shape, emission_inputs=inputs)
 
+    @checked()
     def sample_labelled(
         self,
         key: Array,
@@ -376,7 +380,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         key_moves, key_values = jax.random.split(key)
         log_initial, moves = numerics.as_float(
             numerics.safe_log(self.initial_probs()),
-            self._log_transition(None if inputs is None else jnp.asarray(inputs)),
+            self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)

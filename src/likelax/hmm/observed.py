@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, rule_out, take_labels, take_series
+from likelax.data import DataLike, rule_out, take_labels, take_series, without_unseen
+from likelax.numerics import as_array, as_booleans
+from likelax.numerics.checks import check_values
 
 
 class Observed(NamedTuple):
@@ -37,9 +39,12 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
     """
     x, labels = take_labels(x)
     x, (lengths, starts, inputs) = take_series(x)
-    inputs = None if inputs is None else jnp.asarray(inputs)
+    x = without_unseen(x)
+    inputs = None if inputs is None else as_array("inputs", inputs)
+    starts = None if starts is None else as_booleans("starts", starts)
     if lengths is not None:
-        x = _blank_padding(x, jnp.asarray(lengths).astype(int))
+        lengths = _check_lengths(as_array("lengths", lengths), x)
+        x = _blank_padding(x, lengths.astype(int))
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
         raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
@@ -68,6 +73,23 @@ def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any)
         return function(*args)
     flat = jax.tree.map(lambda a: jnp.reshape(a, (-1, *jnp.shape(a)[len(batch) :])), args)
     return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(function)(*flat))
+
+
+def _check_lengths(lengths: Array, x: DataLike) -> Array:
+    """Raise for lengths that are no integers, or known and outside 0..T."""
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths must be integers, got {lengths.dtype}")
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
+    short = [shape for shape in shapes if len(shape) <= lengths.ndim]
+    if short:
+        raise ValueError(
+            f"lengths of shape {lengths.shape} want values with one axis more, got {short[0]}"
+        )
+    num_steps = min(shape[lengths.ndim] for shape in shapes)
+    check_values(
+        "lengths", lengths, lambda v: (v >= 0) & (v <= num_steps), f"in 0..T = 0..{num_steps}"
+    )
+    return lengths
 
 
 def _blank_padding(values: Any, lengths: Array) -> Any:

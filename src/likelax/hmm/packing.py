@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from likelax.data import Sequences
+from likelax.numerics.checks import checked
 
 
 class Packed(NamedTuple):
@@ -61,6 +62,7 @@ class Packed(NamedTuple):
         ]
 
 
+@checked()
 def pack(sequences: Sequence[Any], num_rows: int | None = None) -> Packed:
     """Concatenate ragged sequences in rows of nearly equal length.
 

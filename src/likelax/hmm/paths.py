@@ -12,10 +12,23 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, active, blank, chain, first, hide_padding, last, stacked, total
+from likelax.hmm.chain import (
+    Chain,
+    active,
+    blank,
+    chain,
+    compiled,
+    first,
+    hide_padding,
+    last,
+    stacked,
+    total,
+)
 from likelax.numerics import log_normalize, weighted_sum
+from likelax.numerics.checks import checked
 
 
+@checked()
 def sample_paths(
     key: Array,
     log_initial: ArrayLike,
@@ -57,7 +70,7 @@ def sample_paths(
     return _sample_paths(key, c, num_samples)
 
 
-@functools.partial(jax.jit, static_argnames="num_samples")
+@functools.partial(compiled, static_argnames="num_samples")
 def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
     c = hide_padding(c)
     filtered = dispatch.filtered(c).filtered
@@ -84,7 +97,7 @@ def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
     return blank(c, jnp.append(path, state[None], axis=0), value=-1)[0].T
 
 
-@functools.partial(jax.jit, static_argnames="shape")
+@functools.partial(compiled, static_argnames="shape")
 def sample_states(
     key: Array, log_initial: Array, log_transition: Array, shape: tuple[int, ...]
 ) -> Array:
@@ -147,7 +160,7 @@ def path_entropy(
     return _path_entropy(chain(log_initial, log_transition, log_lik, length, starts))
 
 
-@jax.jit
+@compiled
 def _path_entropy(c: Chain) -> Array:
     c = hide_padding(c)
     filtered, marginals = (
@@ -169,6 +182,7 @@ def _path_entropy(c: Chain) -> Array:
     return total(c, jnp.append(entropies, entropy(marginals[-1])))
 
 
+@checked()
 def top_k_paths(
     log_initial: ArrayLike,
     log_transition: ArrayLike,
@@ -210,7 +224,7 @@ def top_k_paths(
     return _top_k_paths(chain(log_initial, log_transition, log_lik, length, starts), num_paths)
 
 
-@functools.partial(jax.jit, static_argnames="num_paths")
+@functools.partial(compiled, static_argnames="num_paths")
 def _top_k_paths(c: Chain, num_paths: int) -> tuple[Array, Array]:
     c = hide_padding(c)
     num_states = c.log_initial.size

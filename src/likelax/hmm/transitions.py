@@ -4,14 +4,17 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.families.dirichlet import Dirichlet
 from likelax.model import pytree
+from likelax.numerics.checks import check_number, check_values, checked
 
 
+@checked(up=0, down=0)
 def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array:
     """A transition matrix that only reaches nearby states; what is out of reach stays zero in EM.
 
@@ -33,13 +36,7 @@ def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array
        [0.  0.8 0.2]
        [0.  0.  1. ]]
     """
-    if not 0 <= stay <= 1:
-        raise ValueError(f"banded: stay must lie in [0, 1]; got {stay}")
-    if num_states < 1 or up < 0 or down < 0:
-        raise ValueError(
-            "banded: num_states must be at least 1, and up and down at least 0; "
-            f"got {num_states}, {up} and {down}"
-        )
+    check_number("stay", stay, lambda v: 0 <= v <= 1, "in [0, 1]")
     states = jnp.arange(num_states)
     gap = states[None, :] - states[:, None]
     reach = jnp.where((gap != 0) & (gap <= up) & (gap >= -down), 1.0, 0.0)
@@ -48,6 +45,7 @@ def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array
     return move + jnp.diag(jnp.where(others[:, 0] > 0, stay, 1.0))
 
 
+@checked()
 def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) -> Dirichlet:
     """A prior of transitions for states that tend to stay, for `HMMPrior.transition`.
 
@@ -59,6 +57,8 @@ def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) ->
       concentration: scalar or (K, K), of all entries. One leaves structural zeros zero.
     Returns:
       `Dirichlet` with concentration (K, K).
+    Raises:
+      ValueError: for another shape, a negative extra, or a concentration that is not positive.
     Source: Fox et al. (2011), Annals of Applied Statistics 5, 1020-1056, in its finite form.
 
     Examples:
@@ -66,8 +66,16 @@ def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) ->
       [[11.  1.]
        [ 1. 11.]]
     """
-    extra, concentration = numerics.as_float(extra, concentration)
+    extra, concentration = numerics.named_floats(extra=extra, concentration=concentration)
     square = (num_states, num_states)
+    for name, value, shape in (
+        ("extra", extra, (num_states,)),
+        ("concentration", concentration, square),
+    ):
+        if value.shape not in ((), shape):
+            raise ValueError(f"{name} must be a scalar or of shape {shape}, got {value.shape}")
+    check_values("extra", extra, lambda v: (v >= 0) & np.isfinite(v), "finite and not negative")
+    check_values("concentration", concentration, lambda v: (v > 0) & np.isfinite(v), "positive")
     return Dirichlet(
         jnp.broadcast_to(concentration, square) + jnp.diag(jnp.broadcast_to(extra, num_states))
     )

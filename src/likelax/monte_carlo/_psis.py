@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import Compensated, as_float, log_normalize, named_floats
+from likelax.numerics.checks import checked
 
 
 class Psis(NamedTuple):
@@ -25,6 +26,7 @@ class Psis(NamedTuple):
     k_hat: Array
 
 
+@checked()
 def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1.0) -> Psis:
     """Replace the largest importance weights by the quantiles of a fitted Pareto tail.
 

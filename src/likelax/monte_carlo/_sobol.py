@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from likelax.numerics.checks import checked
+
 NUM_BITS = 32
 
 
+@checked()
 def sobol(key: Array, num_points: int, dim: int) -> Array:
     """Randomised Sobol points: each is uniform on the cube, and together they are evenly spread.
 

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
 from likelax.numerics import named_floats
+from likelax.numerics.checks import checked
 
 
 def rhat(draws: ArrayLike) -> Array:
@@ -94,6 +95,7 @@ def chain_mean(draws: ArrayLike) -> Estimate:
     return Estimate(anchor + jnp.mean(gaps), error, ess, jnp.asarray(chains.size))
 
 
+@checked()
 def quantile(draws: ArrayLike, prob: float) -> Estimate:
     """A quantile of M chains of N draws with its Monte Carlo standard error.
 

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from likelax.monte_carlo._psis import centre
 from likelax.numerics import Compensated, as_float, log_normalize, named_floats
+from likelax.numerics.checks import checked
 
 Sampler = Callable[[Array, Sequence[int]], Any]
 
@@ -35,6 +36,7 @@ class Estimate(NamedTuple):
     ess: Array
     num_samples: Array
 
+    @checked()
     def interval(self, coverage: float = 0.95) -> tuple[Any, Any]:
         """(low, high): value -+ z standard errors, z the normal quantile.
 
@@ -77,6 +79,7 @@ def check_num_samples(num_samples: int, least: int = 1) -> None:
         )
 
 
+@checked()
 def expectation(
     key: Array,
     sample: Sampler,
@@ -130,6 +133,7 @@ def expectation(
     return _from_moments(merged, num_samples)
 
 
+@checked()
 def expectation_until(
     key: Array,
     sample: Sampler,

@@ -14,8 +14,10 @@ from jax.typing import ArrayLike
 from likelax.model import Density
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
 from likelax.numerics import as_float, named_floats
+from likelax.numerics.checks import checked
 
 
+@checked(model=None)
 def score_expectation(
     key: Array, model: Density, f: Callable[[Any], Array], num_samples: int
 ) -> Estimate:
@@ -55,6 +57,7 @@ def score_expectation(
     return mean(values + jax.lax.stop_gradient(signal) * score)
 
 
+@checked()
 def poisson_rate_gradient(
     key: Array, rate: ArrayLike, f: Callable[[Array], Any], num_samples: int
 ) -> Estimate:
@@ -80,6 +83,7 @@ def poisson_rate_gradient(
     return mean(_differences(f, draws + 1, draws))
 
 
+@checked()
 def normal_loc_gradient(
     key: Array, loc: ArrayLike, scale: ArrayLike, f: Callable[[Array], Any], num_samples: int
 ) -> Estimate:

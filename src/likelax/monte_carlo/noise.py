@@ -9,11 +9,13 @@ from jax import Array
 
 from likelax.monte_carlo._sobol import sobol
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
+from likelax.numerics.checks import checked
 
 Noise = Callable[[Array, int, int], Array]
 """(key, num_points, dim) -> (num_points, dim) in (0, 1); each point alone is uniform."""
 
 
+@checked()
 def uniform(key: Array, num_points: int, dim: int) -> Array:
     """Independent uniform points.
 
@@ -33,6 +35,7 @@ def uniform(key: Array, num_points: int, dim: int) -> Array:
     return jax.random.uniform(key, (num_points, dim), minval=jnp.finfo(dtype).tiny)
 
 
+@checked()
 def antithetic(key: Array, num_points: int, dim: int) -> Array:
     """Pairs u and 1 - u: errors that are odd about the middle cancel.
 
@@ -60,6 +63,7 @@ def antithetic(key: Array, num_points: int, dim: int) -> Array:
     return jnp.concatenate([half, 1 - half])
 
 
+@checked()
 def stratified(key: Array, num_points: int, dim: int) -> Array:
     """One uniform point in each cell of a grid with m cells a side, S = m^D.
 
@@ -86,6 +90,7 @@ def stratified(key: Array, num_points: int, dim: int) -> Array:
     return _inside(cells, uniform(key, num_points, dim), side)
 
 
+@checked()
 def latin_hypercube(key: Array, num_points: int, dim: int) -> Array:
     """Every coordinate stratified into S cells, the cells paired at random.
 
@@ -113,6 +118,7 @@ def _inside(cells: Array, place: Array, side: int) -> Array:
     return jnp.minimum((cells.astype(place.dtype) + place) / side, below_one)
 
 
+@checked()
 def expectation_from_noise(
     key: Array,
     transform: Callable[[Array], Any],

@@ -12,11 +12,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.numerics.checks import as_array, as_booleans, checked, is_real
+
 __all__ = [
     "Compensated",
     "add_compensated",
     "any_in_batch",
     "as_array",
+    "as_booleans",
     "as_float",
     "cholesky",
     "divide",
@@ -42,93 +45,6 @@ _UNROLLED = 4  # rows of a triangular system whose substitution is written out
 _INVERTED = 32  # rows of a triangular block that is inverted by halves
 
 
-def as_array(name: str, value: Any) -> Array:
-    """Convert an argument to a JAX array, or raise an error that names the argument.
-
-    Numbers, nested lists, NumPy arrays and pandas columns are converted. JAX arrays, traced ones
-    included, are returned as they are.
-
-    Args:
-      name: of the argument, for the message.
-      value: the argument, of any shape.
-    Returns:
-      Boolean, integer or floating array of the same shape, of the dtype that `jnp.asarray` gives.
-    Raises:
-      TypeError: for None, text, dates, complex numbers and arrays of Python objects.
-      ValueError: for rows of different lengths, for integers that do not fit the integer type of
-        JAX's current mode (32 bits unless x64 is enabled; `jnp.asarray` would wrap them), and
-        for finite floats that become infinite in its floating type.
-
-    Examples:
-      >>> print(as_array("x", [1, 2]))
-      [1 2]
-      >>> as_array("x", np.array([1_700_000_000_000]))
-      Traceback (most recent call last):
-        ...
-      ValueError: x holds integers beyond the range of int32, such as 1700000000000; ...
-    """
-    array: Any
-    if isinstance(value, jax.Array):
-        array = value
-    elif any(isinstance(leaf, jax.Array) for leaf in _leaves(value)):
-        return jnp.asarray(value)
-    elif isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**31):
-        return jnp.asarray(value)  # a Python number does not affect the dtype
-    else:
-        array = _as_numpy(name, value)
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
-        array.dtype, jnp.complexfloating
-    ):
-        raise TypeError(
-            f"{name} must hold real numbers, got dtype {array.dtype}; convert it to floats or "
-            "integers first"
-        )
-    if isinstance(array, np.ndarray):
-        _check_fits(name, array)
-    return jnp.asarray(array)
-
-
-def _leaves(value: Any) -> list[Any]:
-    return jax.tree.leaves(value) if isinstance(value, list | tuple) else []
-
-
-def _as_numpy(name: str, value: Any) -> np.ndarray:
-    if value is None or isinstance(value, str | bytes):
-        raise TypeError(f"{name} must be an array of numbers, got {value!r}")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be one array, got rows of different lengths") from error
-    if array.dtype == object and array.size and all(_is_integer(v) for v in array.flat):
-        largest = max(array.flat, key=abs)
-        raise ValueError(f"{name} holds integers beyond 64 bits, such as {largest}; use floats")
-    return array
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_fits(name: str, array: np.ndarray) -> None:
-    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
-    if dtype == array.dtype or array.size == 0:
-        return
-    advice = "subtract an offset, change the unit, or enable float64 with jax_enable_x64"
-    if np.issubdtype(array.dtype, np.integer):
-        extremes = (array.min(), array.max())
-        limits = np.iinfo(dtype)
-        beyond: list[Any] = [int(v) for v in extremes if v < limits.min or v > limits.max]
-    else:
-        largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
-        beyond = [float(largest)] if largest > jnp.finfo(dtype).max else []
-    if beyond:
-        kind = "integers" if np.issubdtype(array.dtype, np.integer) else "numbers"
-        raise ValueError(
-            f"{name} holds {kind} beyond the range of {np.dtype(dtype).name}, such as "
-            f"{beyond[-1]}; {advice}"
-        )
-
-
 def named_floats(**arguments: Any) -> list[Array]:
     """`as_array` of each keyword under its own name, then `as_float` of all of them.
 
@@ -148,20 +64,23 @@ def named_floats(**arguments: Any) -> list[Array]:
 
 
 def as_float(*arrays: ArrayLike) -> list[Array]:
-    """Convert all arguments to one floating dtype: the widest among the floats given.
+    """Convert all arguments to one floating dtype: the widest among the floats given, or float32.
 
-    Integers and booleans do not affect the dtype, so counts may be passed as they are.
+    Sums and special functions are not reliable in fewer bits, and JAX does not have all of them. Integers and booleans do not affect the dtype, so counts may be passed as they are.
 
     Args:
       arrays: of any shapes.
     Returns:
       One array per argument, in order, all of the same floating dtype.
+    Raises:
+      TypeError: for something that is not an array of real numbers, such as a parameter of None.
 
     Examples:
       >>> x, y = as_float(3, jnp.ones(2))
       >>> x.dtype == y.dtype
       True
     """
+    arrays = tuple(a if is_real(a) else as_array("every argument", a) for a in arrays)
     floats = [jax.dtypes.canonicalize_dtype(jnp.result_type(a)) for a in arrays]
     floats = [d for d in floats if jnp.issubdtype(d, jnp.floating)]
     strong = [
@@ -172,7 +91,9 @@ def as_float(*arrays: ArrayLike) -> list[Array]:
     chosen = strong or floats
     dtype = jnp.zeros(()).dtype
     if chosen:
-        dtype = jax.dtypes.canonicalize_dtype(max(chosen, key=lambda d: jnp.finfo(d).bits))
+        widest = max(chosen, key=lambda d: jnp.finfo(d).bits)
+        wide = jnp.finfo(widest).bits >= 32
+        dtype = jax.dtypes.canonicalize_dtype(widest if wide else jnp.float32)
     return [jnp.asarray(a, dtype) for a in arrays]
 
 
@@ -180,6 +101,7 @@ def _is_weak(a: ArrayLike) -> bool:
     return isinstance(a, (bool, int, float)) or getattr(a, "weak_type", False)
 
 
+@checked()
 def safe_log(x: ArrayLike) -> Array:
     """Natural log with log 0 = -inf and a zero gradient there.
 
@@ -200,6 +122,7 @@ def safe_log(x: ArrayLike) -> Array:
     return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1, x)))
 
 
+@checked()
 def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
     """x log y with 0 log 0 = 0, and finite gradients wherever x = 0.
 
@@ -219,6 +142,7 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
     return jnp.where(x == 0, 0, x) * jnp.where(x == 0, 0, safe_log(inner))
 
 
+@checked()
 def xlog1py(x: ArrayLike, y: ArrayLike) -> Array:
     """x log(1 + y) with 0 log 0 = 0, and finite gradients wherever x = 0 or y = -1.
 
@@ -235,9 +159,10 @@ def xlog1py(x: ArrayLike, y: ArrayLike) -> Array:
     x, y = as_float(x, y)
     edge = (x == 0) | (y == -1)
     value = jnp.where(edge, 0, x) * jnp.log1p(jnp.where(edge, 0, y))
-    return jnp.where((y == -1) & (x != 0), -jnp.inf * jnp.sign(x), value)
+    return jnp.where((y == -1) & (x != 0), jnp.where(x > 0, -jnp.inf, jnp.inf), value)
 
 
+@checked()
 def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp(a), equal to -inf with zero gradient where every term is -inf.
 
@@ -267,6 +192,7 @@ def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     return (axis,) if isinstance(axis, int) else tuple(axis)
 
 
+@checked()
 def normalize(scores: ArrayLike, axis: int = -1) -> Array:
     """Divide non-negative scores by their sum.
 
@@ -285,6 +211,7 @@ def normalize(scores: ArrayLike, axis: int = -1) -> Array:
     return scores / jnp.sum(scores, axis=axis, keepdims=True)
 
 
+@checked()
 def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     """Subtract log sum exp along an axis.
 
@@ -306,6 +233,7 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     return scores - shift, jnp.squeeze(total, axis=axis)
 
 
+@checked()
 def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -> Array:
     """numerator / denominator, or `otherwise` where the denominator is zero.
 
@@ -325,6 +253,7 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
     return jnp.where(empty, otherwise, numerator / jnp.where(empty, 1, denominator))
 
 
+@checked()
 def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Array:
     """Sum of weights * values, where a zero weight removes its value, even if that is infinite.
 
@@ -341,6 +270,7 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
     return jnp.sum(weights * jnp.where(weights == 0, 0, values), axis=axis)
 
 
+@checked()
 def row_products(a: ArrayLike, b: ArrayLike) -> Array:
     """a^T b, with a sum over N rows that is accurate for any N.
 
@@ -368,6 +298,7 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
     return total + jnp.matmul(a[whole:].T, b[whole:], precision="highest")
 
 
+@checked()
 def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril X = b by forward substitution, for small and for large systems.
 
@@ -411,6 +342,7 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
     return x if b.ndim == 2 else x[:, 0]
 
 
+@checked()
 def inverse_lower(tril: ArrayLike) -> Array:
     """The inverse of a lower triangular matrix, without LAPACK as `solve_lower`.
 
@@ -440,6 +372,7 @@ def _inverse_lower_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
     return inverse, -_product(_product(inverse, change), inverse)
 
 
+@checked()
 def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     """X with tril tril^T X = b: `cho_solve` without LAPACK, for the reason given in `solve_lower`.
 
@@ -456,6 +389,7 @@ def solve_cholesky(tril: ArrayLike, b: ArrayLike) -> Array:
     return solve_lower(tril.T[::-1, ::-1], half[::-1])[::-1]
 
 
+@checked()
 def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
     """x with matrix x = b for a square matrix, by its QR factors: without a triangular solve of LAPACK.
 

@@ -1,5 +1,6 @@
 """Leave-one-out density and its relatives, from draws of one fit: PSIS-LOO, WAIC, LOO-PIT."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from jax.typing import ArrayLike
 from likelax.data import DataLike
 from likelax.monte_carlo._psis import Tail, centre, smooth_tail
 from likelax.numerics import chunks, named_floats
-from likelax.predictive.score import draws_by_rows, elpd_of, log_mean, map_observations
+from likelax.numerics.checks import check_key, check_number, check_numbers
+from likelax.predictive.score import check_draws, draws_by_rows, elpd_of, log_mean, map_observations
 
 _ROWS = 64  # rows at a time: S times that many numbers fit in a processor's cache
 
@@ -44,7 +46,8 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: float = 1.0) -> Loo:
     Returns:
       `Loo`. A row that is impossible under some draw has density -inf and k-hat inf.
     Raises:
-      ValueError: if log_lik is not (S, N).
+      ValueError: if log_lik is not (S, N) or holds NaN or inf, or relative_efficiency is not
+        positive.
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
@@ -54,6 +57,7 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: float = 1.0) -> Loo:
       >>> bool((result.k_hat < 0.7).all()), bool(0 < result.num_parameters < 1)
       (True, True)
     """
+    _check_efficiency(relative_efficiency)
     log_lik = draws_by_rows(log_lik)
     return _gather(*_by_columns(lambda c: _loo_point(c, relative_efficiency), log_lik))
 
@@ -76,6 +80,9 @@ def loo_of(
       chunk_size: rows at a time; memory grows as S times that.
     Returns:
       `Loo`.
+    Raises:
+      ValueError: if draws or x have no common leading axis, relative_efficiency is not positive, or
+        chunk_size < 1.
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
@@ -85,6 +92,7 @@ def loo_of(
       >>> result.pointwise.shape
       (9,)
     """
+    _check_efficiency(relative_efficiency)
 
     def point(log_lik: Array) -> tuple[Array, Array, Array]:
         return _loo_point(log_lik, relative_efficiency)
@@ -102,7 +110,7 @@ def waic(log_lik: ArrayLike) -> Loo:
     Returns:
       `Loo` with k_hat NaN. A row that is impossible under some draw has density -inf.
     Raises:
-      ValueError: if log_lik is not (S, N).
+      ValueError: if log_lik is not (S, N) with S >= 2, or holds NaN or inf.
     Source: Watanabe (2010), Journal of Machine Learning Research 11.
 
     Examples:
@@ -110,7 +118,7 @@ def waic(log_lik: ArrayLike) -> Loo:
       >>> print(jnp.exp(result.pointwise).round(4), float(result.num_parameters))
       [0.5 0.5] 0.0
     """
-    return _gather(*_by_columns(_waic_point, draws_by_rows(log_lik)))
+    return _gather(*_by_columns(_waic_point, draws_by_rows(log_lik, least=2)))
 
 
 def waic_of(
@@ -122,6 +130,8 @@ def waic_of(
       log_prob, draws, x, chunk_size: as for `loo_of`.
     Returns:
       `Loo` with k_hat NaN.
+    Raises:
+      ValueError: if draws or x have no common leading axis, S < 2, or chunk_size < 1.
     Source: Watanabe (2010), Journal of Machine Learning Research 11.
 
     Examples:
@@ -131,6 +141,7 @@ def waic_of(
       >>> bool(0 < result.num_parameters < 1)
       True
     """
+    check_draws(draws, least=2)
     return _gather(*map_observations(_waic_point, log_prob, draws, x, chunk_size))
 
 
@@ -156,7 +167,7 @@ def loo_pit(
     Returns:
       (N,) in [0, 1].
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, an array holds NaN, or relative_efficiency is not positive.
     Source: Gelman et al. (2013), Bayesian Data Analysis, 7.4; Vehtari, Gelman, Gabry (2017).
 
     Examples:
@@ -164,6 +175,8 @@ def loo_pit(
       >>> print(loo_pit(jax.random.key(0), jnp.array([0.0]), draws, jnp.zeros((99, 1))).round(2))
       [0.5]
     """
+    check_key(key)
+    _check_efficiency(relative_efficiency)
     log_lik = draws_by_rows(log_lik)
     x, draws, log_lik = named_floats(x=x, draws=draws, log_lik=log_lik)
     if draws.shape != log_lik.shape or x.shape != draws.shape[1:]:
@@ -171,6 +184,7 @@ def loo_pit(
             "x must have shape (N,), draws and log_lik (S, N), got "
             f"{x.shape}, {draws.shape} and {log_lik.shape}"
         )
+    check_numbers(x=x, draws=draws)
     share = jax.random.uniform(key, x.shape, x.dtype)
 
     def point(ll: Array, x: Array, draws: Array, share: Array) -> Array:
@@ -182,6 +196,11 @@ def loo_pit(
         return held / (jnp.sum(rest) + jnp.sum(above))
 
     return jax.vmap(point, in_axes=(1, 0, 1, 0))(log_lik, x, draws, share)
+
+
+def _check_efficiency(relative_efficiency: float) -> None:
+    positive = "positive and finite"
+    check_number("relative_efficiency", relative_efficiency, lambda v: 0 < v < math.inf, positive)
 
 
 def _weights(ratio: Array, tail: Tail) -> tuple[Array, Array]:

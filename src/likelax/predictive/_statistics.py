@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import divide, named_floats
+from likelax.numerics import as_booleans, divide, named_floats
 
 STATISTICS = (
     "mean",
@@ -30,18 +30,18 @@ def statistics(x: ArrayLike, observed: ArrayLike | None = None) -> Array:
       x: (T,) one series, or rows in the order in which they came; or (B, T) series.
       observed: booleans of the shape of x; False leaves an entry out. None: all are used.
     Returns:
-      (8,). Skewness and correlation of a constant are 0; without observed entries the minimum is inf
+      (8,), NaN if an observed entry is. Skewness and correlation of a constant are 0; without observed entries the minimum is inf
       and the maximum -inf.
     Raises:
-      ValueError: if x is not (T,) or (B, T), or the shapes differ.
+      ValueError: if x is not (T,) or (B, T), it is empty, or the shapes differ.
 
     Examples:
       >>> print(statistics(jnp.array([0.0, 0.0, 4.0, 4.0])))
       [2.   2.   0.   0.   4.   0.5  0.25 2.  ]
     """
     (x,) = named_floats(x=x)
-    seen = jnp.ones(x.shape, bool) if observed is None else jnp.asarray(observed)
-    if x.ndim not in (1, 2) or seen.shape != x.shape:
+    seen = jnp.ones(x.shape, bool) if observed is None else as_booleans("observed", observed)
+    if x.ndim not in (1, 2) or x.size == 0 or seen.shape != x.shape:
         raise ValueError(
             f"x must have shape (T,) or (B, T) and observed the same, got {x.shape} and "
             f"{seen.shape}"
@@ -84,17 +84,17 @@ def correlation(a: ArrayLike, b: ArrayLike, observed: ArrayLike | None = None) -
       a, b: (...) of one shape.
       observed: booleans of that shape, True where both were observed. None: all are used.
     Returns:
-      Scalar.
+      Scalar; NaN if an observed entry is.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or there is no entry.
 
     Examples:
       >>> round(float(correlation(jnp.array([0.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 5.0]))), 4)
       1.0
     """
     a, b = named_floats(a=a, b=b)
-    seen = jnp.ones(a.shape, bool) if observed is None else jnp.asarray(observed)
-    if not a.shape == b.shape == seen.shape:
+    seen = jnp.ones(a.shape, bool) if observed is None else as_booleans("observed", observed)
+    if not a.size or not a.shape == b.shape == seen.shape:
         raise ValueError(
             f"a, b and observed must have one shape, got {a.shape}, {b.shape} and {seen.shape}"
         )

@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, log_normalize, named_floats
+from likelax.numerics.checks import check_key, check_numbers, check_size, check_values
 from likelax.predictive._statistics import statistics
 
 
@@ -36,7 +38,7 @@ def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) 
     Returns:
       `Check`.
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or an array holds NaN.
     Source: Gelman, Meng, Stern (1996), Statistica Sinica 6.
 
     Examples:
@@ -51,6 +53,11 @@ def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) 
         raise ValueError(
             f"simulated must have shape (S, *x.shape), got {simulated.shape} for x of {x.shape}"
         )
+    if simulated.shape[0] < 1:
+        raise ValueError(f"simulated must hold a data set, got shape {simulated.shape}")
+    if chunk_size is not None:
+        check_size("chunk_size", chunk_size)
+    check_numbers(x=x, simulated=simulated)
     real = statistics(x)
     drawn = jax.lax.map(statistics, simulated, batch_size=chunk_size or simulated.shape[0])
     return Check(real, drawn, p_value(real, drawn))
@@ -68,7 +75,7 @@ def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:
     Returns:
       (...) in [2 / (S + 1), 1].
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or an array holds NaN.
     Source: Gelman, Meng, Stern (1996), Statistica Sinica 6.
 
     Examples:
@@ -81,6 +88,7 @@ def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:
             f"simulated must have shape (S, *observed.shape), got {simulated.shape} for observed "
             f"of {observed.shape}"
         )
+    check_numbers(observed=observed, simulated=simulated)
     size = simulated.shape[0] + 1
     below = jnp.sum(simulated <= observed[None], axis=0) + 1
     above = jnp.sum(simulated >= observed[None], axis=0) + 1
@@ -105,18 +113,20 @@ def pit(
     Returns:
       (...) in [0, 1].
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or an array holds NaN.
     Source: Czado, Gneiting, Held (2009), Biometrics 65.
 
     Examples:
       >>> print(pit(jax.random.key(0), jnp.array([5.0]), jnp.zeros((99, 1))) > 0.98)
       [ True]
     """
+    check_key(key)
     x, draws = named_floats(x=x, draws=draws)
     if draws.shape[1:] != x.shape or draws.ndim != x.ndim + 1:
         raise ValueError(
             f"draws must have shape (S, *x.shape), got {draws.shape} for x of {x.shape}"
         )
+    check_numbers(x=x, draws=draws)
     below, equal = (draws < x[None]).astype(x.dtype), (draws == x[None]).astype(x.dtype)
     uniform = jax.random.uniform(key, x.shape, x.dtype)
     if log_weights is None:
@@ -127,5 +137,6 @@ def pit(
         raise ValueError(
             f"log_weights must have the shape of draws, {draws.shape}, got {log_weights.shape}"
         )
+    check_values("log_weights", log_weights, lambda v: v < np.inf, "below infinity, and not NaN")
     weights = jnp.exp(log_normalize(log_weights, axis=0)[0])
     return jnp.sum(weights * (below + uniform[None] * equal), axis=0)

@@ -11,6 +11,13 @@ from jax.scipy.special import betainc
 from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
+from likelax.numerics.checks import (
+    check_fraction,
+    check_function,
+    check_key,
+    check_numbers,
+    check_size,
+)
 
 
 def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
@@ -25,18 +32,20 @@ def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
     Returns:
       (...) integers in 0 ... S.
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or an array holds NaN.
     Source: Talts et al. (2018), Validating Bayesian inference algorithms with SBC.
 
     Examples:
       >>> print(rank(jax.random.key(0), jnp.array([2.5]), jnp.arange(4.0)[:, None]))
       [3]
     """
+    check_key(key)
     x, draws = named_floats(x=x, draws=draws)
     if draws.shape[1:] != x.shape or draws.ndim != x.ndim + 1:
         raise ValueError(
             f"draws must have shape (S, *x.shape), got {draws.shape} for x of {x.shape}"
         )
+    check_numbers(x=x, draws=draws)
     below = jnp.sum(draws < x[None], axis=0)
     ties = jnp.sum(draws == x[None], axis=0)
     return below + jax.random.randint(key, x.shape, 0, ties + 1)
@@ -66,6 +75,8 @@ def calibration_ranks(
       chunk_size: simulations at a time; None is all at once.
     Returns:
       theta's pytree of integers with a leading axis N.
+    Raises:
+      ValueError: if num_simulations or chunk_size is below 1, or the draws do not have theta's form.
     Source: Talts et al. (2018), Validating Bayesian inference algorithms with SBC. Draws from a
       Markov chain must be thinned first.
 
@@ -80,12 +91,24 @@ def calibration_ranks(
       >>> ranks.shape, int(ranks.min()), int(ranks.max())
       ((500,), 0, 9)
     """
+    check_key(key)
+    check_size("num_simulations", num_simulations)
+    if chunk_size is not None:
+        check_size("chunk_size", chunk_size)
+    for name, f in (("prior", prior), ("simulate", simulate), ("posterior", posterior)):
+        check_function(name, f)
 
     def one(key: Array) -> Any:
         theta_key, data_key, draw_key, rank_key = jax.random.split(key, 4)
         theta = prior(theta_key)
         draws = posterior(draw_key, simulate(data_key, theta))
         leaves, tree = jax.tree.flatten(theta)
+        wanted: Any = tree
+        if jax.tree.structure(draws) != wanted:
+            raise ValueError(
+                f"posterior must return draws of theta's form, {tree}, got "
+                f"{jax.tree.structure(draws)}"
+            )
         keys = jax.random.split(rank_key, len(leaves))
         ranks = [
             rank(k, t, d) for k, t, d in zip(keys, leaves, jax.tree.leaves(draws), strict=True)
@@ -138,7 +161,7 @@ def uniform_envelope(
     Returns:
       `Envelope` at K - 1 points.
     Raises:
-      ValueError: if mass is not in (0, 1), or num_parts < 2.
+      ValueError: if mass is not in (0, 1), num_parts < 2, or num_values or num_draws < 1.
     Source: Sailynoja, Burkner, Vehtari (2022), Statistics and Computing 32.
 
     Examples:
@@ -146,10 +169,11 @@ def uniform_envelope(
       >>> bool((envelope.lower < envelope.points).all() & (envelope.points < envelope.upper).all())
       True
     """
-    if not 0 < mass < 1:
-        raise ValueError(f"mass must lie in (0, 1), got {mass}")
-    if num_parts < 2:
-        raise ValueError(f"num_parts must be at least 2, got {num_parts}")
+    check_key(key)
+    check_fraction("mass", mass)
+    check_size("num_parts", num_parts, 2)
+    check_size("num_values", num_values)
+    check_size("num_draws", num_draws)
     points = jnp.asarray(np.arange(1, num_parts) / num_parts, jnp.zeros(()).dtype)
     counts = jnp.arange(num_values + 1, dtype=points.dtype)
     shape = (num_values + 1, num_parts - 1)
@@ -185,11 +209,16 @@ def distribution(values: ArrayLike, points: ArrayLike) -> Array:
       points: (K,).
     Returns:
       (K,) fractions of the values at or below each point.
+    Raises:
+      ValueError: if values are not (N,) with N >= 1, or an array holds NaN.
 
     Examples:
       >>> print(distribution(jnp.array([0.1, 0.5, 0.9]), jnp.array([0.5])).round(3))
       [0.667]
     """
     values, points = named_floats(values=values, points=points)
+    if values.ndim != 1 or values.shape[0] < 1:
+        raise ValueError(f"values must have shape (N,) with N >= 1, got {values.shape}")
+    check_numbers(values=values, points=points)
     below = jnp.searchsorted(jnp.sort(values), points, side="right")
     return below.astype(points.dtype) / values.shape[0]

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike
-from likelax.numerics import logsumexp, named_floats
+from likelax.data import DataLike, convert
+from likelax.numerics import as_array, logsumexp, named_floats
+from likelax.numerics.checks import check_function, check_size, check_values
 
 
 class Pointwise(Protocol):
@@ -46,7 +48,7 @@ def log_predictive_density(log_lik: ArrayLike, *, block_size: int = 1) -> Elpd:
     Returns:
       `Elpd`. An observation that is impossible under every draw makes it -inf.
     Raises:
-      ValueError: if log_lik is not (S, N), or block_size < 1.
+      ValueError: if log_lik is not (S, N) or holds NaN or inf, or block_size < 1.
     Source: Gelman et al. (2013), Bayesian Data Analysis, 7.1.
 
     Examples:
@@ -77,7 +79,7 @@ def log_predictive_density_of(
     Returns:
       `Elpd`.
     Raises:
-      ValueError: if block_size < 1.
+      ValueError: if draws or x have no common leading axis, or block_size or chunk_size < 1.
     Source: Gelman et al. (2013), Bayesian Data Analysis, 7.1.
 
     Examples:
@@ -105,9 +107,20 @@ def map_observations(
     chunk_size: int,
 ) -> Any:
     """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time."""
+    check_function("log_prob", log_prob)
+    check_size("chunk_size", chunk_size)
+    check_draws(draws)
+    check_draws(x, name="x")
+    draws, x = jax.tree.map(lambda a: as_array("draws", a), draws), convert("x", x)
 
     def of_row(row: Any) -> Any:
-        return point(jax.vmap(lambda draw: log_prob(draw, row))(draws))
+        log_lik = jax.vmap(lambda draw: log_prob(draw, row))(draws)
+        if log_lik.ndim != 1:
+            raise ValueError(
+                "log_prob must return a scalar for one of the draws and one row of x, got shape "
+                f"{log_lik.shape[1:]}"
+            )
+        return point(log_lik)
 
     return jax.lax.map(of_row, x, batch_size=chunk_size)
 
@@ -120,9 +133,9 @@ def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
       block_size: see `log_predictive_density`.
     Returns:
       `Elpd`. For blocks of one the standard error is sqrt(N) times the standard deviation. It is NaN
-      with fewer than two blocks, or if a value is infinite.
+      with fewer than two blocks, or if a value is infinite. A value of NaN makes both NaN.
     Raises:
-      ValueError: if block_size < 1.
+      ValueError: if pointwise is not (N,) with N >= 1, or block_size < 1.
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
     Examples:
@@ -130,9 +143,10 @@ def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
       2.0
     """
     (pointwise,) = named_floats(pointwise=pointwise)
+    if pointwise.ndim != 1 or pointwise.shape[0] < 1:
+        raise ValueError(f"pointwise must have shape (N,) with N >= 1, got {pointwise.shape}")
     size = pointwise.shape[0]
-    if block_size < 1:
-        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    check_size("block_size", block_size)
     blocks = math.ceil(size / block_size)
     value = jnp.sum(pointwise)
     if blocks < 2:
@@ -152,6 +166,7 @@ def compare(a: Pointwise, b: Pointwise, *, block_size: int = 1) -> Elpd:
     Returns:
       `Elpd` of a - b: positive if a predicts better.
     Raises:
+      TypeError: if a or b is no such result.
       ValueError: if the numbers of observations differ.
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
@@ -161,9 +176,11 @@ def compare(a: Pointwise, b: Pointwise, *, block_size: int = 1) -> Elpd:
       >>> float(difference.value), float(difference.standard_error)
       (2.0, 0.0)
     """
+    for name, result in (("a", a), ("b", b)):
+        _check_result(name, result)
     if a.pointwise.shape != b.pointwise.shape:
         raise ValueError(
-            f"compare: both models must score the same rows, got {a.pointwise.shape} and "
+            f"a and b must score the same rows, got {a.pointwise.shape} and "
             f"{b.pointwise.shape} values"
         )
     return elpd_of(a.pointwise - b.pointwise, block_size=block_size)
@@ -178,6 +195,7 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
     Returns:
       `Elpd` of model - best by name: 0 for the best, negative below it.
     Raises:
+      TypeError: if results is not a dict of results.
       ValueError: if there are no results, or the numbers of observations differ.
     Source: Vehtari, Gelman, Gabry (2017), Statistics and Computing 27.
 
@@ -186,16 +204,50 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
       >>> {name: float(difference.value) for name, difference in compare_all({"b": b, "a": a}).items()}
       {'a': 0.0, 'b': -3.0}
     """
+    if not isinstance(results, Mapping):
+        raise TypeError(f"results must be a dict of results by name, got {results!r}")
     if not results:
-        raise ValueError("compare_all: there are no results to compare")
+        raise ValueError("results must not be empty: there are no results to compare")
+    for name, result in results.items():
+        _check_result(f"results[{name!r}]", result)
     order = sorted(results, key=lambda name: -float(jnp.sum(results[name].pointwise)))
     best = results[order[0]]
     return {name: compare(results[name], best, block_size=block_size) for name in order}
 
 
-def draws_by_rows(log_lik: ArrayLike) -> Array:
-    """The log likelihoods as a float array (S, N)."""
+def _check_result(name: str, result: object) -> None:
+    if not isinstance(getattr(result, "pointwise", None), Array | np.ndarray):
+        raise TypeError(
+            f"{name} must have `pointwise` scores, as Elpd and Loo have, got {result!r}"
+        )
+
+
+def check_draws(draws: Any, *, name: str = "draws", least: int = 1) -> int:
+    """The length of the leading axis that all leaves of a pytree have in common.
+
+    Raises:
+      TypeError: for a leaf that is no array.
+      ValueError: for leaves without a common leading axis, or one shorter than `least`.
+    """
+    leaves = [as_array(name, leaf) for leaf in jax.tree.leaves(draws, is_leaf=lambda n: n is None)]
+    sizes = {leaf.shape[:1] for leaf in leaves}
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            f"{name}: every leaf must have the same leading axis, got leaves of shape "
+            f"{[leaf.shape for leaf in leaves]}; stack them first"
+        )
+    ((size,),) = sizes
+    if size < least:
+        raise ValueError(f"{name}: the leading axis must have length {least} or more, got {size}")
+    return size
+
+
+def draws_by_rows(log_lik: ArrayLike, *, least: int = 1) -> Array:
+    """The log likelihoods as a float array (S, N), S at least `least`."""
     (log_lik,) = named_floats(log_lik=log_lik)
-    if log_lik.ndim != 2:
-        raise ValueError(f"log_lik must have shape (S, N), got {log_lik.shape}")
+    if log_lik.ndim != 2 or log_lik.shape[0] < least or log_lik.shape[1] < 1:
+        raise ValueError(
+            f"log_lik must have shape (S, N) with S >= {least} and N >= 1, got {log_lik.shape}"
+        )
+    check_values("log_lik", log_lik, lambda v: v < np.inf, "below infinity, and not NaN")
     return log_lik

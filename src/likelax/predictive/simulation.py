@@ -11,7 +11,16 @@ from jax.typing import ArrayLike
 
 from likelax.data import DataLike
 from likelax.model import SupportsSample
-from likelax.numerics import named_floats
+from likelax.numerics import as_array, named_floats
+from likelax.numerics.checks import (
+    check_fraction,
+    check_function,
+    check_key,
+    check_numbers,
+    check_shape,
+    check_size,
+)
+from likelax.predictive.score import check_draws
 
 Draw = TypeVar("Draw")
 Out = TypeVar("Out")
@@ -71,15 +80,11 @@ def simulate(
       >>> print(abs(float(heads.mean()) - 10 * 9 / 14) < 0.15, int(lower), int(upper))
       True 3 9
     """
-    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(draws)}
-    if len(sizes) != 1 or () in sizes:
-        raise ValueError(
-            "draws: every leaf must have the same leading axis S, got leaves of shape "
-            f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(draws)]}; stack the draws first"
-        )
-    ((size,),) = sizes
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    check_key(key)
+    check_function("sample", sample)
+    size = check_draws(draws)
+    if chunk_size is not None:
+        check_size("chunk_size", chunk_size)
     keys = jax.random.split(key, size)
     if chunk_size is None or chunk_size >= size:
         return jax.vmap(sample)(keys, draws)
@@ -113,10 +118,12 @@ def replicate(
       >>> replicate(jax.random.key(0), Poisson(3.0), (20,), 7).shape
       (7, 20)
     """
-    if num_draws < 1 or (chunk_size is not None and chunk_size < 1):
-        raise ValueError(
-            f"num_draws and chunk_size must be at least 1, got {num_draws} and {chunk_size}"
-        )
+    check_key(key)
+    check_shape(shape)
+    check_size("num_draws", num_draws)
+    if chunk_size is not None:
+        check_size("chunk_size", chunk_size)
+    check_function("model.sample", getattr(model, "sample", None))
     if chunk_size is None or chunk_size >= num_draws:
         return model.sample(key, (num_draws, *shape))
     keys = jax.random.split(key, math.ceil(num_draws / chunk_size))
@@ -136,7 +143,7 @@ def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:
     Returns:
       `Interval` of arrays (...), dtype of draws.
     Raises:
-      ValueError: if mass is not in (0, 1) or there are no draws.
+      ValueError: if mass is not in (0, 1), there are no draws, or one is NaN.
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.3.
 
     Examples:
@@ -144,7 +151,12 @@ def equal_tailed(draws: ArrayLike, mass: float = 0.9) -> Interval:
       >>> int(lower), int(upper)
       (5, 95)
     """
-    draws = _ordered(draws, mass)
+    return central_interval(_numbers(draws, mass), mass)
+
+
+def central_interval(draws: Array, mass: float) -> Interval:
+    """`equal_tailed` of draws that may hold NaN, whose bounds are then NaN or too low."""
+    draws = jnp.sort(draws, axis=0)
     size = draws.shape[0]
     tail = (1 - mass) / 2
     return Interval(draws[_rank(tail * size)], draws[_rank((1 - tail) * size)])
@@ -161,7 +173,7 @@ def highest_density(draws: ArrayLike, mass: float = 0.9) -> Interval:
     Returns:
       `Interval` of arrays (...).
     Raises:
-      ValueError: if mass is not in (0, 1) or there are no draws.
+      ValueError: if mass is not in (0, 1), there are no draws, or one is NaN.
     Source: Chen, Shao (1999), Journal of Computational and Graphical Statistics 8.
 
     Examples:
@@ -169,7 +181,7 @@ def highest_density(draws: ArrayLike, mass: float = 0.9) -> Interval:
       >>> float(lower), float(upper)
       (1.0, 1.0)
     """
-    draws = _ordered(draws, mass)
+    draws = jnp.sort(_numbers(draws, mass), axis=0)
     held = _rank(mass * draws.shape[0]) + 1
     lower, upper = draws[: draws.shape[0] - held + 1], draws[held - 1 :]
     at = jnp.argmin(upper - lower, axis=0)[None]
@@ -187,14 +199,14 @@ def summarise(draws: ArrayLike, mass: float = 0.9) -> Summary:
     Returns:
       `Summary` of arrays (...).
     Raises:
-      ValueError: if mass is not in (0, 1) or there are no draws.
+      ValueError: if mass is not in (0, 1), there are no draws, or one is NaN.
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.3.
 
     Examples:
       >>> float(summarise(jnp.array([1.0, 3.0])).mean)
       2.0
     """
-    (values,) = named_floats(draws=draws)
+    (values,) = named_floats(draws=_numbers(draws, mass))
     size = values.shape[0]
     mean = jnp.mean(values, axis=0)
     square = jnp.sum((values - mean[None]) ** 2, axis=0)
@@ -202,13 +214,13 @@ def summarise(draws: ArrayLike, mass: float = 0.9) -> Summary:
     return Summary(mean, sd, equal_tailed(draws, mass))
 
 
-def _ordered(draws: ArrayLike, mass: float) -> Array:
-    draws = jnp.asarray(draws)
-    if not 0 < mass < 1:
-        raise ValueError(f"mass must lie in (0, 1), got {mass}")
+def _numbers(draws: ArrayLike, mass: float) -> Array:
+    draws = as_array("draws", draws)
+    check_fraction("mass", mass)
     if draws.ndim < 1 or draws.shape[0] < 1:
         raise ValueError(f"draws must have shape (S, ...) with S >= 1, got {draws.shape}")
-    return jnp.sort(draws, axis=0)
+    check_numbers(draws=draws)
+    return draws
 
 
 def _rank(level: float) -> int:

@@ -3,6 +3,11 @@
 Every rule here is proper (the truth has the lowest expected score) and has finite gradients.
 A probability is never clipped: a forecast that calls the outcome impossible scores inf under
 the log rule.
+
+Arguments that share a shape in the docstrings must have one shape; forecasts of the closed forms may
+also be numbers, or arrays that broadcast to x. NaN or infinity in an argument of
+a closed form or among draws gives NaN or infinity in the scores that depend on it. Invalid values (a label that is no class, rows that do not sum to one, a negative scale) raise a
+ValueError where they are known, and are not looked at under `jax.jit`.
 """
 
 from likelax.scoring.classes import (

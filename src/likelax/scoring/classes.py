@@ -6,6 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_array, named_floats, safe_log, xlog1py, xlogy
+from likelax.numerics.checks import check_same_shape, check_simplex, check_values
 
 
 def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
@@ -13,11 +14,11 @@ def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
 
     Args:
       probs: (..., C).
-      labels: (...) integers in [0, C); outside it, NaN.
+      labels: (...) integers in [0, C); NaN for a traced one outside.
     Returns:
       (...) nats; inf, with zero gradient, if the forecast probability of the outcome was 0.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
       TypeError: if labels are not integers.
     Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
@@ -25,7 +26,7 @@ def log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       >>> print(log_score(jnp.array([[0.0, 1.0], [0.5, 0.5]]), jnp.array([1, 0])).round(4))
       [0.     0.6931]
     """
-    probs, labels = _classes(probs, labels)
+    probs, labels = _probabilities(probs, labels)
     return _at_least_zero(-safe_log(_pick(probs, labels)))
 
 
@@ -34,11 +35,11 @@ def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
 
     Args:
       logits: (..., C), any log scores up to a constant.
-      labels: (...) integers in [0, C); outside it, NaN.
+      labels: (...) integers in [0, C); NaN for a traced one outside.
     Returns:
       (...) nats.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or a label is out of range.
       TypeError: if labels are not integers.
     Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
@@ -46,7 +47,7 @@ def log_score_from_logits(logits: ArrayLike, labels: ArrayLike) -> Array:
       >>> print(log_score_from_logits(jnp.array([[0.0, 1000.0]]), jnp.array([0])))
       [1000.]
     """
-    logits, labels = _classes(logits, labels)
+    logits, labels = _classes("logits", logits, labels)
     return _at_least_zero(-_pick(jax.nn.log_softmax(logits, axis=-1), labels))
 
 
@@ -59,7 +60,7 @@ def binary_log_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
     Returns:
       (...) nats.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or a probability or outcome is outside [0, 1].
     Source: Good (1952), Journal of the Royal Statistical Society B 14.
 
     Examples:
@@ -75,11 +76,11 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
 
     Args:
       probs: (..., C).
-      labels: (...) integers in [0, C); outside it, NaN.
+      labels: (...) integers in [0, C); NaN for a traced one outside.
     Returns:
       (...). For two classes it is twice `binary_brier_score`.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
       TypeError: if labels are not integers.
     Source: Brier (1950), Monthly Weather Review 78.
 
@@ -87,7 +88,7 @@ def brier_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       >>> print(brier_score(jnp.array([[0.25, 0.75]]), jnp.array([1])))
       [0.125]
     """
-    probs, labels = _classes(probs, labels)
+    probs, labels = _probabilities(probs, labels)
     inside = (labels >= 0) & (labels < probs.shape[-1])
     hot = jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)
     return jnp.where(inside, jnp.sum((probs - hot) ** 2, axis=-1), jnp.nan)
@@ -102,7 +103,7 @@ def binary_brier_score(probs: ArrayLike, outcome: ArrayLike) -> Array:
     Returns:
       (...).
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or a probability or outcome is outside [0, 1].
     Source: Brier (1950), Monthly Weather Review 78.
 
     Examples:
@@ -120,11 +121,11 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
 
     Args:
       probs: (..., C), classes in order.
-      labels: (...) integers in [0, C); outside it, NaN.
+      labels: (...) integers in [0, C); NaN for a traced one outside.
     Returns:
       (...), in [0, C - 1].
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
       TypeError: if labels are not integers.
     Source: Epstein (1969), Journal of Applied Meteorology 8.
 
@@ -132,7 +133,7 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
       >>> print(ranked_probability_score(jnp.array([[1.0, 0.0, 0.0]]), jnp.array([2])))
       [2.]
     """
-    probs, labels = _classes(probs, labels)
+    probs, labels = _probabilities(probs, labels)
     inside = (labels >= 0) & (labels < probs.shape[-1])
     cumulative = jnp.cumsum(probs, axis=-1)[..., :-1]
     classes = jnp.arange(probs.shape[-1] - 1, dtype=labels.dtype)
@@ -146,16 +147,25 @@ def _at_least_zero(score: Array) -> Array:
     return jnp.where(score < 0, 0, score) + 0.0
 
 
-def _classes(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
-    (probs,) = named_floats(probs=probs)
+def _probabilities(probs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    probs, labels = _classes("probs", probs, labels)
+    check_simplex("probs", probs)
+    return probs, labels
+
+
+def _classes(name: str, values: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    (values,) = named_floats(**{name: values})
     labels = as_array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be integers, got {labels.dtype}; convert them first")
-    if probs.ndim < 1 or labels.shape != probs.shape[:-1]:
+    if values.ndim < 1 or values.shape[-1] < 1 or labels.shape != values.shape[:-1]:
         raise ValueError(
-            f"probs must have shape (..., C) and labels (...), got {probs.shape} and {labels.shape}"
+            f"{name} must have shape (..., C) and labels (...), got {values.shape} and "
+            f"{labels.shape}"
         )
-    return probs, labels
+    classes = values.shape[-1]
+    check_values("labels", labels, lambda v: (v >= 0) & (v < classes), f"in 0..{classes - 1}")
+    return values, labels
 
 
 def _pick(values: Array, labels: Array) -> Array:
@@ -168,8 +178,7 @@ def _pick(values: Array, labels: Array) -> Array:
 
 def _paired(probs: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
     probs, outcome = named_floats(probs=probs, outcome=outcome)
-    if probs.shape != outcome.shape:
-        raise ValueError(
-            f"outcome must have the shape of probs, {probs.shape}, got {outcome.shape}"
-        )
+    check_same_shape(probs=probs, outcome=outcome)
+    for name, value in (("probs", probs), ("outcome", outcome)):
+        check_values(name, value, lambda v: ~((v < 0) | (v > 1)), "between 0 and 1")
     return probs, outcome

@@ -14,6 +14,13 @@ from jax.scipy.special import erf, gammainc, gammaln, i0e, i1e, log_ndtr, ndtr
 from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
+from likelax.numerics.checks import (
+    check_fraction,
+    check_not_negative,
+    check_order,
+    check_positive,
+    check_simplex,
+)
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
@@ -33,6 +40,8 @@ def crps_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       x: (...) the observed values.
     Returns:
       (...) in the unit of x.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a scale is negative.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.2.
 
@@ -41,6 +50,7 @@ def crps_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       0.2337
     """
     loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    check_not_negative(scale=scale)
     point = scale == 0
     away = jnp.abs(x - loc)
     z = away / jnp.where(point, 1, scale)
@@ -67,7 +77,7 @@ def crps_normal_mixture(
     Returns:
       (...) in the unit of x.
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, weights do not sum to one, or a scale is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Grimit et al. (2006), Quarterly Journal of the Royal Meteorological Society 132.
 
@@ -77,11 +87,13 @@ def crps_normal_mixture(
       0.2337
     """
     weights, loc, scale, x = named_floats(weights=weights, loc=loc, scale=scale, x=x)
-    if not (*x.shape, weights.shape[-1]) == weights.shape == loc.shape == scale.shape:
+    if not (*x.shape, *weights.shape[-1:]) == weights.shape == loc.shape == scale.shape:
         raise ValueError(
             "weights, loc and scale must have shape (*x.shape, K), got "
             f"{weights.shape}, {loc.shape} and {scale.shape} for x of {x.shape}"
         )
+    check_simplex("weights", weights)
+    check_positive(scale=scale)
     gap = x[..., None] - loc
     one, other = gap[..., :, None], gap[..., None, :]
     # (|d_j| + |d_k| - |d_j - d_k|) / 2 is the smaller distance on one side of x, and 0 across it
@@ -113,6 +125,8 @@ def crps_log_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       x: (...); at or below 0 the forecast called it impossible, and the score is the distance.
     Returns:
       (...) in the unit of x.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a scale is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Baran, Lerch (2015), Quarterly Journal of the Royal Meteorological Society 141.
 
@@ -121,6 +135,7 @@ def crps_log_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       0.1208
     """
     loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    check_positive(scale=scale)
     positive = x > 0
     log_ratio = jnp.log(jnp.where(positive, x, 1)) - loc
     w = log_ratio / scale
@@ -153,6 +168,8 @@ def crps_laplace(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       loc, scale: broadcastable to x, scale positive.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a scale is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
@@ -161,6 +178,7 @@ def crps_laplace(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       0.25
     """
     loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    check_positive(scale=scale)
     away = jnp.abs(x - loc)
     return away + scale * (jnp.exp(-away / scale) - 0.75)
 
@@ -170,6 +188,8 @@ def crps_logistic(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       loc, scale: broadcastable to x, scale positive.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a scale is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
@@ -178,6 +198,7 @@ def crps_logistic(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       0.3863
     """
     loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    check_positive(scale=scale)
     away = jnp.abs(x - loc)
     return away + scale * (2 * jnp.log1p(jnp.exp(-away / scale)) - 1)
 
@@ -189,6 +210,8 @@ def crps_uniform(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       low, high: broadcastable to x, low < high.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or high is not above low.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
@@ -197,6 +220,7 @@ def crps_uniform(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> Array:
       1.3333
     """
     low, high, x = _together(low=low, high=high, x=x)
+    check_order(low=low, high=high, strict=True)
     inside = jnp.clip((x - low) / (high - low), 0, 1)
     away = jnp.maximum(low - x, 0) + jnp.maximum(x - high, 0)
     return away + (high - low) * ((inside - 0.5) ** 2 + 1 / 12)
@@ -207,6 +231,8 @@ def crps_exponential(rate: ArrayLike, x: ArrayLike) -> Array:
 
     Args:
       rate: broadcastable to x, positive.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a rate is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
@@ -215,6 +241,7 @@ def crps_exponential(rate: ArrayLike, x: ArrayLike) -> Array:
       0.5
     """
     rate, x = _together(rate=rate, x=x)
+    check_positive(rate=rate)
     return jnp.abs(x) + (2 * jnp.expm1(-rate * jnp.maximum(x, 0)) + 0.5) / rate
 
 
@@ -226,6 +253,8 @@ def crps_gamma(concentration: ArrayLike, rate: ArrayLike, x: ArrayLike) -> Array
 
     Args:
       concentration, rate: broadcastable to x, positive.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a parameter is not positive.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Moeller, Scheuerer (2015), Quarterly Journal of the Royal Meteorological Society 141.
 
@@ -234,6 +263,7 @@ def crps_gamma(concentration: ArrayLike, rate: ArrayLike, x: ArrayLike) -> Array
       0.5
     """
     a, b, x = _together(concentration=concentration, rate=rate, x=x)
+    check_positive(concentration=a, rate=b)
     positive = x > 0
     mean = a / b
     y = jnp.where(positive, b * x, 1)
@@ -294,6 +324,8 @@ def crps_poisson(rate: ArrayLike, x: ArrayLike) -> Array:
       x: (...) counts.
     Returns:
       (...) in counts.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a rate is negative.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Wei, Held (2014), Test 23; Jordan, Krueger, Lerch (2019), appendix A.
 
@@ -302,6 +334,7 @@ def crps_poisson(rate: ArrayLike, x: ArrayLike) -> Array:
       3.0
     """
     rate, x = _together(rate=rate, x=x)
+    check_not_negative(rate=rate)
     zero = rate == 0
     r = jnp.where(zero, 1, rate)
     whole = jnp.floor(x)
@@ -336,22 +369,22 @@ def interval_score(lower: ArrayLike, upper: ArrayLike, x: ArrayLike, *, mass: fl
     """Interval score: the width, and 2 / (1 - mass) times the distance by which it missed.
 
     Args:
-      lower, upper: (...) bounds of the central interval of probability `mass`.
+      lower, upper: broadcastable to x; bounds of the central interval of probability `mass`.
       x: (...) the observed values.
       mass: in (0, 1), the probability the interval claims.
     Returns:
       (...) in the unit of x.
     Raises:
-      ValueError: if mass is not in (0, 1).
+      ValueError: if mass is not in (0, 1), shapes do not fit, or upper is below lower.
     Source: Gneiting, Raftery (2007), JASA 102, section 6.2.
 
     Examples:
       >>> round(float(interval_score(0.0, 1.0, 1.5, mass=0.9)), 4)
       11.0
     """
-    if not 0 < mass < 1:
-        raise ValueError(f"mass must lie in (0, 1), got {mass}")
-    lower, upper, x = named_floats(lower=lower, upper=upper, x=x)
+    check_fraction("mass", mass)
+    lower, upper, x = _together(lower=lower, upper=upper, x=x)
+    check_order(lower=lower, upper=upper)
     missed = jnp.maximum(lower - x, 0) + jnp.maximum(x - upper, 0)
     return upper - lower + 2 / (1 - mass) * missed
 
@@ -362,22 +395,34 @@ def dawid_sebastiani_score(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Ar
     It needs two moments only, and is proper for them.
 
     Args:
-      loc, scale: (...), scale positive.
+      loc, scale: broadcastable to x, scale positive.
       x: (...).
     Returns:
       (...).
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or a scale is not positive.
     Source: Dawid, Sebastiani (1999), Annals of Statistics 27.
 
     Examples:
       >>> float(dawid_sebastiani_score(0.0, 1.0, 2.0))
       4.0
     """
-    loc, scale, x = named_floats(loc=loc, scale=scale, x=x)
+    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    check_positive(scale=scale)
     return ((x - loc) / scale) ** 2 + 2 * jnp.log(scale)
 
 
 def _together(**values: ArrayLike) -> list[Array]:
-    """All as floats of one shape."""
+    """All as floats of the shape of x, or of the parameters where x is one number.
+
+    Raises:
+      ValueError: for shapes that do not broadcast to that.
+    """
     arrays = named_floats(**values)
-    shape = jnp.broadcast_shapes(*(a.shape for a in arrays))
+    *_, x = arrays
+    shape = x.shape if x.ndim else max((a.shape for a in arrays), key=len)
+    for name, a in zip(values, arrays, strict=True):
+        lined_up = zip(reversed(a.shape), reversed(shape), strict=False)
+        if a.ndim > len(shape) or any(m not in (1, n) for m, n in lined_up):
+            raise ValueError(f"{name} must broadcast to the shape of x, {shape}, got {a.shape}")
     return [jnp.broadcast_to(a, shape) for a in arrays]

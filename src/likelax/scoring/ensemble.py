@@ -163,7 +163,7 @@ def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
 
 
 def _check_draws(draws: Array, shape: tuple[int, ...]) -> None:
-    if draws.ndim != len(shape) + 1 or draws.shape[1:] != shape:
+    if draws.ndim != len(shape) + 1 or draws.shape[1:] != shape or draws.shape[0] < 1:
         raise ValueError(
             f"draws must have shape (M, *x.shape) = (M, {', '.join(map(str, shape))}), "
             f"got {draws.shape}"

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from likelax import monte_carlo
 from likelax.numerics import as_float, log_normalize
+from likelax.numerics.checks import checked
 from likelax.variational.estimators import Estimator, Guide, LogJoint, pathwise
 
 
@@ -71,6 +72,7 @@ def _kl(log_q: Array, log_p: Array) -> Array:
     return jnp.sum(jnp.where(both, shared, alone), axis=-1)
 
 
+@checked()
 def elbo(
     key: Array,
     log_joint: LogJoint,

@@ -11,6 +11,7 @@ from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
 from likelax.numerics import cholesky, logsumexp
+from likelax.numerics.checks import checked
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint, draws_and_log_guides
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
@@ -38,6 +39,7 @@ class LaplaceFit(NamedTuple):
     k_hat: Array
 
 
+@checked()
 def laplace(
     key: Array,
     log_joint: LogJoint,
@@ -127,6 +129,7 @@ class FixedDrawFit(NamedTuple):
     covariance: Array
 
 
+@checked()
 def fit_fixed_draws(
     key: Array,
     log_joint: LogJoint,

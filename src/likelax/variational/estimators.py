@@ -15,7 +15,9 @@ from jax import Array
 
 from likelax.constraints import is_floating
 from likelax.numerics import as_float, logsumexp
+from likelax.numerics.checks import checked
 from likelax.variational.guides import Reparameterized
+from likelax.variational.leaves import jittable, whole
 
 Latents: TypeAlias = Any
 """One draw of the latents: any pytree of arrays."""
@@ -42,6 +44,7 @@ Estimator = Callable[[Array, LogJoint, Any, int], Array]
 """(key, log_joint, guide, num_samples) -> (num_samples,) terms, nats."""
 
 
+@checked()
 def pathwise(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms log p(x, z) - log q(z) with the gradient through the draws z.
 
@@ -71,6 +74,7 @@ def pathwise(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) ->
     return _log_joints(log_joint, draws, num_samples) - log_q
 
 
+@checked()
 def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms whose pathwise gradient leaves out the score of the guide.
 
@@ -98,6 +102,7 @@ def sticking_the_landing(key: Array, log_joint: LogJoint, guide: Guide, num_samp
     return _log_joints(log_joint, draws, num_samples) - frozen
 
 
+@checked()
 def analytic_entropy(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms log p(x, z) + H(q), for guides with a closed form of their entropy.
 
@@ -122,6 +127,7 @@ def analytic_entropy(key: Array, log_joint: LogJoint, guide: Guide, num_samples:
     return _log_joints(log_joint, draws, num_samples) + base.entropy()
 
 
+@checked()
 def score(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms with the score gradient, E[(log p - log q) grad log q], for any guide.
 
@@ -150,6 +156,7 @@ def score(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Ar
     return log_w + _score_term(log_w, log_q)
 
 
+@checked()
 def rloo(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Array:
     """ELBO terms with the score gradient and the mean of the other draws as baseline.
 
@@ -182,6 +189,7 @@ def rloo(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Arr
     return log_w + _score_term(log_w - others, log_q)
 
 
+@checked()
 def iwae(num_particles: int) -> Estimator:
     """Importance weighted bound E[log (1/P) sum_p w_p], pathwise; P = 1 is the ELBO.
 
@@ -204,6 +212,7 @@ def iwae(num_particles: int) -> Estimator:
     return _Renyi(_particles(num_particles), 0.0)
 
 
+@checked()
 def dreg(num_particles: int) -> Estimator:
     """The `iwae` bound with the doubly reparameterised gradient.
 
@@ -228,6 +237,7 @@ def dreg(num_particles: int) -> Estimator:
     return _Dreg(_particles(num_particles))
 
 
+@checked()
 def vimco(num_particles: int) -> Estimator:
     """The `iwae` bound with a score gradient and a baseline for each particle.
 
@@ -252,6 +262,7 @@ def vimco(num_particles: int) -> Estimator:
     return _Vimco(_particles(num_particles, least=2))
 
 
+@checked()
 def renyi(alpha: float, num_particles: int) -> Estimator:
     """Variational Renyi bound log E[w^(1 - alpha)] / (1 - alpha) from P draws, pathwise.
 
@@ -349,6 +360,7 @@ def density(log_joint: LogJoint, guide: Guide) -> tuple[LogJoint, Any, Callable[
 
     `finish` maps one of its draws to the latents of the caller's log joint.
     """
+    guide = whole(guide)
     transported: Any = guide
     if not hasattr(guide, "pull_back"):
         return log_joint, guide, lambda draw: draw
@@ -416,7 +428,8 @@ def _scale_gradient(z: Array, factor: Array) -> Array:
 
 
 def _stop(tree: G) -> G:
-    return jax.tree.map(lambda a: jax.lax.stop_gradient(jnp.asarray(a)), tree)
+    stopped = jax.tree.map(lambda a: jax.lax.stop_gradient(jnp.asarray(a)), jittable(tree))
+    return whole(stopped)
 
 
 def _log_joints(log_joint: LogJoint, draws: Any, num_samples: int) -> Array:

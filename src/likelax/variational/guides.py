@@ -20,6 +20,7 @@ from jax import Array
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static
 from likelax.numerics import cholesky, inverse_lower, solve_lower
+from likelax.numerics.checks import checked
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -441,6 +442,7 @@ class Transported:
         return lambda y: log_joint(self.space.constrain(y)) + self.space.log_det(y)
 
 
+@checked()
 def mean_field(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transported:
     """A guide of independent normals in unconstrained space, centred on the template.
 
@@ -458,6 +460,7 @@ def mean_field(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transp
     return Transported(MeanField(loc, jnp.full_like(loc, scale)), space)
 
 
+@checked()
 def low_rank(template: Any, sets: Any = None, *, rank: int, scale: float = 0.1) -> Transported:
     """A guide whose covariance is diagonal plus a matrix of rank `rank`.
 
@@ -481,6 +484,7 @@ def low_rank(template: Any, sets: Any = None, *, rank: int, scale: float = 0.1) 
     return Transported(LowRank(loc, jnp.full_like(loc, scale), factor), space)
 
 
+@checked()
 def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transported:
     """A guide with any dependence between the parameters.
 
@@ -495,6 +499,7 @@ def full_rank(template: Any, sets: Any = None, *, scale: float = 0.1) -> Transpo
     return Transported(FullRank(loc, scale * jnp.eye(space.dim, dtype=loc.dtype)), space)
 
 
+@checked()
 def block_rank(
     template: Any, sets: Any = None, *, blocks: Any = None, scale: float = 0.1
 ) -> Transported:
@@ -531,6 +536,7 @@ def block_rank(
     return Transported(BlockRank(loc, tril, tuple(labels)), space)
 
 
+@checked()
 def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
     """A fitted normal guide with the tails of a Student t: same mean, same covariance.
 
@@ -559,6 +565,7 @@ def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
     return Transported(FullRankT(guide.base.loc, tril, dof), guide.space)
 
 
+@checked()
 def scattered(
     key: Array, guide: Transported, num_guides: int, *, spread: float = 1.0
 ) -> Transported:

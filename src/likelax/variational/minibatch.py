@@ -10,6 +10,7 @@ from jax import Array
 
 from likelax.data import DataLike
 from likelax.numerics import as_float
+from likelax.numerics.checks import checked
 
 # Rows of which the log likelihood of many draws is held in memory at once.
 ROWS_AT_ONCE = 8192
@@ -44,6 +45,7 @@ class Minibatch:
         """N."""
         return jax.tree.leaves(self.x)[0].shape[0]
 
+    @checked()
     def draw(self, key: Array) -> Array:
         """Indices of a random batch of rows, (B,).
 

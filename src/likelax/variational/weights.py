@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import monte_carlo
+from likelax.numerics.checks import checked
 from likelax.variational.estimators import Guide, LogJoint, density
 
 G = TypeVar("G", bound=Guide)
@@ -27,6 +28,7 @@ class Weighted(NamedTuple):
     k_hat: Array
 
 
+@checked()
 def importance(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) -> Weighted:
     """Draws of the guide with Pareto smoothed importance weights for the posterior.
 
@@ -53,6 +55,7 @@ def importance(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) 
     return Weighted(jax.vmap(finish)(draws), smoothed.log_weights, smoothed.k_hat)
 
 
+@checked()
 def match_moments(
     key: Array, log_joint: LogJoint, guide: G, num_samples: int, *, num_rounds: int = 3
 ) -> G:
