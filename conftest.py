@@ -23,12 +23,29 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Sampled tests use another seed in each run; the workers of one run share it.
-os.environ.setdefault("NESTING_SEED", str(random.SystemRandom().randrange(2**20)))
+SEED = os.environ.setdefault("TEST_SEED", str(random.SystemRandom().randrange(2**20)))
 
 
 def pytest_report_header() -> str:
-    """Print the seed, which NESTING_SEED=... sets again."""
-    return f"NESTING_SEED={os.environ['NESTING_SEED']}"
+    """Print the seed, which TEST_SEED=... sets again."""
+    return f"TEST_SEED={SEED}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave those cases of a sampled grid that the seed does not choose to the slow tests."""
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled and random.Random(SEED + item.nodeid).random() > sampled.args[0]:
+            item.add_marker(pytest.mark.slow)
+
+
+def _one_core_for_each_worker() -> None:
+    """Two workers whose compilers and thread pools share all cores wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) > 1 and os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
+        os.sched_setaffinity(0, {cores[int(worker[2:]) % len(cores)]})
 
 
 # scripts that made the frozen values: they need the peers, and run by hand
@@ -37,6 +54,8 @@ collect_ignore_glob = ["tests/reference/*"]
 collect_ignore = [
     f"src/likelax/interop/{name}.py" for name in ("numpyro",) if find_spec(name) is None
 ]
+
+_one_core_for_each_worker()
 
 # Tracing makes millions of objects that live long: collecting rarely saves a twentieth of the time.
 gc.set_threshold(200_000, 50, 1000)

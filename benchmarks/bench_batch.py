@@ -1,15 +1,25 @@
 """Thousands of small fits: `fit.batch` beside a vmapped program, Python loops, and process pools.
 
-Run `python benchmarks/bench_batch.py`, or with `--quick` for fewer fits, or with `--ours` without the
-peers, on a GPU too. Every contender fits the
-same hidden Markov models (Poisson emissions, 2 states, 50 to 150 steps) from 5 starts each by
-maximum likelihood. The slower contenders get a part of the data sets; times are for each fit, and
-their ratio to ours is printed. hmmlearn draws its own starts, and stops at another tolerance: its
-best objective of each data set is compared with ours. The second table fits Gaussian mixtures.
+Run `python benchmarks/bench_batch.py`, with `--quick` for fewer fits, with `--ours` without the peers (on a
+GPU too), with `--rows chains guides` for some of the tables. The slower contenders get a part of the
+data sets; times are for each fit, and their ratio to ours is printed.
+
+- chains: hidden Markov models (Poisson emissions, 2 states, 50 to 150 steps) from 5 starts each by
+  maximum likelihood. hmmlearn draws its own starts, and stops at another tolerance: its best objective
+  of each data set is compared with ours. dynamax, if installed, takes 50 steps of EM.
+- mixtures: Gaussian mixtures beside scikit-learn in a process pool.
+- groups: the marginal likelihood of conjugate groups (gamma-Poisson), beside SciPy in a process pool.
+- guides: restarts of a full-rank guide of the eight schools. `fit_guides` and `fit_guide` also take
+  1000 fresh draws for their check, which the batch does not.
+- sweep: 1 to 8 components, 40 starts each, on Old Faithful, beside scikit-learn's n_init.
+- devices: the same batch on 1, 2, ... devices. XLA_FLAGS=--xla_force_host_platform_device_count=2 makes
+  two of a processor with two cores.
 """
 
 import argparse
+import importlib
 import time
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +89,19 @@ def _hmmlearn(values):
     return best
 
 
+def _dynamax(sets, num_steps=50):
+    """Fifty steps of EM of each series and start: dynamax has no stopping rule."""
+    chains = importlib.import_module("dynamax.hidden_markov_model")
+    model = chains.PoissonHMM(2, 1)
+    found = []
+    for i, values in enumerate(sets):
+        for r in range(RESTARTS):
+            params, props = model.initialize(jax.random.key(i * RESTARTS + r))
+            x = jnp.asarray(values)[:, None]
+            found.append(model.fit_em(params, props, x, num_iters=num_steps, verbose=False)[1][-1])
+    return found
+
+
 def _sklearn(values):
     from sklearn.mixture import GaussianMixture
 
@@ -133,6 +156,8 @@ def chains(number, few, peers):
     show("jax.vmap of likelax fit.em", few, timed(lambda: one_vmapped_program(part)), each)
     if not peers:
         return
+    if find_spec("dynamax"):
+        show("Python loop over dynamax, 50 steps", few, timed(lambda: _dynamax(part)), each)
     peer, best = in_processes(_hmmlearn, part)
     show("hmmlearn in a process pool", few, peer, each)
     gap = np.asarray(done.best.objective)[:few] - best
@@ -165,12 +190,156 @@ def mixtures(number, few, peers):
     print(f"  nats a row above scikit-learn's best: median {np.median(gap):.4f}")
 
 
+def _gamma_poisson(values):
+    """SciPy's maximum of the same marginal likelihood."""
+    import scipy.optimize
+    import scipy.stats
+
+    def loss(logs):
+        shape, rate = np.exp(logs)
+        return -scipy.stats.nbinom.logpmf(values, shape, rate / (1 + rate)).sum()
+
+    return -scipy.optimize.minimize(loss, np.zeros(2), method="L-BFGS-B").fun
+
+
+def groups(number, few, peers):
+    rng = np.random.default_rng(2)
+    shapes, rates = rng.uniform(1, 5, (2, number, 1))
+    x = rng.poisson(rng.gamma(shapes, 1 / rates, (number, 30))).astype(np.float32)
+
+    def start(key, x):
+        return lx.GammaPoisson(jnp.float32(1.0), jnp.float32(1.0))
+
+    def ours():
+        return lx.fit.batch(lx.fit.LBFGS(), start, x, key=jax.random.key(0))
+
+    done = ours()
+    print(f"\n{number} groups of 30 gamma-Poisson counts")
+    print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
+    each = show("likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
+    if not peers:
+        return
+    peer, best = in_processes(_gamma_poisson, x[:few])
+    show("SciPy in a process pool", few / RESTARTS, peer, each)
+    gap = np.asarray(done.best.objective)[:few] - best
+    print(f"  nats above SciPy's best: median {np.median(gap):.4f}, least {gap.min():.4f}")
+
+
+EFFECTS = jnp.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+ERRORS = jnp.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+def _schools_prior(z):
+    mean, log_spread, each = z[0], z[1], z[2:]
+    spread = jnp.exp(log_spread)
+    half_cauchy = log_spread - jnp.log1p((spread / 5) ** 2)
+    return half_cauchy - (mean / 5) ** 2 / 2 - jnp.sum(each**2) / 2
+
+
+def _schools(z, x):
+    effects, errors = x
+    return -(((effects - z[0] - jnp.exp(z[1]) * z[2:]) / errors) ** 2) / 2
+
+
+def _schools_joint(z):
+    return _schools_prior(z) + jnp.sum(_schools(z, (EFFECTS, ERRORS)))
+
+
+def guides(number, few, peers):
+    x = jax.tree.map(lambda a: a[None], (EFFECTS, ERRORS))
+    ascent = lx.variational.GuideAscent(_schools_prior, _schools)
+
+    def start(key, x):
+        return lx.variational.full_rank(jax.random.normal(key, (10,)))
+
+    def ours():
+        key = jax.random.key(0)
+        return lx.fit.batch(ascent, start, x, key=key, num_restarts=number)
+
+    done = ours()
+    print(f"\n{number} restarts of a full-rank guide of the eight schools")
+    print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
+    best = np.asarray(done.fits.objective).max()
+    print(f"  usable {float(done.fits.usable.mean()):.2f}, best bound {best:.2f} nats")
+    each = show("likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
+    starts = jax.vmap(lambda key: start(key, None))(jax.random.split(jax.random.key(1), number))
+
+    def vmapped():
+        key = jax.random.key(2)
+        return lx.variational.fit_guides(key, _schools_joint, starts).elbo.value
+
+    show("likelax variational.fit_guides", number / RESTARTS, timed(vmapped), each)
+
+    def loop():
+        one = jax.tree.map(lambda a: a[:few], starts)
+        parts = [jax.tree.map(lambda a, i=i: a[i], one) for i in range(few)]
+        key = jax.random.key(3)
+        fit_guide = lx.variational.fit_guide
+        return [fit_guide(key, _schools_joint, part).elbo.value for part in parts]
+
+    show("Python loop over fit_guide", few / RESTARTS, timed(loop), each)
+
+
+def sweep(number, few, peers):
+    table = lx.datasets.faithful()
+    x = np.stack([table.eruption, table.waiting], axis=1).astype(np.float32)
+    sizes, starts = list(range(1, 9)), number // 8
+
+    def ours():
+        def start(key, size):
+            return lx.fit.at_points(key, x, 8, size)
+
+        return lx.fit.sweep(jax.random.key(0), start, x, sizes=sizes, num_restarts=starts)
+
+    def theirs():
+        from sklearn.mixture import GaussianMixture
+
+        return [
+            GaussianMixture(k, n_init=starts, init_params="k-means++", max_iter=1000).fit(x).bic(x)
+            for k in sizes
+        ]
+
+    print(f"\n{len(sizes) * starts} mixtures on Old Faithful")
+    count = len(sizes) * starts / RESTARTS
+    each = show("likelax fit.sweep", count, timed(lambda: ours().objective), 0.0)
+    if peers:
+        show("scikit-learn, n_init", count, timed(theirs), each)
+
+
+def devices(number, few, peers):
+    sets, count = series(number), 1
+    print(f"\n{number} Poisson hidden Markov models on {jax.device_count()} devices and fewer")
+    each = 0.0
+    while count <= jax.device_count():
+        mesh = jax.make_mesh((count,), ("fits",), devices=jax.devices()[:count])
+
+        def ours(mesh=mesh):
+            key = jax.random.key(0)
+            run = {"key": key, "num_restarts": RESTARTS, "mesh": mesh}
+            return lx.fit.batch(lx.fit.EM(), start_chain, sets, **run).executed
+
+        took = show(f"likelax fit.batch, {count} devices", number, timed(ours), each)
+        each, count = each or took, count * 2
+
+
+# The number of data sets or fits, and of those that the slow contenders get; the same for --quick.
+ROWS = {
+    "chains": (chains, (10_000, 200), (500, 50)),
+    "mixtures": (mixtures, (2_000, 200), (200, 50)),
+    "groups": (groups, (10_000, 500), (500, 50)),
+    "guides": (guides, (256, 8), (32, 2)),
+    "sweep": (sweep, (320, 0), (64, 0)),
+    "devices": (devices, (10_000, 0), (500, 0)),
+}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--ours", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="fewer fits")
+    parser.add_argument("--ours", action="store_true", help="no peers")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=[*ROWS], help="tables to make")
     options = parser.parse_args()
-    print_setting("hmmlearn", "scikit-learn", "joblib")
-    few, peers = 50 if options.quick else 200, not options.ours
-    chains(500 if options.quick else 10_000, few, peers)
-    mixtures(200 if options.quick else 2_000, few, peers)
+    print_setting("hmmlearn", "scikit-learn", "joblib", "dynamax")
+    for name in options.rows:
+        table, full, quick = ROWS[name]
+        table(*(quick if options.quick else full), not options.ours)

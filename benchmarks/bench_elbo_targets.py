@@ -146,12 +146,14 @@ def problems() -> dict[str, tuple[LogJoint, int]]:
     ):
         add(f"Gaussian {dim}, {condition:g}", targets.gaussian(RNG, dim, condition, 0.0))
     add("logistic 500x20, scales 1-30", targets.regression(RNG, "logistic", 500, 20, 30.0))
-    add("logistic 30x40", targets.regression(RNG, "logistic", 30, 40, 1.0))
+    add("logistic 30x40, scales 1-30", targets.regression(RNG, "logistic", 30, 40, 30.0))
+    add("Poisson 30x40, scales 1-30", targets.regression(RNG, "poisson", 30, 40, 30.0))
     add("Poisson 200x10, scales 1-30", targets.regression(RNG, "poisson", 200, 10, 30.0))
     add("neg. binomial 300x20", targets.regression(RNG, "negative binomial", 300, 20, 3.0))
-    for groups in (8, 50, 200):
+    for groups in (8, 50, 200, 1000):
         add(f"Poisson, {groups} groups", targets.hierarchy(RNG, groups, False))
-    add("Poisson, 50 groups, centred", targets.hierarchy(RNG, 50, True))
+    for groups in (8, 50, 200):
+        add(f"Poisson, {groups} groups, centred", targets.hierarchy(RNG, groups, True))
     found["eight schools"] = (schools, 10)
     found["eight schools, centred"] = (schools_centred, 10)
     found["radon-like"] = radon()

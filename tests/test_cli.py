@@ -1,9 +1,14 @@
+import csv
 import sys
 
+import jax
+import numpy as np
 import pytest
+import scipy.stats
 from typer.testing import CliRunner
 
-from likelax import __main__, cli, tour
+from likelax import __main__, cli, files, fit, named, tour
+from likelax.fit import batch_run
 from likelax.tour.chapter import Check
 
 runner = CliRunner()
@@ -46,3 +51,126 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "likelax.cli")
     with pytest.raises(SystemExit, match=r"needs typer: pip install 'likelax\[cli,plots\]'"):
         __main__.main()
+
+
+def counts(folder):
+    """Three data sets in one table, and the same as files of a folder."""
+    rng = np.random.default_rng(0)
+    sets = {name: rng.poisson(np.where(rng.random(30) < 0.5, 1, 9)) for name in ("b", "a", "c d")}
+    sets["none"] = np.zeros(0, int)
+    lines = [f"{name},{n},x" for name, values in sets.items() for n in values]
+    (folder / "table.csv").write_text("\n".join(["neuron,spikes,note", *lines]) + "\n")
+    (folder / "sets").mkdir()
+    for name, values in sets.items():
+        np.save(folder / "sets" / f"{name}.npy", values)
+    return sets
+
+
+def read(file):
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_batch_fits_a_table_and_a_folder_and_goes_on_from_its_state(tmp_path, monkeypatch):
+    sets, out = counts(tmp_path), tmp_path / "out.csv"
+    table = ["batch", str(tmp_path / "table.csv"), "--group", "neuron", "--columns", "spikes"]
+    options = ["--model", "mixture:poisson", "--states", "1,2", "--restarts", "2"]
+    result = runner.invoke(cli.app, [*table, *options, "--output", str(out)])
+    assert result.exit_code == 0, result.output
+    rows = read(out)
+    assert [(row["dataset"], row["size"]) for row in rows[:3]] == [
+        ("b", "1"),
+        ("b", "2"),
+        ("a", "1"),
+    ]
+    for row in rows:
+        x = sets[row["dataset"]]
+        assert (row["rows"], row["status"]) == ("30", "CONVERGED")
+        assert row["chosen"] == str(row["size"] == "2")
+        if row["size"] == "1":
+            assert float(row["components.rate[0]"]) == pytest.approx(x.mean(), rel=1e-5)
+            want = scipy.stats.poisson.logpmf(x, x.mean()).sum()
+            assert float(row["log_likelihood"]) == pytest.approx(want, rel=1e-5)
+            assert float(row["bic"]) == pytest.approx(np.log(30) - 2 * want, rel=1e-5)
+
+    kept = []
+    save = batch_run.save
+    monkeypatch.setattr(batch_run, "save", lambda *args: (save(*args), kept.append(args[0])))
+    folder = ["batch", str(tmp_path / "sets"), "--output", str(out), "--resume"]
+    result = runner.invoke(cli.app, [*folder, "--model", "mle:poisson"])
+    assert result.exit_code == 4  # the empty data set has no fit
+    assert "no usable fit of none; see" in result.stderr
+    again = {row["dataset"]: row["status"] for row in read(out)}
+    assert again == dict.fromkeys(["a", "b", "c d"], "CONVERGED") | {"none": "NO_DATA"}
+    assert kept and not list(tmp_path.glob("*.state*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["sets", "--model", "hmm:poison"], 2, "there is no family 'poison'; choose from normal"),
+        (["sets", "--model", "poisson"], 2, "wanted KIND:FAMILY"),
+        (["sets", "--model", "hmm:poisson", "--states", "3:2"], 2, "wanted a number, a list"),
+        (["sets", "--model", "hmm:poisson", "--group", "a"], 2, "are for a table"),
+        (["table.csv", "--model", "hmm:poisson"], 2, "data sets apart by --group"),
+        (["absent", "--model", "hmm:poisson"], 2, "absent does not exist"),
+        (["sets", "--model", "mle:gamma", "--output", "out.txt"], 2, "written as .csv or .parquet"),
+        (["table.csv", "--model", "mle:gamma", "--group", "unit"], 3, "no column 'unit'; it has"),
+        (
+            ["table.csv", "--model", "mle:gamma", "--group", "neuron"],
+            3,
+            "'note' holds 'x' in row 1",
+        ),
+        (["broken", "--model", "mle:gamma"], 3, "x.npy is damaged, or no array of numbers"),
+        (["pickled", "--model", "mle:gamma"], 3, "x.npy is damaged, or no array of numbers"),
+        (["uneven", "--model", "mle:gamma"], 3, "must have the same columns"),
+        (["bare", "--model", "mle:gamma"], 3, "holds no .npy or .csv file"),
+    ],
+)
+def test_bad_batches_are_one_sentence_and_a_code(arguments, code, message, tmp_path, monkeypatch):
+    counts(tmp_path)
+    for name in ("broken", "pickled", "uneven", "bare"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "x.npy").write_bytes(b"\x93NUMPY\x01")
+    np.save(tmp_path / "pickled" / "x.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "uneven" / "x.npy", np.ones((3, 2)))
+    (tmp_path / "uneven" / "y.csv").write_text("1\n2\n")
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(cli.app, ["batch", *arguments])
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("batch.csv"))
+
+
+def test_tables_read_back_what_they_wrote(tmp_path):
+    columns = {"who": ["a", "b"], "n": [1.5, float("nan")], "status": ["x", "y,z"]}
+    for ending in ("csv", "parquet"):
+        file = tmp_path / f"table.{ending}"
+        if ending == "parquet":
+            pytest.importorskip("pyarrow")
+        files.write_table(file, columns)
+        back = files.read_table(file, text=["who", "status"])
+        np.testing.assert_array_equal(back["n"], columns["n"])
+        assert back["status"].tolist() == columns["status"]
+        assert files.read_groups(file, "who", ["n"])["a"].tolist() == [1.5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", named.LEAVES)
+@pytest.mark.parametrize("columns", [None, 2])
+@pytest.mark.parametrize("kind", named.KINDS)
+def test_every_named_model_fits_its_own_kind_of_data(kind, family, columns):
+    shape = (40,) if columns is None else (40, columns)
+    x = np.random.default_rng(0).uniform(0.1, 0.9, shape)
+    if family in ("bernoulli", "poisson", "geometric"):
+        x = (x > 0.5).astype(float) + (family == "geometric")
+    found = named.parse(f"{kind}:{family}")
+    done = fit.batch(
+        fit.EM(max_steps=5, tol=-1.0),
+        found.starter(columns, 2),
+        [x.astype(np.float32), x[:30].astype(np.float32)],
+        key=jax.random.key(0),
+        sizes=[1, 2] if found.has_sizes else None,
+    )
+    assert done.fits.usable.all()

@@ -1,3 +1,6 @@
+import dataclasses
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,9 @@ from likelax import constraints
 from likelax.families import Categorical, MvNormal, Normal
 from likelax.mixture import Mixture
 
+TRIL = np.linalg.cholesky(
+    [[1, 0.8, -0.3, 0.2], [0.8, 1, 0.1, 0], [-0.3, 0.1, 1, 0.5], [0.2, 0, 0.5, 1]]
+)
 POINTS = {
     "real": (constraints.real, [-3.0, 0.0, 1e6]),
     "positive": (constraints.positive, [1e-30, 1.0, 1e30]),
@@ -18,28 +24,32 @@ POINTS = {
     "ordered": (constraints.ordered, [[-1.0, 0.0, 7.0], [0.0, 0.1, 0.2]]),
     "scale_tril": (constraints.scale_tril, [[[1.0, 0.0], [-2.0, 0.5]]]),
     "positive_definite": (constraints.positive_definite, [[[2.0, 0.5], [0.5, 3.0]]]),
+    "correlation_tril": (constraints.correlation_tril, [TRIL, np.eye(4)]),
+    "correlation": (constraints.correlation, [np.eye(4), TRIL @ TRIL.T]),
 }
 
 
 @pytest.mark.parametrize("name", POINTS)
 def test_unconstrain_is_the_inverse(name):
     constraint, points = POINTS[name]
-    points = jnp.array(points)
+    points = jnp.asarray(np.array(points))
+    assert np.all(constraint.contains(np.array(points)))
     back = jax.jit(lambda p: constraint.constrain(constraint.unconstrain(p)))(points)
     # exp(log x) in float32 errs by |log x| roundings: 70 of them at 1e30
-    chex.assert_trees_all_close(back, points, rtol=1e-5)
+    chex.assert_trees_all_close(back, points, rtol=1e-5, atol=1e-6 * (name == "correlation"))
 
 
 @pytest.mark.parametrize("name", [n for n in POINTS if n != "real"])
 def test_log_det_is_that_of_the_jacobian(name, x64):
     constraint, points = POINTS[name]
-    reals = jax.jit(constraint.unconstrain)(jnp.array(points))[-1]
+    reals = jax.jit(constraint.unconstrain)(jnp.asarray(np.array(points)))[-1]
 
     def free_coordinates(y):
         out = constraint.constrain(y)
         if name == "simplex":
             return out[:-1]
-        return out[jnp.tril_indices(2)] if out.ndim == 2 else out
+        below = -1 if name.startswith("correlation") else 0
+        return out[jnp.tril_indices(len(out), below)] if out.ndim == 2 else out
 
     jacobian, got = jax.jit(lambda y: (jax.jacobian(free_coordinates)(y), constraint.log_det(y)))(
         reals
@@ -57,6 +67,8 @@ def test_log_det_is_that_of_the_jacobian(name, x64):
         (constraints.simplex, [0.4, 0.6, 0.0]),
         (constraints.simplex, [0.0, 1.0, 0.0, 0.0]),
         (constraints.simplex, [1.0]),
+        (constraints.correlation_tril, [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.6, 0.8, 0.0]]),
+        (constraints.correlation_tril, [[1.0]]),
     ],
 )
 def test_zeros_come_back_as_zeros_with_finite_gradients(constraint, edge):
@@ -65,7 +77,7 @@ def test_zeros_come_back_as_zeros_with_finite_gradients(constraint, edge):
     @jax.jit
     def there_and_back(edge):
         reals = constraint.unconstrain(edge)
-        slopes = jnp.arange(1.0, len(edge) + 1)
+        slopes = jnp.arange(1.0, edge.size + 1).reshape(edge.shape)
         gradient = jax.grad(lambda y: jnp.sum(constraint.constrain(y) * slopes))(reals)
         return constraint.constrain(reals), gradient
 
@@ -125,3 +137,49 @@ def test_clear_errors():
         constraints.scale_tril.constrain(jnp.zeros(4))
     with pytest.raises(ValueError, match=r"square matrices .* got shape \(2, 3\)"):
         constraints.scale_tril.unconstrain(jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"D \(D - 1\) / 2 reals on the last axis, got 4"):
+        constraints.correlation_tril.constrain(jnp.zeros(4))
+    with pytest.raises(ValueError, match=r"square matrices .* got shape \(2, 3\)"):
+        constraints.correlation_tril.unconstrain(jnp.zeros((2, 3)))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["weights"], meta_fields=["width"])
+@dataclasses.dataclass
+class Layer:
+    """A dataclass with a field that is no leaf, as in flax."""
+
+    weights: jax.Array
+    width: int
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Network:
+    """Functions are leaves, and the constructor takes other arguments, as in equinox."""
+
+    def __init__(self, key):
+        self.layer, self.activation = Layer(jnp.ones(2), 2), jax.nn.relu
+
+    def tree_flatten_with_keys(self):
+        names = "layer", "activation"
+        return [(jax.tree_util.GetAttrKey(n), getattr(self, n)) for n in names], None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        new = object.__new__(cls)
+        new.layer, new.activation = children
+        return new
+
+
+def test_modules_of_other_libraries_are_real_and_keep_what_is_no_number():
+    network = Network(jax.random.key(0))
+    back = constraints.constrain(constraints.unconstrain(network))
+    assert back.layer.width == 2
+    assert back.activation is jax.nn.relu
+    chex.assert_trees_all_equal(back.layer.weights, jnp.ones(2))
+    assert constraints.declared(network).layer.weights.name == "real"
+
+
+def test_points_that_are_no_correlations_are_not_contained():
+    scaled = np.array([[1.0, 0.0], [0.5, 0.5]])
+    assert not constraints.correlation_tril.contains(scaled)
+    assert not constraints.correlation.contains(scaled @ scaled.T)

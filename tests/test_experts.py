@@ -81,6 +81,7 @@ def nodes(name):
     )
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", PARTS)
 def test_log_prob_of_a_mixture_is_the_sum_over_its_components(name, x64):
     model, x, _ = data(name)
@@ -93,6 +94,7 @@ def test_log_prob_of_a_mixture_is_the_sum_over_its_components(name, x64):
     np.testing.assert_allclose(mixture.log_prob(labelled), want, rtol=1e-9)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", PARTS)
 def test_log_prob_of_a_chain_is_the_sum_over_its_paths(name, x64):
     model, x, _ = data(name)
@@ -116,6 +118,7 @@ def with_parts(node, models):
     return lx.HMM(node.initial, node.transition, models)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize(
     "which", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["mixture", "chain"]
 )
@@ -148,6 +151,7 @@ def _both_gradients(node, x):
     return got, jax.grad(lambda m: m.log_prob(x).sum())(node)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", PARTS)
 def test_fisher_identity_holds_in_both(name, x64):
     for node, x, _ in nodes(name):
@@ -157,6 +161,7 @@ def test_fisher_identity_holds_in_both(name, x64):
         chex.assert_trees_all_close(got, want, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", PARTS)
 def test_masked_targets_add_nothing_in_both(name, x64):
     for node, x, _ in nodes(name):
@@ -179,6 +184,7 @@ def test_masked_targets_add_nothing_in_both(name, x64):
         np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", PARTS)
 def test_draws_given_inputs_have_the_labels_law(name):
     model, x, _ = data(name)

@@ -18,12 +18,14 @@ ALL_NODES = [
 ]
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("case", ALL_NODES)
 def test_law(x64, case, law):
     law(case)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("case", ALL_NODES)
 def test_float32_e_step_and_m_step_keep_their_precision(case):
     model = jax.tree.map(lambda a: jnp.asarray(a, float), case.model())

@@ -60,6 +60,7 @@ def assert_same(model, x, want):
     np.testing.assert_allclose(got, want, atol=1e-6, rtol=1e-9)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("smoothing", [1.0, 0.3])
 def test_bernoulli_is_sklearns(table, smoothing):
     x, y, w = table

@@ -1,6 +1,6 @@
 """Laws over sampled nestings: every leaf, wrapper, node and data wrapper in every combination.
 
-`make test` samples a few by a seed that it prints; NESTING_SEED=... runs those again. The slow test
+`make test` samples a few by a seed that it prints; TEST_SEED=... runs those again. The slow test
 samples 200.
 """
 
@@ -16,7 +16,7 @@ import likelax as lx
 from laws import free_gradient, without_reach
 from nestings import NUM_ROWS, NUM_STEPS, Nesting, latent_paths, sample_nestings
 
-SEED = int(os.environ["NESTING_SEED"])
+SEED = int(os.environ["TEST_SEED"])
 WEIGHTS = np.array([1.0, 2.0, 0.0, 0.5, 1.0, 1.0, 3.0, 1.0])
 # float64: rounding only; families fitted by Newton steps end at their own tolerance
 # statistics that give the log likelihood at the model that took them, but not its gradient

@@ -1,15 +1,25 @@
-"""The command line: `likelax tour`."""
+"""The command line: `likelax tour` and `likelax batch`.
+
+Results go to standard output, messages to standard error. The exit codes are 0, and for `tour` 1 if a
+number is wrong; 2 for bad usage, 3 for bad data, and 4 if some data sets have no usable fit.
+"""
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
+import jax
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from likelax import files, fit, named
 from likelax import tour as guide
+from likelax.data import Masked
+
+BAD_USAGE, BAD_DATA, NO_FIT = 2, 3, 4
 
 app = typer.Typer(
     help="Classical probabilistic models in JAX.",
@@ -95,7 +105,191 @@ def _table(stop: guide.Stop) -> Table:
     return table
 
 
-def _refuse(error: Exception) -> None:
-    """Say what is wrong in one sentence, and end with the exit code of bad usage."""
+@app.command()
+def batch(
+    data: Annotated[
+        Path, typer.Argument(help="A folder of .npy and .csv files, or a .csv or .parquet table.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="KIND:FAMILY, such as hmm:poisson, mixture:normal, mle:gamma.")
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Table of results: .csv, or .parquet with pyarrow.")
+    ] = Path("batch.csv"),
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column of the table that says which data set a row belongs to."),
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="Columns to use, separated by commas; all others by default.")
+    ] = "",
+    states: Annotated[
+        str, typer.Option(help="Numbers of components or states to try: 2, 2,4 or 2:5.")
+    ] = "2",
+    restarts: Annotated[int, typer.Option(help="Starts for each data set and size.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the starts.")] = 0,
+    tol: Annotated[
+        float | None, typer.Option(help="Relative rise of the objective at which to stop.")
+    ] = None,
+    max_steps: Annotated[int, typer.Option(help="Most EM steps of a fit.", min=0)] = 1000,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the state of the run beside OUTPUT, and go on from it if it exists."
+        ),
+    ] = False,
+    all_devices: Annotated[
+        bool, typer.Option(help="Deal the data sets to all devices that JAX finds.")
+    ] = False,
+) -> None:
+    """Fit one model to each of many data sets.
+
+    Writes a table with a row for each data set and size: the status and log likelihood of its best
+    start, its BIC, and the parameters. `chosen` marks the size of lowest BIC.
+
+    For example: likelax batch spikes.csv --group neuron --model hmm:poisson --states 2:4
+
+    Exits with 2 for bad usage, 3 for bad data, and 4 if some data sets have no usable fit.
+    """
+    try:
+        found, sizes = named.parse(model), named.parse_sizes(states)
+    except ValueError as error:
+        _refuse(error)
+    try:
+        files.check_output(output)
+    except files.DataError as error:
+        _refuse(error)
+    sets = _read_sets(data, group, columns)
+    start = found.starter(_columns(sets), max(sizes))
+    algorithm = fit.EM(tol, max_steps)
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    began = time.perf_counter()
+    mesh = jax.make_mesh((jax.device_count(),), ("fits",)) if all_devices else None
+    with bar:
+        task = bar.add_task("Fitting", total=None)
+        try:
+            done = fit.batch(
+                algorithm,
+                start,
+                _masked(list(sets.values())),
+                key=jax.random.key(seed),
+                num_restarts=restarts,
+                sizes=sizes if found.has_sizes else None,
+                mesh=mesh,
+                checkpoint=output.with_name(f"{output.name}.state") if resume else None,
+                progress=lambda now: bar.update(
+                    task,
+                    completed=now.fits,
+                    total=now.total,
+                    description=f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second",
+                ),
+            )
+        except (ValueError, TypeError) as error:
+            _refuse(error, BAD_DATA)
+    files.write_table(output, _results(list(sets), done, _numbers_of_rows(sets)))
+    for left in output.parent.glob(f"{output.name}.state.*") if resume else ():
+        left.unlink()
+    Console().print(_summary(done, len(sets), time.perf_counter() - began, output))
+    failed = [name for name, wrong in zip(sets, np.asarray(done.failed), strict=True) if wrong]
+    if failed:
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        _refuse(f"no usable fit of {', '.join(failed[:5])}{more}; see {output}", NO_FIT)
+
+
+def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndarray]:
+    """The data sets by name; ends the program where they can't be read."""
+    if not data.exists():
+        _refuse(f"{data} does not exist")
+    wanted = [name.strip() for name in columns.split(",") if name.strip()]
+    if data.is_dir():
+        if group is not None or wanted:
+            _refuse("--group and --columns are for a table; a folder has a file for each data set")
+    elif data.suffix not in (".csv", ".parquet"):
+        _refuse(f"{data}: wanted a folder, a .csv or a .parquet file")
+    elif group is None:
+        _refuse(f"{data}: name the column that tells the data sets apart by --group")
+    try:
+        if group is None:
+            return files.read_folder(data)
+        return files.read_groups(data, group, wanted)
+    except files.DataError as error:
+        _refuse(error, BAD_DATA)
+
+
+def _columns(sets: dict[str, np.ndarray]) -> int | None:
+    """D of data sets (N, D); None for (N,)."""
+    first = next(iter(sets.values()))
+    return None if first.ndim == 1 else first.shape[1]
+
+
+def _masked(sets: list[np.ndarray]) -> list[Any]:
+    """The data sets, as `Masked` with NaN for missing where some number is missing."""
+    sets = [array.astype(np.float32) for array in sets]
+    return [Masked.from_nan(a) for a in sets] if any(np.isnan(a).any() for a in sets) else sets
+
+
+def _numbers_of_rows(sets: dict[str, np.ndarray]) -> np.ndarray:
+    """(B,) rows that are not missing altogether."""
+    seen = [~np.isnan(np.asarray(a, float)) for a in sets.values()]
+    return np.array([np.sum(s if s.ndim == 1 else s.any(axis=1)) for s in seen])
+
+
+def _results(names: list[str], done: fit.Batch[Any], rows: np.ndarray) -> dict[str, Any]:
+    """The table of results: a row for each data set and size."""
+    best, count = done.best, 1 if done.sizes is None else len(done.sizes)
+    free = jax.vmap(fit.num_parameters)
+    free = free if done.sizes is None else jax.vmap(free)
+    objective = np.asarray(best.objective, float).reshape(-1)
+    size_of_model = np.asarray(free(best.model), float).reshape(-1)
+    total = np.repeat(rows, count)
+    bic = size_of_model * np.log(np.maximum(total, 1)) - 2 * objective
+    usable = np.asarray(best.usable).reshape(-1)
+    score = np.where(usable, bic, np.inf).reshape(len(names), count)
+    chosen = (np.arange(count)[None, :] == score.argmin(axis=1)[:, None]) & np.isfinite(score)
+    table: dict[str, Any] = {"dataset": np.repeat(names, count)}
+    if done.sizes is not None:
+        table["size"] = np.tile(np.asarray(done.sizes), len(names))
+        table["chosen"] = chosen.reshape(-1)
+    table["rows"] = total
+    table["status"] = [fit.Status(int(s)).name for s in np.ravel(best.status)]
+    table["log_likelihood"] = objective
+    table["bic"] = bic
+    table["num_steps"] = np.ravel(best.num_steps)
+    lead = best.status.ndim
+    for path, leaf in jax.tree_util.tree_leaves_with_path(best.model):
+        name, array = jax.tree_util.keystr(path).lstrip("."), np.asarray(leaf)
+        flat = array.reshape(len(total), -1)
+        for i, at in enumerate(np.ndindex(array.shape[lead:])):
+            table[name + (str(list(at)).replace(" ", "") if at else "")] = flat[:, i]
+    return table
+
+
+def _summary(done: fit.Batch[Any], count: int, seconds: float, output: Path) -> Table:
+    """Statuses of all fits, the cost, and where the results are."""
+    table = Table(title=f"{count} data sets", title_justify="left", box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    codes, numbers = np.unique(np.asarray(done.fits.status), return_counts=True)
+    for code, number in zip(codes, numbers, strict=True):
+        table.add_row(f"Fits {fit.Status(int(code)).name}", str(number))
+    if done.sizes is not None and len(done.sizes) > 1:
+        table.add_row("Sizes tried", ", ".join(map(str, np.asarray(done.sizes))))
+    steps = int(done.executed)
+    table.add_row("Steps", f"{steps}, {steps / max(int(done.needed), 1):.2f} times those needed")
+    table.add_row("Time", f"{seconds:.1f} s, {done.fits.status.size / seconds:.0f} fits a second")
+    table.add_row("Results", str(output))
+    return table
+
+
+def _refuse(error: Exception | str, code: int = BAD_USAGE) -> NoReturn:
+    """Say what is wrong in one sentence, and end with an exit code."""
     typer.echo(f"likelax: {error}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(code)

@@ -20,8 +20,8 @@ from likelax.numerics import as_float, safe_log
 from likelax.numerics.checks import checked
 
 __all__ = [
-    "Constraint", "constrain", "constrained", "declared", "greater_than", "inherited",
-    "interval", "log_det", "ordered", "positive", "positive_definite", "real", "scale_tril",
+    "Constraint", "constrain", "constrained", "correlation", "correlation_tril", "declared",
+    "greater_than", "inherited", "interval", "log_det", "ordered", "positive", "positive_definite", "real", "scale_tril",
     "simplex", "unconstrain", "unit_interval",
 ]  # fmt: skip
 
@@ -147,10 +147,12 @@ def declared(model: T) -> T:
 
 def _map(f: Callable[[Constraint, Array], Any], tree: Any, *, every: bool = False) -> Any:
     leaves, structure = jax.tree.flatten(tree)
-    changed = [
-        f(constraint_of(chain), as_float(leaf)[0]) if every or is_floating(leaf) else leaf
-        for leaf, chain in zip(leaves, field_chains(tree), strict=True)
-    ]
+    changed = []
+    for leaf, chain in zip(leaves, field_chains(tree), strict=True):
+        if is_floating(leaf):
+            changed.append(f(constraint_of(chain), as_float(leaf)[0]))
+        else:
+            changed.append(f(constraint_of(chain), leaf) if every else leaf)
     return jax.tree.unflatten(structure, changed)
 
 
@@ -212,12 +214,14 @@ def constraint_of(chain: FieldChain) -> Constraint:
 
 
 def is_floating(leaf: ArrayLike) -> bool:
-    """True for a leaf that gradients can move: floating point, not a count, flag or key.
+    """True for a leaf that gradients can move: floating point, not a count, flag, key or function.
 
     Examples:
       >>> is_floating(1.5), is_floating(jnp.arange(3))
       (True, False)
     """
+    if not isinstance(leaf, Array | np.ndarray | np.generic | float | int):
+        return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
     return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 
 
@@ -428,3 +432,102 @@ positive_definite = Constraint(
     _is_definite,
 )
 """Symmetric positive definite matrices, by their Cholesky factor."""
+
+
+def _log_sech_squared(y: Array) -> Array:
+    """log(1 - tanh(y)^2)."""
+    size = jnp.abs(y)
+    return 2 * (math.log(2.0) - size - jnp.log1p(jnp.exp(-2 * size)))
+
+
+def _correlation_size(num_free: int) -> int:
+    """D of a matrix with D (D - 1) / 2 entries below its diagonal."""
+    size = int((2 * num_free + 0.25) ** 0.5 + 0.5)
+    if size * (size - 1) // 2 != num_free:
+        raise ValueError(
+            f"correlation_tril wants D (D - 1) / 2 reals on the last axis, got {num_free}."
+        )
+    return size
+
+
+def _correlation_tril_constrain(y: Array) -> Array:
+    size = _correlation_size(y.shape[-1])
+    rows, columns = jnp.tril_indices(size, -1)
+    empty = jnp.zeros((*y.shape[:-1], size, size), y.dtype)
+    # row i: L_ij = tanh(y_ij) times the root of what the entries before j leave of the squared norm 1
+    share = jnp.tanh(y)
+    taken = empty.at[..., rows, columns].set(_log_sech_squared(y))
+    left = jnp.cumsum(taken[..., :-1], axis=-1)
+    left = jnp.concatenate([jnp.zeros_like(taken[..., :1]), left], axis=-1)
+    diagonal = jnp.broadcast_to(jnp.eye(size, dtype=y.dtype), empty.shape)
+    shares = diagonal.at[..., rows, columns].set(share)
+    return shares * jnp.exp(left / 2)
+
+
+def _correlation_tril_unconstrain(tril: Array) -> Array:
+    if tril.ndim < 2 or tril.shape[-1] != tril.shape[-2]:
+        raise ValueError(
+            f"correlation_tril wants square matrices (..., D, D), got shape {tril.shape}."
+        )
+    rows, columns = jnp.tril_indices(tril.shape[-1], -1)
+    squares = jnp.flip(jnp.cumsum(jnp.flip(tril**2, -1), -1), -1)
+    after = squares[..., rows, columns + 1]
+    entry = tril[..., rows, columns]
+    # an entry that leaves nothing of the norm is on the boundary; after it, any point will do
+    edge = after == 0
+    inside = jnp.arcsinh(jnp.where(edge, 0, entry) / jnp.sqrt(jnp.where(edge, 1, after)))
+    outside = jnp.where(entry == 0, 0, jnp.sign(entry) * jnp.inf)
+    return jnp.where(edge, outside, inside)
+
+
+def _correlation_tril_log_det(y: Array) -> Array:
+    rows, columns = np.tril_indices(_correlation_size(y.shape[-1]), -1)
+    # tanh once, and half for each later entry of the row
+    times = jnp.broadcast_to(jnp.asarray(1 + (rows - 1 - columns) / 2, y.dtype), y.shape)
+    return jnp.sum(times * _log_sech_squared(y), axis=-1)
+
+
+def _is_correlation_tril(tril: np.ndarray) -> np.ndarray:
+    return _is_scale_tril(tril) & np.all(np.abs(np.sum(tril**2, axis=-1) - 1) <= 1e-3, axis=-1)
+
+
+correlation_tril = Constraint(
+    "correlation_tril",
+    _correlation_tril_constrain,
+    _correlation_tril_unconstrain,
+    _correlation_tril_log_det,
+    _is_correlation_tril,
+)
+"""Cholesky factors of correlation matrices: lower triangular, positive diagonal, rows of norm one.
+
+From D (D - 1) / 2 reals by rows, whose tanh are partial correlations. The volume is that of the
+entries below the diagonal, as in the density of LKJ for Cholesky factors.
+
+Source: Lewandowski, Kurowicka and Joe (2009), Generating random correlation matrices based on vines
+and extended onion method, Journal of Multivariate Analysis 100.
+"""
+
+
+def _correlation_constrain(y: Array) -> Array:
+    tril = _correlation_tril_constrain(y)
+    return tril @ jnp.swapaxes(tril, -1, -2)
+
+
+def _correlation_log_det(y: Array) -> Array:
+    diagonal = jnp.diagonal(_correlation_tril_constrain(y), axis1=-2, axis2=-1)
+    size = diagonal.shape[-1]
+    powers = jnp.broadcast_to(jnp.arange(size - 1, -1, -1, dtype=y.dtype), diagonal.shape)
+    return _correlation_tril_log_det(y) + jnp.sum(powers * safe_log(diagonal), axis=-1)
+
+
+correlation = Constraint(
+    "correlation",
+    _correlation_constrain,
+    lambda matrix: _correlation_tril_unconstrain(jnp.linalg.cholesky(matrix)),
+    _correlation_log_det,
+    lambda matrix: (
+        _is_definite(matrix)
+        & np.all(np.abs(np.diagonal(matrix, axis1=-2, axis2=-1) - 1) <= 1e-3, axis=-1)
+    ),
+)
+"""Correlation matrices, by their Cholesky factor; the volume is that of the entries below the diagonal."""

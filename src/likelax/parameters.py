@@ -338,4 +338,6 @@ _MEANING = {
     "ordered": "in increasing order",
     "scale_tril": "lower triangular with a positive diagonal",
     "positive_definite": "symmetric and positive definite",
+    "correlation_tril": "lower triangular with a positive diagonal and rows of norm one",
+    "correlation": "a correlation matrix, symmetric and positive definite with a diagonal of ones",
 }

@@ -1,10 +1,12 @@
 """Additive sufficient statistics.
 
 All likelihoods with the same conjugate prior share one type of statistics, since the statistics are
-the increments of the prior. `add` and `scale` work on any tree of them.
+the increments of the prior. `add`, `scale` and `merge` work on any tree of them.
 """
 
-from typing import Any, TypeVar
+import abc
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +18,62 @@ from likelax.numerics import special
 from likelax.numerics.checks import checked
 
 __all__ = [
-    "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Moments", "PositiveMoments",
-    "add", "coin_counts", "diagonal_moments", "heaviest", "inside_only", "pool_scatter",
-    "positive_moments", "positive_rows", "scalar_moments", "scale", "vector_moments",
+    "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Merging", "Moments",
+    "PositiveMoments", "add", "coin_counts", "diagonal_moments", "heaviest", "inside_only", "merge",
+    "pool_scatter", "positive_moments", "positive_rows", "scalar_moments", "scale", "vector_moments",
 ]  # fmt: skip
 
 S = TypeVar("S")
 
+Axes = str | Sequence[str]
+"""Names of mapped axes, such as those of a mesh of devices."""
+
+
+class Merging(abc.ABC):
+    """Base class of statistics that do not add leaf by leaf.
+
+    `add`, `scale` and `merge` call these methods; all other statistics are plain sums.
+
+    Examples:
+      >>> @pytree
+      ... class Largest(Merging):
+      ...     value: Array
+      ...     def __add__(self, other):
+      ...         return Largest(jnp.maximum(self.value, other.value))
+      ...     def scaled(self, factor):
+      ...         return self
+      >>> parts = Largest(jnp.array([2.0, 5.0]))
+      >>> print(jax.vmap(lambda part: merge(part, "parts").value, axis_name="parts")(parts))
+      [5. 5.]
+    """
+
+    @abc.abstractmethod
+    def __add__(self, other: Self) -> Self:
+        """The statistics of two data sets together."""
+
+    @abc.abstractmethod
+    def scaled(self, factor: Array | float) -> Self:
+        """The statistics of the same data with every weight multiplied by `factor`."""
+
+    def merged(self, axes: Axes) -> Self:
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        Here every device gathers the statistics of all, and adds them in order. Override it where
+        a few sums over the axes give the same.
+
+        Args:
+          axes: names of mapped axes, of `jax.shard_map` or `jax.vmap`.
+        """
+        parts = jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axes), self)
+        count = jax.tree.leaves(parts)[0].shape[0]
+        total = jax.tree.map(lambda leaf: leaf[0], parts)
+        for i in range(1, count):
+            total = total + jax.tree.map(lambda leaf, i=i: leaf[i], parts)
+        return total
+
 
 @pytree
-class BinaryCounts:
+class BinaryCounts(Merging):
     """Statistics of likelihoods p^successes (1 - p)^failures h, whose conjugate prior is the beta.
 
     The statistics hold the log likelihood at its maximum instead of log h. Such a log h, a sum of log
@@ -70,6 +118,15 @@ class BinaryCounts:
         See the example of `scale`.
         """
         return BinaryCounts(self.successes * factor, self.failures * factor, self.log_peak * factor)
+
+    def merged(self, axes: Axes) -> "BinaryCounts":
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        wins, losses = jax.lax.psum((self.successes, self.failures), axes)
+        p, q = (numerics.divide(part, wins + losses, 0.5) for part in (wins, losses))
+        return BinaryCounts(wins, losses, jax.lax.psum(self.log_likelihood(p, q), axes))
 
 
 def coin_counts(successes: Array, failures: Array) -> BinaryCounts:
@@ -130,7 +187,7 @@ class CategoryCounts:
 
 
 @pytree
-class EventCounts:
+class EventCounts(Merging):
     """Statistics of likelihoods v^events exp(-v exposure) h, whose conjugate prior is the gamma.
 
     As in `BinaryCounts`, they hold the log likelihood at its maximum, so that terms of the size of
@@ -178,9 +235,18 @@ class EventCounts:
         """
         return EventCounts(self.events * factor, self.exposure * factor, self.log_peak * factor)
 
+    def merged(self, axes: Axes) -> "EventCounts":
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        events, exposure = jax.lax.psum((self.events, self.exposure), axes)
+        v = numerics.divide(events, exposure, 1.0)
+        return EventCounts(events, exposure, jax.lax.psum(self.log_likelihood(v), axes))
+
 
 @pytree
-class Moments:
+class Moments(Merging):
     """Weight, mean and scatter about that mean: the statistics of a Gaussian.
 
     The scatter is about the mean, so nothing cancels in float32 however far the data lie from zero.
@@ -223,6 +289,19 @@ class Moments:
         """
         weight = self.weight * factor
         return Moments(weight, self.mean, self.scatter * _expand(jnp.asarray(factor), self.scatter))
+
+    def merged(self, axes: Axes) -> "Moments":
+        """The moments of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        weight = jax.lax.psum(self.weight, axes)
+        mean, lost = _common_mean(self.weight, self.mean, weight, axes)
+        gap = jnp.where(_expand(self.weight != 0, mean), self.mean - mean, 0)
+        lever = _expand(self.weight, self.scatter)
+        scatter = jax.lax.psum(self.scatter + lever * _square(gap, self.scatter), axes)
+        less = _expand(weight, scatter) * _square(lost, scatter)
+        return Moments(weight, mean, scatter - less)
 
     def about(self, center: Array) -> Array:
         """Weighted sum of squared deviations from `center` (*event), shaped like `scatter`.
@@ -367,6 +446,23 @@ def _offset(anchor: Array, shift: Array) -> tuple[Array, Array]:
     return total, (anchor - (total - part)) + (shift - part)
 
 
+def _common_mean(part: Array, mean: Array, weight: Array, axes: Axes) -> tuple[Array, Array]:
+    """(mean of all data, what rounding took from it), from the mean and weight of each part.
+
+    Args:
+      part: (...) weight of this part.
+      mean: (..., *event) its mean.
+      weight: (...) weight of all parts.
+      axes: names of mapped axes.
+    """
+    counts = _expand(part != 0, mean)
+    # sums about one of the means lose no digits to the offset of the data
+    anchor = jax.lax.pmax(jnp.where(counts, mean, -jnp.inf), axes)
+    anchor = jnp.where(jnp.isneginf(anchor), 0, anchor)
+    gaps = jax.lax.psum(_expand(part, mean) * jnp.where(counts, mean - anchor, 0), axes)
+    return _offset(anchor, numerics.divide(gaps, _expand(weight, mean), 0.0))
+
+
 def _in_range(scatter: Array, apart: Array) -> Array:
     """The scatter, or NaN where squares of distances of size `apart` left the floating range."""
     tiny = jnp.finfo(scatter.dtype).tiny
@@ -383,7 +479,7 @@ def _square(gap: Array, like: Array) -> Array:
 
 
 @pytree
-class PositiveMoments:
+class PositiveMoments(Merging):
     """Weight, mean and deviance about that mean: the statistics of positive data.
 
     The deviance is the weight times the log of the mean minus the mean of the logs. It is summed as
@@ -422,6 +518,18 @@ class PositiveMoments:
         """
         times = _expand(jnp.asarray(factor), self.deviance)
         return PositiveMoments(self.weight * factor, self.mean, self.deviance * times)
+
+    def merged(self, axes: Axes) -> "PositiveMoments":
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        weight = jax.lax.psum(self.weight, axes)
+        mean, _ = _common_mean(self.weight, self.mean, weight, axes)
+        counts = _expand(self.weight != 0, mean)
+        shift = _expand(self.weight, mean) * _excess(jnp.where(counts, self.mean, mean), mean)
+        deviance = jax.lax.psum(self.deviance + jnp.where(counts, shift, 0), axes)
+        return PositiveMoments(weight, mean, deviance)
 
     @property
     def log_sum(self) -> Array:
@@ -487,7 +595,7 @@ def _excess(x: Array, mean: Array) -> Array:
 
 
 @pytree
-class Extremes:
+class Extremes(Merging):
     """Weight, smallest and largest value: the statistics of a range.
 
     Attributes:
@@ -523,6 +631,19 @@ class Extremes:
         See the example of `scale`.
         """
         return Extremes(self.weight * factor, self.low, self.high)
+
+    def merged(self, axes: Axes) -> "Extremes":
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        mine = self.weight > 0
+        low = jax.lax.pmin(jnp.where(mine, self.low, jnp.inf), axes)
+        high = jax.lax.pmax(jnp.where(mine, self.high, -jnp.inf), axes)
+        weight = jax.lax.psum(self.weight, axes)
+        some = weight > 0
+        low, high = jnp.where(some, low, self.low), jnp.where(some, high, self.high)
+        return Extremes(weight, low, high)
 
 
 def pool_scatter(stats: Moments) -> Moments:
@@ -565,8 +686,7 @@ def inside_only(stats: S, support: Array, weights: Array) -> S:
 
 
 def _merges(node: Any) -> bool:
-    """True for statistics that do not simply add leaf by leaf, and say so by `__add__`."""
-    return hasattr(node, "scaled")
+    return isinstance(node, Merging)
 
 
 def add(a: S, b: S) -> S:
@@ -599,4 +719,25 @@ def scale(stats: S, factor: Array | float) -> S:
     """
     return jax.tree.map(
         lambda s: s.scaled(factor) if _merges(s) else s * factor, stats, is_leaf=_merges
+    )
+
+
+def merge(stats: S, axes: Axes) -> S:
+    """Statistics of all data, where each entry of mapped axes has those of a part of the data.
+
+    Inside `jax.shard_map` it is the sum over devices. Only arrays of the size of the statistics are
+    sent, a few for each of them.
+
+    Args:
+      stats: statistics of a model, any tree of them.
+      axes: names of mapped axes, of `jax.shard_map` or `jax.vmap`.
+
+    Examples:
+      >>> parts = Moments(jnp.ones(2), jnp.array([2.0, 4.0]), jnp.zeros(2))
+      >>> both = jax.vmap(lambda part: merge(part, "parts"), axis_name="parts")(parts)
+      >>> print(both.mean, both.scatter)  # the same for each part
+      [3. 3.] [2. 2.]
+    """
+    return jax.tree.map(
+        lambda s: s.merged(axes) if _merges(s) else jax.lax.psum(s, axes), stats, is_leaf=_merges
     )

@@ -156,6 +156,7 @@ def each(count: int, stacked: Any) -> list[Any]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", CLOSED)
 def test_m_step_is_a_stationary_point_of_the_likelihood(name, x64):
     start, x, held = CLOSED[name]
@@ -184,6 +185,7 @@ def test_em_ends_at_a_stationary_point_of_the_likelihood(name, x64):
         assert np.all(np.abs(slope) < 2e-5), (field, slope)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", ALL)
 def test_statistics_add_scale_skip_the_missing_and_may_be_empty(name, x64):
     start, x, _ = ALL[name]

@@ -51,6 +51,7 @@ def test_no_family_is_left_out():
     assert {cls.__name__ for cls in found - listed} <= abstract
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("entry", FAMILIES, ids=lambda e: e.name)
 def test_draws_of_an_example_are_possible(entry):
     model = entry.example()
@@ -93,6 +94,7 @@ def elbo_of_the_posterior(entry):
     np.testing.assert_allclose(fit.objectives[-1], jnp.sum(elbo), rtol=1e-9)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("entry", PAIRS, ids=lambda e: e.name)
 def test_bayes_rule_holds_for_every_pair(x64, entry):
     bayes_rule(entry)

@@ -15,7 +15,8 @@ import pytest
 import likelax as lx
 from likelax import fit
 from likelax.data import Masked, Sequences
-from likelax.fit import _batch
+from likelax.fit import batch_run, lanes
+from likelax.fit.algorithm import Data
 
 RNG = np.random.default_rng(0)
 
@@ -159,7 +160,7 @@ class Stop(Exception):
 
 
 def test_a_run_that_was_stopped_ends_bit_equal(tmp_path, monkeypatch):
-    monkeypatch.setattr(_batch, "_ROUNDS", 3)
+    monkeypatch.setattr(batch_run, "ROUNDS", 3)
     sets = [counts(n) for n in (20, 8, 20, 20, 9)]
     options = {"num_restarts": 2, "num_lanes": 3}
     whole = fit.batch(fit.EM(), pair, sets, key=jax.random.key(0), **options)
@@ -237,8 +238,13 @@ import sys
 import numpy as np, jax, jax.numpy as jnp
 import likelax as lx
 from likelax import fit
-from likelax.fit import _batch
+from likelax.fit import _batch, lanes
+from likelax.fit.algorithm import Data
 _batch._ROUNDS = 5
+
+
+from likelax.fit import batch_run
+batch_run.ROUNDS = 5
 rng = np.random.default_rng(0)
 x = jnp.asarray(rng.poisson(np.where(rng.random((200, 40)) < .5, 1., 7.)).astype(np.float32))
 start = lambda key, x: lx.Mixture(jnp.full(2, .5), lx.Poisson(jax.random.uniform(key, (2,)) * 8 + .5))
@@ -274,3 +280,10 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
         for name in a.files:
             np.testing.assert_array_equal(a[name], b[name])
     assert kills >= 1
+
+
+def test_an_accelerator_gets_more_lanes(monkeypatch):
+    x = jnp.zeros((1000, 100))
+    here = lanes.count(Data(x, None, None), lanes.OWN, 1000)
+    monkeypatch.setattr(lanes.chunks, "scale", lambda: 256)
+    assert (here, lanes.count(Data(x, None, None), lanes.OWN, 1000)) == (31, 250)

@@ -151,6 +151,7 @@ GRID = [
 ]
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize(("name", "how"), GRID)
 def test_held_leaves_stay_bit_equal_and_tied_ones_equal(name, how):
     case = CASES[name]

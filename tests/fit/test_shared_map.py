@@ -54,6 +54,7 @@ def wide(name):
     return *jax.tree.map(lambda leaf: jnp.asarray(leaf, float), leaves), lx.Labelled(x, LABELS)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", CASES)
 def test_the_mode_is_where_the_log_joint_is_flat(name, x64):
     start, prior, data = wide(name)

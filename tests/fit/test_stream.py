@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +10,7 @@ import pytest
 from likelax import fit
 from likelax.families import Bernoulli, Beta, Normal
 from likelax.fit import Status
+from likelax.fit._stream import _Ahead
 from likelax.mixture import Mixture
 
 rng = np.random.default_rng(0)
@@ -82,3 +87,69 @@ def test_stepwise_em_nears_the_optimum_in_one_pass():
 def test_bad_input_gets_one_clear_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_batches_are_read_ahead_and_no_further():
+    read, seen = [], []
+
+    def batches():
+        for i in range(9):
+            read.append(i)
+            yield X[:50]
+
+    def watch(step, nats):
+        seen.append(len(read))
+
+    fit.stream(START, batches, max_passes=1, read_ahead=1, progress=watch)
+    assert seen == [9, 18]
+    with _Ahead(batches(), 2) as parts:
+        next(iter(parts))
+        time.sleep(0.3)
+        assert len(read) <= 18 + 1 + 2 + 1  # one taken, two waiting, one in hand
+    stopped = len(read)
+    time.sleep(0.3)
+    assert len(read) == stopped
+
+
+def test_an_error_of_the_batches_reaches_the_caller():
+    def batches():
+        yield X
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fit.stream(START, batches)
+
+
+MEMORY = """
+import resource, sys
+import jax.numpy as jnp, numpy as np
+import likelax as lx
+
+rng = np.random.default_rng(0)
+start = lx.Mixture(jnp.array([.5, .5]), lx.Normal(jnp.array([-1., 1.]), jnp.ones(2)))
+size = 500_000
+
+def batches(count):
+    def all_of_them():
+        for _ in range(count):
+            yield rng.normal(rng.choice([-3., 3.], size), 1).astype(np.float32)
+    return all_of_them
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+lx.fit.stream(start, batches(4), max_passes=0)
+few = peak()
+found = lx.fit.stream(start, batches(40), max_passes=0)
+many = peak()
+print(few, many, float(found.objective))
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_rows():
+    """2e7 rows, 80 MB, in batches of 2 MB: the peak is that of a tenth of them."""
+    out = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    few, many, objective = map(float, out.stdout.split())
+    assert many - few < 16  # MB
+    assert np.isfinite(objective)

@@ -6,7 +6,7 @@ import pytest
 
 import programs
 from likelax import hmm
-from likelax.hmm import products
+from likelax.hmm import chain, products
 
 
 def shapes(num_steps, num_states, batch=None, varying=False):
@@ -63,3 +63,13 @@ def test_the_bounds_notice_steps_one_after_the_other(monkeypatch):
     with pytest.raises(AssertionError):
         check("filter", shapes(65536, 4), 0)
     jax.clear_caches()
+
+
+@pytest.mark.parametrize(("num_chains", "blocks"), [(10_000, 1), (100, 125)])
+def test_chains_are_cut_only_where_the_batch_leaves_room(num_chains, blocks):
+    def number(log_lik):
+        c = products.cut(chain.Chain(jnp.zeros(8), jnp.zeros((8, 8)), log_lik, None, None))
+        return jnp.zeros(c.num_blocks)
+
+    steps = jax.ShapeDtypeStruct((1000, 8, num_chains), jnp.float32)
+    assert jax.eval_shape(number, steps).shape == (blocks,)

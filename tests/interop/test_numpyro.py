@@ -148,3 +148,32 @@ def test_gradient_fits_keep_the_constraints_and_em_names_the_way_out():
         lx.Mixture(mixture.weights, dist.Normal(jnp.zeros(2), jnp.ones(2)))
     with pytest.raises(TypeError, match=r"Normal has the parameters \['loc', 'scale'\]"):
         adapter.density(dist.Normal, mean=0.0)
+
+
+def test_the_start_is_that_of_the_init_strategy():
+    start = numpyro.infer.init_to_value(values={"loc": 3.0, "scale": 2.0})
+    joint = adapter.unconstrained(jax.random.key(0), model, (X,), init_strategy=start)
+    np.testing.assert_allclose(joint.template["loc"], 3.0)
+    np.testing.assert_allclose(joint.template["scale"], np.log(2.0), rtol=1e-6)
+
+
+def correlated_effects():
+    numpyro.sample("tril", dist.LKJCholesky(3, 2.0))
+    numpyro.sample("matrix", dist.LKJ(2, 1.0))
+
+
+def test_correlation_matrices_are_sites_of_a_guide():
+    # over the reals and over the sites: the same volume, and a start that is finite
+    joint = adapter.unconstrained(jax.random.key(0), correlated_effects)
+    values = joint.constrain(joint.template)
+    sets = {"tril": constraints.correlation_tril, "matrix": constraints.correlation}
+    space, point = variational.space_of(values, sets)
+    log_joint = adapter.constrained(correlated_effects)
+    want = joint.log_joint(joint.template)
+    got = log_joint(space.constrain(point)) + space.log_det(point)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    with jax.numpy_dtype_promotion("standard"):
+        fitted = variational.fit_guide(
+            jax.random.key(1), log_joint, variational.full_rank(values, sets), num_check=100
+        )
+    assert fitted.fit.converged

@@ -25,6 +25,7 @@ def spoiled(x, value):
     return (np.array(x[0]), values) if pair else values
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", MODELS)
 def test_impossible_is_what_has_no_probability(name):
     """A finite log density is possible, and what is impossible has none."""

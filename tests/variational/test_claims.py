@@ -51,6 +51,20 @@ def test_a_flat_direction_is_never_converged():
         assert not found.gap < 0.2
 
 
+def test_before_fresh_draws_and_after_an_unreliable_check_the_distance_is_not_known():
+    # one draw in twenty is impossible; and a single look, at fixed draws
+    for log_joint, steps in (
+        (lambda z: jnp.where(jnp.sum(z) > 2.0, -jnp.inf, bowl(z)), 5),
+        (bowl, 1),
+    ):
+        found = variational.fit_guide(
+            key(), log_joint, variational.full_rank(jnp.zeros(1)), max_steps=steps
+        )
+        assert found.fit.status in (Status.UNRELIABLE, Status.MAX_STEPS)
+        assert jnp.isposinf(found.gap)
+        assert "is not known" in found.summary()
+
+
 def test_divergence_after_a_good_stage_returns_the_good_stage():
     steps = optax.piecewise_interpolate_schedule("linear", 0.05, {1500: 1.0, 1501: 1e12})
     found = variational.fit_guide(

@@ -144,6 +144,7 @@ def check_unbiased(estimate, point, exact):
         assert jnp.all(jnp.abs(jnp.mean(gradient, axis=0) - want) < 4 * error + 1e-5)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize(
     ("estimator", "particles"),
     [(variational.score, 1), (variational.rloo, 1), (variational.vimco(2), 2)],
@@ -153,6 +154,7 @@ def test_discrete_gradients_are_unbiased(estimator, particles, discrete):
     check_unbiased(partial(estimate, estimator), point, exact[particles])
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize(
     ("estimator", "objective"),
     [

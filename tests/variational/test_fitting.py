@@ -253,3 +253,65 @@ def test_a_foreign_flow_is_a_guide():
     np.testing.assert_allclose(found.guide.base.loc, [0.5], atol=0.05)
     np.testing.assert_allclose(found.elbo.value, 2 + np.log(2 * np.pi) / 2, atol=0.02)
     assert found.k_hat < 0.7
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Encoder:
+    """A network with its activation as a leaf and a constructor of its own, as in equinox."""
+
+    def __init__(self, key, width):
+        self.first = jax.random.normal(key, (2, width)) / 2
+        self.second = jnp.zeros((width, 2))
+        self.activation = jax.nn.tanh
+
+    def __call__(self, x):
+        x = jnp.concatenate([x, jnp.ones_like(x)], axis=1)
+        return jnp.split(self.activation(x @ self.first) @ self.second, 2, axis=1)
+
+    def tree_flatten_with_keys(self):
+        names = "first", "second", "activation"
+        return [(jax.tree_util.GetAttrKey(n), getattr(self, n)) for n in names], None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        new = object.__new__(cls)
+        new.first, new.second, new.activation = children
+        return new
+
+
+POINTS = jnp.linspace(-2.0, 2.0, 9)[:, None]
+
+
+@pytree
+class Amortised:
+    """Local latents (9, 1), whose means and scales are a function of the data."""
+
+    encoder: Encoder
+
+    def _base(self):
+        loc, log_scale = self.encoder(POINTS)
+        return MeanField(loc.reshape(-1), jnp.exp(log_scale).reshape(-1))
+
+    def sample(self, key, shape=()):
+        return self._base().sample(key, shape)
+
+    def log_prob(self, z):
+        return self._base().log_prob(z)
+
+
+def test_an_encoder_that_holds_a_function_is_fitted():
+    # z ~ N(0, 1), x ~ N(z, 1): the posterior is N(x / 2, 1/2)
+    def joint(z):
+        return log_normal(z) + log_normal(POINTS[:, 0] - z)
+
+    def log_normal(z):
+        return -jnp.sum(z**2) / 2 - z.size * jnp.log(2 * jnp.pi) / 2
+
+    log_evidence = stats.norm(0, np.sqrt(2)).logpdf(np.asarray(POINTS)).sum()
+    start = Amortised(Encoder(jax.random.key(0), 8))
+    found = variational.fit_guide(jax.random.key(1), joint, start, max_steps=1000, num_check=200)
+    assert found.guide.encoder.activation is jax.nn.tanh
+    assert log_evidence - 0.3 < found.elbo.value < log_evidence + 3 * found.elbo.standard_error
+    several = jax.tree.map(lambda a: jnp.stack([a, a]) if hasattr(a, "shape") else a, start)
+    best = variational.fit_guides(jax.random.key(1), joint, several, max_steps=20, num_check=20)
+    assert best.guide.encoder.activation is jax.nn.tanh

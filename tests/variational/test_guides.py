@@ -19,6 +19,7 @@ GUIDES = {
 }
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", GUIDES)
 def test_guides_are_scipys_multivariate_normal(name):
     guide, covariance = GUIDES[name]

@@ -20,7 +20,7 @@ from likelax.families.base import (
 from likelax.families.normal import Normal
 from likelax.model import pytree
 from likelax.numerics.special import log_ratio, log_zero_power, polynomial
-from likelax.statistics import Moments, heaviest, pool_scatter
+from likelax.statistics import Merging, Moments, heaviest, pool_scatter
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -313,7 +313,7 @@ class Weibull(Estimable[WeibullStats, Never]):
 
 
 @pytree
-class Direction:
+class Direction(Merging):
     """Statistics of angles: mean direction, length of the resultant, and weight minus that length.
 
     Both the length and the difference are stored, so that nothing cancels in float32 if the angles

@@ -23,10 +23,11 @@ from jax import Array
 
 from likelax import numerics
 from likelax._pytree import pytree
+from likelax.statistics import Merging
 
 
 @pytree
-class LocalQuadratic:
+class LocalQuadratic(Merging):
     """Value, gradient and curvature of a log likelihood about given coefficients.
 
     Those of two data sets add. If their coefficients or bases differ, the first is expressed in those

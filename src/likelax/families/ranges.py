@@ -22,7 +22,7 @@ from likelax.families.base import (
 )
 from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_ratio
-from likelax.statistics import Extremes
+from likelax.statistics import Extremes, Merging
 
 
 def _extremes(x: Array, weights: Array) -> Extremes:
@@ -212,7 +212,7 @@ class ParetoUniform(Distribution):
 
 
 @pytree
-class ParetoStats:
+class ParetoStats(Merging):
     """Weight, smallest value, and weighted sum of log(x / smallest).
 
     With zero weight the smallest value is not used.

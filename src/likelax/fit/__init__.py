@@ -4,7 +4,7 @@ An algorithm is a value (`EM`, `SQUAREM`, `Ascent`, `LBFGS`), and `run` runs any
 `squarem`, `gradient` and the `maximize` functions are calls of it.
 """
 
-from likelax.fit._batch import Batch, Done, batch
+from likelax.fit._batch import Batch, batch
 from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit._implicit import implicit
@@ -19,6 +19,7 @@ from likelax.fit._restarts import (
 from likelax.fit._stream import stepwise, stream
 from likelax.fit.algorithm import Algorithm, Data, run
 from likelax.fit.ascent import Ascent
+from likelax.fit.batch_run import Done
 from likelax.fit.checkpoint import load, save
 from likelax.fit.criteria import aic, bic, icl
 from likelax.fit.lbfgs import LBFGS, maximize_lbfgs

@@ -1,12 +1,15 @@
 """Expectation maximisation for any model with `e_step` and `m_step`, plain and accelerated."""
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from likelax.constraints import is_floating
@@ -15,9 +18,10 @@ from likelax.families.base import match_weights
 from likelax.fit import validation
 from likelax.fit.acceleration import extrapolate
 from likelax.fit.algorithm import RUNNING, Data, Progress, drive, finish
+from likelax.fit.placement import place
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S, pytree, static
-from likelax.numerics import chunks
+from likelax.numerics import chunks, devices
 from likelax.numerics.checks import checked
 from likelax.parameters import held_leaves, hold, raise_scales
 
@@ -52,6 +56,8 @@ class EM:
       max_steps: maximum number of M steps.
       chunk_size: rows of the data per E step, or None for all at once.
       scale_floor: the smallest scale that an M step may give, or None: see `fit.em`.
+      mesh: with automatic axes; the devices over which the rows are split, or None. `fit.em` places
+        the data on them.
 
     Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
 
@@ -63,11 +69,13 @@ class EM:
 
     window: ClassVar[int] = 1
     by_m_step: ClassVar[bool] = True
+    needs_key: ClassVar[bool] = False
 
     tol: ArrayLike | None = None
     max_steps: ArrayLike = 1000
     chunk_size: int | None = static(default=None)
     scale_floor: ArrayLike | None = None
+    mesh: Mesh | None = static(default=None)
 
     def check(self, name: str) -> None:
         """Raise for options out of range.
@@ -99,7 +107,7 @@ class EM:
         `step` calls it; see the example of the class.
         """
         x, weights, prior = data
-        stats, objective = e_step(model, x, weights, self.chunk_size)
+        stats, objective = e_step(model, x, weights, self.chunk_size, self.mesh)
         if prior is not None:
             objective = objective + model.log_prior(prior)
         new = raise_scales(model.m_step(stats, prior), self.scale_floor)
@@ -211,6 +219,7 @@ class SQUAREM:
 
     window: ClassVar[int] = 1
     by_m_step: ClassVar[bool] = True
+    needs_key: ClassVar[bool] = False
 
     em: EM = EM()
 
@@ -273,6 +282,7 @@ def em(
     max_steps: int = 1000,
     chunk_size: int | None = None,
     scale_floor: ArrayLike | None = None,
+    mesh: Mesh | None = None,
     progress: Progress | None = None,
 ) -> Fit[M]:
     """Fit a model by expectation maximisation, on the device from first step to last.
@@ -298,6 +308,9 @@ def em(
         components can share (`Tied`), in units of the data. The M step is then the exact maximum
         over such models: the variance, or each eigenvalue of the covariance, is raised to
         scale_floor^2. None: no floor.
+      mesh: devices over which to split the rows of x, those of all its axes, such as
+        `jax.make_mesh((8,), ("rows",))`. Each device takes the E step of its rows; only statistics
+        and parameters are sent. None: the mesh over which x is split already, if it is.
       progress: called on the host after every step with its number, from 0, and the objective
         in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
@@ -306,7 +319,7 @@ def em(
       data set whose weights are all zero or whose values are all masked has the status NO_DATA.
     Raises:
       ValueError: for empty data, NaN that was not declared missing, negative weights, labels
-        out of range, or shapes that do not fit.
+        out of range, shapes that do not fit, or a mesh for data without rows, such as one series.
     Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
 
     Examples:
@@ -318,9 +331,7 @@ def em(
       [-2.  2.]
     """
     algorithm = EM(tol, max_steps, chunk_size, scale_floor)
-    x, weights = validation.check("fit.em", model, x, weights)
-    algorithm.check("fit.em")
-    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
+    return _run("fit.em", algorithm, lambda em: em, model, Data(x, weights, prior), mesh, progress)
 
 
 @checked(tol=None, max_steps=None, chunk_size=None, model=None, weights=None)
@@ -334,6 +345,7 @@ def squarem(
     max_steps: int = 1000,
     chunk_size: int | None = None,
     scale_floor: ArrayLike | None = None,
+    mesh: Mesh | None = None,
     progress: Progress | None = None,
 ) -> Fit[M]:
     """`em` with extrapolation along the path of two EM steps.
@@ -342,7 +354,7 @@ def squarem(
     the objective is dropped, so the objective never falls, as with `em`.
 
     Args:
-      model, x, weights, prior, tol, chunk_size, scale_floor, progress: as for `em`.
+      model, x, weights, prior, tol, chunk_size, scale_floor, mesh, progress: as for `em`.
       max_steps: maximum number of steps. Each is one E step and one M step, also for a model that
         is dropped, so a step costs the same as one of `em`.
     Returns:
@@ -359,15 +371,35 @@ def squarem(
       >>> print(squarem(start, x).model.components.loc)
       [-2.  2.]
     """
-    algorithm = SQUAREM(EM(tol, max_steps, chunk_size, scale_floor))
-    x, weights = validation.check("fit.squarem", model, x, weights)
-    algorithm.check("fit.squarem")
-    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
+    algorithm = EM(tol, max_steps, chunk_size, scale_floor)
+    return _run("fit.squarem", algorithm, SQUAREM, model, Data(x, weights, prior), mesh, progress)
+
+
+def _run(
+    name: str,
+    em: EM,
+    algorithm: Callable[[EM], EM | SQUAREM],
+    model: M,
+    data: Data,
+    mesh: Mesh | None,
+    progress: Progress | None,
+) -> Fit[M]:
+    """Run an algorithm made of an `EM`, on the devices of a mesh if there is one."""
+    em.check(name)
+    model, data, mesh = place(name, model, data, mesh)
+    em = dataclasses.replace(em, mesh=mesh)
+    with devices.using(mesh):
+        return devices.fetched(drive(algorithm(em), model, data, progress=progress), mesh)
 
 
 @checked(model=None, weights=None)
 def mle(
-    model: M, x: DataLike, *, weights: ArrayLike | None = None, prior: PriorLike | None = None
+    model: M,
+    x: DataLike,
+    *,
+    weights: ArrayLike | None = None,
+    prior: PriorLike | None = None,
+    mesh: Mesh | None = None,
 ) -> M:
     """One E step and one M step: the maximum likelihood (or posterior mode) in closed form.
 
@@ -377,7 +409,7 @@ def mle(
     Args:
       model: gives the structure; its parameters are used only where there are no data, or for the
         posterior of unobserved latent variables.
-      x, weights, prior: as for `em`.
+      x, weights, prior, mesh: as for `em`.
     Returns:
       The fitted model. Parameters for which there are no data stay as they are.
     Raises:
@@ -389,17 +421,20 @@ def mle(
       >>> print(mle(Poisson(1.0), jnp.array([2, 4])).rate)
       3.0
     """
-    x, weights = validation.check("fit.mle", model, x, weights)
-    return _mle(model, x, weights, prior)
+    model, data, mesh = place("fit.mle", model, Data(x, weights, prior), mesh)
+    with devices.using(mesh):
+        return devices.fetched(_mle(model, data, mesh), mesh)
 
 
-@jax.jit
-def _mle(model: M, x: DataLike, weights: ArrayLike | None, prior: PriorLike | None) -> M:
+@partial(jax.jit, static_argnames="mesh")
+def _mle(model: M, data: Data, mesh: Mesh | None) -> M:
+    x, weights, prior = data
     # evaluate both as `fit.em` does, so that the same shapes and priors raise
     jax.eval_shape(model.log_prob, x)
     if prior is not None:
         jax.eval_shape(model.log_prior, prior)
-    return hold(model.m_step(model.e_step(x, weights)[0], prior), model)
+    stats, _ = e_step(model, x, weights, mesh=mesh)
+    return hold(model.m_step(stats, prior), model)
 
 
 def e_step(
@@ -407,17 +442,22 @@ def e_step(
     x: DataLike,
     weights: ArrayLike | None = None,
     chunk_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[S, Array]:
     """`model.e_step` in chunks along the first axis of x, with their statistics added.
 
     Args:
       model, x, weights: as for the model's own `e_step`.
       chunk_size: rows at a time; None or anything not below the number of rows is all at once.
+      mesh: with automatic axes, over which the rows are split, or None.
     Returns:
       (statistics, scalar log probability).
     Raises:
       ValueError: where x has no leading axis to cut.
     """
+    if mesh is not None:
+        on_each = partial(e_step, chunk_size=chunk_size)
+        return devices.over_rows(on_each, mesh)(model, x, weights)
     if chunk_size is None:
         return model.e_step(x, weights)
     shape = jax.eval_shape(model.log_prob, x)

@@ -1,21 +1,27 @@
 """EM over data in batches: exact, or online with older statistics discounted."""
 
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from likelax.data import DataLike
 from likelax.fit import validation
-from likelax.fit._em import default_tolerance, holds_nan, total_weight
+from likelax.fit._em import default_tolerance, e_step, holds_nan, total_weight
 from likelax.fit.algorithm import Data, Progress
 from likelax.fit.checkpoint import load, save
+from likelax.fit.placement import place
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S
+from likelax.numerics import Compensated, add_compensated, devices
 from likelax.numerics.checks import checked
 from likelax.parameters import hold
 from likelax.statistics import add, scale
@@ -31,12 +37,15 @@ def stream(
     prior: PriorLike | None = None,
     tol: float | None = None,
     max_passes: int = 100,
+    read_ahead: int = 2,
+    mesh: Mesh | None = None,
     progress: Progress | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit[M]:
     """`fit.em` for data larger than memory: exact EM, one pass over the batches a step.
 
-    The statistics of the batches are added on the device; only one batch is held at a time.
+    The statistics of the batches are added on the device. Memory does not depend on how many batches
+    there are: at most two are at work on the device, and `read_ahead` are read by a thread meanwhile.
     The result is that of `fit.em` on all rows together.
 
     Args:
@@ -46,14 +55,17 @@ def stream(
       prior: the model's conjugate prior, or None.
       tol: relative rise of the objective at which to stop, as for `fit.em`.
       max_passes: maximum number of M steps; one pass more evaluates the start.
+      read_ahead: batches that a thread reads while the device works; 0 reads each when it is needed,
+        in the thread of the caller.
+      mesh: devices over which to split the rows of every batch, as for `fit.em`, or None.
       progress: called after every pass with its number, from 0, and the objective in nats.
       checkpoint: a file for the state of the fit after every pass. If it exists, the fit continues
         from it, so a killed run loses only its last pass. None saves nothing.
     Returns:
       `Fit`, with steps counted in passes.
     Raises:
-      ValueError: for batches that `fit.em` would refuse, no batch at all, or a checkpoint of
-        another model.
+      ValueError: for batches that `fit.em` would refuse, no batch at all, a negative read_ahead, or a
+        checkpoint of another model.
     Source: Neal & Hinton (1998), A view of the EM algorithm.
 
     Examples:
@@ -65,9 +77,12 @@ def stream(
       [-2.  2.]
     """
     validation.check_options("fit.stream", tol, max_passes, fewest=0, steps="max_passes")
+    if read_ahead < 0:
+        raise ValueError(f"fit.stream: read_ahead must be 0 or more; got {read_ahead}")
     best, model, trace = _resume(model, checkpoint)
     while True:
-        stats, objective, size = _one_pass(model, batches())
+        with _Ahead(batches(), read_ahead) as parts:
+            stats, objective, size = _one_pass(model, parts, mesh)
         if prior is not None:
             objective = objective + model.log_prior(prior)
         value = float(objective)
@@ -152,7 +167,7 @@ def stepwise(
     total = None
     for count, batch in enumerate(batches):
         batch, _ = validation.check("fit.stepwise", model, batch)
-        stats, log_prob, size, _ = _e_step(model, batch)
+        stats, log_prob, size, _ = _e_step(model, Data(batch))
         stats = scale(stats, 1 / size)
         rate = 1.0 if total is None else (count + delay) ** -power
         total = stats if total is None else add(scale(total, 1 - rate), scale(stats, rate))
@@ -162,12 +177,14 @@ def stepwise(
         yield model, log_prob / size
 
 
-@jax.jit
-def _e_step(model: Model[S, Any], x: DataLike) -> tuple[S, Array, Array, Array]:
-    """(statistics, log probability, number of rows, the same or 0 if all values are masked)."""
-    stats, log_prob = model.e_step(x)
-    rows = jax.eval_shape(model.log_prob, x).size
-    seen = total_weight(model, Data(x)).astype(log_prob.dtype)
+@partial(jax.jit, static_argnames="mesh")
+def _e_step(
+    model: Model[S, Any], data: Data, mesh: Mesh | None = None
+) -> tuple[S, Array, Array, Array]:
+    """(statistics, log probability, number of rows, their weight or 0 if all values are masked)."""
+    stats, log_prob = e_step(model, data.x, data.weights, mesh=mesh)
+    rows = jax.eval_shape(model.log_prob, data.x).size
+    seen = total_weight(model, data).astype(log_prob.dtype)
     return stats, log_prob, jnp.asarray(rows, log_prob.dtype), seen
 
 
@@ -177,20 +194,75 @@ def _m_step(model: M, stats: object, prior: PriorLike | None) -> M:
 
 
 @jax.jit
-def _add(a: S, b: S) -> S:
-    return add(a, b)
+def _add(total: Any, part: Any) -> Any:
+    """(statistics, compensated nats, weight) of all batches so far and one more."""
+    (stats, nats, seen), (more, log_prob, weight) = total, part
+    return add(stats, more), add_compensated(nats, log_prob), seen + weight
 
 
-def _one_pass(model: Model[S, Any], batches: Iterable[DataLike]) -> tuple[S, Array, float]:
-    total = None
+def _one_pass(
+    model: Model[S, Any], batches: Iterable[DataLike], mesh: Mesh | None
+) -> tuple[S, Array, float]:
+    total: Any = None
     for batch in batches:
-        batch, _ = validation.check("fit.stream", model, batch)
-        stats, log_prob, _, seen = _e_step(model, batch)
-        part = stats, log_prob, seen
-        total = part if total is None else _add(total, part)
+        here, data, used = place("fit.stream", model, Data(batch), mesh)
+        with devices.using(used):
+            stats, log_prob, _, seen = devices.fetched(_e_step(here, data, used), used)
+        before = total
+        if total is None:
+            total = stats, Compensated(log_prob, jnp.zeros_like(log_prob)), seen
+        else:
+            total = _add(total, (stats, log_prob, seen))
+        # calls return before the device has done the work: without this wait batches would pile up
+        jax.block_until_ready(before)
     if total is None:
         raise ValueError("fit.stream: batches() gave no batch")
-    return total[0], total[1], float(total[2])
+    stats, nats, seen = total
+    return stats, nats.total + nats.error, float(seen)
+
+
+class _Ahead:
+    """The items of an iterable, a few of them read ahead by a thread that ends with the context."""
+
+    def __init__(self, items: Iterable[Any], number: int):
+        self._items, self._number = items, number
+        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(max(number, 1))
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Iterable[Any]:
+        if self._number == 0:
+            return self._items
+        threading.Thread(target=self._read, daemon=True).start()
+        return self._received()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+
+    def _read(self) -> None:
+        try:
+            for item in self._items:
+                self._give("item", item)
+                if self._stopped.is_set():
+                    return
+            self._give("end", None)
+        except BaseException as error:  # it is raised again in the thread that waits
+            self._give("error", error)
+
+    def _give(self, kind: str, value: Any) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._queue.put((kind, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def _received(self) -> Iterator[Any]:
+        while True:
+            kind, value = self._queue.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
 
 
 def _judge_start(

@@ -68,6 +68,10 @@ class Algorithm(Protocol):
     def by_m_step(self) -> bool:
         """Whether it calls `e_step` and `m_step` of the model, rather than `log_prob`."""
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether `init` and `step` need a random key."""
+
     def check(self, name: str) -> None:
         """Raise for options out of range, as far as their values are known.
 

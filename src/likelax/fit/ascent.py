@@ -145,6 +145,11 @@ class Ascent:
     objective: Any = static(default=Likelihood())
     noisy: bool = static(default=False)
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether every step needs a random key."""
+        return self.noisy
+
     def check(self, name: str) -> None:
         """Raise for options out of range.
 

@@ -69,6 +69,7 @@ class LBFGS:
 
     window: ClassVar[int] = 1
     by_m_step: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = False
 
     tol: ArrayLike | None = None
     max_steps: ArrayLike = 500

@@ -54,7 +54,8 @@ from likelax.numerics import log_normalize, logsumexp
 _STEPS, _STEPS_MANY_STATES = 8, 16
 # lanes that fill an accelerator; numbers in the products of all blocks, half a gigabyte of float32
 _LANES, _NUMBERS = 2**16, 2**27
-# fewer blocks than this are no gain
+# fewer blocks than this are no gain; nor are blocks where there is room for few beside a batch, since
+# a step of a product costs K times a step of a message
 _LEAST_BLOCKS = 4
 
 Contraction = Callable[[Array, Array], Array]
@@ -66,10 +67,10 @@ def cut(c: Chain, steps: int | None = None) -> Chain:
     if steps is None:
         steps = _STEPS if num_states <= FEW_LANES else _STEPS_MANY_STATES
     num_lanes = lanes[0] if lanes else 1
-    num_blocks = min(
-        num_steps // steps, _LANES // num_lanes, _NUMBERS // (num_states**2 * num_lanes)
-    )
-    return blocks.cut_into(c, num_blocks if num_blocks >= _LEAST_BLOCKS else 1)
+    room = min(_LANES // num_lanes, _NUMBERS // (num_states**2 * num_lanes))
+    num_blocks = min(num_steps // steps, room)
+    pays = num_blocks >= _LEAST_BLOCKS and room >= 2 * num_states
+    return blocks.cut_into(c, num_blocks if pays else 1)
 
 
 # --- contractions: (I, K, ...) and (K, J, ...) to (I, J, ...) over k ------------------------------

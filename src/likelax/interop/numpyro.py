@@ -17,6 +17,7 @@ from likelax.interop.external import External
 
 try:
     from numpyro.distributions import constraints as their_constraints
+    from numpyro.infer import init_to_uniform
     from numpyro.infer.util import initialize_model, log_density
 except ModuleNotFoundError as missing:  # pragma: no cover
     raise ModuleNotFoundError(
@@ -45,6 +46,8 @@ def unconstrained(
     model: Callable[..., Any],
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    init_strategy: Callable[..., Any] | None = None,
 ) -> Joint:
     """A NumPyro model with continuous latents as a log joint over the reals.
 
@@ -52,6 +55,8 @@ def unconstrained(
       key: a typed key, for the point to start from.
       model: a NumPyro model.
       args, kwargs: what the model is called with, observations included.
+      init_strategy: one of `numpyro.infer.init_to_value(...)` and its kind, which decides the
+        template; None: `init_to_uniform`, between -2 and 2 over the reals.
     Returns:
       A `Joint`. Its functions are made anew by each call, and a fit compiles for each: call
       once and keep the result.
@@ -67,8 +72,11 @@ def unconstrained(
       -2.3379
     """
     kwargs = dict(kwargs or {})
+    strategy = init_to_uniform if init_strategy is None else init_strategy
     with _lenient():
-        found = initialize_model(key, model, model_args=tuple(args), model_kwargs=kwargs)
+        found = initialize_model(
+            key, model, init_strategy=strategy, model_args=tuple(args), model_kwargs=kwargs
+        )
 
     def log_joint(reals: Any) -> Array:
         with _lenient():
@@ -158,6 +166,8 @@ def _constraint(theirs: Any) -> constraints.Constraint | None:
         "unit_interval": constraints.unit_interval,
         "simplex": constraints.simplex,
         "lower_cholesky": constraints.scale_tril,
+        "corr_cholesky": constraints.correlation_tril,
+        "corr_matrix": constraints.correlation,
         "positive_definite": constraints.positive_definite,
     }
     found = [ours for name, ours in known.items() if theirs is getattr(their_constraints, name)]

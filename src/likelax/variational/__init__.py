@@ -21,6 +21,7 @@ from likelax.variational.estimators import (
     vimco,
 )
 from likelax.variational.fitting import GuideFit, fit_guide, fit_guides
+from likelax.variational.given_data import GuideAscent, fit_rows
 from likelax.variational.guides import (
     BlockRank,
     FullRank,
@@ -47,6 +48,7 @@ __all__ = [
     "FullRank",
     "FullRankT",
     "Guide",
+    "GuideAscent",
     "GuideFit",
     "LaplaceFit",
     "LowRank",
@@ -63,6 +65,7 @@ __all__ = [
     "fit_fixed_draws",
     "fit_guide",
     "fit_guides",
+    "fit_rows",
     "full_rank",
     "importance",
     "iwae",

@@ -17,6 +17,7 @@ from likelax.constraints import is_floating
 from likelax.numerics import as_float, logsumexp
 from likelax.numerics.checks import checked
 from likelax.variational.guides import Reparameterized
+from likelax.variational.leaves import jittable, whole
 
 Latents: TypeAlias = Any
 """One draw of the latents: any pytree of arrays."""
@@ -359,6 +360,7 @@ def density(log_joint: LogJoint, guide: Guide) -> tuple[LogJoint, Any, Callable[
 
     `finish` maps one of its draws to the latents of the caller's log joint.
     """
+    guide = whole(guide)
     transported: Any = guide
     if not hasattr(guide, "pull_back"):
         return log_joint, guide, lambda draw: draw
@@ -426,7 +428,8 @@ def _scale_gradient(z: Array, factor: Array) -> Array:
 
 
 def _stop(tree: G) -> G:
-    return jax.tree.map(lambda a: jax.lax.stop_gradient(jnp.asarray(a)), tree)
+    stopped = jax.tree.map(lambda a: jax.lax.stop_gradient(jnp.asarray(a)), jittable(tree))
+    return whole(stopped)
 
 
 def _log_joints(log_joint: LogJoint, draws: Any, num_samples: int) -> Array:

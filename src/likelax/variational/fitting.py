@@ -28,6 +28,7 @@ from likelax.variational.estimators import (
     sticking_the_landing,
 )
 from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
+from likelax.variational.leaves import jittable, whole
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.natural import NaturalAscent, in_pieces
 from likelax.variational.stochastic import StagedAscent
@@ -62,7 +63,8 @@ class GuideFit(NamedTuple):
       k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
         trusted, see `monte_carlo.psis`.
       gap: estimated nats by which the ELBO is below the best of the guide's family, near the
-        optimum that was found; inf where that is not known. CONVERGED means gap <= tol.
+        optimum that was found; inf where that is not known, as before fresh draws were used or
+        where the check is unreliable. CONVERGED means gap <= tol.
       num_gradients: gradients of the log joint, one for each draw.
     """
 
@@ -177,8 +179,9 @@ def fit_guide(
         )
         draws = num_samples * (draws_per_term(estimator) or 1)
     algorithm.check("variational.fit_guide")
-    found = drive(algorithm, guide, None, key=key_fit)
-    return _check(key_check, log_joint, found, draws, num_check)
+    found = drive(algorithm, jittable(guide), None, key=key_fit)
+    checked = _check(key_check, log_joint, found, draws, num_check)
+    return checked._replace(guide=whole(checked.guide))
 
 
 def _is_natural(base: Any) -> bool:
@@ -230,6 +233,7 @@ def fit_guides(
       >>> print(found.guide.base.loc.round(1))
       [3.]
     """
+    guides = jittable(guides)
     num_guides = jax.tree.leaves(guides)[0].shape[0]
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
@@ -241,7 +245,7 @@ def fit_guides(
 
     def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
         def one(guide: Guide) -> GuideFit:
-            return fit_guide(
+            found = fit_guide(
                 key,
                 log_joint,
                 guide,
@@ -253,6 +257,7 @@ def fit_guides(
                 window=window,
                 num_check=num_check,
             )
+            return found._replace(guide=jittable(found.guide))
 
         return jax.vmap(one)(guides)
 
@@ -262,7 +267,8 @@ def fit_guides(
         _, ahead = jax.lax.top_k(_worth(trial), num_kept)
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
     found = run(key, guides, max_steps, num_check)
-    return jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
+    best = jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
+    return best._replace(guide=whole(best.guide))
 
 
 def _worth(found: GuideFit) -> Array:
@@ -299,7 +305,7 @@ class Bound:
         if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
             log_joint, base, _ = density(log_joint, guide)
             guide = _Drawn(base, noise)
-        return jnp.mean(self.estimator(noise, log_joint, guide, self.num_samples))
+        return jnp.mean(self.estimator(noise, log_joint, whole(guide), self.num_samples))
 
 
 @dataclass(frozen=True)
@@ -310,7 +316,8 @@ class Judge:
     estimator: Estimator
 
     def __call__(self, key: Array, guide: Any) -> Array:
-        return jax.lax.stop_gradient(self.estimator(key, self.log_joint, guide, JUDGED))
+        terms = self.estimator(key, self.log_joint, whole(guide), JUDGED)
+        return jax.lax.stop_gradient(terms)
 
 
 @pytree
@@ -350,7 +357,11 @@ def _check(
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(_is_heavy(terms) & (error > SMALL_ERROR))
+    # the tail of the weights, and that of the terms; batched, so that psis is compiled once
+    tails = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
+    k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(tails)
+    heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
+    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR))
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
         standard_error=jnp.where(reliable, error, jnp.nan),
@@ -358,13 +369,11 @@ def _check(
     usable = found.usable & ~reliable
     status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
     fitted = Fit(guide, found.objectives, found.num_steps, status)
-    k_hat = monte_carlo.psis(terms).k_hat
+    gap = jnp.where(reliable, gap, jnp.inf)
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
 
 
-def _is_heavy(terms: Array) -> Array:
-    """Whether the terms have no mean, by the tail of the low ones, and one makes the variance."""
-    below = jnp.max(terms) - terms
+def _one_draw_dominates(terms: Array) -> Array:
+    """Whether a single draw makes up most of the variance of the terms."""
     squares = (terms - jnp.mean(terms)) ** 2
-    alone = jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
-    return alone & (monte_carlo.psis(jnp.log(below)).k_hat > NO_MEAN)
+    return jnp.max(squares) > ONE_DRAW * jnp.sum(squares)

@@ -67,7 +67,8 @@ class NaturalState(NamedTuple):
       averaging: whether the steps use fresh draws.
       batches: integer scalar, sets of fresh draws used.
       noise_level: scalar, smoothed distance from rest that fresh draws report, nats.
-      gap: scalar, estimated nats that the ELBO of `guide` lies below the best of its family.
+      gap: scalar, estimated nats that the ELBO of `guide` lies below the best of its family; inf
+        before fresh draws were used.
       step: integer scalar, looks taken.
       used: integer scalar, sets of S draws used.
       objective: scalar, the bound of the last look, nats.
@@ -113,6 +114,7 @@ class NaturalAscent:
 
     window: ClassVar[int] = 1
     by_m_step: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = True
 
     tol: ArrayLike = 0.05
     max_steps: ArrayLike = 2000
@@ -242,7 +244,8 @@ class NaturalAscent:
             rate=jnp.where(narrow, 1, rate),
             averaging=settled,
             narrowings=narrowings,
-            gap=distance,
+            # fixed draws that were fitted too closely report a short distance
+            gap=jnp.full_like(distance, jnp.inf),
             failed=none & ~narrow,
         )
 

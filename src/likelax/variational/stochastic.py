@@ -80,6 +80,7 @@ class StagedAscent:
     """
 
     by_m_step: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = True
 
     tol: ArrayLike = 0.05
     max_steps: ArrayLike = 20_000

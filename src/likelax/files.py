@@ -1,0 +1,242 @@
+"""Data sets from files, and tables of results to files. Nothing in a file is executed."""
+
+import csv
+import importlib
+import importlib.util
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What stands for a missing number in a table.
+MISSING = frozenset({"", "na", "nan", "null", "none"})
+
+
+class DataError(Exception):
+    """A file that cannot be read as numbers. Its message is one sentence for the user."""
+
+
+def read_folder(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of all .npy and .csv files of a folder, by the names of the files, sorted.
+
+    Args:
+      folder: each file is one data set: rows (N,) or (N, D).
+    Raises:
+      DataError: for a folder without such files, a file that can't be read, or files whose numbers
+        of columns differ.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     np.save(Path(folder) / "a.npy", np.array([1.0, 2.0]))
+      ...     print(read_folder(Path(folder)))
+      {'a': array([1., 2.])}
+    """
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".npy", ".csv"))
+    if not files:
+        raise DataError(f"{folder} holds no .npy or .csv file")
+    names = [file.stem for file in files]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise DataError(f"{folder} holds two files of the name {min(twice)}; rename one")
+    found = {file.stem: _read_array(file) for file in files}
+    shapes = {name: array.shape[1:] for name, array in found.items()}
+    first = names[0]
+    for name, shape in shapes.items():
+        if shape != shapes[first]:
+            raise DataError(
+                f"all data sets must have the same columns; {first} has the shape "
+                f"{found[first].shape} and {name} {found[name].shape}"
+            )
+    return found
+
+
+def _read_array(file: Path) -> np.ndarray:
+    if file.suffix == ".csv":
+        columns = list(read_table(file).values())
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise DataError(f"{file} is damaged, or no array of numbers") from None
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype.kind not in "biuf"
+        or array.ndim not in (1, 2)
+    ):
+        raise DataError(f"{file} must hold rows of numbers, of shape (N,) or (N, D)")
+    return array
+
+
+def read_table(file: Path, text: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The columns of a CSV or Parquet file by name. A first line of numbers is data, not names.
+
+    Args:
+      file: .csv or .parquet.
+      text: names of columns that may hold text; all others must be numbers, NaN where missing.
+    Raises:
+      DataError: for a file that can't be read, or a column that is not of numbers.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "t.csv"
+      ...     _ = file.write_text("who,n\\nann,1\\nbob,\\n")
+      ...     print(read_table(file, text=["who"])["n"])
+      [ 1. nan]
+    """
+    if file.suffix == ".parquet":
+        return {
+            name: column if name in text else _numbers(file, name, column)
+            for name, column in _read_parquet(file).items()
+        }
+    try:
+        lines = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{file} can't be read as text") from None
+    try:
+        rows = [row for row in csv.reader(io.StringIO(lines)) if row]
+    except csv.Error as error:
+        raise DataError(f"{file} is no CSV file: {error}") from None
+    if not rows:
+        raise DataError(f"{file} is empty")
+    names = [name.strip() for name in rows[0]]
+    if all(map(_is_number, names)):
+        names = [f"column {i + 1}" for i in range(len(names))]
+    else:
+        rows = rows[1:]
+    if len(set(names)) < len(names):
+        raise DataError(f"{file} has two columns of one name: {', '.join(names)}")
+    for i, row in enumerate(rows):
+        if len(row) != len(names):
+            raise DataError(
+                f"{file}: row {i + 1} of data has {len(row)} entries; wanted {len(names)}"
+            )
+    columns = {name: np.array([row[j] for row in rows]) for j, name in enumerate(names)}
+    return {
+        name: column if name in text else _numbers(file, name, column)
+        for name, column in columns.items()
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(file: Path, name: str, column: np.ndarray) -> np.ndarray:
+    if column.dtype.kind in "biuf":
+        return column
+    texts = [str(value).strip() for value in column]
+    filled = ["nan" if text.lower() in MISSING else text for text in texts]
+    try:
+        return np.array(filled, float)
+    except ValueError:
+        wrong = next(i for i, text in enumerate(filled) if not _is_number(text))
+        raise DataError(
+            f"{file}: column {name!r} holds {texts[wrong]!r} in row {wrong + 1}, which is no number; "
+            "name the columns to use by --columns"
+        ) from None
+
+
+def _read_parquet(file: Path) -> dict[str, np.ndarray]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ModuleNotFoundError:
+        raise DataError(f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]'") from None
+    try:
+        table = parquet.read_table(file)
+    except Exception as error:  # pyarrow raises classes of its own for damaged files
+        raise DataError(f"{file} is no Parquet file: {str(error).split('. ')[0]}") from None
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def read_groups(file: Path, group: str, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """The data sets of a table: the rows of each value of a column, in the order of the file.
+
+    Args:
+      file: .csv or .parquet.
+      group: name of the column that says which data set a row belongs to.
+      columns: names of the columns to use; empty: all others.
+    Returns:
+      Arrays (N,) for one column, else (N, D), by the value of the group.
+    Raises:
+      DataError: as `read_table`, or for a column that does not exist.
+    """
+    names = _names(file)
+    for name in (group, *columns):
+        if name not in names:
+            raise DataError(f"{file} has no column {name!r}; it has {', '.join(names)}")
+    used = list(columns) or [name for name in names if name != group]
+    if not used:
+        raise DataError(f"{file} has no column beside {group!r}")
+    table = read_table(file, text=[name for name in names if name not in used])
+    values = [table[name] for name in used]
+    rows = values[0] if len(values) == 1 else np.stack(values, axis=1)
+    labels, first, where = np.unique(
+        table[group].astype(str), return_index=True, return_inverse=True
+    )
+    order = np.argsort(where, kind="stable")
+    parts = np.split(rows[order], np.cumsum(np.bincount(where, minlength=len(labels)))[:-1])
+    return {str(labels[i]): parts[i] for i in np.argsort(first)}
+
+
+def _names(file: Path) -> list[str]:
+    """The names of the columns of a table."""
+    if file.suffix == ".parquet":
+        return list(_read_parquet(file))
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return [name.strip() for name in next(csv.reader(stream), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise DataError(f"{file} can't be read as text") from None
+
+
+def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    """Write columns of one length to a .csv or .parquet file.
+
+    Raises:
+      DataError: for another ending, or Parquet without pyarrow.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "t.csv"
+      ...     write_table(file, {"n": [1, 2], "who": ["a", "b"]})
+      ...     print(file.read_text().splitlines())
+      ['n,who', '1,a', '2,b']
+    """
+    check_output(file)
+    part = file.with_name(f".{file.name}.part")
+    if file.suffix == ".parquet":
+        arrow = importlib.import_module("pyarrow")
+        table = arrow.table({name: arrow.array(list(c)) for name, c in columns.items()})
+        importlib.import_module("pyarrow.parquet").write_table(table, part)
+    else:
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+    part.replace(file)
+
+
+def check_output(file: Path) -> None:
+    """Raise unless a table can be written to this file.
+
+    Raises:
+      DataError: for another ending than .csv or .parquet, Parquet without pyarrow, or a folder that
+        does not exist.
+    """
+    if file.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{file}: results are written as .csv or .parquet")
+    if file.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise DataError(
+            f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]', or write .csv"
+        )
+    if not file.resolve().parent.is_dir():
+        raise DataError(f"{file}: its folder does not exist")

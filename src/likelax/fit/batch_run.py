@@ -1,0 +1,320 @@
+"""The fits of one group of data sets, in rounds on the devices, with a checkpoint after each call."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
+
+from likelax.fit import lanes as lanes_
+from likelax.fit.algorithm import Algorithm, Data
+from likelax.fit.checkpoint import load, save
+from likelax.fit.groups import Group
+from likelax.fit.result import Fit, Status
+from likelax.fit.validation import check_models
+from likelax.model import PriorLike, check_registration
+from likelax.numerics import devices
+
+# Rounds between two returns to the host, for progress and checkpoints: about a second on a CPU.
+ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Done:
+    """The progress of a batch.
+
+    Attributes:
+      fits: fits that have ended.
+      total: all fits.
+      seconds: since the call, or since it continued from a checkpoint.
+      statuses: number of fits that ended with each `Status`, by name.
+      left: estimated seconds until the end; NaN before the first fit has ended.
+
+    Examples:
+      >>> done = Done(fits=3, total=9, seconds=2.0, statuses={"CONVERGED": 3}, left=4.0)
+      >>> print(f"{done.fits} of {done.total}, {done.left:.0f} s left")
+      3 of 9, 4 s left
+    """
+
+    fits: int
+    total: int
+    seconds: float
+    statuses: dict[str, int]
+    left: float
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Which device makes which fits. Every device has as many as the others.
+
+    Attributes:
+      sets: (n E,) the data set of each of the E entries of n devices, one device after the other.
+      fits: (n E Q,) the fit of each slot, Q for an entry. Fit b R + r is restart r of data set b.
+      first: (n E Q,) False for a copy of an earlier slot, which only fills a device up.
+    """
+
+    sets: np.ndarray
+    fits: np.ndarray
+    first: np.ndarray
+
+
+def deal(num_sets: int, num_restarts: int, num_devices: int) -> Deal:
+    """Deal the data sets to the devices in turn; where they are fewer, also their restarts.
+
+    Args:
+      num_sets: B.
+      num_restarts: R.
+      num_devices: n.
+
+    Examples:
+      >>> deal(3, 1, 2).sets, deal(1, 4, 2).fits  # the last slot of three sets is a copy
+      (array([0, 2, 1, 0]), array([0, 1, 2, 3]))
+    """
+    parts = min(num_restarts, -(-num_devices // num_sets))
+    each = -(-num_restarts // parts)
+    count = -(-num_sets * parts // num_devices)
+    entry = np.arange(count)[None, :] * num_devices + np.arange(num_devices)[:, None]
+    entry = entry.reshape(-1) % (num_sets * parts)
+    restart = (entry % parts)[:, None] * each + np.arange(each)[None, :]
+    restart = np.minimum(restart, num_restarts - 1)
+    fits = ((entry // parts)[:, None] * num_restarts + restart).reshape(-1)
+    first = np.zeros(len(fits), bool)
+    first[np.unique(fits, return_index=True)[1]] = True
+    return Deal(entry // parts, fits, first)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The options of a call of `fit.batch`.
+
+    Attributes:
+      algorithm, prior, num_lanes, checkpoint, progress: as for `fit.batch`.
+      mesh: with automatic axes, or None.
+    """
+
+    algorithm: Algorithm
+    prior: PriorLike | None
+    num_lanes: int | None
+    checkpoint: str | os.PathLike[str] | None
+    progress: Callable[[Done], None] | None
+    mesh: Mesh | None
+
+    def group(self, index: int, group: Group, models: Any, draws: Array | None) -> tuple[Fit, int]:
+        """Fit the data sets of one group.
+
+        Args:
+          index: of the group.
+          group: G data sets.
+          models: starts with leading axes (G, S, R).
+          draws: (G, S, R) a random key for the steps of each fit, or None.
+        Returns:
+          (fits with leading axes (G, S, R), steps executed).
+        """
+        shape = jax.tree.leaves(models)[0].shape[:3]
+        models, draws = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), (models, draws)
+        )
+        check_registration("fit.batch", models)
+        if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
+            check_models("fit.batch", models, self.algorithm.by_m_step)
+        count = 1 if self.mesh is None else self.mesh.size
+        dealt = deal(shape[0], shape[1] * shape[2], count)
+        data = Data(group.x, group.weights, self.prior)
+        file = None if self.checkpoint is None else f"{os.fspath(self.checkpoint)}.{index}"
+        mark = None
+        if file is not None:
+            noise = None if draws is None else jax.random.key_data(draws)
+            mark = _fingerprint(self.algorithm, models, data, noise, np.asarray(count))
+        with devices.using(self.mesh):
+            whole = self._placed(dealt, models, data, draws)
+            state, executed = self._finish(whole, dealt, file, mark)
+            fits = devices.gathered(_collect(state, self.mesh), self.mesh)
+        where = np.zeros(shape[0] * shape[1] * shape[2], int)
+        where[dealt.fits[dealt.first]] = np.flatnonzero(dealt.first)
+
+        def in_order(leaf: np.ndarray) -> Array:
+            flat = leaf.reshape(-1, *leaf.shape[2:])[where]
+            return jnp.asarray(flat.reshape(*shape, *flat.shape[1:]))
+
+        return jax.tree.map(in_order, fits), executed
+
+    def _placed(self, dealt: Deal, models: Any, data: Data, keys: Array | None) -> "Whole":
+        """The starts, data and keys on their devices."""
+        mesh = self.mesh
+        if mesh is None:
+            return Whole(self.algorithm, models, data, keys)
+
+        def spread(tree: Any, at: np.ndarray) -> Any:
+            host = jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
+            return devices.put(host, mesh, rows=True)
+
+        if keys is not None:
+            keys = devices.put(keys[dealt.fits], mesh, rows=True)
+        algorithm, prior = devices.put((self.algorithm, data.prior), mesh, rows=False)
+        x, weights = spread((data.x, data.weights), dealt.sets)
+        return Whole(algorithm, spread(models, dealt.fits), Data(x, weights, prior), keys)
+
+    def _finish(
+        self, whole: "Whole", dealt: Deal, file: str | None, mark: Any
+    ) -> tuple[lanes_.Lanes, int]:
+        """(the state when all fits have ended, steps executed)."""
+        num_devices = 1 if self.mesh is None else self.mesh.size
+        num_fits = len(dealt.fits) // num_devices
+        width = self.num_lanes or lanes_.count(whole.data, lanes_.OWN, num_fits)
+        state, executed = _begin(whole, width, self.mesh), 0
+        if file is not None and os.path.exists(file):
+            state, executed = _resume(file, state, mark, self.mesh)
+        began = time.monotonic()
+        first = dealt.first.reshape(num_devices, num_fits)
+        width = state.fit.shape[1]
+        steps = width * lanes_.steps_in_a_round(self.algorithm) * self.algorithm.window
+        before, working = int(_look(state, first)["rounds"]), num_fits
+        while working:
+            state = _advance(state, whole, ROUNDS, self.mesh)
+            seen = jax.device_get(_look(state, first))
+            executed += (int(seen["rounds"]) - before) * steps
+            before, working = int(seen["rounds"]), int(seen["working"])
+            if file is not None:
+                _keep(file, state, executed, mark, self.mesh)
+            self._tell(seen["ended"], int(dealt.first.sum()), began)
+        return state, executed
+
+    def _tell(self, ended: np.ndarray, total: int, began: float) -> None:
+        if self.progress is None:
+            return
+        done, seconds = int(ended.sum()), time.monotonic() - began
+        statuses = {Status(i).name: int(n) for i, n in enumerate(ended) if n}
+        left = seconds / done * (total - done) if done else float("nan")
+        self.progress(Done(done, total, seconds, statuses, left))
+
+
+class Whole(NamedTuple):
+    """What does not change from round to round.
+
+    Attributes:
+      algorithm: an `Algorithm`.
+      models: starts with a leading axis: those of the first device, then of the next, and so on.
+      data: with the leading axis of the entries of the devices, or None for a part that is common.
+      keys: random keys with the axis of `models`, or None.
+    """
+
+    algorithm: Any
+    models: Any
+    data: Data
+    keys: Array | None
+
+
+def _on_each(function: Callable[..., Any], mesh: Mesh | None, specs: tuple[Any, ...]) -> Any:
+    """A function whose result gets a leading axis of devices, each of which calls it on its part."""
+
+    def with_axis(*args: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[None], function(*args))
+
+    if mesh is None:
+        return with_axis
+    out = PartitionSpec(mesh.axis_names)
+    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
+    return jax.shard_map(with_axis, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
+
+
+def _specs(mesh: Mesh | None) -> tuple[Any, Any, Any]:
+    """How a `Whole`, a state and a common value are split."""
+    each: Any = PartitionSpec(mesh.axis_names if mesh else ())
+    common: Any = PartitionSpec()
+    return Whole(common, each, Data(each, each, common), each), each, common
+
+
+@partial(jax.jit, static_argnames=("width", "mesh"))
+def _begin(whole: Whole, width: int, mesh: Mesh | None) -> lanes_.Lanes:
+    def begin(own: Whole) -> lanes_.Lanes:
+        return lanes_.begin(
+            own.algorithm, own.models, own.data, lanes_.OWN, lanes=width, length=1, keys=own.keys
+        )
+
+    return _on_each(begin, mesh, _specs(mesh)[:1])(whole)
+
+
+@partial(jax.jit, static_argnames="mesh")
+def _advance(
+    state: lanes_.Lanes, whole: Whole, rounds: ArrayLike, mesh: Mesh | None
+) -> lanes_.Lanes:
+    def advance(state: lanes_.Lanes, own: Whole, rounds: Array) -> lanes_.Lanes:
+        mine = jax.tree.map(lambda leaf: leaf[0], state)
+        return lanes_.advance(
+            own.algorithm, mine, own.models, own.data, lanes_.OWN, rounds=rounds, keys=own.keys
+        )
+
+    parts, each, common = _specs(mesh)
+    return _on_each(advance, mesh, (each, parts, common))(state, whole, jnp.asarray(rounds))
+
+
+@partial(jax.jit, static_argnames="mesh")
+def _collect(state: lanes_.Lanes, mesh: Mesh | None) -> Fit:
+    def collect(state: lanes_.Lanes) -> Fit:
+        return lanes_.collect(jax.tree.map(lambda leaf: leaf[0], state))
+
+    return _on_each(collect, mesh, (_specs(mesh)[1],))(state)
+
+
+@jax.jit
+def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
+    """Totals over the devices: rounds, lanes at work, and fits that ended with each status."""
+    num_fits = state.results.status.shape[1]
+
+    def ended(fit: Array, queue: Array) -> Array:
+        return (jnp.arange(num_fits) < queue).at[fit].set(False, mode="drop")
+
+    own = jax.vmap(ended)(state.fit, state.queue) & jnp.asarray(first)
+    codes = jnp.arange(len(Status), dtype=state.results.status.dtype)
+    each = own[..., None] & (state.results.status[..., None] == codes[None, None])
+    return {
+        "rounds": jnp.sum(state.rounds),
+        "working": jnp.sum(state.fit < num_fits),
+        "ended": jnp.sum(each, axis=(0, 1)),
+    }
+
+
+def _fingerprint(*trees: Any) -> np.ndarray:
+    """32 bytes that tell one run from another: a hash of every array and its place."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _keep(file: str, state: lanes_.Lanes, executed: int, mark: Any, mesh: Mesh | None) -> None:
+    """Write the checkpoint; of several processes the first writes it."""
+    whole = devices.gathered(state, mesh)
+    if jax.process_index() == 0:
+        save(file, (whole, np.asarray(executed), mark))
+
+
+def _resume(
+    file: str, state: lanes_.Lanes, mark: Any, mesh: Mesh | None
+) -> tuple[lanes_.Lanes, int]:
+    """The saved (state, steps executed so far). Every process reads the file.
+
+    Raises:
+      ValueError: for a file that is damaged or of another run.
+    """
+    like = jax.tree.map(lambda _: ..., (state, 0, mark))
+    saved, executed, found = load(file, like)
+    if not np.array_equal(found, mark):
+        raise ValueError(
+            f"fit.batch: {file} is the checkpoint of another run: other data, starts, options or "
+            "number of devices. Give another file, or delete it"
+        )
+    if mesh is not None:
+        saved = devices.put(saved, mesh, rows=True)
+    return saved, int(executed)

@@ -1,0 +1,34 @@
+"""Guides with leaves that are no arrays, such as the activation of an equinox module."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from likelax.model import pytree, static
+
+
+@pytree
+class Held:
+    """A node without leaves in place of a leaf that is no array.
+
+    Attributes:
+      value: the leaf.
+    """
+
+    value: Any = static()
+
+
+def jittable(guide: Any) -> Any:
+    """The guide with every leaf that is no array or number in a `Held`, so that jit accepts it."""
+    numbers = jax.Array | np.ndarray | np.generic | bool | int | float | complex
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, numbers) else Held(leaf), guide)
+
+
+def whole(guide: Any) -> Any:
+    """The inverse of `jittable`."""
+    return jax.tree.map(
+        lambda node: node.value if isinstance(node, Held) else node,
+        guide,
+        is_leaf=lambda node: isinstance(node, Held),
+    )
