@@ -15,6 +15,8 @@ from public import Public, public_methods, public_names
 SEED = int(os.environ["NESTING_SEED"])
 # packages without a known fault
 CLEAN = ("calibration", "scoring")
+# modules whose programs take long to compile
+HEAVY = ("calibration.resample", "calibration.multiclass", "calibration.smooth")
 PLACES = sorted({entry.name.partition(".")[0] for entry in public_names()} - {"tour", "plots"})
 
 
@@ -42,10 +44,14 @@ def faults(chosen: list[Public], total: int, seed: int) -> tuple[int, list[str]]
 @pytest.mark.parametrize("part", range(4))
 def test_sampled_odd_inputs(part):
     """75 cases of eight functions each."""
-    clean = [entry for entry in entries(CLEAN) if entry.function and ">>>" in entry.doc]
+    clean = [
+        entry
+        for entry in entries(CLEAN)
+        if entry.function and ">>>" in entry.doc and not entry.name.startswith(HEAVY)
+    ]
     order = np.random.default_rng([SEED, part]).permutation(len(clean))
     _, found = faults([clean[i] for i in order[:8]], 75, SEED)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.slow
@@ -63,7 +69,7 @@ def test_sampled_odd_inputs(part):
 )
 def test_odd_inputs_of_every_public_name(place):
     count, found = faults(entries((place,)), 600, 0)
-    assert found == [], f"{len(found)} of {count} cases"
+    assert not found, "\n".join([f"{len(found)} of {count} cases:", *found])
 
 
 @pytest.mark.parametrize(
