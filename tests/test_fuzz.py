@@ -1,6 +1,6 @@
 """Any input gives a right answer, a documented status, or one sentence that names the argument.
 
-`make test` samples 300 cases by the seed that it prints; NESTING_SEED=... runs those again. The slow
+`make test` samples 300 cases by the seed that it prints; TEST_SEED=... runs those again. The slow
 tests run some thousand, over every public name.
 """
 
@@ -12,7 +12,7 @@ import pytest
 import fuzz
 from public import Public, public_methods, public_names
 
-SEED = int(os.environ["NESTING_SEED"])
+SEED = int(os.environ["TEST_SEED"])
 # packages without a known fault
 CLEAN = ("calibration", "scoring")
 # modules whose programs take long to compile
