@@ -59,7 +59,7 @@ class Merging(abc.ABC):
         """The statistics of all data, where each entry of mapped axes has those of a part.
 
         Here every device gathers the statistics of all, and adds them in order. Override it where
-        a few sums over the axes give the same.
+        a few sums over the axes give the same. See the example of the class.
 
         Args:
           axes: names of mapped axes, of `jax.shard_map` or `jax.vmap`.

@@ -107,7 +107,10 @@ class DrivenCounts(Merging):
         return DrivenCounts(slope + more_slope, gram + more_gram, center)
 
     def scaled(self, factor: Array | float) -> "DrivenCounts":
-        """The statistics of the same moves with every weight multiplied by `factor`."""
+        """The statistics of the same moves with every weight multiplied by `factor`.
+
+        See the example of `statistics.scale`.
+        """
         return DrivenCounts(self.slope * factor, self.gram * factor, self.center)
 
     def _about(self, center: Array) -> tuple[Array, Array]:

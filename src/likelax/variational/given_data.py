@@ -14,7 +14,7 @@ from likelax.fit.algorithm import Data, drive
 from likelax.fit.result import Fit
 from likelax.model import pytree, static
 from likelax.numerics import as_array, as_float, devices, weighted_sum
-from likelax.variational.estimators import density
+from likelax.variational.estimators import Guide, density
 from likelax.variational.guides import NormalGuide
 from likelax.variational.natural import NaturalAscent, NaturalState
 
@@ -70,7 +70,7 @@ class GuideAscent:
         """
         self._given(Data(None)).check(name)
 
-    def init(self, model: Any, data: Data, key: Array | None = None) -> NaturalState:
+    def init(self, model: Guide, data: Data, key: Array | None = None) -> NaturalState:
         """The state before the first draws.
 
         Raises:
@@ -106,6 +106,12 @@ class GuideAscent:
         Args:
           z: one draw of the latents.
           data: x and weights.
+
+        Examples:
+          >>> from likelax.fit.algorithm import Data
+          >>> ascent = GuideAscent(lambda z: -z**2, lambda z, x: x - z)
+          >>> print(ascent.log_joint(jnp.array(2.0), Data(jnp.array([3.0, 5.0]))))
+          0.0
         """
         prior, likelihood = as_float(self.log_prior(z), self._log_lik(z, data))
         return prior + likelihood
@@ -148,7 +154,7 @@ def fit_rows(
     log_prior: Callable[[Any], Array],
     log_lik: Callable[[Any, Any], Array],
     x: DataLike,
-    guide: Any,
+    guide: Guide,
     *,
     weights: ArrayLike | None = None,
     tol: float = 0.05,
