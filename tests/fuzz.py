@@ -38,7 +38,7 @@ from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.model import Density
 from public import Public, public_methods, public_names
 
-SECONDS = 60  # a call that takes longer is a fault
+SECONDS = 300  # a call that takes longer is a fault
 FAULTS = ("inside", "unnamed", "changed", "nan", "swallowed", "accepted", "slow")
 NEVER = (
     "text",

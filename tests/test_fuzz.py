@@ -1,6 +1,6 @@
 """Any input gives a right answer, a documented status, or one sentence that names the argument.
 
-`make test` samples 300 cases by the seed that it prints; NESTING_SEED=... runs those again. The slow
+`make test` samples 300 cases by the seed that it prints; TEST_SEED=... runs those again. The slow
 tests run some thousand, over every public name.
 """
 
@@ -12,9 +12,11 @@ import pytest
 import fuzz
 from public import Public, public_methods, public_names
 
-SEED = int(os.environ["NESTING_SEED"])
+SEED = int(os.environ["TEST_SEED"])
 # packages without a known fault
 CLEAN = ("calibration", "scoring")
+# modules whose programs take long to compile
+HEAVY = ("calibration.resample", "calibration.multiclass", "calibration.smooth")
 PLACES = sorted({entry.name.partition(".")[0] for entry in public_names()} - {"tour", "plots"})
 
 
@@ -42,10 +44,14 @@ def faults(chosen: list[Public], total: int, seed: int) -> tuple[int, list[str]]
 @pytest.mark.parametrize("part", range(4))
 def test_sampled_odd_inputs(part):
     """75 cases of eight functions each."""
-    clean = [entry for entry in entries(CLEAN) if entry.function and ">>>" in entry.doc]
+    clean = [
+        entry
+        for entry in entries(CLEAN)
+        if entry.function and ">>>" in entry.doc and not entry.name.startswith(HEAVY)
+    ]
     order = np.random.default_rng([SEED, part]).permutation(len(clean))
     _, found = faults([clean[i] for i in order[:8]], 75, SEED)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.slow
@@ -63,7 +69,7 @@ def test_sampled_odd_inputs(part):
 )
 def test_odd_inputs_of_every_public_name(place):
     count, found = faults(entries((place,)), 600, 0)
-    assert found == [], f"{len(found)} of {count} cases"
+    assert not found, "\n".join([f"{len(found)} of {count} cases:", *found])
 
 
 @pytest.mark.parametrize(

@@ -160,40 +160,17 @@ def batch(
     except files.DataError as error:
         _refuse(error)
     sets = _read_sets(data, group, columns)
-    start = found.starter(_columns(sets), max(sizes))
-    algorithm = fit.EM(tol, max_steps)
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
     began = time.perf_counter()
-    mesh = jax.make_mesh((jax.device_count(),), ("fits",)) if all_devices else None
-    with bar:
-        task = bar.add_task("Fitting", total=None)
-        try:
-            done = fit.batch(
-                algorithm,
-                start,
-                _masked(list(sets.values())),
-                key=jax.random.key(seed),
-                num_restarts=restarts,
-                sizes=sizes if found.has_sizes else None,
-                mesh=mesh,
-                checkpoint=output.with_name(f"{output.name}.state") if resume else None,
-                progress=lambda now: bar.update(
-                    task,
-                    completed=now.fits,
-                    total=now.total,
-                    description=f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second",
-                ),
-            )
-        except (ValueError, TypeError) as error:
-            _refuse(error, BAD_DATA)
+    done = _fit_all(
+        fit.EM(tol, max_steps),
+        found.starter(_columns(sets), max(sizes)),
+        _masked(list(sets.values())),
+        key=jax.random.key(seed),
+        num_restarts=restarts,
+        sizes=sizes if found.has_sizes else None,
+        mesh=jax.make_mesh((jax.device_count(),), ("fits",)) if all_devices else None,
+        checkpoint=output.with_name(f"{output.name}.state") if resume else None,
+    )
     files.write_table(output, _results(list(sets), done, _numbers_of_rows(sets)))
     for left in output.parent.glob(f"{output.name}.state.*") if resume else ():
         left.unlink()
@@ -202,6 +179,29 @@ def batch(
     if failed:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         _refuse(f"no usable fit of {', '.join(failed[:5])}{more}; see {output}", NO_FIT)
+
+
+def _fit_all(*arguments: Any, **options: Any) -> fit.Batch[Any]:
+    """`fit.batch` with a bar of its progress on standard error."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("Fitting", total=None)
+
+        def show(now: fit.Done) -> None:
+            speed = f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second"
+            bar.update(task, completed=now.fits, total=now.total, description=speed)
+
+        try:
+            return fit.batch(*arguments, **options, progress=show)
+        except (ValueError, TypeError) as error:
+            _refuse(error, BAD_DATA)
 
 
 def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndarray]:

@@ -1,5 +1,8 @@
 """Transitions of a given form: banded, sticky, driven by inputs."""
 
+import functools
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +96,45 @@ def test_em_of_driven_transitions_rises_to_where_the_gradient_vanishes(x64):
     slope = jax.jit(jax.grad(lambda m: m.log_prob(data).sum()))(fit.model)
     # in units of nats over a change of one in a log odds
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(slope.transition)) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit"), [(100.0, 1.0), (1000.0, 1.0), (-3.0, 1e-4), (0.0, 1e6)]
+)
+def test_driven_transitions_do_not_depend_on_origin_or_unit_of_the_inputs(offset, unit):
+    rng = np.random.default_rng(4)
+    inputs = rng.normal(size=(200, 1)).astype(np.float32)
+    truth = driven(5)
+    x = truth.sample(jax.random.key(0), (200,), inputs)
+    moves = hmm.SoftmaxTransition(jnp.zeros((2, 2)), jnp.zeros((2, 2, 1)))
+    start = lx.HMM(truth.initial, moves, truth.emissions)
+    # a transition alone, so that every start ends at one optimum
+    plain = lx.fit.em(start, lx.Driven(x, inputs), max_steps=100)
+    moved = lx.fit.em(start, lx.Driven(x, np.float32(unit * (inputs + offset))), max_steps=100)
+    assert plain.objective > plain.objectives[0] + 5
+    np.testing.assert_allclose(moved.objective, plain.objective, rtol=0, atol=2e-3)
+    # only differences between moves from one state tell
+    slopes = [
+        unit * np.diff(moved.model.transition.weights, axis=1),
+        np.diff(plain.model.transition.weights, axis=1),
+    ]
+    np.testing.assert_allclose(*slopes, rtol=2e-3, atol=2e-3)
+
+
+def test_statistics_of_driven_moves_add_about_a_common_center(x64):
+    rng = np.random.default_rng(0)
+    moves = hmm.SoftmaxTransition(jnp.asarray(rng.normal(size=(2, 2))), jnp.ones((2, 2, 3)))
+    pairs = jnp.log(rng.dirichlet(np.ones(4), size=9).reshape(9, 2, 2))
+    inputs, weights = 50 + rng.normal(size=(9, 3)), rng.uniform(size=9)
+    weights[2:4] = 0
+    whole = moves.statistics(pairs, inputs, weights)
+    parts = [
+        moves.statistics(pairs[s], inputs[s], weights[s]) for s in map(slice, (0, 2, 4), (2, 4, 9))
+    ]
+    added = functools.reduce(lx.statistics.add, parts)
+    chex.assert_trees_all_close(added, whole, rtol=1e-9, atol=1e-9)
+    twice = lx.statistics.add(whole, whole)
+    chex.assert_trees_all_close(twice, lx.statistics.scale(whole, 2.0), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from jax.typing import ArrayLike
 
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, divide, named_floats
-from likelax.numerics.checks import check_simplex, check_size, check_values, checked, known
+from likelax.numerics.checks import (
+    check_simplex,
+    check_size,
+    check_type,
+    check_values,
+    checked,
+    known,
+)
 
 _BLOCK = 256  # rows in one running sum: then float32 totals are right to about 1e-6
 
@@ -78,13 +85,13 @@ class Bins:
         """(B,) effective number of rows, (sum w)^2 / sum w^2; 0 in an empty bin."""
         return divide(self.weight**2, self.squared_weight, 0.0)
 
-    @checked()
     def merge(self, other: Self) -> Self:
         """The bins of both data sets together.
 
         Args:
           other: bins over the same edges (B + 1,).
         Raises:
+          TypeError: if other is no `Bins`.
           ValueError: if the edges differ.
 
         Examples:
@@ -92,6 +99,7 @@ class Bins:
           >>> print(one.merge(one).weight)
           [2.]
         """
+        check_type("other", other, Bins)
         same = self.edges.shape == other.edges.shape
         if same and not any(isinstance(e, jax.core.Tracer) for e in (self.edges, other.edges)):
             same = bool(np.array_equal(np.asarray(self.edges), np.asarray(other.edges)))

@@ -2,7 +2,6 @@
 
 from typing import Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,6 +11,7 @@ from likelax import numerics
 from likelax.families.dirichlet import Dirichlet
 from likelax.model import pytree
 from likelax.numerics.checks import check_number, check_values, checked
+from likelax.statistics import Merging
 
 
 @checked(up=0, down=0)
@@ -82,16 +82,41 @@ def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) ->
 
 
 @pytree
-class DrivenCounts:
-    """What an M step of `SoftmaxTransition` needs, in additive form.
+class DrivenCounts(Merging):
+    """What an M step of `SoftmaxTransition` needs.
+
+    Features are the inputs less their mean, and a one, so nothing cancels however far the inputs lie
+    from zero.
 
     Attributes:
-      slope: (K, K, D + 1) gradient of the expected log probability by bias and weights.
+      slope: (K, K, D + 1) gradient of the expected log probability by the weights, and last by the
+        bias at `center`.
       gram: (K, D + 1, D + 1) sum over moves of p(state left) features features^T.
+      center: (D,) mean of the inputs over the moves; arbitrary if there were none.
     """
 
     slope: Array
     gram: Array
+    center: Array
+
+    def __add__(self, other: "DrivenCounts") -> "DrivenCounts":
+        mine, theirs = (jnp.sum(s.gram[..., -1, -1], axis=-1) for s in (self, other))
+        share = numerics.divide(theirs, mine + theirs, 0.0)
+        center = self.center + share[..., None] * (other.center - self.center)
+        (slope, gram), (more_slope, more_gram) = self._about(center), other._about(center)
+        return DrivenCounts(slope + more_slope, gram + more_gram, center)
+
+    def scaled(self, factor: Array | float) -> "DrivenCounts":
+        """The statistics of the same moves with every weight multiplied by `factor`."""
+        return DrivenCounts(self.slope * factor, self.gram * factor, self.center)
+
+    def _about(self, center: Array) -> tuple[Array, Array]:
+        """Slope and gram of features about another center (..., D)."""
+        gap = jnp.append(self.center - center, jnp.zeros_like(center[..., :1]), axis=-1)
+        slope = self.slope + self.slope[..., -1:] * gap[..., None, None, :]
+        gap = gap[..., None, :]
+        gram = self.gram + self.gram[..., -1:] * gap[..., None, :]
+        return slope, gram + gap[..., :, None] * gram[..., -1:, :]
 
 
 @pytree
@@ -150,15 +175,21 @@ class SoftmaxTransition:
            [-0.25  0.25]]
         """
         inputs, _ = numerics.as_float(inputs, log_pairs)
-        features = jnp.append(inputs, jnp.ones_like(inputs[:, :1]), axis=1)
         # an input of zero weight may be anything
-        features = jnp.where(jnp.all(jnp.isfinite(features), axis=1, keepdims=True), features, 0)
+        inputs = jnp.where(jnp.all(jnp.isfinite(inputs), axis=1, keepdims=True), inputs, 0)
         pairs = jnp.exp(log_pairs) * weights[:, None, None]
         left = jnp.sum(pairs, axis=2)
-        gap = pairs - left[:, :, None] * jnp.exp(self.log_probs(features[:, :-1]))
+        each = jnp.sum(left, axis=1)
+        center = jnp.zeros_like(inputs[0])
+        for _ in range(2):  # the second time adds what rounding has left of the first
+            gap = jnp.sum(each[:, None] * (inputs - center[None]), axis=0)
+            center = center + numerics.divide(gap, jnp.sum(each), 0.0)
+        features = jnp.append(inputs - center[None], jnp.ones_like(inputs[:, :1]), axis=1)
+        gap = pairs - left[:, :, None] * jnp.exp(self.log_probs(inputs))
         return DrivenCounts(
             jnp.einsum("nij,nd->ijd", gap, features, precision="highest"),
             jnp.einsum("ni,nd,ne->ide", left, features, features, precision="highest"),
+            center,
         )
 
     def m_step(self, stats: DrivenCounts, prior: object = None) -> Self:
@@ -174,6 +205,11 @@ class SoftmaxTransition:
         if prior is not None:
             raise ValueError("SoftmaxTransition.m_step: it has no conjugate prior; leave it out")
         bias, weights = numerics.as_float(self.bias, self.weights)
-        invert = jax.vmap(lambda gram: jnp.linalg.pinv(gram, hermitian=True))
-        step = 2 * jnp.einsum("ijd,ide->ije", stats.slope, invert(stats.gram), precision="highest")
-        return type(self)(bias + step[..., -1], weights + step[..., :-1])
+        # in units of the features, so that the cut of small eigenvalues knows no unit
+        unit = numerics.divide(1.0, jnp.sqrt(jnp.diagonal(stats.gram, axis1=1, axis2=2)), 0.0)
+        gram = stats.gram * unit[:, :, None] * unit[:, None, :]
+        inverse = jnp.linalg.pinv(gram, hermitian=True) * unit[:, :, None] * unit[:, None, :]
+        step = 2 * jnp.einsum("ijd,ide->ije", stats.slope, inverse, precision="highest")
+        steeper = step[..., :-1]
+        at_zero = step[..., -1] - jnp.einsum("ijd,d->ij", steeper, stats.center)
+        return type(self)(bias + at_zero, weights + steeper)
