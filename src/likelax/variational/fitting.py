@@ -302,10 +302,12 @@ class Bound:
         log_joint = self.log_joint
         if isinstance(log_joint, Minibatch) and rows is not None:
             log_joint = partial(log_joint.on_rows, rows)
+        key = noise
         if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
             log_joint, base, _ = density(log_joint, guide)
-            guide = _Drawn(base, noise)
-        return jnp.mean(self.estimator(noise, log_joint, whole(guide), self.num_samples))
+            # the draws are made, so that the estimator uses no key
+            key, guide = jax.random.key(0), _Drawn(base, noise)
+        return jnp.mean(self.estimator(key, log_joint, whole(guide), self.num_samples))
 
 
 @dataclass(frozen=True)
