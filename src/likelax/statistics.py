@@ -53,7 +53,10 @@ class Merging(abc.ABC):
 
     @abc.abstractmethod
     def scaled(self, factor: Array | float) -> Self:
-        """The statistics of the same data with every weight multiplied by `factor`."""
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
 
     def merged(self, axes: Axes) -> Self:
         """The statistics of all data, where each entry of mapped axes has those of a part.
