@@ -6,6 +6,7 @@ checked. Every error is one sentence with the name of the argument, what is want
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -563,9 +564,8 @@ def _plan(
         if parameter.annotation in (ArrayLike, ArrayLike | None):
             yield parameter.name, place, parameter.annotation != ArrayLike, check_array
             continue
-        kinds = typing.get_args(parameter.annotation) or (parameter.annotation,)
-        if typing.get_origin(parameter.annotation) is Callable:
-            kinds = (parameter.annotation,)
+        union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
+        kinds = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
         optional = type(None) in kinds
         kinds = tuple(kind for kind in kinds if kind is not type(None))
         check = _check_of(parameter.name, kinds, least)
