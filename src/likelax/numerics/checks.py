@@ -564,13 +564,8 @@ def _plan(
         if parameter.annotation in (ArrayLike, ArrayLike | None):
             yield parameter.name, place, parameter.annotation != ArrayLike, check_array
             continue
-<<<<<<< HEAD
         one_of = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
         kinds = typing.get_args(parameter.annotation) if one_of else (parameter.annotation,)
-=======
-        union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
-        kinds = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
->>>>>>> fuzz
         optional = type(None) in kinds
         kinds = tuple(kind for kind in kinds if kind is not type(None))
         check = _check_of(parameter.name, kinds, least)
