@@ -50,10 +50,11 @@ def _one_core_for_each_worker() -> None:
 
 # scripts that made the frozen values: they need the peers, and run by hand
 collect_ignore_glob = ["tests/reference/*"]
+# a program that a test runs on eight virtual devices
+collect_ignore = ["tests/fit/on_devices.py"]
 # an adapter's examples need the library that it adapts
-collect_ignore = [
-    f"src/likelax/interop/{name}.py" for name in ("numpyro",) if find_spec(name) is None
-]
+if find_spec("numpyro") is None:
+    collect_ignore.append("src/likelax/interop/numpyro.py")
 
 _one_core_for_each_worker()
 

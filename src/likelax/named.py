@@ -97,10 +97,10 @@ class Named:
           most: the largest number of components or states.
 
         Examples:
-          >>> start = parse("mixture:normal").starter(None, 2)
-          >>> x = jnp.array([-5.0, -5.1, 5.0, 5.1])
-          >>> print(jnp.sort(start(jax.random.key(0), x, 2).components.loc).round())
-          [-3.  3.]
+          >>> start = parse("mixture:poisson").starter(None, 3)
+          >>> model = start(jax.random.key(0), jnp.array([4, 5, 0, 1]), 2)  # of at most 3 components
+          >>> print(model.num_components, model.weights)
+          3 [0.5 0.5 0. ]
         """
         return Starter(self, columns, most)
 

@@ -35,7 +35,7 @@ def test_stationary_distribution_and_its_derivative(x64):
 
 def test_rare_states_keep_their_digits_in_float32():
     """A birth and death chain has pi[k+1] / pi[k] = up[k] / down[k+1]: here 1e-6 a step."""
-    moves = np.diag([1e-6] * 4, 1) + np.diag([1.0] * 4, -1)
+    moves = np.diag([5e-7] * 4, 1) + np.diag([0.5] * 4, -1)
     moves = (moves + np.diag(1 - moves.sum(1))).astype(np.float32)
     probs = np.asarray(hmm.stationary(moves), np.float64)
     np.testing.assert_allclose(probs[1:] / probs[:-1], 1e-6, rtol=1e-5)

@@ -179,6 +179,8 @@ def _pick(values: Array, labels: Array) -> Array:
 def _paired(probs: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
     probs, outcome = named_floats(probs=probs, outcome=outcome)
     check_same_shape(probs=probs, outcome=outcome)
+    # a probability of one may be a rounding above it
+    most = 1 + 4 * float(jnp.finfo(probs.dtype).eps)
     for name, value in (("probs", probs), ("outcome", outcome)):
-        check_values(name, value, lambda v: ~((v < 0) | (v > 1)), "between 0 and 1")
+        check_values(name, value, lambda v: ~((v < 0) | (v > most)), "between 0 and 1")
     return probs, outcome

@@ -536,7 +536,7 @@ def block_rank(
     return Transported(BlockRank(loc, tril, tuple(labels)), space)
 
 
-@checked()
+@checked(guide=None)
 def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
     """A fitted normal guide with the tails of a Student t: same mean, same covariance.
 
