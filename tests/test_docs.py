@@ -14,6 +14,7 @@ by_name = pytest.mark.parametrize("page", build.PAGES, ids=lambda page: page.ste
 FIRST = ("README", "quickstart", "grammar", "data", "families", "architecture")
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize(
     "page",
     [

@@ -60,6 +60,7 @@ def count_compilations():
     jax.monitoring.register_event_duration_secs_listener(note)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_second_call_compiles_nothing(name):
     jax.block_until_ready(jax.tree.leaves(CALLS[name](0)))

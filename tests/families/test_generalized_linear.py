@@ -123,6 +123,7 @@ def test_em_and_gradient_end_at_the_same_optimum(name, x64):
     np.testing.assert_allclose(by_gradient.model.coefficients, by_em.model.coefficients, atol=1e-3)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", ALL)
 def test_expected_log_prob_bounds_the_log_likelihood_and_touches_it(name, x64):
     model, targets = ALL[name]
@@ -180,6 +181,7 @@ def test_statistics_about_different_models_add(name, x64):
     np.testing.assert_allclose(expansion(both), expansion(a) + expansion(b), rtol=1e-10)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", ALL)
 def test_missing_targets_and_zero_weights_add_nothing(name, x64):
     model, targets = ALL[name]

@@ -219,6 +219,7 @@ def with_vectors() -> dict[str, Pair]:
     return {**PAIRS, "NormalInverseWishart-MvNormal": vectors}
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", with_vectors())
 def test_evidence_is_the_chain_of_predictives_and_updates_come_one_by_one(name, x64):
     pair = with_vectors()[name]

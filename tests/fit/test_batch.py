@@ -85,6 +85,7 @@ def test_a_prior_is_common_to_all(x64):
         agree(one, done, (b, 0), rtol=1e-9)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("node", ["mixture", "hmm"])
 def test_data_sets_of_different_lengths_are_fitted_as_they_are(node, x64):
     lengths = [30, 7, 12, 31, 16, 1]

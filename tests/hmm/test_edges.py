@@ -59,6 +59,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", CASES)
 def test_right_where_others_are_wrong_with_finite_derivatives(every_program, name):
     *potentials, want = CASES[name]

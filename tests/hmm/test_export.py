@@ -37,6 +37,7 @@ def exported(function, *args, platforms=("cpu", "cuda")):
     return export.export(jax.jit(function), platforms=platforms)(*args)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_kernel_is_exported_for_every_length_and_batch(name):
     kernel = KERNELS[name]

@@ -30,6 +30,7 @@ def in_blocks(c):
     return blocks.cut_into(c, 3) if chain.fixed(c) else c
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize(
     ("form", "varying"),
     [

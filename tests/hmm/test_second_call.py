@@ -115,6 +115,7 @@ def _listen():
     jax.monitoring.register_event_duration_secs_listener(note)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_second_call_compiles_nothing(name):
     first = jax.block_until_ready(jax.tree.leaves(CALLS[name](0)))
