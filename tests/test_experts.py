@@ -57,6 +57,9 @@ PARTS = {
 MOVES = np.array([[0.8, 0.2], [0.3, 0.7]])
 
 
+LOG_PROB = jax.jit(lambda model, x: model.log_prob(x))
+
+
 def data(name):
     """(model, pair of data, prior) of one kind."""
     model, targets, prior = PARTS[name]
@@ -85,13 +88,13 @@ def nodes(name):
 @pytest.mark.parametrize("name", PARTS)
 def test_log_prob_of_a_mixture_is_the_sum_over_its_components(name, x64):
     model, x, _ = data(name)
-    each = np.stack([one(model, k).log_prob(x) for k in range(2)], axis=-1)
+    each = np.stack([LOG_PROB(one(model, k), x) for k in range(2)], axis=-1)
     want = np.log(np.exp(each) @ [0.4, 0.6])
     mixture = lx.Mixture(jnp.array([0.4, 0.6]), model)
-    np.testing.assert_allclose(mixture.log_prob(x), want, rtol=1e-9)
+    np.testing.assert_allclose(LOG_PROB(mixture, x), want, rtol=1e-9)
     labelled = lx.Labelled(x, jnp.asarray(LABELS))
     want = each[np.arange(60), LABELS] + np.log([0.4, 0.6])[LABELS]
-    np.testing.assert_allclose(mixture.log_prob(labelled), want, rtol=1e-9)
+    np.testing.assert_allclose(LOG_PROB(mixture, labelled), want, rtol=1e-9)
 
 
 @pytest.mark.sampled(0.4)
@@ -99,13 +102,13 @@ def test_log_prob_of_a_mixture_is_the_sum_over_its_components(name, x64):
 def test_log_prob_of_a_chain_is_the_sum_over_its_paths(name, x64):
     model, x, _ = data(name)
     x = jax.tree.map(lambda a: a[:5], x)
-    each = np.stack([one(model, k).log_prob(x) for k in range(2)], axis=-1)
+    each = np.stack([LOG_PROB(one(model, k), x) for k in range(2)], axis=-1)
     total = -np.inf
     for path in np.ndindex(*[2] * 5):
         moves = np.log(MOVES[path[:-1], path[1:]]).sum()
         total = np.logaddexp(total, np.log(0.5) + moves + each[np.arange(5), path].sum())
     chain = lx.HMM(jnp.array([0.5, 0.5]), jnp.asarray(MOVES), model)
-    np.testing.assert_allclose(chain.log_prob(x), total, rtol=1e-9)
+    np.testing.assert_allclose(LOG_PROB(chain, x), total, rtol=1e-9)
 
 
 def parts(node):
@@ -169,8 +172,8 @@ def test_masked_targets_add_nothing_in_both(name, x64):
         which = first if name == "noise" else second
         seen = np.random.default_rng(2).random(which.shape) > 0.3
         masked = lx.Masked(which, seen)
-        got = node.log_prob((masked, second) if name == "noise" else (first, masked))
-        each = parts(node).stacked_log_prob(x)
+        got = LOG_PROB(node, (masked, second) if name == "noise" else (first, masked))
+        each = jax.jit(lambda models, x: models.stacked_log_prob(x))(parts(node), x)
         if isinstance(node, lx.Mixture):
             want = jax.nn.logsumexp(
                 jnp.where(seen[..., None], each, 0) + jnp.log(node.weights)[None], -1
@@ -193,10 +196,11 @@ def test_draws_given_inputs_have_the_labels_law(name):
     given = jnp.asarray(given, jnp.float32).reshape(*shape, *given.shape[1:])
     mixture = lx.Mixture(jnp.array([0.4, 0.6]), model)
     chain = lx.HMM(jnp.array([0.5, 0.5]), jnp.asarray(MOVES), model)
-    drawn = mixture.sample(jax.random.key(1), shape, given)
-    assert mixture.log_prob(drawn).shape == shape
-    series = chain.sample(key, shape, emission_inputs=given)
-    assert chain.log_prob(series).shape == (4,)
+    drawn = jax.jit(lambda m, u: m.sample(jax.random.key(1), shape, u))(mixture, given)
+    assert LOG_PROB(mixture, drawn).shape == shape
+    draw = jax.jit(lambda m, key, u: m.sample(key, shape, emission_inputs=u))
+    series = draw(chain, key, given)
+    assert LOG_PROB(chain, series).shape == (4,)
     kept = series[1] if name == "noise" else series[0]
     chex.assert_trees_all_equal(kept, given)
 
