@@ -6,6 +6,7 @@ tests run some thousand, over every public name.
 
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -31,6 +32,7 @@ def faults(chosen: list[Public], total: int, seed: int) -> tuple[int, list[str]]
     calls = [call for name, call in sorted(fuzz.record(chosen).items()) if name in names]
     generator, count, found = np.random.default_rng(seed), 0, []
     for call in calls:
+        jax.clear_caches()  # odd shapes compile anew each time, and nobody needs them again
         every = list(fuzz.cases(call))
         valid = fuzz.answers(call)
         for i in generator.permutation(len(every))[: max(2, total // len(calls))]:
