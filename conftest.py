@@ -59,8 +59,8 @@ if find_spec("numpyro") is None:
 
 _one_core_for_each_worker()
 
-# Tracing makes millions of objects that live long: collecting rarely saves a twentieth of the time.
-gc.set_threshold(200_000, 50, 1000)
+# Tracing makes millions of objects that live long: collecting less often saves a twentieth of the time.
+gc.set_threshold(50_000, 10, 10)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
