@@ -133,6 +133,9 @@ def test_statistics_of_driven_moves_add_about_a_common_center(x64):
     ]
     added = functools.reduce(lx.statistics.add, parts)
     chex.assert_trees_all_close(added, whole, rtol=1e-9, atol=1e-9)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+    merged = jax.vmap(lambda part: lx.statistics.merge(part, "parts"), axis_name="parts")(stacked)
+    chex.assert_trees_all_close(jax.tree.map(lambda a: a[1], merged), whole, rtol=1e-9, atol=1e-9)
     twice = lx.statistics.add(whole, whole)
     chex.assert_trees_all_close(twice, lx.statistics.scale(whole, 2.0), rtol=1e-12)
 

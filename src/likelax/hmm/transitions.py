@@ -2,6 +2,7 @@
 
 from typing import Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -11,7 +12,7 @@ from likelax import numerics
 from likelax.families.dirichlet import Dirichlet
 from likelax.model import pytree
 from likelax.numerics.checks import check_number, check_values, checked
-from likelax.statistics import Merging
+from likelax.statistics import Axes, Merging
 
 
 @checked(up=0, down=0)
@@ -112,6 +113,17 @@ class DrivenCounts(Merging):
         See the example of `statistics.scale`.
         """
         return DrivenCounts(self.slope * factor, self.gram * factor, self.center)
+
+    def merged(self, axes: Axes) -> "DrivenCounts":
+        """The statistics of all moves, where each entry of mapped axes has those of a part.
+
+        See the example of `statistics.merge`.
+        """
+        number = jnp.sum(self.gram[..., -1, -1], axis=-1)[..., None]
+        share = numerics.divide(number, jax.lax.psum(number, axes), 0.0)
+        center = jax.lax.psum(share * self.center, axes)
+        slope, gram = jax.lax.psum(self._about(center), axes)
+        return DrivenCounts(slope, gram, center)
 
     def _about(self, center: Array) -> tuple[Array, Array]:
         """Slope and gram of features about another center (..., D)."""
