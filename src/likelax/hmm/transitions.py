@@ -101,9 +101,8 @@ class DrivenCounts(Merging):
     center: Array
 
     def __add__(self, other: "DrivenCounts") -> "DrivenCounts":
-        mine, theirs = (jnp.sum(s.gram[..., -1, -1], axis=-1) for s in (self, other))
-        share = numerics.divide(theirs, mine + theirs, 0.0)
-        center = self.center + share[..., None] * (other.center - self.center)
+        share = numerics.divide(other._moves, self._moves + other._moves, 0.0)
+        center = self.center + share * (other.center - self.center)
         (slope, gram), (more_slope, more_gram) = self._about(center), other._about(center)
         return DrivenCounts(slope + more_slope, gram + more_gram, center)
 
@@ -119,11 +118,15 @@ class DrivenCounts(Merging):
 
         See the example of `statistics.merge`.
         """
-        number = jnp.sum(self.gram[..., -1, -1], axis=-1)[..., None]
-        share = numerics.divide(number, jax.lax.psum(number, axes), 0.0)
+        share = numerics.divide(self._moves, jax.lax.psum(self._moves, axes), 0.0)
         center = jax.lax.psum(share * self.center, axes)
         slope, gram = jax.lax.psum(self._about(center), axes)
         return DrivenCounts(slope, gram, center)
+
+    @property
+    def _moves(self) -> Array:
+        """(..., 1) number of moves."""
+        return jnp.sum(self.gram[..., -1, -1], axis=-1, keepdims=True)
 
     def _about(self, center: Array) -> tuple[Array, Array]:
         """Slope and gram of features about another center (..., D)."""

@@ -352,6 +352,12 @@ def _is_integer_scalar(value: Any) -> bool:
     )
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value is one real number, or an array of one, traced or not; not a boolean."""
+    real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
+    return real and np.dtype(jnp.result_type(value)).kind in "iufV"
+
+
 def check_number(name: str, value: Any, fine: Callable[[Any], Any], wanted: str) -> None:
     """Raise unless an option is one real number that passes a test. Traced ones are accepted.
 
@@ -370,8 +376,7 @@ def check_number(name: str, value: Any, fine: Callable[[Any], Any], wanted: str)
         ...
       ValueError: penalty must be at least 0, got -1.0
     """
-    real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
-    if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number, {wanted}, got {_short(value)}")
     if is_concrete(value) and not fine(float(value)):
         raise ValueError(f"{name} must be {wanted}, got {value}")
@@ -390,8 +395,7 @@ def check_fraction(name: str, value: Any) -> None:
         ...
       ValueError: mass must lie in (0, 1), got 1.0
     """
-    real = isinstance(value, int | float | np.ndarray | np.generic | Array) and np.ndim(value) == 0
-    if not real or np.dtype(jnp.result_type(value)).kind not in "iufV":
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number in (0, 1), got {_short(value)}")
     if is_concrete(value) and not 0 < float(value) < 1:
         raise ValueError(f"{name} must lie in (0, 1), got {value}")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from likelax.data import DataLike
@@ -119,20 +119,8 @@ class GuideAscent:
     def _log_lik(self, z: Any, data: Data) -> Array:
         if self.mesh is None:
             return self._of_rows(z, data.x, data.weights)
-        axes = self.mesh.axis_names
-        rows, whole = PartitionSpec(axes), PartitionSpec()
-
-        def local(z: Any, x: Any, weights: Any) -> Array:
-            return jax.lax.psum(self._of_rows(z, x, weights), axes)
-
-        split = jax.shard_map(
-            local,
-            mesh=self.mesh,
-            in_specs=(whole, rows, rows),
-            out_specs=whole,
-            check_vma=False,
-        )
-        return split(z, data.x, data.weights)
+        no_statistics = devices.over_rows(lambda *args: ((), self._of_rows(*args)), self.mesh)
+        return no_statistics(z, data.x, data.weights)[1]
 
     def _of_rows(self, z: Any, x: Any, weights: Any) -> Array:
         (each,) = as_float(self.log_lik(z, x))
