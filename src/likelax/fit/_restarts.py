@@ -21,8 +21,6 @@ from likelax.mixture import Mixture, MixturePrior
 from likelax.model import PriorLike, check_part
 from likelax.numerics.checks import (
     check_finite,
-    check_function,
-    check_key,
     check_size,
     check_values,
     checked,
@@ -276,8 +274,6 @@ def restarts(
       [-2.  2.]
     """
     check_size("fit.restarts: num_restarts", num_restarts)
-    check_key(key)
-    check_function("start", start)
     models = jax.vmap(start)(jax.random.split(key, num_restarts))
     algorithm = EM(tol, max_steps, chunk_size)
     fits = _from_all("fit.restarts", algorithm, models, Data(x, weights, prior))
@@ -326,8 +322,6 @@ def sweep(
       1
     """
     check_size("fit.sweep: num_restarts", num_restarts)
-    check_key(key)
-    check_function("start", start)
     sizes = numerics.as_array("sizes", sizes)
     if sizes.ndim != 1 or not jnp.issubdtype(sizes.dtype, jnp.integer):
         raise ValueError(
