@@ -17,6 +17,7 @@ from likelax.families.base import Prior, match_inputs, match_weights
 from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_part, pytree
 from likelax.numerics import chunks
 from likelax.numerics.checks import checked
+from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
 
 __all__ = [
@@ -166,6 +167,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """Axes of one observation of free length: those of the components."""
         return self.components.free_ndim
 
+    @one_program
     def component_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) for every component: (..., K), nats.
 
@@ -181,6 +183,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """
         return chunks.map_rows(self.components.stacked_log_prob, x, self.rows_in_cache(x))
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """log p(x), or log p(x, labels) for `Labelled` x: (...), nats.
 
@@ -198,6 +201,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         return chunks.map_rows(total, x, self.rows_in_cache(x))
 
+    @one_program
     def log_responsibilities(self, x: DataLike) -> Array:
         """log p(component = k | x): (..., K), nats. An impossible row is all -inf.
 
@@ -219,6 +223,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         return chunks.map_rows(normalized, x, self.rows_in_cache(x))
 
+    @one_program
     def responsibilities(self, x: DataLike) -> Array:
         """p(component = k | x): (..., K). An impossible row is all 0. See the example of the class.
 
@@ -245,6 +250,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
         return MixtureStats(labels, self.components.stacked_e_step(x, shares))
 
+    @one_program
     def predict(self, x: DataLike) -> Array:
         """The most probable component of each row: integers (...).
 
@@ -263,6 +269,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         possible = jnp.max(log_resp, axis=-1) > -jnp.inf
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
+    @one_program
     def entropy(self, x: DataLike) -> Array:
         """Entropy of the posterior over components, (...), nats.
 
@@ -343,6 +350,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         values = draw_each(self.components, key_value, labels, tuple(shape)[len(lead) :], inputs)
         return Labelled(values, labels)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
@@ -371,6 +379,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         weights = match_weights(weights, shape.shape, shape.dtype)
         return chunks.sum_rows(self._e_step, x, weights, size)
 
+    @one_program
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """Weights and components that maximise the expected log joint.
 
@@ -386,6 +395,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         components = self.components.stacked_m_step(stats.components, prior.components)
         return type(self)(weights, components)
 
+    @one_program
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
         each = jax.vmap(lambda c, s: c.expected_log_prob(s))
@@ -438,10 +448,12 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         weights = jnp.exp(self.marginal(dims).log_responsibilities(jnp.asarray(values)))
         return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
 
+    @one_program
     def mean(self) -> DataLike:
         """sum_k weights[k] mean_k: (*event), or a dict or tuple of such for products."""
         return self._average(jax.vmap(lambda c: c.mean())(self.components))
 
+    @one_program
     def variance(self) -> DataLike:
         """Mean of the components' variances plus variance of their means: (*event)."""
         means = jax.vmap(lambda c: c.mean())(self.components)
@@ -449,6 +461,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         within = jax.vmap(lambda c: c.variance())(self.components)
         return self._average(jax.tree.map(jnp.add, within, spread))
 
+    @one_program
     def predictive(self, prior: MixturePrior) -> "Mixture":
         """A mixture of the components' predictive distributions, under independent priors.
 

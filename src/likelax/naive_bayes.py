@@ -27,6 +27,7 @@ from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
 from likelax.numerics.checks import checked, is_concrete
+from likelax.one_program import one_program
 from likelax.product import Independent, Product
 
 __all__ = [
@@ -97,15 +98,9 @@ class NaiveBayes(NamedTuple):
         if is_concrete(labels) and is_concrete(weights):
             counted = np.where(np.asarray(labels) < 0, 0, weights)
             check_possible("naive_bayes", self.model, x, counted)
+        return _labelled_statistics(model, Labelled(x, labels), weights)
 
-        def contribute(rows: Any, weights: Array) -> tuple[MixtureStats, Array]:
-            shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=dtype)
-            stats = model.complete_statistics(rows.values, shares * weights[..., None])
-            return stats, jnp.zeros((), dtype)
-
-        rows = Labelled(x, labels)
-        return chunks.sum_rows(contribute, rows, weights, model.rows_in_cache(rows))[0]
-
+    @one_program
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.
 
@@ -118,6 +113,7 @@ class NaiveBayes(NamedTuple):
         model, prior = self._for(stats)
         return self._with_classes(model.m_step(stats, prior))
 
+    @one_program
     def predictive(self, stats: MixtureStats) -> Mixture:
         """The Bayesian classifier: parameters integrated out under their posterior.
 
@@ -136,6 +132,7 @@ class NaiveBayes(NamedTuple):
         fitted = self.fit(stats)
         return self._with_classes(fitted.predictive(self._for(stats)[1].posterior(stats)))
 
+    @one_program
     def log_evidence(self, stats: MixtureStats) -> Array:
         """log p(x | labels) with the parameters of the components integrated out, nats.
 
@@ -171,6 +168,16 @@ class NaiveBayes(NamedTuple):
             return model
         weights = numerics.normalize(_in_type(self.class_prior, model.weights.dtype))
         return Mixture(weights, model.components)
+
+
+@jax.jit
+def _labelled_statistics(model: Mixture, x: Labelled, weights: Array) -> MixtureStats:
+    def contribute(rows: Labelled, weights: Array) -> tuple[MixtureStats, Array]:
+        shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=weights.dtype)
+        stats = model.complete_statistics(rows.values, shares * weights[..., None])
+        return stats, jnp.zeros((), weights.dtype)
+
+    return chunks.sum_rows(contribute, x, weights, model.rows_in_cache(x))[0]
 
 
 def _float_type(x: Any) -> Any:

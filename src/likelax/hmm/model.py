@@ -14,11 +14,12 @@ from likelax.constraints import constrained, simplex
 from likelax.data import DataLike, Labelled, check_labels, take_labels, take_series
 from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
-from likelax.hmm.observed import Observed, final_step, observe, over_batch
+from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture, draw_each
 from likelax.model import JointPrior, Model, PriorLike, check_part, pytree
 from likelax.numerics.checks import checked
+from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
 from likelax.wrappers import Fixed
 
@@ -146,6 +147,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             return jnp.shape(_value(self.initial))[-1]
         return jnp.shape(_value(self.transition))[-1]
 
+    @one_program
     def initial_probs(self) -> Array:
         """(K,) the distribution of the first state: given, or stationary.
 
@@ -211,10 +213,12 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         return self.emissions.stacked_log_prob(values)
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """log p(x), summed over all paths, or log p(x, labels) for `Labelled` x: (...), nats."""
         return self._map(inference.log_partition, self._observe(x))
 
+    @one_program
     def smoother(self, x: DataLike) -> inference.Smoothed:
         """The states given all data, and expected counts.
 
@@ -235,6 +239,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         return self._map(inference.smoother, self._observe(x))
 
+    @one_program
     def filter(self, x: DataLike) -> inference.Filtered:
         """The states given the data up to each step.
 
@@ -255,6 +260,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         return self._map(inference.filter, self._observe(x))
 
+    @one_program
     def viterbi(self, x: DataLike) -> tuple[Array, Array]:
         """The most probable path of states. See the example of the class.
 
@@ -386,6 +392,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[HMMStats, Array]:
         """Expected complete-data statistics and the log probability, summed with the weights.
 
@@ -418,6 +425,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         stats = HMMStats(total(post.initial_counts), moves, emissions)
         return stats, numerics.weighted_sum(weights, post.log_prob)
 
+    @one_program
     def m_step(self, stats: HMMStats, prior: HMMPrior | None = None) -> Self:
         """Parameters that maximise the expected log joint: one step of Baum-Welch.
 
@@ -448,6 +456,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
 
+    @one_program
     def expected_log_prob(self, stats: HMMStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats.
 
@@ -519,7 +528,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         return found.all(-1)
 
     def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels of the states are out of range, or labels of the emissions.
+        """Raise if labels of the states are out of range, or labels of the emissions, or lengths.
 
         Args:
           name: the function that was called, for the message.
@@ -530,7 +539,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         values, labels = take_labels(x)
         if labels is not None:
             check_labels(name, labels, self.num_states)
-        self.emissions.check_labels(name, take_series(values)[0])
+        values, series = take_series(values)
+        if series.lengths is not None:
+            check_lengths(numerics.as_array("lengths", series.lengths), values)
+        self.emissions.check_labels(name, values)
 
     def _driven_transition(self) -> SoftmaxTransition:
         if not isinstance(self.transition, SoftmaxTransition):

@@ -43,7 +43,7 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
     inputs = None if inputs is None else as_array("inputs", inputs)
     starts = None if starts is None else as_booleans("starts", starts)
     if lengths is not None:
-        lengths = _check_lengths(as_array("lengths", lengths), x)
+        lengths = check_lengths(as_array("lengths", lengths), x)
         x = _blank_padding(x, lengths.astype(int))
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
@@ -75,7 +75,7 @@ def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any)
     return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(function)(*flat))
 
 
-def _check_lengths(lengths: Array, x: DataLike) -> Array:
+def check_lengths(lengths: Array, x: DataLike) -> Array:
     """Raise for lengths that are no integers, or known and outside 0..T."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {lengths.dtype}")

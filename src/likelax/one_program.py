@@ -1,0 +1,47 @@
+"""Methods of models that are one compiled program where they are called outside of one."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import jax
+
+from likelax.data import convert
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def one_program(method: F) -> F:
+    """A method of a model, compiled once for each shape of its arguments.
+
+    It checks the labels and lengths of `x` where they are known, converts data and weights to JAX
+    arrays, and runs as one program, also under `jax.grad`; single operations would be compiled and
+    dispatched one by one, and a loop would be compiled again with every call. Within `jax.jit` it
+    adds its operations to the surrounding program.
+
+    Args:
+      method: its arguments are pytrees of arrays; those named x and weights are data.
+
+    Examples:
+      >>> from likelax import Poisson
+      >>> @one_program
+      ... def is_traced(model, x):
+      ...     return isinstance(x, jax.core.Tracer)
+      >>> bool(is_traced(Poisson(1.0), 3))
+      True
+    """
+    program = jax.jit(method, inline=True)
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def run(model: Any, *args: Any, **options: Any) -> Any:
+        given = signature.bind(model, *args, **options).arguments
+        if "x" in given:
+            model.check_labels(f"{type(model).__name__}.{method.__name__}", given["x"])
+            given["x"] = convert("x", given["x"])
+        if given.get("weights") is not None:
+            given["weights"] = convert("weights", given["weights"])
+        return program(*given.values())
+
+    return cast(F, run)
