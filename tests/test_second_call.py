@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax import calibration, fit
-from likelax.families import Binomial, Poisson
+from likelax import Mixture, Product, calibration, fit, naive_bayes
+from likelax.families import Binomial, Categorical, MvNormal, Poisson
 
 
 def binary(seed):
@@ -25,7 +25,36 @@ def points(seed):
     return jnp.asarray(np.random.default_rng(seed).normal(size=(30, 2)), jnp.float32)
 
 
+def rows(seed):
+    """More than are processed at a time: an E step and a density loop over them."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(9000, 8)), jnp.float32)
+
+
+def normals(seed):
+    return MvNormal(rows(seed)[:4], jnp.stack([jnp.eye(8)] * 4))
+
+
+def mixture(seed):
+    return Mixture(jnp.full(4, 0.25), normals(seed))
+
+
+def codes(seed):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 400, 9000))
+
+
 CALLS = {
+    "Mixture.log_prob": lambda s: mixture(s).log_prob(rows(s)),
+    "Mixture.predict": lambda s: mixture(s).predict(rows(s)),
+    "Mixture.e_step": lambda s: mixture(s).e_step(rows(s)),
+    "MvNormal.stacked_log_prob": lambda s: normals(s).stacked_log_prob(rows(s)),
+    "MvNormal.stacked_e_step": lambda s: normals(s).stacked_e_step(rows(s), rows(s)[:, :4] ** 2),
+    "Categorical.log_prob": lambda s: Categorical(jnp.full(400, 1 / 400)).log_prob(codes(s)),
+    "Product.log_prob": lambda s: Product(
+        {"a": Categorical(jnp.full(400, 1 / 400)), "b": Poisson(200.0)}
+    ).log_prob({"a": codes(s), "b": codes(s)}),
+    "naive_bayes.multinomial": lambda s: naive_bayes.multinomial(3, 8).statistics(
+        jnp.round(rows(s) ** 2), codes(s) % 3
+    ),
     "fit.kmeans": lambda s: fit.kmeans(jax.random.key(s), points(s), 3),
     "Poisson.sample": lambda s: Poisson(20.0 + s).sample(jax.random.key(s), (4,)),
     "Binomial.sample": lambda s: Binomial(50.0, 0.2 + s / 9).sample(jax.random.key(s), (4,)),

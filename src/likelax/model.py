@@ -20,6 +20,7 @@ from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint, FieldChain
 from likelax.data import DataLike, take_labels, take_mask
 from likelax.numerics.checks import check_key, check_shape, first_index, is_concrete
+from likelax.one_program import one_program
 from likelax.statistics import scale
 
 __all__ = [
@@ -218,10 +219,12 @@ class Density(abc.ABC):
                 break
         return found
 
+    @one_program
     def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K stacked models: (..., K), nats."""
         return jax.vmap(lambda model: model.log_prob(x), out_axes=-1)(self)
 
+    @one_program
     def stacked_log_kernel(self, x: DataLike) -> Array:
         """`log_kernel` of K stacked models: (..., K), nats."""
         if type(self).log_kernel is Density.log_kernel:
@@ -336,6 +339,7 @@ class Model(Density, Generic[S, P]):
         """
         raise TypeError(f"{type(self).__name__}.predictive: no closed form")
 
+    @one_program
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """Statistics of K stacked models, with a leading axis K.
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from likelax.data import DataLike
 from likelax.families.base import match_weights
 from likelax.model import Model, PriorLike, check_part, pytree
+from likelax.one_program import one_program
 
 
 @pytree
@@ -71,6 +72,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
 
         return cls(jnp.arange(count), jax.tree.map(repeat, tuple(options)))
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., *event) under the chosen option: (...), nats."""
         return self._choose([option.log_prob(x) for option in self.options])
@@ -93,6 +95,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         dtype = min((d.dtype for d in draws), key=lambda t: jnp.issubdtype(t, jnp.floating))
         return self._choose([d.astype(dtype) for d in draws])
 
+    @one_program
     def e_step(
         self, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[tuple[Any, ...], Array]:

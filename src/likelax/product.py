@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, take_mask, with_mask, without_unseen
 from likelax.model import Density, JointPrior, Model, S, check_part, pytree
+from likelax.one_program import one_program
 
 Part: TypeAlias = Density | JointPrior[Any] | None
 """An entry of a `Product`; None and joint priors are for products of priors."""
@@ -54,10 +55,12 @@ class Product(Model[FieldStats, "Product"]):
             if not isinstance(self.fields[name], JointPrior | None):
                 check_part("Product", f"fields[{name!r}]", self.fields[name])
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Sum of the fields' log probabilities, (...), nats; a missing field adds 0."""
         return _total(self._each(lambda model, value: model.log_prob(value), self._split(x)))
 
+    @one_program
     def log_kernel(self, x: DataLike) -> Array:
         """Sum of the fields' log kernels, (...), nats."""
         return _total(self._each(lambda model, value: model.log_kernel(value), self._split(x)))
@@ -80,6 +83,7 @@ class Product(Model[FieldStats, "Product"]):
 
         return self._each(draw, keys, self._aligned(inputs, "inputs"))
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[FieldStats, Array]:
         """(statistics field by field, weighted log probability)."""
         results = self._each(lambda model, value: model.e_step(value, weights), self._split(x))
@@ -92,14 +96,17 @@ class Product(Model[FieldStats, "Product"]):
             return type(self)(self._each(lambda model, s: model.m_step(s), stats))
         return type(self)(self._each(lambda model, s, p: model.m_step(s, p), stats, prior.fields))
 
+    @one_program
     def stacked_log_prob(self, x: DataLike) -> Array:
         """Sum of the fields' log probabilities under each of K products: (..., K), nats."""
         return _total(self._each(lambda model, v: model.stacked_log_prob(v), self._split(x)))
 
+    @one_program
     def stacked_log_kernel(self, x: DataLike) -> Array:
         """Sum of the fields' log kernels under each of K products: (..., K), nats."""
         return _total(self._each(lambda model, v: model.stacked_log_kernel(v), self._split(x)))
 
+    @one_program
     def stacked_e_step(self, x: DataLike, shares: Array) -> FieldStats:
         """Statistics of K products field by field, with a leading axis K."""
         return self._each(lambda model, v: model.stacked_e_step(v, shares), self._split(x))
@@ -277,6 +284,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """D, the length of the leading axis."""
         return jax.tree.leaves(self.component)[0].shape[0]
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Sum over the D features, (...), nats; a missing feature adds 0."""
         features = self._features(x)
@@ -289,6 +297,7 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         draws = jax.vmap(lambda model, k: model.sample(k, shape))(self.component, keys)
         return jax.tree.map(lambda d: jnp.moveaxis(d, 0, len(shape)), draws)
 
+    @one_program
     def stacked_log_kernel(self, x: DataLike) -> Array:
         """Sum of the features' log kernels under each of K models: (..., K), nats.
 
@@ -306,12 +315,14 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         some = numerics.any_in_batch(jnp.any(atom[0]))
         return jax.lax.cond(some, with_atoms, lambda kernel: kernel, kernel)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """(statistics with a leading axis D, weighted log probability)."""
         step = jax.vmap(lambda model, value: model.e_step(value, weights))
         stats, log_prob = step(self.component, self._features(x))
         return stats, jnp.sum(log_prob)
 
+    @one_program
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """Statistics of K models with D features each, with leading axes (K, D)."""
         num_features = jax.tree.leaves(self.component)[0].shape[1]

@@ -18,6 +18,7 @@ from likelax.families.dirichlet import Dirichlet
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, S, pytree
 from likelax.numerics.checks import checked
+from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
 
 
@@ -49,6 +50,7 @@ class Variational(Model[S, Prior[S]]):
 
         def __init__(self, posterior: Prior[S], likelihood: Model[S, Any]) -> None: ...
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """E_q[log p(x | theta)], (...), nats: not normalised, never above log E_q[p]."""
         return self.posterior.expected_log_density(self.likelihood, x)
@@ -69,6 +71,7 @@ class Variational(Model[S, Prior[S]]):
         """Variance of the predictive distribution."""
         return self.predictive().variance()
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """The likelihood's statistics and the expected log probability, summed with the weights."""
         stats, _ = self.likelihood.e_step(x, weights)
@@ -80,6 +83,7 @@ class Variational(Model[S, Prior[S]]):
         """As the likelihood."""
         return self.likelihood.possible(x)
 
+    @one_program
     def m_step(self, stats: S, prior: Prior[S] | None = None) -> Self:
         """q(theta) = prior.posterior(stats).
 
@@ -137,10 +141,12 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         """K."""
         return self.weights.mean().shape[-1]
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
         return self._mixture().log_prob(x)
 
+    @one_program
     def log_responsibilities(self, x: DataLike) -> Array:
         """log q(component = k | x), (..., K), nats.
 
@@ -168,10 +174,12 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         log_lik = self._mixture().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._mixture().e_step(x, weights)
 
+    @one_program
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
         """q(weights) and q(components), each its prior updated by the statistics.
 

@@ -14,6 +14,7 @@ from likelax import numerics
 from likelax.data import DataLike, split_host, split_mask
 from likelax.model import Density, Model, P, S
 from likelax.numerics.checks import is_concrete
+from likelax.one_program import one_program
 from likelax.statistics import inside_only
 
 
@@ -220,6 +221,7 @@ class Distribution(Density):
     # whether the statistics themselves hold that a row was impossible
     _statistics_hold_support: ClassVar[bool] = False
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log density at x, nats.
 
@@ -237,6 +239,7 @@ class Distribution(Density):
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Independent draws of shape (*shape, *event)."""
 
+    @one_program
     def stacked_log_kernel(self, x: DataLike) -> Array:
         """Log kernel of K models, stacked in self: (..., K), nats.
 
@@ -291,6 +294,7 @@ class Distribution(Density):
 class Estimable(Distribution, Model[S, P]):
     """A leaf family with additive statistics, which EM can fit."""
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics of x and its log probability, summed with the weights.
 
@@ -308,6 +312,7 @@ class Estimable(Distribution, Model[S, P]):
         stats = self._supported(self._where_used(values, weights != 0), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
+    @one_program
     def stacked_e_step(self, x: DataLike, shares: Array) -> S:
         """Statistics of K models, stacked in self, with a leading axis K.
 

@@ -26,6 +26,7 @@ from likelax.families.simplex import (
 )
 from likelax.model import Density, Model, pytree
 from likelax.numerics.special import log_beta_many
+from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
@@ -72,6 +73,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         log_prob = jnp.where(fine, log_prob, -jnp.inf)
         return jnp.where(jnp.any(seen, axis=-1), log_prob, 0)
 
+    @one_program
     def e_step(
         self, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[PositiveMoments, Array]:

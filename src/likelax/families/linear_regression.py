@@ -23,6 +23,7 @@ from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
+from likelax.one_program import one_program
 from likelax.statistics import Moments, vector_moments
 
 
@@ -72,6 +73,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
     coefficients: Array
     scale_tril: Array = constrained(scale_tril)
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """log p(targets | inputs), (...), nats: that of the observed targets of `Masked` ones.
 
@@ -92,6 +94,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
         variance = self._noise().variance()
         return jnp.broadcast_to(variance, (*inputs.shape[:-1], *variance.shape))
 
+    @one_program
     def e_step(
         self, x: DataLike, weights: ArrayLike | None = None
     ) -> tuple[RegressionStats, Array]:

@@ -39,6 +39,7 @@ from likelax.numerics.special import (
     log_multinomial_coefficient,
     log_multinomial_term,
 )
+from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
 
 
@@ -99,6 +100,7 @@ class _Counted(Estimable[S, P]):
 
     total_count: Array | None
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., C), or of the entries seen of `Masked` x: (...), nats."""
         if take_mask(x)[1] is None:
@@ -107,6 +109,7 @@ class _Counted(Estimable[S, P]):
         log_prob = jnp.where(seen.fine, self._log_density_seen(seen), -jnp.inf)
         return jnp.where(seen.some, log_prob, 0)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Statistics and the log probability, summed with the weights.
 
@@ -201,6 +204,7 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
     probs: Array = constrained(simplex)
     total_count: Array | None = dataclasses.field(default=None, kw_only=True)
 
+    @one_program
     def log_kernel(self, x: DataLike) -> Array:
         """log_prob without the multinomial coefficient: sum_c x[c] log probs[c], (...), nats."""
         if take_mask(x)[1] is None:

@@ -14,6 +14,7 @@ from likelax.data import DataLike, split_mask
 from likelax.families.base import Family, check_event, match_weights
 from likelax.families.beta import Beta
 from likelax.model import pytree
+from likelax.one_program import one_program
 from likelax.statistics import BinaryCounts, coin_counts, inside_only
 
 
@@ -43,6 +44,7 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
     _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., D), or of the entries seen of `Masked` x: (...), nats."""
         ones, zeros, bad = self._sides(x)
@@ -57,6 +59,7 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
             broken = broken | (hits > 0)
         return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[BinaryCounts, Array]:
         """Counts (D,) of ones and zeros among the observed entries, and the log probability.
 

@@ -18,6 +18,7 @@ from likelax.families.base import Family, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
 from likelax.model import Dims, pytree
+from likelax.one_program import one_program
 from likelax.statistics import Moments, pool_scatter, vector_moments
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         (tril,) = numerics.as_float(jnp.tril(self.scale_tril))
         return jnp.matmul(tril, tril.T, precision="highest")
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the observed entries of `Masked` x: (...), nats.
 
@@ -95,6 +97,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         self._check(values)
         return self.complete(values, observed)[0]
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 
@@ -133,6 +136,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         weights = match_weights(weights, x.shape[:-1], x.dtype)
         return mv_normal_batch.e_step(self, log_weights, x.reshape(rows), weights.reshape(-1))
 
+    @one_program
     def stacked_log_prob(self, x: DataLike) -> Array:
         """log p_k(x) of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)
@@ -142,6 +146,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         log_prob = mv_normal_batch.log_prob(self, x.reshape(rows))
         return log_prob.reshape(*x.shape[:-1], log_prob.shape[-1])
 
+    @one_program
     def stacked_e_step(self, x: DataLike, shares: Array) -> Moments:
         """Moments of K models, stacked in self, as one product where that is faster."""
         rows = self._rows(x)

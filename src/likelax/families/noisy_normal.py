@@ -17,6 +17,7 @@ from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.regression import split_pair, split_pair_host
 from likelax.model import Model, pytree
+from likelax.one_program import one_program
 from likelax.statistics import Moments, pool_scatter, scalar_moments
 
 
@@ -50,6 +51,7 @@ class NoisyNormal(Model[Moments, NormalInverseGamma]):
     loc: Array
     scale: Array = constrained(positive)
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log density of the values given their variances, (...), nats; 0 where not seen.
 
@@ -97,6 +99,7 @@ class NoisyNormal(Model[Moments, NormalInverseGamma]):
             raise TypeError("NoisyNormal.variance: it needs the variances of the noise")
         return self._total(inputs)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Expected moments of the quantity itself and the log probability, summed with weights.
 

@@ -16,6 +16,7 @@ from likelax.families.normal import LOG_2PI
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
+from likelax.one_program import one_program
 from likelax.statistics import Moments, diagonal_moments, pool_scatter
 
 
@@ -47,12 +48,14 @@ class SphericalNormal(Family[Moments, NormalInverseGamma]):
     loc: Array
     scale: Array = constrained(positive)
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the observed entries of `Masked` x, nats."""
         values, observed = split_mask(x)
         terms = self._terms(values)
         return jnp.sum(terms if observed is None else jnp.where(observed, terms, 0), axis=-1)
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[Moments, Array]:
         """Moments of x and its log probability, summed with the weights.
 

@@ -21,6 +21,7 @@ from likelax.numerics.special import (
     factorial_excess,
     log_minus_digamma,
 )
+from likelax.one_program import one_program
 from likelax.statistics import Moments, scalar_moments, vector_moments
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -218,12 +219,14 @@ class MvStudentT(Estimable[TailMoments, Never]):
         """dof, where it is fixed."""
         return ("dof",) if self.fixed_dof else ()
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log density at x (..., D), or at the entries seen of `Masked` x, nats."""
         if take_mask(x)[1] is None:
             return super().log_prob(x)
         return self._log_density_seen(self._complete(x)[0])
 
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[TailMoments, Array]:
         """Expected statistics and the log probability, summed with the weights.
 
