@@ -35,9 +35,10 @@ def one_program(method: F) -> F:
     signature = inspect.signature(method)
 
     @functools.wraps(method)
-    def run(model: Any, *args: Any, **options: Any) -> Any:
-        given = signature.bind(model, *args, **options).arguments
+    def run(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options).arguments
         if "x" in given:
+            model = next(iter(given.values()))
             model.check_labels(f"{type(model).__name__}.{method.__name__}", given["x"])
             given["x"] = convert("x", given["x"])
         if given.get("weights") is not None:
