@@ -309,7 +309,7 @@ class Estimable(Distribution, Model[S, P]):
         weights = match_weights(weights, log_prob.shape, log_prob.dtype)
         if observed is not None:
             weights = jnp.where(observed, weights, 0)
-        stats = self._supported(self._where_used(values, weights != 0), weights)
+        stats = self._supported(values, self._where_used(values, weights != 0), weights)
         return stats, numerics.weighted_sum(weights, log_prob)
 
     @one_program
@@ -325,18 +325,23 @@ class Estimable(Distribution, Model[S, P]):
             return super().stacked_e_step(x, shares)
         rows = jnp.shape(values)[: jnp.ndim(values) - self.event_ndim]
         match_weights(shares[..., 0], rows, shares.dtype)
+        common = None
         if self._finite_statistics:
-            values = self._where_used(values, jnp.any(shares != 0, axis=-1))
+            common = self._where_used(values, jnp.any(shares != 0, axis=-1))
 
         def statistics(model: Self, share: Array) -> S:
-            used = values if model._finite_statistics else model._where_used(values, share != 0)
-            return model._supported(used, share)
+            used = model._where_used(values, share != 0) if common is None else common
+            return model._supported(values, used, share)
 
         return jax.vmap(statistics, in_axes=(0, -1))(self, shares)
 
-    def _supported(self, values: Array, weights: Array) -> S:
-        """The statistics, NaN where a row of positive weight is impossible under every parameter."""
-        stats, support = self._statistics(values, weights), self._support(values)
+    def _supported(self, values: Array, used: Array, weights: Array) -> S:
+        """The statistics, NaN where a row of positive weight is impossible under every parameter.
+
+        They are those of `used`, the values without what rows of weight zero hold. The support is that
+        of the values themselves, since XLA would make `used` again for each reduction.
+        """
+        stats, support = self._statistics(used, weights), self._support(values)
         if support is None or self._statistics_hold_support:
             return stats
         return inside_only(stats, support, weights)
