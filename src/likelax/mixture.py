@@ -14,7 +14,16 @@ from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import DataLike, Labelled, check_labels, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
-from likelax.model import Density, Dims, JointPrior, Model, PriorLike, check_part, pytree
+from likelax.model import (
+    Density,
+    Dims,
+    JointPrior,
+    Model,
+    PriorLike,
+    check_part,
+    check_stack,
+    pytree,
+)
 from likelax.numerics import chunks
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
@@ -73,7 +82,7 @@ def log_prob(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
 
 
 def _joint(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
-    log_weights, log_lik = numerics.as_float(log_weights, log_lik)
+    log_weights, log_lik = numerics.named_floats(log_weights=log_weights, log_lik=log_lik)
     if log_weights.ndim != 1 or log_lik.ndim == 0 or log_lik.shape[-1] != log_weights.shape[0]:
         raise ValueError(
             "mixture: log_weights must have shape (K,) and log_lik (..., K) with the same K; "
@@ -151,6 +160,16 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
     def __post_init__(self) -> None:
         check_part("Mixture", "components", self.components)
+
+    def check_shapes(self, name: str) -> None:
+        """Raise for weights without an axis, or another number of components than weights.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        if jnp.ndim(self.weights) == 0:
+            raise ValueError(f"{name}: weights must have shape (K,), got a number")
+        check_stack(name, "components", self.components, "weights", jnp.shape(self.weights))
 
     @property
     def num_components(self) -> int:
@@ -232,12 +251,17 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """
         return jnp.exp(self.log_responsibilities(x))
 
-    def complete_statistics(self, x: DataLike, shares: Array) -> MixtureStats:
+    @one_program
+    def complete_statistics(self, x: DataLike, shares: ArrayLike) -> MixtureStats:
         """Statistics of data with given responsibilities.
+
+        They are NaN for a component that has a share of a row which is impossible under all parameters.
 
         Args:
           x: data with leading axes (...).
           shares: (..., K) non-negative: the weight of each row in each component.
+        Raises:
+          ValueError: for shares of another shape.
 
         Examples:
           >>> from likelax import Poisson
@@ -246,6 +270,11 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           >>> print(stats.weights.counts, stats.components.events)
           [1. 1.] [0. 4.]
         """
+        (shares,) = numerics.named_floats(shares=shares)
+        if shares.shape[-1:] != (self.num_components,):
+            raise ValueError(
+                f"shares must have shape (..., {self.num_components}), got {shares.shape}"
+            )
         counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
         labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
         return MixtureStats(labels, self.components.stacked_e_step(x, shares))
@@ -254,7 +283,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def predict(self, x: DataLike) -> Array:
         """The most probable component of each row: integers (...).
 
-        -1 for an impossible row, as for an unknown label.
+        -1 for an impossible row or one that holds NaN, as for an unknown label.
 
         Args:
           x: (..., *event), plain or wrapped.
@@ -339,6 +368,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           >>> bool(jnp.all((draws.values == 5.0) == (draws.labels == 1)))
           True
         """
+        self.check_shapes("Mixture.sample")
         if len(shape) < self.free_ndim:
             raise ValueError(
                 f"Mixture.sample: shape must end in the {self.free_ndim} lengths that each draw of "
@@ -402,6 +432,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         labels = jnp.sum(numerics.xlogy(stats.weights.counts, self.weights))
         return labels + jnp.sum(each(self.components, stats.components))
 
+    @one_program
     def log_prior(self, prior: MixturePrior | None) -> Array:
         """Log density of all parameters under the prior, nats; 0 without one."""
         total: Any = jnp.zeros(())
@@ -422,6 +453,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Args:
           dims: (M,) positions on the event axis.
         """
+        self.check_shapes("Mixture.marginal")
+        dims = numerics.as_array("dims", dims)
         return type(self)(self.weights, jax.vmap(lambda c: c.marginal(dims))(self.components))
 
     def condition(self, dims: Dims, values: ArrayLike) -> "Mixture":
@@ -445,7 +478,12 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           >>> print(given.weights, given.mean())
           [0. 1.] [1.]
         """
-        weights = jnp.exp(self.marginal(dims).log_responsibilities(jnp.asarray(values)))
+        values = numerics.as_array("values", values)
+        if values.shape != np.shape(numerics.as_array("dims", dims)):
+            raise ValueError(
+                f"values must have the shape of dims, {np.shape(dims)}; got {values.shape}"
+            )
+        weights = jnp.exp(self.marginal(dims).log_responsibilities(values))
         return type(self)(weights, jax.vmap(lambda c: c.condition(dims, values))(self.components))
 
     @one_program

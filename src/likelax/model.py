@@ -93,7 +93,7 @@ class Density(abc.ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for place, name in enumerate(("sample", "sample_given")):
+        for name, place in (("sample", 0), ("sample_given", 1), ("sample_labelled", 0)):
             if name in vars(cls):
                 setattr(cls, name, _with_checked_key(vars(cls)[name], place))
 
@@ -254,10 +254,14 @@ class Density(abc.ABC):
         return None
 
     def check_shapes(self, name: str) -> None:
-        """Raise if the shapes of this model's parts do not match. The default accepts all.
+        """Raise if the shapes of this model's fields do not match. The default accepts all.
+
+        It looks at the last axes of fields, so that it holds for stacked models too.
 
         Args:
           name: the function that was called, for the message.
+        Raises:
+          ValueError: starting with `name`.
         """
         return
 
@@ -460,6 +464,30 @@ def check_part(name: str, field: str, value: object) -> None:
             f"{name}: {field} must be a likelax model; got {kind}. Wrap a distribution of another "
             "library by its adapter in likelax.interop, or derive a class from likelax.Model"
         )
+
+
+def check_stack(
+    name: str, field: str, models: Density, counted: str, axes: tuple[int, ...]
+) -> None:
+    """Raise unless every array of some stacked models has the leading axes `axes`.
+
+    Args:
+      name: the function that was called, for the message.
+      field: that holds the models.
+      models: the stacked models; their own shapes are checked too.
+      counted: the field with one entry for each model.
+      axes: its shape.
+    Raises:
+      ValueError: naming the first array with other axes.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(models):
+        got = jnp.shape(leaf)
+        if got[: len(axes)] != axes:
+            raise ValueError(
+                f"{name}: {counted} of shape {axes} want these leading axes on every array of "
+                f"{field}; got {field}{jax.tree_util.keystr(path)} of shape {got}"
+            )
+    models.check_shapes(name)
 
 
 def check_possible(

@@ -26,7 +26,7 @@ from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
-from likelax.numerics.checks import checked, is_concrete
+from likelax.numerics.checks import check_size, checked, is_concrete
 from likelax.one_program import one_program
 from likelax.product import Independent, Product
 
@@ -100,6 +100,16 @@ class NaiveBayes(NamedTuple):
             check_possible("naive_bayes", self.model, x, counted)
         return _labelled_statistics(model, Labelled(x, labels), weights)
 
+    def check_shapes(self, name: str) -> None:
+        """Raise if the parts of the model do not match.
+
+        Args:
+          name: the function that was called, for the message.
+        Raises:
+          ValueError: starting with `name`.
+        """
+        self.model.check_shapes(name)
+
     @one_program
     def fit(self, stats: MixtureStats) -> Mixture:
         """The plug-in classifier: every parameter at its posterior mode.
@@ -172,6 +182,10 @@ class NaiveBayes(NamedTuple):
 
 @jax.jit
 def _labelled_statistics(model: Mixture, x: Labelled, weights: Array) -> MixtureStats:
+    rows = jax.eval_shape(model.component_log_prob, x.values).shape[:-1]
+    if x.labels.shape != rows:
+        raise ValueError(f"labels: wanted one for each row of x, {rows}; got {x.labels.shape}")
+
     def contribute(rows: Labelled, weights: Array) -> tuple[MixtureStats, Array]:
         shares = jax.nn.one_hot(rows.labels, model.num_components, dtype=weights.dtype)
         stats = model.complete_statistics(rows.values, shares * weights[..., None])
@@ -356,6 +370,7 @@ def categorical(
       [[0.  0.  1. ]
        [0.5 0.5 0. ]]
     """
+    _check_num_values(num_values)
     component = Product(tuple(Categorical(jnp.full(c, 1 / c)) for c in num_values))
     each = smoothing if isinstance(smoothing, list | tuple) else [smoothing] * len(num_values)
     if len(each) != len(num_values):
@@ -371,6 +386,13 @@ def categorical(
     )
     nb = build(num_classes, component, class_prior=class_prior)
     return nb._replace(prior=MixturePrior(None, prior))
+
+
+def _check_num_values(num_values: Any) -> None:
+    if not isinstance(num_values, Sequence | np.ndarray | Array) or np.ndim(num_values) != 1:
+        raise TypeError(f"num_values must be a sequence of integers, got {num_values}")
+    for place, c in enumerate(num_values):
+        check_size(f"num_values[{place}]", c)
 
 
 @checked()
@@ -437,6 +459,8 @@ def mixed(
       >>> print(model.components.fields["calls"].rate)
       [1. 5.]
     """
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"fields must be a dict of models, got {fields!r}")
     names = sorted(fields)
     given = dict(priors or {})
     unknown = sorted(set(given) - set(names))
@@ -446,6 +470,7 @@ def mixed(
     return build(num_classes, Product(dict(fields)), prior, class_prior=class_prior)
 
 
+@checked()
 def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
     """The Gaussian classifier with `amount` added to every variance.
 
@@ -455,6 +480,8 @@ def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
     Args:
       model: a classifier of `gaussian`, with K classes and D features.
       amount: non-negative; a scalar, or (D,) or (K, D).
+    Raises:
+      ValueError: for an amount of another shape.
 
     Examples:
       >>> nb = gaussian(num_classes=2, num_features=1)
@@ -463,7 +490,12 @@ def add_variance(model: Mixture, amount: ArrayLike) -> Mixture:
        [2.]]
     """
     normals = model.components.component
-    loc, scale, amount = numerics.as_float(normals.loc, normals.scale, amount)
+    loc, scale, amount = numerics.named_floats(loc=normals.loc, scale=normals.scale, amount=amount)
+    if amount.shape not in ((), scale.shape[1:], scale.shape):
+        raise ValueError(
+            f"amount must be a number, or of shape {scale.shape[1:]} or {scale.shape}; "
+            f"got {amount.shape}"
+        )
     wider = jnp.sqrt(scale**2 + jnp.broadcast_to(amount, scale.shape))
     return Mixture(model.weights, Independent(Normal(loc, wider)))
 
@@ -492,9 +524,19 @@ class ComplementScore(Density):
         """
         raise TypeError("ComplementScore.sample: the score of complement naive Bayes is no density")
 
+    @one_program
     def log_prob(self, x: DataLike) -> Array:
-        """Score of counts x (..., D): (...)."""
-        counts, weights = numerics.as_float(x, self.weights)
+        """Score of counts x (..., D): (...).
+
+        Raises:
+          ValueError: for x with another number of features than weights.
+        """
+        counts, weights = numerics.named_floats(x=x, weights=self.weights)
+        if weights.ndim != 1 or counts.shape[-1:] != weights.shape:
+            raise ValueError(
+                "ComplementScore: weights must have shape (D,) and x (..., D); "
+                f"got {weights.shape} and {counts.shape}"
+            )
         return jnp.matmul(counts, weights, precision="highest")
 
 
@@ -543,7 +585,9 @@ def columns(x: DataLike) -> DataLike:
     values, observed = take_mask(x)
     if observed is not None:
         return with_mask(columns(values), columns(observed))
-    x = jnp.asarray(x)
+    x = numerics.as_array("x", x)
+    if x.ndim == 0:
+        raise ValueError("columns: x must have shape (..., D), got a number")
     return tuple(x[..., d] for d in range(x.shape[-1]))
 
 
@@ -553,11 +597,16 @@ def forget_unseen(x: Sequence[ArrayLike], num_values: Sequence[int]) -> Masked:
     Args:
       x: D columns (...) of integer codes.
       num_values: C of each.
+    Raises:
+      TypeError, ValueError: for x or num_values of another form, or of different lengths.
 
     Examples:
       >>> print(forget_unseen([jnp.array([0, 9])], [2]).observed[0])
       [ True False]
     """
-    codes = tuple(jnp.asarray(c) for c in x)
+    _check_num_values(num_values)
+    if not isinstance(x, Sequence | np.ndarray | Array) or len(x) != len(num_values):
+        raise ValueError(f"x must be {len(num_values)} columns, one for each of num_values")
+    codes = tuple(numerics.as_array(f"x[{d}]", c) for d, c in enumerate(x))
     known = tuple((c >= 0) & (c < n) for c, n in zip(codes, num_values, strict=True))
     return Masked(tuple(jnp.where(k, c, 0) for k, c in zip(known, codes, strict=True)), known)

@@ -143,6 +143,15 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         """Whether an option is the chosen one."""
         return jnp.asarray(self.which) == index if field == "options" else None
 
+    def check_shapes(self, name: str) -> None:
+        """Raise for an option whose shapes do not match.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        for option in self.options:
+            option.check_shapes(name)
+
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x do not match every option.
 

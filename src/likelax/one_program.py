@@ -11,17 +11,20 @@ from likelax.data import convert
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_DATA = {"x", "values", "weights", "shares"}
+
 
 def one_program(method: F) -> F:
     """A method of a model, compiled once for each shape of its arguments.
 
-    It checks the labels and lengths of `x` where they are known, converts data and weights to JAX
+    It checks the shapes of the model, the labels and lengths of `x` where they are known, converts data and weights to JAX
     arrays, and runs as one program, also under `jax.grad`; single operations would be compiled and
     dispatched one by one, and a loop would be compiled again with every call. Within `jax.jit` it
     adds its operations to the surrounding program.
 
     Args:
-      method: its arguments are pytrees of arrays; those named x and weights are data.
+      method: its arguments are pytrees of arrays; those named x, values, weights and shares
+        are data.
 
     Examples:
       >>> from likelax import Poisson
@@ -37,12 +40,13 @@ def one_program(method: F) -> F:
     @functools.wraps(method)
     def run(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options).arguments
+        model = next(iter(given.values()))
+        name = f"{type(model).__name__}.{method.__name__}"
+        model.check_shapes(name)
         if "x" in given:
-            model = next(iter(given.values()))
-            model.check_labels(f"{type(model).__name__}.{method.__name__}", given["x"])
-            given["x"] = convert("x", given["x"])
-        if given.get("weights") is not None:
-            given["weights"] = convert("weights", given["weights"])
+            model.check_labels(name, given["x"])
+        for data in _DATA & given.keys():
+            given[data] = None if given[data] is None else convert(data, given[data])
         return program(*given.values())
 
     return cast(F, run)

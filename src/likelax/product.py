@@ -139,6 +139,14 @@ class Product(Model[FieldStats, "Product"]):
         )
         return stats, Product(priors)
 
+    def check_shapes(self, name: str) -> None:
+        """Raise for a field whose shapes do not match.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        self._each(lambda model: model.check_shapes(name))
+
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels of a field do not match that field.
 
@@ -278,6 +286,20 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
     def event_ndim(self) -> int:
         """Axes of one observation: the features', and those of each feature."""
         return 1 + self.component.event_ndim
+
+    def check_shapes(self, name: str) -> None:
+        """Raise for a component without an array, or with arrays of different numbers of features.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.component)]
+        if not shapes or min(map(len, shapes)) == 0:
+            raise ValueError(
+                f"{name}: every array of Independent.component must have a leading axis D; "
+                f"got {shapes}"
+            )
+        self.component.check_shapes(name)
 
     @property
     def num_features(self) -> int:

@@ -16,7 +16,7 @@ from likelax.families.base import Prior
 from likelax.families.beta import kl_beta
 from likelax.families.dirichlet import Dirichlet
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, Model, PriorLike, S, pytree
+from likelax.model import Density, Model, PriorLike, S, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
@@ -136,6 +136,17 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
     weights: "Dirichlet | StickBreaking"
     components: Variational[Any]
 
+    def check_shapes(self, name: str) -> None:
+        """Raise for another number of components than weights.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        weights = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.weights)]
+        if () in weights:
+            raise ValueError(f"{name}: weights must have arrays of shape (K,), got a number")
+        check_stack(name, "components", self.components, "weights", weights[0])
+
     @property
     def num_components(self) -> int:
         """K."""
@@ -211,6 +222,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         """Where x is possible for one of the components."""
         return self.components.stacked_possible(take_labels(x)[0])
 
+    @one_program
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
         """The distribution of one new observation, q integrated out; prior is not used.
 
@@ -271,8 +283,12 @@ class StickBreaking:
         Args:
           concentration: positive scalar.
           num_components: K.
+        Raises:
+          ValueError: for several concentrations.
         """
-        (concentration,) = numerics.as_float(concentration)
+        (concentration,) = numerics.named_floats(concentration=concentration)
+        if concentration.ndim:
+            raise ValueError(f"concentration must be a number, got shape {concentration.shape}")
         ones = jnp.ones(num_components, concentration.dtype)
         return cls(ones, ones * concentration)
 

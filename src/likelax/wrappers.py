@@ -130,6 +130,10 @@ class Wrapper(Model[S, P]):
         """As the model inside."""
         return self.model.pool_with_prior(stats, prior)
 
+    def check_shapes(self, name: str) -> None:
+        """That of the model inside."""
+        self.model.check_shapes(name)
+
     def check_labels(self, name: str, x: DataLike) -> None:
         """That of the model inside."""
         self.model.check_labels(name, x)

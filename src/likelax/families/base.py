@@ -324,7 +324,8 @@ class Estimable(Distribution, Model[S, P]):
         if observed is not None:
             return super().stacked_e_step(x, shares)
         rows = jnp.shape(values)[: jnp.ndim(values) - self.event_ndim]
-        match_weights(shares[..., 0], rows, shares.dtype)
+        if shares.shape[:-1] != rows:
+            raise ValueError(f"shares: wanted one row for each of x, {rows}; got {shares.shape}")
         common = None
         if self._finite_statistics:
             common = self._where_used(values, jnp.any(shares != 0, axis=-1))

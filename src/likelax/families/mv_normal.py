@@ -63,6 +63,19 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     loc: Array
     scale_tril: Array = constrained(scale_tril)
 
+    def check_shapes(self, name: str) -> None:
+        """Raise unless loc ends in (D,) and scale_tril in (D, D).
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        loc, tril = jnp.shape(self.loc), jnp.shape(self.scale_tril)
+        if not loc or tril[-2:] != (loc[-1], loc[-1]) or tril[:-2] != loc[:-1]:
+            raise ValueError(
+                f"{name}: MvNormal.loc must have shape (D,) and scale_tril (D, D); "
+                f"got {loc} and {tril}"
+            )
+
     @classmethod
     def from_covariance(cls, loc: ArrayLike, covariance: ArrayLike) -> Self:
         """From a mean (D,) and a positive definite covariance (D, D).

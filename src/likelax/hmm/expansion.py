@@ -33,8 +33,17 @@ class Expanded(NamedTuple):
     sizes: tuple[int, ...]
 
     def marginal(self, log_marginals: ArrayLike, part: int = 0) -> Array:
-        """(T, sizes[part]) log posterior of one part of the state from that of all (T, S), nats."""
-        (log_marginals,) = numerics.as_float(log_marginals)
+        """(T, sizes[part]) log posterior of one part of the state from that of all (T, S), nats.
+
+        Raises:
+          ValueError: for log_marginals of another shape.
+        """
+        (log_marginals,) = numerics.named_floats(log_marginals=log_marginals)
+        if log_marginals.ndim != 2 or log_marginals.shape[1] != math.prod(self.sizes):
+            raise ValueError(
+                f"log_marginals must have shape (T, {math.prod(self.sizes)}), "
+                f"got {log_marginals.shape}"
+            )
         parts = log_marginals.reshape(-1, *self.sizes)
         others = tuple(1 + i for i in range(len(self.sizes)) if i != part)
         return numerics.logsumexp(parts, axis=others)
@@ -71,8 +80,11 @@ def explicit_duration(
       >>> print(path // 2)
       [0 0 1 1 0]
     """
-    log_initial, log_transition, log_duration, log_lik = numerics.as_float(
-        log_initial, log_transition, log_duration, log_lik
+    log_initial, log_transition, log_duration, log_lik = numerics.named_floats(
+        log_initial=log_initial,
+        log_transition=log_transition,
+        log_duration=log_duration,
+        log_lik=log_lik,
     )
     num_states = log_initial.size
     if (
@@ -127,7 +139,12 @@ def factorial(
       >>> print(jnp.exp(chain.marginal(smoother(*chain[:3]).log_marginals, 1)))
       [[0. 1.]]
     """
-    log_lik, *parts = numerics.as_float(log_lik, *log_initials, *log_transitions)
+    given = {"log_lik": log_lik}
+    for name, arrays in (("log_initials", log_initials), ("log_transitions", log_transitions)):
+        if not isinstance(arrays, list | tuple):
+            raise TypeError(f"{name} must be a list of arrays, got {type(arrays).__name__}")
+        given |= {f"{name}[{m}]": a for m, a in enumerate(arrays)}
+    log_lik, *parts = numerics.named_floats(**given)
     initials, moves = parts[: len(log_initials)], parts[len(log_initials) :]
     sizes = tuple(log_lik.shape[1:])
     if (

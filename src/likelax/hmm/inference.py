@@ -333,8 +333,8 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
        [1. 0.]]
     """
     (log_state,) = named_floats(log_state=log_state)
-    if log_state.ndim != 1:
-        raise ValueError(f"log_state must have shape (K,), got {log_state.shape}")
+    if log_state.ndim != 1 or log_state.size == 0:
+        raise ValueError(f"log_state must have shape (K,) with K >= 1, got {log_state.shape}")
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
     return _forecast(chain(log_state, log_transition, ahead, None, None))
 

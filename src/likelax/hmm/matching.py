@@ -67,6 +67,7 @@ def relabel(model: HMM, order: ArrayLike) -> HMM:
     """
     if not isinstance(model, HMM):
         raise TypeError(f"relabel: model must be an HMM, got {model!r}")
+    model.check_shapes("relabel")
     order = numerics.as_array("order", order)
     if order.shape != (model.num_states,) or not jnp.issubdtype(order.dtype, jnp.integer):
         raise ValueError(

@@ -11,13 +11,13 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import DataLike, Labelled, check_labels, take_labels, take_series
+from likelax.data import DataLike, Labelled, check_labels, convert, take_labels, take_series
 from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture, draw_each
-from likelax.model import JointPrior, Model, PriorLike, check_part, pytree
+from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
@@ -180,24 +180,27 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         if isinstance(self.transition, SoftmaxTransition):
             raise ValueError("HMM.transition_probs: the transition depends on inputs")
-        return jnp.asarray(_value(self.transition))
+        return numerics.as_array("transition", _value(self.transition))
 
     def check_shapes(self, name: str) -> None:
-        """Raise if the emissions have another number of states than initial and transition.
+        """Raise if initial, transition and emissions have different numbers of states.
 
         Raises:
           ValueError: starting with `name`.
         """
-        batch = () if self.initial is None else jnp.shape(_value(self.initial))[:-1]
-        sizes = {jnp.shape(leaf)[: len(batch) + 1] for leaf in jax.tree.leaves(self.emissions)}
-        wanted = (*batch, self.num_states)
-        if self.initial is not None and sizes - {wanted}:
-            got = sorted(sizes - {wanted})[0]
-            raise ValueError(
-                f"{name}: wanted emissions of K = {self.num_states} states, leading axes {wanted}; "
-                f"got {got}"
+        if self.initial is not None and not numerics.as_array("initial", _value(self.initial)).ndim:
+            raise ValueError(f"{name}: initial must have shape (K,), got a number")
+        if not isinstance(self.transition, SoftmaxTransition):
+            moves = numerics.as_array("transition", _value(self.transition)).shape
+            if len(moves) < 2 or moves[-2:] != (self.num_states, self.num_states):
+                wanted = f"(K, K) or (T-1, K, K) with K = {self.num_states} as initial"
+                raise ValueError(f"{name}: transition must have shape {wanted}; got {moves}")
+        if self.initial is not None:
+            check_stack(
+                name, "emissions", self.emissions, "initial", jnp.shape(_value(self.initial))
             )
 
+    @one_program
     def emission_log_prob(self, values: DataLike) -> Array:
         """log p(x_t | z_t = k) for every state: (..., T, K), nats.
 
@@ -380,6 +383,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           >>> draws.values.shape, draws.labels.shape
           ((3, 5), (3, 5))
         """
+        self.check_shapes("HMM.sample")
         if len(shape) == 0:
             raise ValueError("HMM.sample: shape must end in the number of steps, (..., T); got ()")
         *batch, num_steps = shape
@@ -471,6 +475,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
+    @one_program
     def log_prior(self, prior: HMMPrior | None) -> Array:
         """Log density of all parameters under the prior, nats; 0 without one."""
         total: Any = jnp.zeros(())
@@ -558,7 +563,15 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         )
 
     def _observe(self, x: DataLike) -> Observed:
-        return observe(x, self.emission_log_prob)
+        seen = observe(convert("x", x), self.emission_log_prob)
+        num_steps, driven = seen.log_lik.shape[-2], isinstance(self.transition, SoftmaxTransition)
+        moves = () if driven else jnp.shape(_value(self.transition))[:-2]
+        if moves not in ((), (num_steps - 1,)):
+            raise ValueError(
+                f"HMM: x has T = {num_steps} steps, so transition must have shape (K, K), or "
+                f"(T-1, K, K) = {(num_steps - 1, *[self.num_states] * 2)}; got {moves[0]} for T-1"
+            )
+        return seen
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
         """A kernel over every sequence."""

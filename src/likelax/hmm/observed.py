@@ -48,6 +48,8 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
         raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
+    if log_lik.shape[-2] == 0:
+        raise ValueError("HMM: x must have at least one step; got none")
     steps = log_lik.shape[:-1]
     for name, given, wanted in (
         ("Sequences: lengths", lengths, steps[:-1]),

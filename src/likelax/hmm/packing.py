@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from likelax.data import Sequences
-from likelax.numerics.checks import checked
+from likelax.numerics.checks import as_numpy, checked
 
 
 class Packed(NamedTuple):
@@ -41,6 +41,7 @@ class Packed(NamedTuple):
           >>> print(packed.arrange([jnp.array([0, 1]), jnp.array([2])]))
           [[0 1 2]]
         """
+        _check_list("arrays", arrays)
         if len(arrays) != len(self.lengths):
             raise ValueError(f"Packed: wanted {len(self.lengths)} arrays, got {len(arrays)}")
         return _lay(arrays, self.rows, self.offsets, np.asarray(self.data.starts).shape)
@@ -54,8 +55,13 @@ class Packed(NamedTuple):
           array: (R, L, ...).
         Returns:
           N arrays (T_n, ...).
+        Raises:
+          ValueError: for an array of other leading axes.
         """
-        array = np.asarray(array)
+        array = as_numpy("array", array)
+        wanted = np.asarray(self.data.starts).shape
+        if array.shape[:2] != wanted:
+            raise ValueError(f"array must have leading axes {wanted}, got shape {array.shape}")
         return [
             array[row, start : start + length]
             for row, start, length in zip(self.rows, self.offsets, self.lengths, strict=True)
@@ -89,6 +95,7 @@ def pack(sequences: Sequence[Any], num_rows: int | None = None) -> Packed:
       >>> print(packed.split(packed.data.values)[2])
       [5 6]
     """
+    _check_list("sequences", sequences)
     sizes = [{len(leaf) for leaf in jax.tree.leaves(s)} for s in sequences]
     if not sizes or any(len(s) != 1 or 0 in s for s in sizes):
         raise ValueError(
@@ -113,6 +120,16 @@ def pack(sequences: Sequence[Any], num_rows: int | None = None) -> Packed:
         _lay(sequences, rows, offsets, shape), jnp.asarray(filled), jnp.asarray(starts)
     )
     return Packed(data, rows, offsets, lengths)
+
+
+def _check_list(name: str, sequences: Any) -> None:
+    """Raise unless an argument is a list of arrays, or of trees of them, that have an axis."""
+    if not isinstance(sequences, list | tuple | np.ndarray | jax.Array):
+        raise TypeError(f"{name} must be a list of arrays, got {type(sequences).__name__}")
+    for n, sequence in enumerate(sequences):
+        for leaf in jax.tree.leaves(sequence):
+            if as_numpy(f"{name}[{n}]", leaf).ndim == 0:
+                raise ValueError(f"{name}[{n}] must have an axis of steps, got a number")
 
 
 def _lay(arrays: Sequence[Any], rows: Any, offsets: Any, shape: tuple[int, ...]) -> Any:

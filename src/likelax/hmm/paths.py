@@ -53,8 +53,8 @@ def sample_paths(
       length: scalar integer; None: T.
       starts: (T,) booleans; None: only step 0.
     Returns:
-      (S, T) int32, -1 at padding and in a sequence that no path can produce. A path of
-      probability zero is never drawn.
+      (S, T) int32, -1 at padding and in a sequence that no path can produce or whose potentials
+      hold NaN. A path of probability zero is never drawn.
     Raises:
       ValueError: if shapes do not match, or a known length is not in 0..T.
     Source: Chib (1996), J. Econometrics 75, 79-97.
@@ -81,7 +81,7 @@ def _sample_paths(key: Array, c: Chain, num_samples: int) -> Array:
 
     def draw(noise: Array, logits: Array) -> Array:
         state = jnp.argmax(logits + noise, axis=1).astype(jnp.int32)
-        return jnp.where(jnp.max(logits, axis=1) == -jnp.inf, -1, state)
+        return jnp.where(jnp.max(logits, axis=1) > -jnp.inf, state, -1)  # -1 for NaN too
 
     def step(ahead: Array, xs: tuple[Any, ...]) -> tuple[Array, Array]:
         noise, filtered, end, transition = xs

@@ -168,7 +168,9 @@ class SoftmaxTransition:
         Raises:
           ValueError: if the inputs have another D.
         """
-        bias, weights, inputs = numerics.as_float(self.bias, self.weights, inputs)
+        bias, weights, inputs = numerics.named_floats(
+            bias=self.bias, weights=self.weights, inputs=inputs
+        )
         if inputs.shape[-1:] != weights.shape[-1:]:
             raise ValueError(
                 f"SoftmaxTransition: inputs must have shape (..., {weights.shape[-1]}); "
@@ -177,13 +179,17 @@ class SoftmaxTransition:
         scores = jnp.einsum("...d,ijd->...ij", inputs, weights, precision="highest")
         return numerics.log_normalize(scores + jnp.broadcast_to(bias, scores.shape))[0]
 
-    def statistics(self, log_pairs: Array, inputs: Array, weights: Array) -> DrivenCounts:
+    def statistics(
+        self, log_pairs: ArrayLike, inputs: ArrayLike, weights: ArrayLike
+    ) -> DrivenCounts:
         """Expected statistics of N moves, for `m_step`.
 
         Args:
           log_pairs: (N, K, K) log posterior of each move, nats; -inf where there was none.
           inputs: (N, D).
           weights: (N,).
+        Raises:
+          ValueError: for arrays of other shapes.
 
         Examples:
           >>> even = SoftmaxTransition(jnp.zeros((2, 2)), jnp.zeros((2, 2, 1)))
@@ -192,7 +198,17 @@ class SoftmaxTransition:
           [[ 0.25 -0.25]
            [-0.25  0.25]]
         """
-        inputs, _ = numerics.as_float(inputs, log_pairs)
+        log_pairs, inputs, weights = numerics.named_floats(
+            log_pairs=log_pairs, inputs=inputs, weights=weights
+        )
+        size, (num_states, _, num_inputs) = len(log_pairs), jnp.shape(self.weights)
+        wanted = (size, num_states, num_states), (size, num_inputs), (size,)
+        got = log_pairs.shape, inputs.shape, weights.shape
+        if got != wanted or size == 0:
+            raise ValueError(
+                "SoftmaxTransition.statistics: log_pairs, inputs and weights must have shapes "
+                f"(N, {num_states}, {num_states}), (N, {num_inputs}) and (N,); got {got}"
+            )
         # an input of zero weight may be anything
         inputs = jnp.where(jnp.all(jnp.isfinite(inputs), axis=1, keepdims=True), inputs, 0)
         pairs = jnp.exp(log_pairs) * weights[:, None, None]
