@@ -297,7 +297,9 @@ def test_penguins_with_gaps_and_mixed_columns_beat_the_complete_cases(x64):
 def test_rows_that_do_not_match_their_labels_are_refused():
     nb = naive_bayes.bernoulli(2, 3)
     # more rows than a chunk, so that no chunk may hide the difference
-    with pytest.raises(ValueError, match=r"labels: wanted one for each row of x, \(600,\); got \(500,\)"):
+    with pytest.raises(
+        ValueError, match=r"labels: wanted one for each row of x, \(600,\); got \(500,\)"
+    ):
         nb.statistics(jnp.ones((600, 3)), jnp.zeros(500, int))
     with pytest.raises(ValueError, match=r"labels must lie in 0..1, or be -1 for unknown; got 7"):
         nb.statistics(jnp.ones((6, 3)), jnp.full(6, 7))
