@@ -165,7 +165,7 @@ def sweep(num_restarts: int, max_size: int) -> None:
             # scikit-learn's is on the mean log likelihood, about -4.2 here
             tol=tol / 4.2,
             max_steps=100,
-        ).log_prob
+        ).objective
 
     def peer() -> list[float]:
         totals = []

@@ -70,6 +70,14 @@ ALLOWED = (
     (("inside",), r"components\.value: extra last axis", "a leaf does not check its own axes"),
     (("swallowed",), r"sample_paths\(", "-1 is the path of NaN"),
     (("inside",), r"Variational\.log_prob\(self\.posterior", "a leaf does not check its own axes"),
+    (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
+    (
+        ("inside",),
+        r"families\.(binomial|generalized_linear).*\(self\.",
+        "a leaf does not check its own axes",
+    ),
+    (("swallowed",), r"RidgePrior\.matched", "only the shape of the coefficients counts"),
+    (("swallowed",), r"NormalMean\.predictive\(likelihood\.loc", "its place is not used"),
     (("nan",), r"\.complete_statistics\(x", "NaN reports an impossible row"),
     (("accepted",), r"\.check_(labels|shapes)\(name", "a name for messages, which no user gives"),
     (

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint, FieldChain
 from likelax.data import DataLike, take_labels, take_mask
-from likelax.numerics.checks import check_key, check_shape, first_index, is_concrete
+from likelax.numerics.checks import check_key, check_shape, checked, first_index, is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import scale
 
@@ -50,6 +50,13 @@ class SupportsSample(Protocol):
 
     def sample(self, key: Array, shape: Sequence[int], /) -> DataLike:
         """Independent draws of shape (*shape, *event)."""
+
+
+# methods whose statistics and priors are validated by their annotations
+_TYPED = (
+    "m_step", "expected_log_prob", "log_prior", "predictive", "posterior", "log_evidence",
+    "expected_log_likelihood", "kl_divergence", "pool", "_maximum_likelihood",
+)  # fmt: skip
 
 
 def _with_checked_key(sample: Callable[..., Any], place: int) -> Callable[..., Any]:
@@ -96,6 +103,9 @@ class Density(abc.ABC):
         for name, place in (("sample", 0), ("sample_given", 1), ("sample_labelled", 0)):
             if name in vars(cls):
                 setattr(cls, name, _with_checked_key(vars(cls)[name], place))
+        for name in _TYPED:
+            if name in vars(cls):
+                setattr(cls, name, checked()(vars(cls)[name]))
 
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()

@@ -304,7 +304,7 @@ def test_wrong_data_are_refused_by_name():
     model = PoissonRegression(jnp.zeros(2))
     with pytest.raises(ValueError, match="x must be a pair"):
         model.log_prob(jnp.zeros(3))
-    with pytest.raises(ValueError, match=r"inputs must have shape \(\.\.\., 2\)"):
+    with pytest.raises(ValueError, match=r"inputs of x must have shape \(\.\.\., 2\)"):
         model.log_prob((jnp.zeros((5, 3)), jnp.zeros(5)))
     with pytest.raises(ValueError, match="equal leading axes"):
         model.log_prob((jnp.zeros((5, 2)), jnp.zeros(4)))

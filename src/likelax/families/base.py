@@ -102,6 +102,19 @@ def check_event(name: str, x: Array, size: int) -> None:
         raise ValueError(f"{name}: x must have shape (..., {size}); got {x.shape}")
 
 
+def check_location_and_scale(name: str, loc: Any, tril: Any) -> None:
+    """Raise unless loc ends in (D,) and tril in (D, D), with the same leading axes.
+
+    Raises:
+      ValueError: starting with `name`.
+    """
+    loc, tril = np.shape(loc), np.shape(tril)
+    if not loc or tril[-2:] != (loc[-1], loc[-1]) or tril[:-2] != loc[:-1]:
+        raise ValueError(
+            f"{name}: loc must have shape (D,) and scale_tril (D, D); got {loc} and {tril}"
+        )
+
+
 def whole(x: Any) -> Any:
     """True where x, a JAX or NumPy array, is a whole number."""
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -146,7 +146,9 @@ class Laplace(Estimable[LaplaceStats, Never]):
           >>> print(Laplace.from_data(jnp.array([0.0, 1.0, 5.0])).loc)
           1.0
         """
-        (x,) = numerics.as_float(x)
+        (x,) = numerics.named_floats(x=x)
+        if x.ndim == 0:
+            raise ValueError("x must have an axis of observations, got a number")
         w = jnp.ones_like(x) if weights is None else numerics.as_float(weights)[0].astype(x.dtype)
         order = jnp.argsort(x)
         below = jnp.cumsum(w[order])

@@ -13,6 +13,7 @@ from likelax.families.gamma import InverseGamma
 from likelax.families.normal import LOG_2PI, Normal
 from likelax.families.student_t import StudentT
 from likelax.model import Density, pytree
+from likelax.numerics.checks import check_type
 from likelax.statistics import EventCounts, Moments, scalar_moments
 
 
@@ -77,6 +78,7 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
 
     def predictive(self, prior: "NormalMean") -> Normal:
         """Normal with the variances of mean and observation added."""
+        check_type("prior", prior, NormalMean)
         loc, spread, scale = numerics.as_float(prior.loc, prior.scale, self.scale)
         return Normal(loc, jnp.hypot(spread, scale))
 

@@ -14,7 +14,7 @@ from likelax import numerics
 from likelax.constraints import constrained, scale_tril
 from likelax.data import DataLike, is_plain, split_mask
 from likelax.families import conditional, mv_normal_batch
-from likelax.families.base import Family, match_weights
+from likelax.families.base import Family, check_location_and_scale, match_weights
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
 from likelax.model import Dims, pytree
@@ -69,12 +69,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         Raises:
           ValueError: starting with `name`.
         """
-        loc, tril = jnp.shape(self.loc), jnp.shape(self.scale_tril)
-        if not loc or tril[-2:] != (loc[-1], loc[-1]) or tril[:-2] != loc[:-1]:
-            raise ValueError(
-                f"{name}: MvNormal.loc must have shape (D,) and scale_tril (D, D); "
-                f"got {loc} and {tril}"
-            )
+        check_location_and_scale(name, self.loc, self.scale_tril)
 
     @classmethod
     def from_covariance(cls, loc: ArrayLike, covariance: ArrayLike) -> Self:
@@ -82,13 +77,21 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
 
         A matrix that is not positive definite gives NaN.
 
+        Raises:
+          ValueError: for arrays of other shapes.
+
         Examples:
           >>> covariance = jnp.array([[4.0, 0.0], [0.0, 9.0]])
           >>> print(MvNormal.from_covariance(jnp.zeros(2), covariance).scale_tril)
           [[2. 0.]
            [0. 3.]]
         """
-        loc, covariance = numerics.as_float(loc, covariance)
+        loc, covariance = numerics.named_floats(loc=loc, covariance=covariance)
+        if covariance.shape[-2:] != (loc.shape[-1:] * 2) or loc.ndim == 0:
+            raise ValueError(
+                f"loc must have shape (D,) and covariance (D, D); got {loc.shape} "
+                f"and {covariance.shape}"
+            )
         return cls(loc, numerics.cholesky(covariance))
 
     @property
@@ -287,6 +290,8 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         Returns:
           (log density of the observed entries (...) in nats, rows (..., D) with the conditional mean
           in place of the others, their conditional covariance (..., D, D), 0 at observed entries).
+        Raises:
+          ValueError: for values or observed of another shape.
 
         Examples:
           >>> covariance = jnp.array([[1.0, 0.5], [0.5, 1.0]])
@@ -295,6 +300,14 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
           >>> print(rows, spread[1, 1])
           [2. 1.] 0.75
         """
+        self.check_shapes("MvNormal.complete")
+        values = numerics.as_array("values", values)
+        observed = numerics.as_booleans("observed", observed)
+        if values.shape[-1:] != jnp.shape(self.loc) or observed.shape != values.shape:
+            raise ValueError(
+                f"values and observed must have shape (..., {jnp.shape(self.loc)[-1]}), "
+                f"got {values.shape} and {observed.shape}"
+            )
         done = conditional.complete(jnp.asarray(self.loc), self.covariance, values, observed)
         log_prob = -done.square / 2 - done.log_det - done.num_seen * LOG_2PI / 2
         return log_prob, done.filled, done.rest

@@ -158,7 +158,7 @@ class NoisyNormal(Model[Moments, NormalInverseGamma]):
         values, noise, _ = numerics.as_float(values, noise, self.loc)
         if values.shape != noise.shape:
             raise ValueError(
-                "NoisyNormal: values and variances must have one shape; "
+                "NoisyNormal: values and variances of x must have one shape; "
                 f"got {values.shape} and {noise.shape}"
             )
         if known is not None:

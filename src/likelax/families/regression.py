@@ -133,7 +133,7 @@ class Regression(Model[S, P]):
     def _check_inputs(self, inputs: Array) -> None:
         if inputs.shape[-1:] != (self.num_inputs,):
             raise ValueError(
-                f"{type(self).__name__}: inputs must have shape (..., {self.num_inputs}); "
+                f"{type(self).__name__}: the inputs of x must have shape (..., {self.num_inputs}); "
                 f"got {inputs.shape}"
             )
 

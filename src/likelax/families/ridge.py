@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -68,7 +69,7 @@ class RidgePrior(Density):
         (precision,) = numerics.as_float(self.precision)
         return 1 / precision
 
-    def matched(self, coefficients: Array) -> Array:
+    def matched(self, coefficients: ArrayLike) -> Array:
         """The precision of each coefficient, in their shape and dtype.
 
         Raises:
@@ -79,6 +80,7 @@ class RidgePrior(Density):
           [[1. 1.]
            [4. 4.]]
         """
+        (coefficients,) = numerics.named_floats(coefficients=coefficients)
         precision = jnp.asarray(self.precision, coefficients.dtype)
         if precision.ndim and precision.shape != coefficients.shape[:1]:
             raise ValueError(

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.data import DataLike, split_mask, take_mask
-from likelax.families.base import Estimable, check_event, match_weights
+from likelax.families.base import Estimable, check_event, check_location_and_scale, match_weights
 from likelax.families.conditional import Completed, complete
 from likelax.model import pytree, static
 from likelax.numerics import draws, newton
@@ -218,6 +218,14 @@ class MvStudentT(Estimable[TailMoments, Never]):
     def held(self) -> tuple[str, ...]:  # type: ignore[override]
         """dof, where it is fixed."""
         return ("dof",) if self.fixed_dof else ()
+
+    def check_shapes(self, name: str) -> None:
+        """Raise unless loc ends in (D,) and scale_tril in (D, D).
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        check_location_and_scale(name, self.loc, self.scale_tril)
 
     @one_program
     def log_prob(self, x: DataLike) -> Array:
