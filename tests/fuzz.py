@@ -70,6 +70,13 @@ ALLOWED = (
     (("inside",), r"components\.value: extra last axis", "a leaf does not check its own axes"),
     (("swallowed",), r"sample_paths\(", "-1 is the path of NaN"),
     (("inside",), r"Variational\.log_prob\(self\.posterior", "a leaf does not check its own axes"),
+    (("changed",), r"Masked\.from_nan", "what is not observed may be anything"),
+    (
+        ("accepted", "swallowed", "changed"),
+        r"data\.(take_labels|take_series|unlabelled|holds_no_value|is_plain)\(",
+        "it takes wrappers off, and does not look at the values inside",
+    ),
+    (("accepted",), r"data\.[a-z_]*\(name: ", "a name for messages, which no user gives"),
     (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
     (
         ("inside",),

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
 from likelax.numerics import as_array, as_booleans
-from likelax.numerics.checks import as_numpy, first_index, is_concrete, known
+from likelax.numerics.checks import as_numpy, checked, first_index, is_concrete, known
 
 __all__ = [
     "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
@@ -63,13 +63,15 @@ class Masked:
 
         Args:
           values: (..., *event), or a dict or tuple of such arrays.
+        Raises:
+          TypeError: for something that is not an array of numbers.
 
         Examples:
           >>> print(Masked.from_nan(jnp.array([1.0, jnp.nan])).observed)
           [ True False]
         """
         values = jax.tree.map(
-            lambda v: v if isinstance(v, jax.Array) else as_numpy("values", v),
+            lambda v: v if isinstance(v, jax.Array) else _numbers("values", v),
             values,
             is_leaf=_is_rows,
         )
@@ -283,6 +285,14 @@ def take_mask(x: DataLike) -> tuple[DataLike, DataLike]:
     return (x.values, x.observed) if isinstance(x, Masked) else (x, None)
 
 
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """A NumPy array of numbers or booleans, not yet of the floating type of JAX."""
+    array = as_numpy(name, values)
+    if array.dtype.kind not in "biuf" and array.dtype.name not in ("bfloat16", "float16"):
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
 def with_mask(values: DataLike, observed: DataLike) -> DataLike:
     """`Masked` values, or the values as they are where observed is None."""
     return values if observed is None else Masked(values, observed)
@@ -374,11 +384,13 @@ def holds_no_value(x: DataLike) -> Array | None:
     parts = jax.tree.leaves(take_series(x)[0], is_leaf=lambda part: isinstance(part, Masked))
     if not all(isinstance(part, Masked) for part in parts):
         return None
-    seen = [jnp.any(mask) for part in parts for mask in jax.tree.leaves(part.observed)]
+    masks = [mask for part in parts for mask in jax.tree.leaves(part.observed)]
+    seen = [jnp.any(as_booleans("observed", mask)) for mask in masks]
     return ~jnp.any(jnp.stack(seen)) if seen else None
 
 
-def allowed_by_labels(labels: Array, num_values: int) -> Array:
+@checked()
+def allowed_by_labels(labels: ArrayLike, num_values: int) -> Array:
     """Which values of a latent variable a label allows; -1 (unknown) allows all.
 
     Args:
@@ -386,17 +398,22 @@ def allowed_by_labels(labels: Array, num_values: int) -> Array:
       num_values: K.
     Returns:
       (..., K) booleans.
+    Raises:
+      TypeError: for labels that are not integers.
 
     Examples:
       >>> print(allowed_by_labels(jnp.array([1, -1]), 2))
       [[False  True]
        [ True  True]]
     """
+    labels = as_array("labels", labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
     # one_hot of -1 is all zeros
     return jax.nn.one_hot(labels, num_values, dtype=bool) | (labels < 0)[..., None]
 
 
-def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
+def rule_out(log_scores: ArrayLike, labels: ArrayLike | None) -> Array:
     """Log scores with -inf at the values that labels rule out.
 
     Args:
@@ -410,6 +427,9 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
       [[-inf   0.]
        [  0.   0.]]
     """
+    log_scores = as_array("log_scores", log_scores)
+    if log_scores.ndim == 0:
+        raise ValueError("log_scores must have shape (..., K), got a number")
     if labels is None:
         return log_scores
     labels = as_array("labels", labels)
@@ -423,6 +443,7 @@ def rule_out(log_scores: Array, labels: ArrayLike | None) -> Array:
     return jnp.where(allowed_by_labels(labels, num_values), log_scores, -jnp.inf)
 
 
+@checked()
 def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
     """Raise if a label is out of range. Values of traced labels are not checked.
 
@@ -441,7 +462,7 @@ def check_labels(name: str, labels: ArrayLike, num_values: int) -> None:
     """
     if not is_concrete(labels):
         return
-    array = np.asarray(labels)
+    array = as_numpy("labels", labels)
     wrong = (array < -1) | (array >= num_values)
     if wrong.any():
         at = first_index(wrong)
