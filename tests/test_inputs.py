@@ -46,6 +46,32 @@ CASES = {
         ),
         (lambda: mixture().log_prob(lx.Labelled(np.zeros(2), [0, -2])), r"labels must lie in 0"),
     ],
+    "shapes of a model": [
+        (
+            lambda: lx.Mixture(jnp.ones(3) / 3, mixture().components).predict(NAN),
+            r"\(3,\) want .* got components.loc",
+        ),
+        (lambda: lx.Mixture(0.5, mixture().components).mean(), "weights must have shape"),
+        (
+            lambda: lx.Mixture(jnp.ones(2) / 2, mixture().components).condition([0], 1.0),
+            "values must",
+        ),
+        (lambda: mixture().complete_statistics(NAN, np.ones((2, 3))), "shares must have shape"),
+        (
+            lambda: lx.MvNormal(jnp.zeros(3), jnp.eye(2)).log_prob(np.ones(3)),
+            r"scale_tril \(D, D\)",
+        ),
+        (lambda: lx.MvNormal.from_covariance(np.zeros(2), np.eye(3)), "covariance"),
+        (lambda: lx.Independent(lx.Poisson(1.0)).log_prob([1]), "leading axis D"),
+        (
+            lambda: lx.HMM(HALF, np.zeros((4, 2, 2)), chain().emissions).filter([1, 2, 3]),
+            r"\(T-1, K, K\) = \(2, 2, 2\)",
+        ),
+        (lambda: lx.HMM(HALF, np.eye(3), chain().emissions).viterbi([1]), "K = 2 as initial"),
+        (lambda: chain().log_prob(np.zeros(0, int)), "at least one step"),
+        (lambda: lx.Poisson(1.0).m_step(None), "stats must be an EventCounts"),
+        (lambda: lx.Gamma(1.0, 1.0).posterior(3.0), "stats must be an EventCounts"),
+    ],
     "lengths": [
         (lambda: hmm.log_partition(*CHAIN, length=-1), "length must lie in 0"),
         (lambda: hmm.filter(*CHAIN, length=1.5), "length must be a scalar integer"),

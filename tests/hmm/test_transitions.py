@@ -81,6 +81,15 @@ def test_driven_transitions_are_those_of_each_step(x64):
     np.testing.assert_allclose(run(model, lx.Driven(x, inputs))[0], log_prob, rtol=1e-12)
 
 
+def test_one_step_of_driven_data_has_no_moves():
+    model = driven(0)
+    x = lx.Driven(np.array([0.3]), np.array([[2.0]]))
+    stats, log_prob = model.e_step(x)
+    np.testing.assert_allclose(log_prob, model.log_prob(x))
+    assert not np.any(stats.transition.slope) and not np.any(stats.transition.gram)
+    chex.assert_trees_all_equal(model.m_step(stats).transition, model.transition)
+
+
 @pytest.mark.slow
 def test_em_of_driven_transitions_rises_to_where_the_gradient_vanishes(x64):
     """Fisher's identity: a fixed point of EM has gradient zero. Ragged batch, float64."""

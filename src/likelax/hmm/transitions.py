@@ -204,7 +204,7 @@ class SoftmaxTransition:
         size, (num_states, _, num_inputs) = len(log_pairs), jnp.shape(self.weights)
         wanted = (size, num_states, num_states), (size, num_inputs), (size,)
         got = log_pairs.shape, inputs.shape, weights.shape
-        if got != wanted or size == 0:
+        if got != wanted:
             raise ValueError(
                 "SoftmaxTransition.statistics: log_pairs, inputs and weights must have shapes "
                 f"(N, {num_states}, {num_states}), (N, {num_inputs}) and (N,); got {got}"
@@ -214,7 +214,7 @@ class SoftmaxTransition:
         pairs = jnp.exp(log_pairs) * weights[:, None, None]
         left = jnp.sum(pairs, axis=2)
         each = jnp.sum(left, axis=1)
-        center = jnp.zeros_like(inputs[0])
+        center = jnp.zeros(num_inputs, inputs.dtype)
         for _ in range(2):  # the second time adds what rounding has left of the first
             gap = jnp.sum(each[:, None] * (inputs - center[None]), axis=0)
             center = center + numerics.divide(gap, jnp.sum(each), 0.0)
