@@ -77,6 +77,11 @@ ALLOWED = (
         "it takes wrappers off, and does not look at the values inside",
     ),
     (("accepted",), r"data\.[a-z_]*\(name: ", "a name for messages, which no user gives"),
+    (("accepted",), r"fit\.[A-Za-z_.]*\.check\(name", "a name for messages, which no user gives"),
+    (("swallowed",), r"fit\._stream\.stepwise", "it returns an iterator, which nobody runs here"),
+    (("inside",), r"fit\._gradient\.gradient\(model\.", "a leaf does not check its own axes"),
+    (("unnamed",), r"fit\._restarts\.sweep\(sizes: huge", "the user's own start is at fault"),
+    (("nan",), r"fit\._em\.", "its status says so"),
     (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
     (
         ("inside",),

@@ -525,7 +525,7 @@ def check_possible(
         return
     at = first_index(wrong)
     values = take_mask(x)[0]
-    what = f"the observation at index {at}"
+    what = f"the observation of x at index {at}"
     if isinstance(values, np.ndarray):
         what = f"x{list(at) if at else ''} = {values[at]}"
     raise ValueError(

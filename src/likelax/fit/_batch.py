@@ -15,12 +15,13 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from likelax.data import DataLike
-from likelax.fit.algorithm import Algorithm
+from likelax.fit.algorithm import Algorithm, check_algorithm
 from likelax.fit.batch_run import Done, Run
 from likelax.fit.groups import Group, groups
 from likelax.fit.result import Fit, M, Status, T, best
 from likelax.model import PriorLike, pytree
 from likelax.numerics import devices
+from likelax.numerics.checks import checked
 
 
 @pytree
@@ -100,6 +101,7 @@ class Batch(Generic[T]):
         return pandas.DataFrame(columns)
 
 
+@checked(num_restarts=None, num_lanes=None)
 def batch(
     algorithm: Algorithm,
     start: Callable[..., M],
@@ -165,6 +167,7 @@ def batch(
       >>> print(done.fits.status.shape, jnp.max(done.best.model.components.loc, axis=1).round())
       (2, 3) [2. 3.]
     """
+    check_algorithm("fit.batch", algorithm)
     algorithm.check("fit.batch")
     for name, value in (("num_restarts", num_restarts), ("num_lanes", num_lanes or 1)):
         if value < 1:

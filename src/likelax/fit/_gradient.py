@@ -7,6 +7,7 @@ numerical failure, which the status of the `Fit` reports.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
-from likelax.numerics.checks import checked, is_concrete
+from likelax.numerics.checks import as_array, checked, is_concrete
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
@@ -194,6 +195,7 @@ def minibatch_log_prob(
       >>> print(f"{objective(key, Poisson(3.0)):.1f}")
       -149.6
     """
+    x = jax.tree.map(partial(as_array, "x"), x)
     leaves = jax.tree.leaves(x)
     if not leaves or any(jnp.ndim(v) == 0 for v in leaves) or leaves[0].shape[0] == 0:
         raise ValueError("x must hold arrays with a leading axis of at least one datum.")

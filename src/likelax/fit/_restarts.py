@@ -212,11 +212,12 @@ def from_responsibilities(
     check_part("from_responsibilities", "model", model)
     if not isinstance(model, Mixture):
         raise TypeError(f"from_responsibilities: model must be a Mixture, got {model!r}")
+    model.check_shapes("from_responsibilities")
     (shares,) = numerics.named_floats(responsibilities=responsibilities)
     if shares.ndim < 2 or shares.shape[-1] != model.num_components:
         raise ValueError(
-            f"from_responsibilities: wanted shape (..., {model.num_components}), one for each row "
-            f"and component; got {shares.shape}"
+            f"from_responsibilities: responsibilities must have shape "
+            f"(..., {model.num_components}), one for each row and component; got {shares.shape}"
         )
     x = convert("x", x)
     check_data("from_responsibilities", x)

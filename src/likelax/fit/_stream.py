@@ -144,9 +144,10 @@ def stepwise(
       power: in (0.5, 1]; a smaller one discounts faster.
       delay: at least 0; larger makes the first steps smaller.
       warm_up: batches whose statistics are gathered before the first M step.
-    Yields:
-      (model after the batch, mean log probability of the batch before it), one pair a batch.
+    Returns:
+      An iterator of (model after the batch, mean log probability of the batch before it), one pair a batch.
     Raises:
+      TypeError: for a model or batches of another kind.
       ValueError: for power outside (0.5, 1], or a prior without num_rows.
     Source: Cappé & Moulines (2009), JRSS B 71, 593-613; Liang & Klein (2009), NAACL, 611-619.
 
@@ -164,6 +165,21 @@ def stepwise(
         raise ValueError(
             "fit.stepwise: a prior needs num_rows, the number of rows it weighs against"
         )
+    validation.check_models("fit.stepwise", model, True)
+    if isinstance(batches, str) or not isinstance(batches, Iterable):
+        raise TypeError(f"fit.stepwise: batches must be an iterable of data, got {batches!r}")
+    return _stepwise(model, batches, num_rows, prior, power, delay, warm_up)
+
+
+def _stepwise(
+    model: M,
+    batches: Iterable[DataLike],
+    num_rows: int | None,
+    prior: PriorLike | None,
+    power: float,
+    delay: float,
+    warm_up: int,
+) -> Iterator[tuple[M, Array]]:
     total = None
     for count, batch in enumerate(batches):
         batch, _ = validation.check("fit.stepwise", model, batch)

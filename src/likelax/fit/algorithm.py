@@ -1,8 +1,9 @@
 """The protocol of fitting algorithms, and the loop that runs them."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,7 @@ class State(Protocol):
         """Scalar: the objective of the best model so far, nats."""
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """A fitting algorithm: a frozen value, and a pytree whose leaves are `tol` and `max_steps`.
 
@@ -142,9 +144,23 @@ def run(
       >>> print(found.model.loc.round(2))
       2.0
     """
+    check_algorithm("fit.run", algorithm)
     x, weights = validation.check("fit.run", model, x, weights, by_m_step=algorithm.by_m_step)
     algorithm.check("fit.run")
     return drive(algorithm, model, Data(x, weights, prior), progress=progress)
+
+
+def check_algorithm(name: str, algorithm: object) -> None:
+    """Raise unless an argument is an algorithm.
+
+    Args:
+      name: the function that was called, for the message.
+      algorithm: the argument.
+    Raises:
+      TypeError: starting with `name`.
+    """
+    if not isinstance(algorithm, Algorithm) or inspect.isclass(algorithm):
+        raise TypeError(f"{name}: algorithm must be one such as fit.EM(), got {algorithm!r}")
 
 
 def drive(
@@ -163,7 +179,13 @@ def drive(
       data: passed to every step.
       key: a random key, of which every step gets its own; None for algorithms without randomness.
       progress: as for `run`.
+    Raises:
+      TypeError: for text or Python objects in place of an array.
     """
+    for leaf in jax.tree.leaves(model):
+        kind = getattr(getattr(leaf, "dtype", None), "kind", "")
+        if isinstance(leaf, str) or kind in ("U", "S", "O"):
+            raise TypeError(f"start must hold arrays of numbers, got {type(leaf).__name__} {kind}")
     length, wanted = trace_lengths(algorithm)
     return shorten(_loop(algorithm, model, data, key, length, progress), wanted)
 
