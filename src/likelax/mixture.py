@@ -452,6 +452,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
         Args:
           dims: (M,) positions on the event axis.
+        Raises:
+          ValueError: for components of another number than weights.
         """
         self.check_shapes("Mixture.marginal")
         dims = numerics.as_array("dims", dims)
@@ -468,6 +470,8 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           values: (M,) their values; `jax.vmap` over it for many.
         Returns:
           A mixture over the remaining entries, in their order.
+        Raises:
+          ValueError: for values of another shape than dims.
         Source: Bishop (2006), Pattern Recognition and Machine Learning, exercise 9.10.
 
         Examples:

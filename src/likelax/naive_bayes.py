@@ -577,6 +577,8 @@ def columns(x: DataLike) -> DataLike:
       x: (..., D), plain or `Masked`.
     Returns:
       A tuple of D arrays (...), or `Masked` of such tuples.
+    Raises:
+      ValueError: for a number.
 
     Examples:
       >>> print(columns(jnp.array([[1, 2], [3, 4]]))[1])

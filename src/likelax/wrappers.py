@@ -132,7 +132,8 @@ class Wrapper(Model[S, P]):
 
     def check_shapes(self, name: str) -> None:
         """That of the model inside."""
-        self.model.check_shapes(name)
+        if isinstance(self.model, Density):  # `Fixed` may hold an array
+            self.model.check_shapes(name)
 
     def check_labels(self, name: str, x: DataLike) -> None:
         """That of the model inside."""

@@ -83,7 +83,7 @@ def test_responsibilities_of_another_model_start_a_mixture():
     want = fit.em(start, X, max_steps=1).model
     np.testing.assert_allclose(got.components.loc, want.components.loc, rtol=1e-6)
     np.testing.assert_allclose(got.weights, want.weights, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"wanted shape \(..., 2\).*got \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(..., 2\).*got \(6, 3\)"):
         fit.from_responsibilities(start, X, jnp.ones((6, 3)))
     with pytest.raises(ValueError, match="responsibilities must be finite and not negative"):
         fit.from_responsibilities(start, X, -jnp.ones((6, 2)))

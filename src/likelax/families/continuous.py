@@ -141,6 +141,8 @@ class Laplace(Estimable[LaplaceStats, Never]):
         Args:
           x: (N,).
           weights: (N,) non-negative with a positive sum, or None for ones.
+        Raises:
+          ValueError: for a number in place of x.
 
         Examples:
           >>> print(Laplace.from_data(jnp.array([0.0, 1.0, 5.0])).loc)

@@ -77,7 +77,11 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
         return jnp.asarray(self.loc)
 
     def predictive(self, prior: "NormalMean") -> Normal:
-        """Normal with the variances of mean and observation added."""
+        """Normal with the variances of mean and observation added.
+
+        Raises:
+          TypeError: for a prior of another type.
+        """
         check_type("prior", prior, NormalMean)
         loc, spread, scale = numerics.as_float(prior.loc, prior.scale, self.scale)
         return Normal(loc, jnp.hypot(spread, scale))
