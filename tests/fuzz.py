@@ -82,6 +82,15 @@ ALLOWED = (
     (("inside",), r"fit\._gradient\.gradient\(model\.", "a leaf does not check its own axes"),
     (("unnamed",), r"fit\._restarts\.sweep\(sizes: huge", "the user's own start is at fault"),
     (("nan",), r"fit\._em\.", "its status says so"),
+    (("inside",), r"maximize_lbfgs\(start", "the user's objective is at fault"),
+    (("nan",), r"\.(elpd_of|log_predictive_density|summarise|mean)\(", "one value has no error"),
+    (("unnamed",), r"predictive\.checks\.check\(x: one -inf", "it names the statistic of x"),
+    (
+        ("nan", "inside", "swallowed"),
+        r"(replicate\(model|simulate\(draws)",
+        "as the model's sampler",
+    ),
+    (("swallowed",), r"monte_carlo\.gradients\.", "the user's function need not depend on it"),
     (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
     (
         ("inside",),

@@ -27,7 +27,7 @@ CLEAN = (
     "product",
     "scoring",
 )
-CLEAN += ("variational_node", "wrappers")
+CLEAN += ("fit", "monte_carlo", "predictive", "variational_node", "wrappers")
 # modules whose programs take long to compile
 HEAVY = ("calibration.resample", "calibration.multiclass", "calibration.smooth")
 PLACES = sorted({entry.name.partition(".")[0] for entry in public_names()} - {"tour", "plots"})

@@ -212,10 +212,12 @@ def mean(values: Any) -> Estimate:
       1.0
     """
     leaves = jax.tree.leaves(values)
-    if not leaves or any(jnp.ndim(v) == 0 for v in leaves):
-        raise ValueError("mean wants arrays with a leading axis of draws, got a scalar or nothing.")
+    if not leaves or any(jnp.ndim(v) == 0 or jnp.shape(v)[0] == 0 for v in leaves):
+        raise ValueError(
+            "values must hold arrays with a leading axis of at least one draw, got "
+            f"{[jnp.shape(v) for v in leaves]}"
+        )
     num_samples = leaves[0].shape[0]
-    check_num_samples(num_samples)
     return _from_moments(jax.tree.map(_moments, values), num_samples)
 
 
@@ -300,7 +302,7 @@ def weighted(log_weights: ArrayLike | Compensated, values: Any) -> Estimate:
     w = jnp.where(total == -jnp.inf, jnp.nan, w)
 
     def kept(v: ArrayLike) -> tuple[Array, Array]:
-        weight, v = named_floats(w=w, v=v)
+        weight, v = named_floats(w=w, values=v)
         weight = weight.reshape(-1, *(1,) * (v.ndim - 1))
         weight = jnp.broadcast_to(weight, v.shape)
         return weight, jnp.where(weight == 0, 0, v)

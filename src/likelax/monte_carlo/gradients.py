@@ -71,7 +71,7 @@ def poisson_rate_gradient(
     Returns:
       An `Estimate` of the derivative.
     Raises:
-      ValueError: num_samples below 1.
+      ValueError: num_samples below 1, or a rate that is no scalar.
     Source: Mohamed et al. (2020), section 6.
 
     Examples:
@@ -79,6 +79,9 @@ def poisson_rate_gradient(
       5.0
     """
     check_num_samples(num_samples)
+    (rate,) = named_floats(rate=rate)
+    if rate.ndim:
+        raise ValueError(f"rate must be a number, got shape {rate.shape}")
     draws = jax.random.poisson(key, rate, (num_samples,))
     return mean(_differences(f, draws + 1, draws))
 
@@ -99,7 +102,7 @@ def normal_loc_gradient(
     Returns:
       An `Estimate` of the derivative.
     Raises:
-      ValueError: num_samples below 1.
+      ValueError: num_samples below 1, or a loc or scale that is no scalar.
     Source: Mohamed et al. (2020), section 6, table 1.
 
     Examples:
@@ -110,6 +113,8 @@ def normal_loc_gradient(
     """
     check_num_samples(num_samples)
     loc, scale = named_floats(loc=loc, scale=scale)
+    if loc.ndim or scale.ndim:
+        raise ValueError(f"loc and scale must be numbers, got shapes {loc.shape} and {scale.shape}")
     shift = scale * jax.random.rayleigh(key, jnp.ones((), scale.dtype), (num_samples,))
     factor = 1 / (scale * jnp.sqrt(2 * jnp.pi).astype(scale.dtype))
     gaps = _differences(f, loc + shift, loc - shift)
