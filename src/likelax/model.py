@@ -52,7 +52,7 @@ class SupportsSample(Protocol):
         """Independent draws of shape (*shape, *event)."""
 
 
-# methods whose statistics and priors are validated by their annotations
+# methods whose statistics are validated by their annotations
 _TYPED = (
     "m_step", "expected_log_prob", "log_prior", "predictive", "posterior", "log_evidence",
     "expected_log_likelihood", "kl_divergence", "pool", "_maximum_likelihood",
@@ -105,7 +105,8 @@ class Density(abc.ABC):
                 setattr(cls, name, _with_checked_key(vars(cls)[name], place))
         for name in _TYPED:
             if name in vars(cls):
-                setattr(cls, name, checked()(vars(cls)[name]))
+                # a prior may be an `Independent` or a `Product` of priors
+                setattr(cls, name, checked(prior=None)(vars(cls)[name]))
 
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()
