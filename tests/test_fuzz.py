@@ -20,7 +20,7 @@ SAMPLED = ("calibration", "scoring")
 # those without a fault among the cases of seed 0
 CLEAN = (
     *SAMPLED, "data", "families", "fit", "hmm", "mixture", "monte_carlo", "naive_bayes", "one_of",
-    "predictive", "product", "variational_node", "wrappers",
+    "product", "variational_node", "wrappers",
 )  # fmt: skip
 # modules whose programs take long to compile
 HEAVY = ("calibration.resample", "calibration.multiclass", "calibration.smooth")

@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
-from likelax.numerics import as_array, as_booleans
+from likelax.numerics import as_array, as_booleans, named_floats
 from likelax.numerics.checks import as_numpy, checked, first_index, is_concrete, known
 
 __all__ = [
@@ -427,7 +427,7 @@ def rule_out(log_scores: ArrayLike, labels: ArrayLike | None) -> Array:
       [[-inf   0.]
        [  0.   0.]]
     """
-    log_scores = as_array("log_scores", log_scores)
+    (log_scores,) = named_floats(log_scores=log_scores)
     if log_scores.ndim == 0:
         raise ValueError("log_scores must have shape (..., K), got a number")
     if labels is None:

@@ -88,3 +88,13 @@ def test_a_penalty_holds_the_map_near_the_diagonal():
         calibration.fit_dirichlet(probs[0], labels)
     with pytest.raises(TypeError, match="labels must be integers"):
         calibration.fit_vector(logits, jnp.zeros(N))
+
+
+def test_a_nan_logit_is_no_impossible_class():
+    """A logit of -inf is probability 0; NaN stays NaN."""
+    logits, labels = jnp.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.5]]), jnp.array([1, 0, 1])
+    odd = jnp.array([[jnp.nan, 0.0], [-jnp.inf, 0.0]])
+    for recalibrate in (calibration.fit_temperature, calibration.fit_vector):
+        probs = recalibrate(logits, labels).apply(odd)
+        np.testing.assert_array_equal(jnp.isnan(probs[0]), True)
+        np.testing.assert_array_equal(probs[1], [0.0, 1.0])

@@ -49,7 +49,7 @@ class Vector:
         logits = check_last_axis("logits", logits, self.scale.shape[-1])
         lead = (1,) * (logits.ndim - 1)
         scale, shift, center = (a.reshape(*lead, -1) for a in (self.scale, self.shift, self.center))
-        possible = logits > -jnp.inf
+        possible = logits != -jnp.inf  # NaN stays NaN
         score = scale * (jnp.where(possible, logits, center) - center) + shift
         return jax.nn.softmax(jnp.where(possible, score, -jnp.inf), axis=-1)
 

@@ -58,7 +58,7 @@ class Temperature:
         (logits,) = named_floats(logits=logits)
         if logits.ndim < 1:
             raise ValueError(f"logits must have shape (..., C), got {logits.shape}")
-        possible = logits > -jnp.inf
+        possible = logits != -jnp.inf  # NaN stays NaN
         scaled = self.inverse_temperature * jnp.where(possible, logits, 0)
         return jax.nn.softmax(jnp.where(possible, scaled, -jnp.inf), axis=-1)
 

@@ -137,6 +137,8 @@ def consistency_bins(
     check_size("num_resamples", num_resamples)
     equal = weights is None
     confidence, _, weights = check_rows(confidence, confidence, weights, frequencies=False)
+    if confidence.shape[0] == 0:
+        raise ValueError("confidence must have at least one row, got none")
     check_probabilities("confidence", confidence, weights)
     edges = check_edges(edges, num_bins, confidence.dtype)
     # a row adds (w, w c, 0, w c^2) always, and (w, w (1 - 2 c)) if its outcome is 1

@@ -144,7 +144,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
     def num_states(self) -> int:
         """K."""
         if self.initial is not None:
-            return jnp.shape(_value(self.initial))[-1]
+            return np.shape(_value(self.initial))[-1]
         return jnp.shape(_value(self.transition))[-1]
 
     @one_program
@@ -197,7 +197,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
                 raise ValueError(f"{name}: transition must have shape {wanted}; got {moves}")
         if self.initial is not None:
             check_stack(
-                name, "emissions", self.emissions, "initial", jnp.shape(_value(self.initial))
+                name, "emissions", self.emissions, "initial", np.shape(_value(self.initial))
             )
 
     @one_program
