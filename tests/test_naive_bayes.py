@@ -36,9 +36,6 @@ TABLES = {
 }
 
 
-FIT = jax.jit(lambda nb, statistics: nb.fit(statistics))
-
-
 def in_batches(nb, x, y, w):
     """Statistics of two halves, added: scikit-learn's partial_fit."""
     half = len(y) // 2
@@ -70,7 +67,7 @@ def test_bernoulli_is_sklearns(table, smoothing):
     x = (x > x.mean(0)).astype(float)
     nb = naive_bayes.bernoulli(y.max() + 1, x.shape[1], smoothing=smoothing)
     peer = sk.BernoulliNB(alpha=smoothing).fit(x, y, sample_weight=w)
-    assert_same(FIT(nb, in_batches(nb, x, y, w)), x, peer.predict_log_proba(x))
+    assert_same(nb.fit(in_batches(nb, x, y, w)), x, peer.predict_log_proba(x))
 
 
 def test_multinomial_and_complement_are_sklearns(table):
@@ -79,9 +76,9 @@ def test_multinomial_and_complement_are_sklearns(table):
     nb = naive_bayes.multinomial(y.max() + 1, x.shape[1], smoothing=0.5)
     stats = in_batches(nb, jnp.asarray(x), y, w)
     peer = sk.MultinomialNB(alpha=0.5).fit(x, y, sample_weight=w)
-    assert_same(FIT(nb, stats), x, peer.predict_log_proba(x))
+    assert_same(nb.fit(stats), x, peer.predict_log_proba(x))
     np.testing.assert_allclose(
-        np.log(FIT(nb, stats).components.probs), peer.feature_log_prob_, rtol=1e-10
+        np.log(nb.fit(stats).components.probs), peer.feature_log_prob_, rtol=1e-10
     )
     for norm in (False, True):
         peer = sk.ComplementNB(alpha=0.5, norm=norm).fit(x, y, sample_weight=w)
@@ -96,7 +93,7 @@ def test_categorical_is_sklearns(table):
     nb = naive_bayes.categorical(y.max() + 1, [4] * codes.shape[1])
     columns = naive_bayes.columns(codes)
     peer = sk.CategoricalNB(min_categories=4).fit(codes, y, sample_weight=w)
-    assert_same(FIT(nb, in_batches(nb, columns, y, w)), columns, peer.predict_log_proba(codes))
+    assert_same(nb.fit(in_batches(nb, columns, y, w)), columns, peer.predict_log_proba(codes))
 
 
 @pytest.mark.parametrize("priors", [None, "given"])
@@ -110,7 +107,7 @@ def test_gaussian_is_sklearns(table, priors):
     )
     nb = naive_bayes.gaussian(num_classes, x.shape[1], class_prior=given)
     peer = sk.GaussianNB(priors=given).fit(x, y, sample_weight=w)
-    model = naive_bayes.add_variance(FIT(nb, in_batches(nb, x, y, w)), 1e-9 * x.var(0).max())
+    model = naive_bayes.add_variance(nb.fit(in_batches(nb, x, y, w)), 1e-9 * x.var(0).max())
     assert_same(model, x, peer.predict_log_proba(x))
 
 
@@ -120,7 +117,7 @@ def test_multinomial_probability_is_conditional_on_the_length_for_each_class(x64
 
     @jax.jit
     def gap(x, y):
-        model = FIT(nb, nb.statistics(x, y))
+        model = nb.fit(nb.statistics(x, y))
         joint = model.log_prob(Labelled(x[:5], y[:5]))
         return (
             joint - model.log_prob(x[:5]) - model.log_responsibilities(x[:5])[jnp.arange(5), y[:5]]
@@ -142,7 +139,7 @@ def test_missing_features_are_left_out_of_the_product(x64):
     nb = naive_bayes.gaussian(3, 4)
     seen = np.random.default_rng(1).uniform(size=x.shape) < 0.6
     masked = Masked(jnp.where(seen, x, jnp.nan), jnp.asarray(seen))
-    model = FIT(nb, nb.statistics(masked, y))
+    model = nb.fit(nb.statistics(masked, y))
     for k in range(3):
         for d in range(4):
             column = x[(y == k) & seen[:, d], d]
@@ -158,8 +155,8 @@ def test_missing_features_are_left_out_of_the_product(x64):
 
 def test_a_row_of_which_nothing_was_seen_has_the_classes_weights(x64):
     nb = naive_bayes.bernoulli(2, 3)
-    model = FIT(
-        nb, nb.statistics(jnp.array([[1, 0, 1], [0, 0, 1], [1, 1, 1]]), jnp.array([0, 0, 1]))
+    model = nb.fit(
+        nb.statistics(jnp.array([[1, 0, 1], [0, 0, 1], [1, 1, 1]]), jnp.array([0, 0, 1]))
     )
     blank = Masked(jnp.zeros((1, 3)), jnp.zeros((1, 3), bool))
     np.testing.assert_allclose(model.responsibilities(blank), [[2 / 3, 1 / 3]], rtol=1e-12)
@@ -168,7 +165,7 @@ def test_a_row_of_which_nothing_was_seen_has_the_classes_weights(x64):
 def test_unseen_codes_are_impossible_or_forgotten(x64):
     nb = naive_bayes.categorical(2, [2, 3])
     x = (jnp.array([0, 1, 1]), jnp.array([0, 2, 2]))
-    model = FIT(nb, nb.statistics(x, jnp.array([0, 1, 1])))
+    model = nb.fit(nb.statistics(x, jnp.array([0, 1, 1])))
     strange = (jnp.array([1]), jnp.array([9]))
     assert np.all(np.asarray(model.log_responsibilities(strange)) == -np.inf)
     forgotten = model.log_responsibilities(naive_bayes.forget_unseen(strange, [2, 3]))
@@ -184,7 +181,7 @@ def test_unknown_labels_drop_their_row_and_empty_classes_keep_probability(x64):
     chex.assert_trees_all_close(
         stats, nb.statistics(x, jnp.where(y < 0, 0, y), jnp.array([1.0, 1, 0, 1]))
     )
-    model = FIT(nb, stats)
+    model = nb.fit(stats)
     np.testing.assert_allclose(model.weights, [2 / 3, 1 / 3, 0])
     assert np.all(np.isfinite(model.components.probs))
     assert np.asarray(model.log_responsibilities(x))[0, 2] == -np.inf
@@ -196,7 +193,7 @@ def test_semi_supervised_fit_raises_the_likelihood_of_all_rows():
     labels = jnp.asarray(np.where(np.arange(150) % 10 == 0, y, -1))
     prior = NormalInverseGamma(0.0, 1e-3, 2.0, 0.1)
     nb = naive_bayes.gaussian(3, 4, prior=prior)
-    start = FIT(nb, nb.statistics(x, labels))
+    start = nb.fit(nb.statistics(x, labels))
     found = fit.em(start, Labelled(x, labels), prior=nb.prior)
     assert found.usable
     accuracy = (np.argmax(found.model.log_responsibilities(x), 1) == y).mean()
@@ -235,7 +232,7 @@ def test_gradients_pass_through_fit_and_posterior(x64):
     @jax.jit
     def loss(smoothing):
         nb = naive_bayes.bernoulli(3, 4, smoothing=smoothing)
-        return FIT(nb, nb.statistics(above, y)).log_responsibilities(above[:9])[:, 0].sum()
+        return nb.fit(nb.statistics(above, y)).log_responsibilities(above[:9])[:, 0].sum()
 
     rise = (loss(0.7 + 1e-6) - loss(0.7 - 1e-6)) / 2e-6
     np.testing.assert_allclose(jax.grad(loss)(0.7), rise, rtol=1e-5)
@@ -275,7 +272,7 @@ def test_penguins_with_gaps_and_mixed_columns_beat_the_complete_cases(x64):
 
     @jax.jit
     def classify(in_training):
-        model = FIT(nb, nb.statistics(x, species, in_training))
+        model = nb.fit(nb.statistics(x, species, in_training))
         return jnp.argmax(model.log_responsibilities(x), axis=-1)
 
     flat = np.concatenate([size, np.eye(3)[table.island], table.sex[:, None]], 1)
@@ -311,7 +308,7 @@ def test_a_column_without_prior_keeps_its_plug_in_and_has_no_evidence():
     x = {"calls": jnp.array([1, 2, 3, 4]), "size": jnp.array([0.0, 1.0, 2.0, 3.0])}
     stats = nb.statistics(x, jnp.array([0, 0, 1, 1]))
     wider = nb.predictive(stats).components.fields
-    np.testing.assert_allclose(wider["size"].loc, FIT(nb, stats).components.fields["size"].loc)
+    np.testing.assert_allclose(wider["size"].loc, nb.fit(stats).components.fields["size"].loc)
     assert isinstance(wider["calls"], GammaPoisson)
     with pytest.raises(ValueError, match=r"the fields \['size'\] have no prior"):
         nb.log_evidence(stats)
@@ -330,10 +327,10 @@ def test_smoothing_may_differ_by_feature_and_by_class():
         nb = naive_bayes.multinomial(2, 3, smoothing=smoothing)
         wanted = counts + smoothing
         wanted = wanted / wanted.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(FIT(nb, nb.statistics(x, y)).components.probs, wanted, rtol=1e-6)
+        np.testing.assert_allclose(nb.fit(nb.statistics(x, y)).components.probs, wanted, rtol=1e-6)
     peer = sk.MultinomialNB(alpha=by_feature).fit(x, y)
     nb = naive_bayes.multinomial(2, 3, smoothing=by_feature)
-    found = FIT(nb, nb.statistics(x, y)).components.probs
+    found = nb.fit(nb.statistics(x, y)).components.probs
     np.testing.assert_allclose(np.log(found), peer.feature_log_prob_, rtol=1e-5)
     peer = sk.ComplementNB(alpha=by_feature).fit(x, y)
     found = naive_bayes.complement(nb.statistics(x, y), smoothing=by_feature).components.weights
@@ -346,10 +343,10 @@ def test_smoothing_of_coins_and_codes_by_class():
     nb = naive_bayes.bernoulli(2, 2, smoothing=smoothing)
     hits, rows = np.array([[1, 0], [1, 1]]), np.array([[1], [2]])
     wanted = (hits + smoothing) / (rows + 2 * smoothing)
-    np.testing.assert_allclose(FIT(nb, nb.statistics(coins, y)).components.probs, wanted, rtol=1e-6)
+    np.testing.assert_allclose(nb.fit(nb.statistics(coins, y)).components.probs, wanted, rtol=1e-6)
     codes = naive_bayes.columns(jnp.array([[0, 2], [1, 0], [0, 1]]))
     nb = naive_bayes.categorical(2, [2, 3], smoothing=[smoothing, 0.5])
-    first, second = FIT(nb, nb.statistics(codes, y)).components.fields
+    first, second = nb.fit(nb.statistics(codes, y)).components.fields
     wanted = np.array([[1, 0], [1, 1]]) + smoothing
     np.testing.assert_allclose(first.probs, wanted / wanted.sum(1, keepdims=True), rtol=1e-6)
     wanted = np.array([[0, 0, 1], [1, 1, 0]]) + 0.5
@@ -396,7 +393,7 @@ def test_a_classifier_has_the_floating_type_of_its_data(dtype, x64):
         (naive_bayes.multinomial(2, 1), jnp.array([[0], [1], [1]], dtype)),
     ]:
         stats = nb.statistics(x, y)
-        for leaf in jax.tree.leaves((stats, FIT(nb, stats))):
+        for leaf in jax.tree.leaves((stats, nb.fit(stats))):
             assert leaf.dtype == dtype
 
 

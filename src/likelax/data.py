@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from likelax._pytree import pytree
 from likelax.numerics import as_array, as_booleans, named_floats
-from likelax.numerics.checks import as_numpy, checked, first_index, is_concrete, known
+from likelax.numerics.checks import as_numpy, checked, first_index, is_concrete, is_real, known
 
 __all__ = [
     "DataLike", "Driven", "Labelled", "Masked", "Sequences", "Series", "allowed_by_labels",
@@ -288,7 +288,7 @@ def take_mask(x: DataLike) -> tuple[DataLike, DataLike]:
 def _numbers(name: str, values: Any) -> np.ndarray:
     """A NumPy array of numbers or booleans, not yet of the floating type of JAX."""
     array = as_numpy(name, values)
-    if array.dtype.kind not in "biuf" and array.dtype.name not in ("bfloat16", "float16"):
+    if not is_real(array):
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
 

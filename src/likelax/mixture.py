@@ -25,7 +25,6 @@ from likelax.model import (
     pytree,
 )
 from likelax.numerics import chunks
-from likelax.numerics.checks import checked
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
 
@@ -346,7 +345,6 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         """`sample`, with inputs (*shape, ...) for components that take them."""
         return self.sample(key, shape, inputs)
 
-    @checked()
     def sample_labelled(
         self, key: Array, shape: Sequence[int] = (), inputs: DataLike | None = None
     ) -> Labelled:

@@ -17,10 +17,10 @@ _DATA = {"x", "values", "weights", "shares"}
 def one_program(method: F) -> F:
     """A method of a model, compiled once for each shape of its arguments.
 
-    It checks the shapes of the model, the labels and lengths of `x` where they are known, converts data and weights to JAX
-    arrays, and runs as one program, also under `jax.grad`; single operations would be compiled and
-    dispatched one by one, and a loop would be compiled again with every call. Within `jax.jit` it
-    adds its operations to the surrounding program.
+    It checks the shapes of the model, and the labels and lengths of `x` where they are known, converts
+    data and weights to JAX arrays, and runs as one program, also under `jax.grad`; single operations
+    would be compiled and dispatched one by one, and a loop would be compiled again with every call.
+    Within `jax.jit` it adds its operations to the surrounding program.
 
     Args:
       method: its arguments are pytrees of arrays; those named x, values, weights and shares

@@ -49,9 +49,6 @@ ALL = {
 }
 
 
-E_STEP = jax.jit(lambda model, x, weights: model.e_step(x, weights))
-
-
 @jax.jit
 def EVERYTHING(model, x):
     """Log densities, the gradient of their sum, and an E step."""
@@ -141,7 +138,7 @@ def test_em_and_gradient_end_at_the_same_optimum(name, x64):
 def test_expected_log_prob_bounds_the_log_likelihood_and_touches_it(name, x64):
     model, targets = ALL[name]
     start = drawn(model, 1)
-    statistics, total = E_STEP(start, (INPUTS, targets), WEIGHTS)
+    statistics, total = start.e_step((INPUTS, targets), WEIGHTS)
 
     def log_lik(coefficients):
         return jnp.sum(WEIGHTS * at(model, coefficients).log_prob((INPUTS, targets)))
@@ -205,7 +202,7 @@ def test_missing_targets_and_zero_weights_add_nothing(name, x64):
     model, seen = drawn(model, 8), np.arange(N) % 3 > 0
     inputs = np.where(seen[:, None], INPUTS, np.nan)
     masked = lx.Masked(np.where(seen, targets, 77), seen)
-    want, total = E_STEP(model, (INPUTS[seen], targets[seen]), None)
+    want, total = model.e_step((INPUTS[seen], targets[seen]))
     rows = model.log_prob((INPUTS[seen], targets[seen]))
     both = lx.Masked((inputs, np.where(seen, targets, 77)), (np.repeat(seen[:, None], 3, 1), seen))
     for x in ((INPUTS, masked), (inputs, masked), both):
@@ -215,7 +212,7 @@ def test_missing_targets_and_zero_weights_add_nothing(name, x64):
         chex.assert_trees_all_close(got, (want, total), rtol=1e-10)
         assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
     chex.assert_trees_all_close(
-        E_STEP(model, (inputs, targets), seen.astype(float)), (want, total), rtol=1e-10
+        model.e_step((inputs, targets), seen.astype(float)), (want, total), rtol=1e-10
     )
 
 
