@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 
 from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.model import Density
@@ -85,7 +86,21 @@ ALLOWED = (
     (("nan",), r"fit\.criteria\.[a-z]*\(model\.", "a density does not check its parameters"),
     (("inside",), r"maximize_lbfgs\(start", "the user's objective is at fault"),
     (("nan",), r"\.(elpd_of|log_predictive_density|summarise|mean)\(", "one value has no error"),
-    (("unnamed",), r"predictive\.checks\.check\(x: one -inf", "it names the statistic of x"),
+    (("unnamed",), r"predictive\.checks\.check\(x: one -?inf", "it names the statistic of x"),
+    (
+        ("inside", "nan", "swallowed"),
+        r"predictive\..*(loo_of|waic_of|density_of)\((draws|x): ",
+        "the user's log density is at fault",
+    ),
+    (("swallowed",), r"statistics\..*\((center|otherwise): ", "an origin that no row needs"),
+    (("swallowed",), r"statistics\.(heaviest|inside_only)\(weights: ", "NaN is not above zero"),
+    (("nan",), r"statistics\.positive_[a-z]*\(values: negative", "documented so"),
+    (("swallowed",), r"parameters\.", "what fits may change does not depend on the values"),
+    (("nan",), r"MvNormal.from_covariance\(covariance: negative", "documented so"),
+    (("nan",), r"parameters\.to_vector\(", "no point of the reals maps to it"),
+    (("changed",), r"constraints\.declared\(model.loc: list", "a list is a tree of numbers"),
+    (("swallowed",), r"constraints\.declared\(", "it looks at fields alone"),
+    (("swallowed",), r"constraints\.log_det\(reals.loc: ", "the volume of the reals is constant"),
     (
         ("nan", "inside", "swallowed"),
         r"(replicate\(model|simulate\(draws)",
@@ -381,9 +396,7 @@ def _odd_arrays(value: Any, name: str) -> Iterator[tuple[str, Any, bool]]:
             yield "one column less", a[..., :-1], False
             yield "one column more", np.concatenate([a, a[..., :1]], axis=-1), False
     if a.ndim == 1:
-        pandas = sys.modules.get("pandas")
-        if pandas is not None:
-            yield "pandas", pandas.Series(a), True
+        yield "pandas", pandas.Series(a), True
         yield "reversed", a[::-1].copy(), False
     if a.dtype == bool:
         yield "booleans as floats", a.astype(np.float32), False

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
@@ -57,7 +58,7 @@ def pytree(cls: type[T]) -> type[T]:
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     made: Any = cls
-    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and f.type in _ARRAYS)
+    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and _may_be_array(f))
     if arrays:
         made.__init__ = _converting(made.__init__, arrays)
     flatten, unflatten = _compile_flattening(cls)
@@ -71,7 +72,9 @@ def pytree(cls: type[T]) -> type[T]:
     return cls
 
 
-_ARRAYS = (jax.Array, jax.Array | None)
+def _may_be_array(field: dataclasses.Field) -> bool:
+    declared = field.type is jax.Array or jax.Array in typing.get_args(field.type)
+    return declared or "constraint" in field.metadata
 
 
 def _converting(init: Callable[..., None], arrays: tuple[str, ...]) -> Callable[..., None]:
@@ -98,7 +101,7 @@ def _field(name: str, value: Any) -> Any:
         raise TypeError(f"{name} must be an array of numbers, got {value!r}")
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return as_array(name, value) if value.dtype.kind not in "biufV" else value
-    if isinstance(value, list) or type(value).__module__.startswith("pandas."):
+    if isinstance(value, list) or type(value).__module__.partition(".")[0] == "pandas":
         return as_array(name, value)
     return value  # such as None or an integer, in a tree of the axes that `jax.vmap` maps
 

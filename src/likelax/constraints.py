@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import as_float, safe_log
-from likelax.numerics.checks import checked
+from likelax.numerics.checks import check_tree, checked
 
 __all__ = [
     "Constraint", "constrain", "constrained", "correlation", "correlation_tril", "declared",
@@ -39,6 +39,7 @@ class Constraint(NamedTuple):
       log_det: reals (..., *free) -> (...), log |det d constrain / d reals|, nats.
       contains: a NumPy array (..., *event) -> booleans (...), True for points of the set and its
         boundary. The eager validation of `fit.*` refuses other values.
+      ndim: number of axes of one point: 0 of a number, 1 of a vector, 2 of a matrix.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Constraint(NamedTuple):
     unconstrain: Callable[[Array], Array]
     log_det: Callable[[Array], Array]
     contains: Callable[[np.ndarray], np.ndarray] = lambda x: ~np.isnan(x)
+    ndim: int = 0
 
 
 def constrained(constraint: Constraint, **kwargs: Any) -> Any:
@@ -95,6 +97,7 @@ def unconstrain(model: T) -> T:
       >>> print(unconstrain({"loc": jnp.array([1.0, 2.0])})["loc"])
       [1. 2.]
     """
+    check_tree("model", model)
     return _map(lambda c, leaf: c.unconstrain(leaf), model)
 
 
@@ -109,6 +112,7 @@ def constrain(reals: T) -> T:
       >>> print(constrain(Poisson(jnp.array(0.0))).rate)
       1.0
     """
+    check_tree("reals", reals)
     return _map(lambda c, leaf: c.constrain(leaf), reals)
 
 
@@ -125,6 +129,7 @@ def log_det(reals: object) -> Array:
       >>> print(log_det({"loc": jnp.zeros(3)}))
       0.0
     """
+    check_tree("reals", reals)
     terms: list[Array] = []
 
     def add(constraint: Constraint, leaf: Array) -> Array:
@@ -142,6 +147,7 @@ def declared(model: T) -> T:
       >>> declared({"loc": jnp.zeros(3)})["loc"].name
       'real'
     """
+    check_tree("model", model)
     return _map(lambda c, leaf: c, model, every=True)
 
 
@@ -337,7 +343,7 @@ def _in_simplex(p: np.ndarray) -> np.ndarray:
 
 
 simplex = Constraint(
-    "simplex", _simplex_constrain, _simplex_unconstrain, _simplex_log_det, _in_simplex
+    "simplex", _simplex_constrain, _simplex_unconstrain, _simplex_log_det, _in_simplex, ndim=1
 )
 """Rows of K probabilities that sum to one, from K - 1 reals by stick-breaking."""
 
@@ -356,6 +362,7 @@ ordered = Constraint(
     _ordered_unconstrain,
     lambda y: jnp.sum(y[..., 1:], axis=-1),
     lambda x: np.all(np.diff(x, axis=-1) >= 0, axis=-1),
+    ndim=1,
 )
 """Vectors that increase along the last axis."""
 
@@ -399,7 +406,7 @@ def _is_scale_tril(tril: np.ndarray) -> np.ndarray:
 
 
 scale_tril = Constraint(
-    "scale_tril", _tril_constrain, _tril_unconstrain, _tril_log_det, _is_scale_tril
+    "scale_tril", _tril_constrain, _tril_unconstrain, _tril_log_det, _is_scale_tril, ndim=2
 )
 """Lower triangular matrices with a positive diagonal, from D (D + 1) / 2 reals by rows."""
 
@@ -430,6 +437,7 @@ positive_definite = Constraint(
     lambda matrix: _tril_unconstrain(jnp.linalg.cholesky(matrix)),
     _definite_log_det,
     _is_definite,
+    ndim=2,
 )
 """Symmetric positive definite matrices, by their Cholesky factor."""
 
@@ -497,6 +505,7 @@ correlation_tril = Constraint(
     _correlation_tril_unconstrain,
     _correlation_tril_log_det,
     _is_correlation_tril,
+    ndim=2,
 )
 """Cholesky factors of correlation matrices: lower triangular, positive diagonal, rows of norm one.
 
@@ -529,5 +538,6 @@ correlation = Constraint(
         _is_definite(matrix)
         & np.all(np.abs(np.diagonal(matrix, axis1=-2, axis2=-1) - 1) <= 1e-3, axis=-1)
     ),
+    ndim=2,
 )
 """Correlation matrices, by their Cholesky factor; the volume is that of the entries below the diagonal."""

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import DataLike, Labelled, check_labels, rule_out, take_labels
+from likelax.data import DataLike, Labelled, check_labels, convert, rule_out, take_labels
 from likelax.families.base import Prior, match_inputs, match_weights
 from likelax.model import (
     Density,
@@ -166,8 +166,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Raises:
           ValueError: starting with `name`.
         """
-        if jnp.ndim(self.weights) == 0:
-            raise ValueError(f"{name}: weights must have shape (K,), got a number")
+        super().check_shapes(name)
         check_stack(name, "components", self.components, "weights", jnp.shape(self.weights))
 
     @property
@@ -323,6 +322,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           >>> Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.ones(2))).rows_in_cache(jnp.zeros(2))
           2
         """
+        x = convert("x", x)
         rows = chunks.num_rows(x)
         if not isinstance(rows, int):
             return rows  # symbolic, for `jax.export`: one form for every number

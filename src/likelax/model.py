@@ -6,7 +6,9 @@ every wrapper and in every fit.
 """
 
 import abc
+import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -19,7 +21,15 @@ from jax.typing import ArrayLike
 from likelax._pytree import check_registration, pytree, static
 from likelax.constraints import Constraint, FieldChain
 from likelax.data import DataLike, take_labels, take_mask
-from likelax.numerics.checks import check_key, check_shape, checked, first_index, is_concrete
+from likelax.numerics.checks import (
+    check_axes,
+    check_key,
+    check_shape,
+    checked,
+    explained,
+    first_index,
+    is_concrete,
+)
 from likelax.one_program import one_program
 from likelax.statistics import scale
 
@@ -50,6 +60,14 @@ class SupportsSample(Protocol):
 
     def sample(self, key: Array, shape: Sequence[int], /) -> DataLike:
         """Independent draws of shape (*shape, *event)."""
+
+
+@functools.cache
+def _axes_of_fields(cls: type) -> tuple[tuple[str, int], ...]:
+    """(name, number of axes) of the fields whose constraint is one of vectors or matrices."""
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    constraints = ((field.name, field.metadata.get("constraint")) for field in fields)
+    return tuple((name, c.ndim) for name, c in constraints if c is not None and c.ndim)
 
 
 # methods whose statistics are validated by their annotations
@@ -107,6 +125,9 @@ class Density(abc.ABC):
             if name in vars(cls):
                 # a prior may be an `Independent` or a `Product` of priors
                 setattr(cls, name, checked(prior=None)(vars(cls)[name]))
+        for name in (*_TYPED, "sample", "sample_given", "sample_labelled", "mean", "variance"):
+            if inspect.isfunction(vars(cls).get(name)):
+                setattr(cls, name, explained(vars(cls)[name]))
 
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()
@@ -265,16 +286,18 @@ class Density(abc.ABC):
         return None
 
     def check_shapes(self, name: str) -> None:
-        """Raise if the shapes of this model's fields do not match. The default accepts all.
+        """Raise if the shapes of this model's fields do not match.
 
-        It looks at the last axes of fields, so that it holds for stacked models too.
+        It looks at the last axes of fields, so that it holds for stacked models too. The default
+        asks a field for the axes of its constraint.
 
         Args:
           name: the function that was called, for the message.
         Raises:
           ValueError: starting with `name`.
         """
-        return
+        for field, ndim in _axes_of_fields(type(self)):
+            check_axes(f"{name}: {field}", getattr(self, field), ndim)
 
     def check_labels(self, name: str, x: DataLike) -> None:
         """Raise if labels in x do not match the latent variables of this model.

@@ -26,7 +26,7 @@ from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
 from likelax.numerics import chunks
-from likelax.numerics.checks import check_size, checked, is_concrete
+from likelax.numerics.checks import as_numpy, check_size, checked, is_concrete
 from likelax.one_program import one_program
 from likelax.product import Independent, Product
 
@@ -370,7 +370,7 @@ def categorical(
       [[0.  0.  1. ]
        [0.5 0.5 0. ]]
     """
-    _check_num_values(num_values)
+    num_values = _as_sizes("num_values", num_values)
     component = Product(tuple(Categorical(jnp.full(c, 1 / c)) for c in num_values))
     each = smoothing if isinstance(smoothing, list | tuple) else [smoothing] * len(num_values)
     if len(each) != len(num_values):
@@ -388,11 +388,14 @@ def categorical(
     return nb._replace(prior=MixturePrior(None, prior))
 
 
-def _check_num_values(num_values: Any) -> None:
-    if not isinstance(num_values, Sequence | np.ndarray | Array) or np.ndim(num_values) != 1:
-        raise TypeError(f"num_values must be a sequence of integers, got {num_values}")
-    for place, c in enumerate(num_values):
-        check_size(f"num_values[{place}]", c)
+def _as_sizes(name: str, values: Any) -> tuple[int, ...]:
+    """The integers of a sequence, each at least 1."""
+    array = as_numpy(name, values)
+    if array.ndim != 1:
+        raise TypeError(f"{name} must be a sequence of integers, got shape {array.shape}")
+    for place, size in enumerate(array):
+        check_size(f"{name}[{place}]", size)
+    return tuple(int(size) for size in array)
 
 
 @checked()
@@ -606,7 +609,7 @@ def forget_unseen(x: Sequence[ArrayLike], num_values: Sequence[int]) -> Masked:
       >>> print(forget_unseen([jnp.array([0, 9])], [2]).observed[0])
       [ True False]
     """
-    _check_num_values(num_values)
+    num_values = _as_sizes("num_values", num_values)
     if not isinstance(x, Sequence | np.ndarray | Array) or len(x) != len(num_values):
         raise ValueError(f"x must be {len(num_values)} columns, one for each of num_values")
     codes = tuple(numerics.as_array(f"x[{d}]", c) for d, c in enumerate(x))

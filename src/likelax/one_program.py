@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import jax
 
 from likelax.data import convert
+from likelax.numerics.checks import explained
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,4 +50,4 @@ def one_program(method: F) -> F:
             given[data] = None if given[data] is None else convert(data, given[data])
         return program(*given.values())
 
-    return cast(F, run)
+    return cast(F, explained(run))

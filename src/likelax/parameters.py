@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 from likelax import constraints
 from likelax.constraints import Constraint, FieldChain
 from likelax.model import Density, is_spread
-from likelax.numerics import as_float
-from likelax.numerics.checks import first_index, is_concrete
+from likelax.numerics import as_array, as_float
+from likelax.numerics.checks import check_same_tree, check_tree, first_index, is_concrete
 
 __all__ = [
     "Role", "check_parameters", "from_vector", "held_leaves", "hold", "num_parameters",
@@ -54,6 +54,7 @@ def roles(model: object) -> list[Role]:
       >>> [role.moves for role in roles(Fixed(Normal(0.0, 1.0)))]
       [False, False]
     """
+    check_tree("model", model)
     leaves = jax.tree.leaves(model)
     return [
         _role(leaf, chain)
@@ -106,12 +107,15 @@ def num_parameters(model: object) -> Array:
       >>> print(num_parameters(Mixture(jnp.array([0.5, 0.5]), two)))
       19
     """
+    check_tree("model", model)
+    if isinstance(model, Density):
+        model.check_shapes("num_parameters")
     leaves = jax.tree.leaves(model)
     total = jnp.zeros((), int)
     for leaf, chain in zip(leaves, constraints.field_chains(model), strict=True):
         role = _role(leaf, chain)
         if role.moves:
-            total = total + _count(jnp.asarray(leaf), role, _used(chain))
+            total = total + _count(as_float(leaf)[0], role, _used(chain))
     return total
 
 
@@ -132,7 +136,7 @@ def _used(chain: FieldChain) -> Array:
 def _count(leaf: Array, role: Role, used: Array) -> Array:
     """Free numbers of one leaf, in the copies that are used."""
     if role.constraint.name == "simplex":
-        each = jnp.maximum(jnp.sum(leaf > 0, axis=-1) - 1, 0)
+        each = jnp.maximum(jnp.sum(leaf != 0, axis=-1) - 1, 0)
     else:
         like = jax.eval_shape(role.constraint.unconstrain, leaf).shape
         kept = leaf.shape[: role.depth]
@@ -166,32 +170,44 @@ def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
       [0.] [0.5 0.5]
     """
     leaves, each = jax.tree.leaves(model), roles(model)
+    if isinstance(model, Density):
+        model.check_shapes("to_vector")
     if not any(role.moves for role in each):
-        raise ValueError("the start has no floating-point parameter that a fit may change")
+        raise ValueError("model has no floating-point parameter that a fit may change")
     free = [_free(leaf, role) for leaf, role in zip(leaves, each, strict=True) if role.moves]
     vector = jnp.concatenate([a.reshape(-1) for a in as_float(*free)])
     return vector, lambda vector: from_vector(vector, model)
 
 
-def from_vector(vector: Array, like: T) -> T:
+def from_vector(vector: ArrayLike, like: T) -> T:
     """The model with these free parameters, and everything else as in `like`.
 
     Args:
       vector: (P,), as `to_vector` of a model of the same type and shapes returns it.
       like: gives the type, the shapes and the leaves that no fit changes.
+    Raises:
+      ValueError: for a vector of another length.
 
     Examples:
       >>> from likelax import NormalKnownScale
       >>> print(from_vector(jnp.array([2.0]), NormalKnownScale(0.0, 1.5)).loc)
       2.0
     """
+    vector = as_array("vector", vector)
+    check_tree("like", like)
     leaves, structure = jax.tree.flatten(like)
     each, start, put_back = roles(like), 0, []
-    for leaf, role in zip(leaves, each, strict=True):
-        if not role.moves:
+    shapes = [
+        jax.eval_shape(lambda leaf, role=role: _free(leaf, role), leaf) if role.moves else None
+        for leaf, role in zip(leaves, each, strict=True)
+    ]
+    size = sum(shape.size for shape in shapes if shape is not None)
+    if vector.shape != (size,):
+        raise ValueError(f"vector must have shape ({size},) for this like; got {vector.shape}")
+    for leaf, role, shape in zip(leaves, each, shapes, strict=True):
+        if shape is None:
             put_back.append(leaf)
             continue
-        shape = jax.eval_shape(lambda leaf, role=role: _free(leaf, role), leaf)
         piece = vector[start : start + shape.size].reshape(shape.shape).astype(shape.dtype)
         value = role.constraint.constrain(piece)
         tied = role.tied is not None
@@ -214,6 +230,8 @@ def hold(new: T, old: T) -> T:
     Args:
       new: an M step of `old`.
       old: the model before, of the same structure.
+    Raises:
+      ValueError: for another structure.
 
     Examples:
       >>> from likelax import Binomial
@@ -221,6 +239,7 @@ def hold(new: T, old: T) -> T:
       >>> print(hold(new, old).total_count)
       10.0
     """
+    check_same_tree(new=new, old=old)
     leaves, structure = jax.tree.flatten(new)
     each = zip(leaves, jax.tree.leaves(old), held_leaves(old), strict=True)
     return jax.tree.unflatten(
@@ -279,6 +298,7 @@ def held_leaves(model: object) -> list[bool]:
       >>> held_leaves(Binomial(10.0, 0.3))  # total_count, probs
       [True, False]
     """
+    check_tree("model", model)
     return [_role(0.0, chain).moves is False for chain in constraints.field_chains(model)]
 
 

@@ -11,11 +11,19 @@ from typing import Any, Self, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax._pytree import pytree
-from likelax.numerics import special
-from likelax.numerics.checks import checked
+from likelax.numerics import as_booleans, special
+from likelax.numerics.checks import (
+    check_not_negative,
+    check_same_shape,
+    check_same_tree,
+    check_tree,
+    checked,
+    explained,
+)
 
 __all__ = [
     "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Merging", "Moments",
@@ -47,12 +55,18 @@ class Merging(abc.ABC):
       [5. 5.]
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "scaled" in vars(cls):
+            made: Any = cls
+            made.scaled = explained(checked()(cls.scaled))
+
     @abc.abstractmethod
     def __add__(self, other: Self) -> Self:
         """The statistics of two data sets together."""
 
     @abc.abstractmethod
-    def scaled(self, factor: Array | float) -> Self:
+    def scaled(self, factor: ArrayLike) -> Self:
         """The statistics of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -98,16 +112,20 @@ class BinaryCounts(Merging):
     failures: Array
     log_peak: Array
 
-    def log_likelihood(self, p: Array, q: Array) -> Array:
+    @explained
+    def log_likelihood(self, p: ArrayLike, q: ArrayLike) -> Array:
         """The log likelihood at p with q = 1 - p, nats.
 
         Examples:
           >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_likelihood(0.25, 0.75)):.4f}")
           0.1875
         """
-        total = self.successes + self.failures
-        gap = special.deviance(self.successes, total * p)
-        return self.log_peak - gap - special.deviance(self.failures, total * q)
+        successes, failures, p, q = numerics.named_floats(
+            successes=self.successes, failures=self.failures, p=p, q=q
+        )
+        total = successes + failures
+        gap = special.deviance(successes, total * p)
+        return self.log_peak - gap - special.deviance(failures, total * q)
 
     def __add__(self, other: "BinaryCounts") -> "BinaryCounts":
         wins, losses = self.successes + other.successes, self.failures + other.failures
@@ -115,7 +133,7 @@ class BinaryCounts(Merging):
         peak = self.log_likelihood(p, q) + other.log_likelihood(p, q)
         return BinaryCounts(wins, losses, peak)
 
-    def scaled(self, factor: Array | float) -> "BinaryCounts":
+    def scaled(self, factor: ArrayLike) -> "BinaryCounts":
         """The statistics of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -132,7 +150,8 @@ class BinaryCounts(Merging):
         return BinaryCounts(wins, losses, jax.lax.psum(self.log_likelihood(p, q), axes))
 
 
-def coin_counts(successes: Array, failures: Array) -> BinaryCounts:
+@explained
+def coin_counts(successes: ArrayLike, failures: ArrayLike) -> BinaryCounts:
     """The statistics of tosses whose order is known: h = 1.
 
     Args:
@@ -142,7 +161,8 @@ def coin_counts(successes: Array, failures: Array) -> BinaryCounts:
       >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_peak):.2f}")
       0.25
     """
-    successes, failures = numerics.as_float(successes, failures)
+    successes, failures = numerics.named_floats(successes=successes, failures=failures)
+    check_not_negative(successes=successes, failures=failures)
     total = successes + failures
     p, q = (numerics.divide(part, total, 0.5) for part in (successes, failures))
     peak = numerics.xlogy(successes, p) + numerics.xlogy(failures, q)
@@ -212,7 +232,8 @@ class EventCounts(Merging):
     exposure: Array
     log_peak: Array
 
-    def log_likelihood(self, v: Array) -> Array:
+    @explained
+    def log_likelihood(self, v: ArrayLike) -> Array:
         """The log likelihood at v, nats.
 
         Examples:
@@ -220,9 +241,10 @@ class EventCounts(Merging):
           >>> print(f"{stats.log_likelihood(jnp.float32(1.0)):.4f}")  # 2 log v - v, shifted
           -1.3863
         """
-        bare = self.exposure == 0
-        at_one = numerics.xlogy(jnp.where(bare, self.events, 0), v)
-        gap = special.deviance(self.events, jnp.where(bare, 1, self.exposure) * v)
+        events, exposure, v = numerics.named_floats(events=self.events, exposure=self.exposure, v=v)
+        bare = exposure == 0
+        at_one = numerics.xlogy(jnp.where(bare, events, 0), v)
+        gap = special.deviance(events, jnp.where(bare, 1, exposure) * v)
         return self.log_peak + jnp.where(bare, at_one, -jnp.where(bare, 0, gap))
 
     def __add__(self, other: "EventCounts") -> "EventCounts":
@@ -231,7 +253,7 @@ class EventCounts(Merging):
         peak = self.log_likelihood(v) + other.log_likelihood(v)
         return EventCounts(events, exposure, peak)
 
-    def scaled(self, factor: Array | float) -> "EventCounts":
+    def scaled(self, factor: ArrayLike) -> "EventCounts":
         """The statistics of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -285,7 +307,7 @@ class Moments(Merging):
             self.scatter + other.scatter + lever * _square(gap, self.scatter),
         )
 
-    def scaled(self, factor: Array | float) -> "Moments":
+    def scaled(self, factor: ArrayLike) -> "Moments":
         """The moments of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -306,7 +328,8 @@ class Moments(Merging):
         less = _expand(weight, scatter) * _square(lost, scatter)
         return Moments(weight, mean, scatter - less)
 
-    def about(self, center: Array) -> Array:
+    @explained
+    def about(self, center: ArrayLike) -> Array:
         """Weighted sum of squared deviations from `center` (*event), shaped like `scatter`.
 
         Examples:
@@ -314,11 +337,12 @@ class Moments(Merging):
           >>> print(moments.about(jnp.float32(4)))
           18.0
         """
-        gap = self.mean - center
+        mean, center = numerics.named_floats(mean=self.mean, center=center)
+        gap = mean - center
         return self.scatter + _expand(self.weight, self.scatter) * _square(gap, self.scatter)
 
 
-def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
+def scalar_moments(x: ArrayLike, weights: ArrayLike, center: ArrayLike) -> Moments:
     """Moments of scalars, summed over all axes.
 
     Relative to the spread of the data, mean and scatter in float32 are right to a few units in the
@@ -336,6 +360,9 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
       >>> print(moments.mean, moments.scatter)
       2.0 2.0
     """
+    x, weights, center = numerics.named_floats(x=x, weights=weights, center=center)
+    check_same_shape(x=x, weights=weights)
+    _check_shape("center", center, ())
     weight = jnp.sum(weights)
     anchor, apart = _anchor(x.reshape(-1), weights.reshape(-1), center)
     shift = numerics.divide(numerics.weighted_sum(weights, x - anchor), weight, 0.0)
@@ -345,7 +372,7 @@ def scalar_moments(x: Array, weights: Array, center: Array) -> Moments:
     return Moments(weight, mean, _in_range(scatter, apart))
 
 
-def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
+def vector_moments(x: ArrayLike, weights: ArrayLike, center: ArrayLike) -> Moments:
     """Moments of rows, with a matrix of scatter.
 
     As accurate as `scalar_moments`, in every column.
@@ -363,6 +390,7 @@ def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
       [[2. 2.]
        [2. 2.]]
     """
+    x, weights, center = _as_rows(x, weights, center)
     weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
     scatter = numerics.row_products(weights[:, None] * gap, gap)
     scatter = scatter - weight * lost[:, None] * lost[None, :]
@@ -371,7 +399,7 @@ def vector_moments(x: Array, weights: Array, center: Array) -> Moments:
     return Moments(weight, mean, jnp.where(out[:, None] | out[None, :], jnp.nan, scatter))
 
 
-def diagonal_moments(x: Array, weights: Array, center: Array) -> Moments:
+def diagonal_moments(x: ArrayLike, weights: ArrayLike, center: ArrayLike) -> Moments:
     """Moments of rows, with the scatter of each column.
 
     As accurate as `scalar_moments`, in every column.
@@ -388,9 +416,29 @@ def diagonal_moments(x: Array, weights: Array, center: Array) -> Moments:
       >>> print(diagonal_moments(x, jnp.ones(2), jnp.zeros(2)).scatter)
       [2. 8.]
     """
+    x, weights, center = _as_rows(x, weights, center)
     weight, mean, gap, lost, apart = _centred_rows(x, weights, center)
     scatter = jnp.sum(weights[:, None] * gap**2, axis=0) - weight * lost**2
     return Moments(weight, mean, _in_range(scatter, apart))
+
+
+def _as_rows(x: Any, weights: Any, center: Any) -> tuple[Array, Array, Array]:
+    x, weights, center = numerics.named_floats(x=x, weights=weights, center=center)
+    _check_rows("x", x, weights)
+    _check_shape("center", center, x.shape[1:])
+    return x, weights, center
+
+
+def _check_rows(name: str, rows: Array, weights: Array) -> None:
+    if rows.ndim != 2 or weights.shape != rows.shape[:1]:
+        raise ValueError(
+            f"{name} must have shape (N, D) and weights (N,); got {rows.shape} and {weights.shape}"
+        )
+
+
+def _check_shape(name: str, a: Array, wanted: tuple[int, ...]) -> None:
+    if a.shape != wanted:
+        raise ValueError(f"{name} must have shape {wanted}; got {a.shape}")
 
 
 def _centred_rows(
@@ -410,18 +458,21 @@ def _centred_rows(
 _FIRST = 256  # rows among which the anchor is chosen
 
 
-def heaviest(x: Array, weights: Array, otherwise: Array) -> Array:
+def heaviest(x: ArrayLike, weights: ArrayLike, otherwise: ArrayLike) -> Array:
     """The observation of largest weight among the first 256, as an origin for the others.
 
     Args:
       x: (...).
       weights: (...) non-negative.
-      otherwise: scalar, returned if all those weights are zero.
+      otherwise: scalar, returned if none of those weights is above zero.
 
     Examples:
       >>> print(heaviest(jnp.array([5.0, 7.0]), jnp.array([0.0, 1.0]), jnp.array(0.0)))
       7.0
     """
+    x, weights, otherwise = numerics.named_floats(x=x, weights=weights, otherwise=otherwise)
+    check_same_shape(x=x, weights=weights)
+    _check_shape("otherwise", otherwise, ())
     x, weights = x.reshape(-1)[:_FIRST], weights.reshape(-1)[:_FIRST]
     return _anchor(x, weights, otherwise)[0]
 
@@ -514,7 +565,7 @@ class PositiveMoments(Merging):
         )
         return PositiveMoments(weight, mean, self.deviance + other.deviance + shift)
 
-    def scaled(self, factor: Array | float) -> "PositiveMoments":
+    def scaled(self, factor: ArrayLike) -> "PositiveMoments":
         """The statistics of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -541,10 +592,10 @@ class PositiveMoments(Merging):
         return weight * numerics.safe_log(self.mean) - self.deviance
 
 
-def positive_moments(values: Array, weights: Array) -> PositiveMoments:
+def positive_moments(values: ArrayLike, weights: ArrayLike) -> PositiveMoments:
     """The statistics of positive values, summed over all axes.
 
-    In float32, mean and deviance are right to a few units in the last place, for up to 1e7
+    A negative value gives NaN. In float32, mean and deviance are right to a few units in the last place, for up to 1e7
     observations and a spread down to 1e-6 of the mean. Data that are all equal have a deviance of
     exactly 0; one exact zero among them makes it inf.
 
@@ -557,13 +608,14 @@ def positive_moments(values: Array, weights: Array) -> PositiveMoments:
       >>> print(stats.mean, f"{stats.log_sum:.4f}")
       2.0 1.0986
     """
-    values, weights = numerics.as_float(values, weights)
+    values, weights = numerics.named_floats(values=values, weights=weights)
+    check_same_shape(values=values, weights=weights)
     stats = positive_rows(values.reshape(-1, 1), weights.reshape(-1))
     return PositiveMoments(stats.weight, stats.mean[0], stats.deviance[0])
 
 
-def positive_rows(values: Array, weights: Array) -> PositiveMoments:
-    """The statistics of rows of positive values, column by column.
+def positive_rows(values: ArrayLike, weights: ArrayLike) -> PositiveMoments:
+    """The statistics of rows of positive values, column by column; a negative value gives NaN.
 
     Args:
       values: (N, C) positive.
@@ -573,7 +625,8 @@ def positive_rows(values: Array, weights: Array) -> PositiveMoments:
       >>> print(positive_rows(jnp.array([[1.0, 2.0], [3.0, 2.0]]), jnp.ones(2)).mean)
       [2. 2.]
     """
-    values, weights = numerics.as_float(values, weights)
+    values, weights = numerics.named_floats(values=values, weights=weights)
+    _check_rows("values", values, weights)
     weight = jnp.sum(weights)
     # about the smallest of the first rows, so that the gaps are positive and do not cancel
     first = jnp.where((weights[:_FIRST] > 0)[:, None], values[:_FIRST], jnp.inf)
@@ -628,7 +681,7 @@ class Extremes(Merging):
         )
         return Extremes(self.weight + other.weight, low, high)
 
-    def scaled(self, factor: Array | float) -> "Extremes":
+    def scaled(self, factor: ArrayLike) -> "Extremes":
         """The statistics of the same data with every weight multiplied by `factor`.
 
         See the example of `scale`.
@@ -649,6 +702,7 @@ class Extremes(Merging):
         return Extremes(weight, low, high)
 
 
+@checked()
 def pool_scatter(stats: Moments) -> Moments:
     """Give each of K components the scatter and the weight of all of them together.
 
@@ -670,7 +724,7 @@ def pool_scatter(stats: Moments) -> Moments:
     return Moments(jnp.where(stats.weight > 0, weight, 0), stats.mean, scatter)
 
 
-def inside_only(stats: S, support: Array, weights: Array) -> S:
+def inside_only(stats: S, support: ArrayLike, weights: ArrayLike) -> S:
     """The statistics; NaN in every leaf if a row of positive weight lies off the support.
 
     Such a row has probability zero under every parameter. NaN reports it, where a number would hide it.
@@ -684,8 +738,11 @@ def inside_only(stats: S, support: Array, weights: Array) -> S:
       >>> print(inside_only(jnp.array(3.0), jnp.array([True, False]), jnp.ones(2)))
       nan
     """
+    check_tree("stats", stats)
+    support, (weights,) = as_booleans("support", support), numerics.named_floats(weights=weights)
+    check_same_shape(support=support, weights=weights)
     off = jnp.any(~support & (weights > 0))
-    return jax.tree.map(lambda leaf: jnp.where(off, jnp.nan, leaf), stats)
+    return jax.tree.map(lambda leaf: jnp.where(off, jnp.nan, numerics.as_float(leaf)[0]), stats)
 
 
 def _merges(node: Any) -> bool:
@@ -706,10 +763,12 @@ def add(a: S, b: S) -> S:
       >>> float(both.mean), float(both.scatter)
       (3.0, 2.0)
     """
+    check_same_tree(a=a, b=b)
     return jax.tree.map(lambda x, y: x + y, a, b, is_leaf=_merges)
 
 
-def scale(stats: S, factor: Array | float) -> S:
+@checked()
+def scale(stats: S, factor: ArrayLike) -> S:
     """Statistics of the same data with every weight multiplied by `factor`.
 
     Args:
@@ -720,6 +779,7 @@ def scale(stats: S, factor: Array | float) -> S:
       >>> float(scale(EventCounts(jnp.float32(3), jnp.float32(2), jnp.float32(0)), 0.5).events)
       1.5
     """
+    check_tree("stats", stats)
     return jax.tree.map(
         lambda s: s.scaled(factor) if _merges(s) else s * factor, stats, is_leaf=_merges
     )

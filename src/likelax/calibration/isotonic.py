@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import scoring
-from likelax.calibration.binning import check_fit, check_rows
+from likelax.calibration.binning import check_fit, check_probabilities, check_rows
 from likelax.model import pytree
 from likelax.numerics import as_array, divide
 from likelax.numerics.checks import check_function, check_numbers
@@ -153,6 +153,7 @@ def corp(
     """
     check_function("rule", rule)
     confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    check_probabilities("confidence", confidence, weights)
     fit = fit_isotonic(confidence, outcome, weights=weights)
     # the fitted value at its own knot: a lookup, since interpolation would round
     at = jnp.searchsorted(fit.knots, confidence, side="left")

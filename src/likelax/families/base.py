@@ -1,8 +1,9 @@
 """Base classes of the leaf families: missing entries, weights and conjugate priors."""
 
 import abc
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -233,6 +234,17 @@ class Distribution(Density):
     _finite_statistics: ClassVar[bool] = False
     # whether the statistics themselves hold that a row was impossible
     _statistics_hold_support: ClassVar[bool] = False
+
+    def check_shapes(self, name: str) -> None:
+        """Raise for a field with fewer axes than its constraint, or a family of vectors of numbers.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        super().check_shapes(name)
+        if self._event_ndim and not any(jnp.ndim(leaf) for leaf in jax.tree.leaves(self)):
+            fields = " or ".join(field.name for field in dataclasses.fields(cast(Any, self)))
+            raise ValueError(f"{name}: {fields} must have the axis D of x; got numbers")
 
     @one_program
     def log_prob(self, x: DataLike) -> Array:

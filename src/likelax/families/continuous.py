@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln, i0e, i1e
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -350,7 +351,7 @@ class Direction(Merging):
         angle = self.angle + jnp.arctan2(across, along)
         return Direction(_one_turn(angle), length, spread)
 
-    def scaled(self, factor: Array | float) -> "Direction":
+    def scaled(self, factor: ArrayLike) -> "Direction":
         """The statistics of the same data with every weight multiplied by `factor`."""
         return Direction(self.angle, self.length * factor, self.spread * factor)
 

@@ -20,6 +20,7 @@ Statistics 4, 384-414; Sun & Tran-Dinh (2019), Mathematical Programming 178, 145
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax._pytree import pytree
@@ -66,7 +67,7 @@ class LocalQuadratic(Merging):
             jnp.maximum(a.reach, b.reach),
         )
 
-    def scaled(self, factor: Array | float) -> "LocalQuadratic":
+    def scaled(self, factor: ArrayLike) -> "LocalQuadratic":
         """The statistics of the same data with every weight multiplied by `factor`."""
         return LocalQuadratic(
             self.weight * factor,

@@ -44,15 +44,6 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
     _finite_statistics = True
     probs: Array = constrained(unit_interval)
 
-    def check_shapes(self, name: str) -> None:
-        """Raise unless probs has an axis.
-
-        Raises:
-          ValueError: starting with `name`.
-        """
-        if jnp.ndim(self.probs) == 0:
-            raise ValueError(f"{name}: MvBernoulli.probs must have shape (D,), got a number")
-
     @one_program
     def log_prob(self, x: DataLike) -> Array:
         """Log probability of x (..., D), or of the entries seen of `Masked` x: (...), nats."""

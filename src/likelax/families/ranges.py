@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Never, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -234,7 +235,7 @@ class ParetoStats(Merging):
             self.weight + other.weight, low, self.log_excess + other.log_excess + shift
         )
 
-    def scaled(self, factor: Array | float) -> "ParetoStats":
+    def scaled(self, factor: ArrayLike) -> "ParetoStats":
         """The statistics of the same data with every weight multiplied by `factor`."""
         return ParetoStats(self.weight * factor, self.low, self.log_excess * factor)
 

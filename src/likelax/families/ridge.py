@@ -44,6 +44,7 @@ class RidgePrior(Density):
 
     def log_prob(self, coefficients: Any) -> Array:
         """Log density of all coefficients (D,) or (D, E) together, a scalar in nats."""
+        (coefficients,) = numerics.named_floats(coefficients=coefficients)
         coefficients, _ = numerics.as_float(coefficients, self.precision)
         precision = self.matched(coefficients)
         flat = precision == 0
@@ -84,8 +85,8 @@ class RidgePrior(Density):
         precision = jnp.asarray(self.precision, coefficients.dtype)
         if precision.ndim and precision.shape != coefficients.shape[:1]:
             raise ValueError(
-                f"RidgePrior: precision must be a scalar or of shape {coefficients.shape[:1]}; "
-                f"got {precision.shape}"
+                f"RidgePrior: precision must be a scalar or of shape {coefficients.shape[:1]}, as "
+                f"coefficients have {coefficients.shape}; got {precision.shape}"
             )
         trailing = (1,) * (coefficients.ndim - precision.ndim)
         return jnp.broadcast_to(precision.reshape(precision.shape + trailing), coefficients.shape)

@@ -107,7 +107,7 @@ def maximize(
       3.0
     """
     algorithm = _ascent("fit.maximize", Exact(objective), optimizer, max_steps, tol, window)
-    return drive(algorithm, start, None, progress=progress)
+    return drive(algorithm, validation.as_start("fit.maximize", start), None, progress=progress)
 
 
 @checked(tol=None, max_steps=None, window=None)
@@ -154,7 +154,7 @@ def maximize_noisy(
     """
     name = "fit.maximize_noisy"
     algorithm = _ascent(name, Noisy(objective), optimizer, max_steps, tol, window, noisy=True)
-    return drive(algorithm, start, None, key=key, progress=progress)
+    return drive(algorithm, validation.as_start(name, start), None, key=key, progress=progress)
 
 
 def _ascent(

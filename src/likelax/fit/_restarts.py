@@ -11,14 +11,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, Labelled, check_data, convert
+from likelax.data import DataLike, Labelled
 from likelax.families import MvNormal
 from likelax.fit import lanes, validation
 from likelax.fit._em import EM, mle
 from likelax.fit.algorithm import Data
 from likelax.fit.result import Fit, M, best
 from likelax.mixture import Mixture, MixturePrior
-from likelax.model import PriorLike, check_part
+from likelax.model import PriorLike
 from likelax.numerics.checks import (
     check_finite,
     check_size,
@@ -209,7 +209,6 @@ def from_responsibilities(
       >>> print(from_responsibilities(start, jnp.array([0, 3, 9]), shares).components.rate)
       [1. 7.]
     """
-    check_part("from_responsibilities", "model", model)
     if not isinstance(model, Mixture):
         raise TypeError(f"from_responsibilities: model must be a Mixture, got {model!r}")
     model.check_shapes("from_responsibilities")
@@ -219,8 +218,7 @@ def from_responsibilities(
             f"from_responsibilities: responsibilities must have shape "
             f"(..., {model.num_components}), one for each row and component; got {shares.shape}"
         )
-    x = convert("x", x)
-    check_data("from_responsibilities", x)
+    x, _ = validation.check("from_responsibilities", model, x)
     rows = jax.eval_shape(model.log_prob, x).shape
     if shares.shape[:-1] != rows:
         raise ValueError(

@@ -195,4 +195,5 @@ def maximize_lbfgs(
     """
     algorithm = LBFGS(tol, max_steps, memory, Exact(objective))
     algorithm.check("fit.maximize_lbfgs")
+    start = validation.as_start("fit.maximize_lbfgs", start)
     return drive(algorithm, start, None, progress=progress)

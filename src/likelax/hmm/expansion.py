@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax.numerics.checks import check_size
 
 
 class Expanded(NamedTuple):
@@ -36,8 +37,13 @@ class Expanded(NamedTuple):
         """(T, sizes[part]) log posterior of one part of the state from that of all (T, S), nats.
 
         Raises:
-          ValueError: for log_marginals of another shape.
+          ValueError: for log_marginals of another shape, or a part that there is not.
         """
+        check_size("part", part, least=0)
+        if part >= len(self.sizes):
+            raise ValueError(
+                f"part must be below {len(self.sizes)}, the number of parts; got {part}"
+            )
         (log_marginals,) = numerics.named_floats(log_marginals=log_marginals)
         if log_marginals.ndim != 2 or log_marginals.shape[1] != math.prod(self.sizes):
             raise ValueError(

@@ -188,8 +188,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Raises:
           ValueError: starting with `name`.
         """
-        if self.initial is not None and not numerics.as_array("initial", _value(self.initial)).ndim:
-            raise ValueError(f"{name}: initial must have shape (K,), got a number")
+        super().check_shapes(name)
         if not isinstance(self.transition, SoftmaxTransition):
             moves = numerics.as_array("transition", _value(self.transition)).shape
             if len(moves) < 2 or moves[-2:] != (self.num_states, self.num_states):

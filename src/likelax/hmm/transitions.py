@@ -106,7 +106,7 @@ class DrivenCounts(Merging):
         (slope, gram), (more_slope, more_gram) = self._about(center), other._about(center)
         return DrivenCounts(slope + more_slope, gram + more_gram, center)
 
-    def scaled(self, factor: Array | float) -> "DrivenCounts":
+    def scaled(self, factor: ArrayLike) -> "DrivenCounts":
         """The statistics of the same moves with every weight multiplied by `factor`.
 
         See the example of `statistics.scale`.
@@ -201,7 +201,8 @@ class SoftmaxTransition:
         log_pairs, inputs, weights = numerics.named_floats(
             log_pairs=log_pairs, inputs=inputs, weights=weights
         )
-        size, (num_states, _, num_inputs) = len(log_pairs), jnp.shape(self.weights)
+        num_states, _, num_inputs = jnp.shape(self.weights)
+        size = log_pairs.shape[0] if log_pairs.ndim else 0
         wanted = (size, num_states, num_states), (size, num_inputs), (size,)
         got = log_pairs.shape, inputs.shape, weights.shape
         if got != wanted:
@@ -209,11 +210,10 @@ class SoftmaxTransition:
                 "SoftmaxTransition.statistics: log_pairs, inputs and weights must have shapes "
                 f"(N, {num_states}, {num_states}), (N, {num_inputs}) and (N,); got {got}"
             )
-        # an input of zero weight may be anything
-        inputs = jnp.where(jnp.all(jnp.isfinite(inputs), axis=1, keepdims=True), inputs, 0)
         pairs = jnp.exp(log_pairs) * weights[:, None, None]
         left = jnp.sum(pairs, axis=2)
         each = jnp.sum(left, axis=1)
+        inputs = jnp.where(each[:, None] != 0, inputs, 0)  # that of no move may be anything
         center = jnp.zeros(num_inputs, inputs.dtype)
         for _ in range(2):  # the second time adds what rounding has left of the first
             gap = jnp.sum(each[:, None] * (inputs - center[None]), axis=0)

@@ -4,8 +4,11 @@ Values of traced arrays are not known, so under `jax.jit` and `jax.vmap` only ty
 checked. Every error is one sentence with the name of the argument, what is wanted and what came.
 """
 
+import dis
 import functools
 import inspect
+import os
+import pathlib
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -18,10 +21,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 __all__ = [
-    "as_array", "as_booleans", "as_numpy", "check_array", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
-    "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_shape", "check_simplex",
-    "check_size", "check_type", "check_values", "checked", "first_index", "is_concrete", "is_real", "known",
+    "as_array", "as_booleans", "as_numpy", "check_array", "check_axes", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
+    "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_same_tree", "check_shape", "check_simplex",
+    "check_size", "check_tree", "check_type", "check_values", "checked", "explain", "explained", "first_index", "is_concrete", "is_real", "known",
 ]  # fmt: skip
+
+_PACKAGE = str(pathlib.Path(__file__).parents[1]) + os.sep
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -159,9 +164,14 @@ def _check_fits(name: str, array: np.ndarray) -> None:
 def is_real(a: Any) -> bool:
     """Whether `jnp.asarray` makes an array of booleans, integers or floats of it."""
     if isinstance(a, Array | np.ndarray | np.generic):
-        kind = a.dtype.kind
-        return kind in "biuf" or (kind == "V" and jnp.issubdtype(a.dtype, jnp.floating))
+        return _is_real_dtype(a.dtype)
     return isinstance(a, int | float)
+
+
+def _is_real_dtype(dtype: Any) -> bool:
+    if not isinstance(dtype, np.dtype):  # that of a key
+        return False
+    return dtype.kind in "biuf" or (dtype.kind == "V" and jnp.issubdtype(dtype, jnp.floating))
 
 
 def check_array(name: str, value: Any) -> None:
@@ -302,8 +312,8 @@ def check_simplex(name: str, probs: Any) -> None:
         ...
       ValueError: probs must be probabilities that sum to one; got the sum 1.1 at index (0,)
     """
-    if np.ndim(probs) < 1:
-        raise ValueError(f"{name} must have shape (..., C), got a number")
+    if np.ndim(probs) < 1 or np.shape(probs)[-1] == 0:
+        raise ValueError(f"{name} must have shape (..., C) with C > 0, got {np.shape(probs)}")
     values = known(probs)
     if values is None:
         return
@@ -440,6 +450,69 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
+def explain(error: Exception, name: str, arguments: dict[str, Any]) -> Exception:
+    """The error to raise instead of one that a method met: a sentence, if JAX raised it.
+
+    JAX says which two shapes do not match, but not whose they are.
+
+    Args:
+      error: what was raised. One of likelax or of the user is returned as it is.
+      name: the method.
+      arguments: its arguments, pytrees of arrays, by name.
+    """
+    if _is_raised_here(error):
+        return error
+    try:
+        for argument, tree in arguments.items():
+            check_tree(argument, tree)
+    except TypeError as wrong:
+        return wrong
+    shapes = ", ".join(
+        f"{argument}{jax.tree_util.keystr(path)} {np.shape(leaf)}"
+        for argument, tree in arguments.items()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if is_real(leaf)
+    )
+    reason = str(error).strip().partition("\n")[0].rstrip(".:")
+    return ValueError(f"{name}: its arguments do not fit together: {shapes} ({reason})")
+
+
+def _is_raised_here(error: Exception) -> bool:
+    """Whether an error is one of likelax or of the user, rather than of a library that they call.
+
+    JAX leaves its own frames out of a traceback, so the last one is that of the call.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or type(error) not in (TypeError, ValueError, IndexError):
+        return True
+    place = trace.tb_frame.f_code.co_filename
+    if f"{os.sep}jax{os.sep}" in place:
+        return False
+    raises = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raises or not place.startswith(_PACKAGE)
+
+
+def explained(function: F) -> F:
+    """A decorator that gives the errors of JAX in a method by `explain`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError, IndexError) as error:
+            arguments = signature.bind(*args, **kwargs).arguments
+            owner = next(iter(arguments.values()))
+            found = explain(error, f"{type(owner).__name__}.{function.__name__}", arguments)
+            if found is error:
+                raise
+            raise found from error
+
+    return typing.cast(F, told)
+
+
 def check_key(key: Any, name: str = "key") -> None:
     """Raise unless an argument is one typed random key. It may be traced.
 
@@ -493,6 +566,70 @@ def check_shape(shape: Any, name: str = "shape") -> None:
         raise TypeError(f"{name} must be a tuple of integers such as {such}, got {_short(shape)}")
     if any(isinstance(n, int | np.integer) and n < 0 for n in shape):
         raise ValueError(f"{name} must not have a negative entry, got {shape}")
+
+
+def check_axes(name: str, a: Any, ndim: int) -> None:
+    """Raise for a number or an array with fewer axes than `ndim`; anything else is accepted.
+
+    Raises:
+      ValueError: starting with `name`.
+
+    Examples:
+      >>> check_axes("probs", jnp.ones(()), 1)
+      Traceback (most recent call last):
+        ...
+      ValueError: probs must have 1 axis or more, got shape ()
+    """
+    if is_real(a) and np.ndim(a) < ndim:
+        axes = "1 axis" if ndim == 1 else f"{ndim} axes"
+        raise ValueError(f"{name} must have {axes} or more, got shape {np.shape(a)}")
+
+
+def check_tree(name: str, tree: Any) -> None:
+    """Raise unless every leaf of a pytree is an array of numbers, a number, a key or a function.
+
+    Raises:
+      TypeError: naming the leaf.
+
+    Examples:
+      >>> check_tree("start", {"loc": "zero"})
+      Traceback (most recent call last):
+        ...
+      TypeError: start['loc'] must be a number or an array of numbers, got 'zero'
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not (_has_numbers(leaf) or callable(leaf)):
+            at = f"{name}{jax.tree_util.keystr(path)}"
+            raise TypeError(f"{at} must be a number or an array of numbers, got {_short(leaf)}")
+
+
+def check_same_tree(**trees: Any) -> None:
+    """Raise unless two pytrees of numbers, given as keywords, have the same structure.
+
+    Raises:
+      TypeError: as `check_tree`.
+      ValueError: naming both.
+
+    Examples:
+      >>> check_same_tree(a={"loc": 1.0}, b=(1.0,))
+      Traceback (most recent call last):
+        ...
+      ValueError: a and b must have the same structure; got a dict and a tuple
+    """
+    for name, tree in trees.items():
+        check_tree(name, tree)
+    (first, a), (second, b) = trees.items()
+    structures: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
+    if structures[0] != structures[1]:
+        got = f"a {type(a).__name__} and a {type(b).__name__}"
+        raise ValueError(f"{first} and {second} must have the same structure; got {got}")
+
+
+def _has_numbers(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, int | float)
+    return _is_real_dtype(dtype) or jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def check_same_shape(**arrays: Any) -> None:

@@ -83,6 +83,7 @@ def simulate(
     check_key(key)
     check_function("sample", sample)
     size = check_draws(draws)
+    draws = jax.tree.map(lambda a: as_array("draws", a), draws)
     if chunk_size is not None:
         check_size("chunk_size", chunk_size)
     keys = jax.random.split(key, size)
