@@ -77,7 +77,7 @@ _TYPED = (
 )  # fmt: skip
 
 
-def _with_checked_key(sample: Callable[..., Any], place: int) -> Callable[..., Any]:
+def with_checked_key(sample: Callable[..., Any], place: int) -> Callable[..., Any]:
     """A method that draws, with a check of its key and of the shape, `place` arguments later."""
 
     @functools.wraps(sample)
@@ -120,12 +120,12 @@ class Density(abc.ABC):
         super().__init_subclass__(**kwargs)
         for name, place in (("sample", 0), ("sample_given", 1), ("sample_labelled", 0)):
             if name in vars(cls):
-                setattr(cls, name, _with_checked_key(vars(cls)[name], place))
+                setattr(cls, name, with_checked_key(vars(cls)[name], place))
         for name in _TYPED:
             if name in vars(cls):
                 # a prior may be an `Independent` or a `Product` of priors
                 setattr(cls, name, checked(prior=None)(vars(cls)[name]))
-        for name in (*_TYPED, "sample", "sample_given", "sample_labelled", "mean", "variance"):
+        for name in ("sample", "sample_given", "sample_labelled", "mean", "variance"):
             if inspect.isfunction(vars(cls).get(name)):
                 setattr(cls, name, explained(vars(cls)[name]))
 

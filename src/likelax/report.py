@@ -11,6 +11,7 @@ from html import escape
 from typing import NamedTuple
 
 from likelax.checklist.verdict import Checklist, Line
+from likelax.numerics.checks import check_type
 
 __all__ = [
     "Code", "Judgement", "Paragraph", "Part", "Picture", "Section", "Table", "document", "html",
@@ -109,6 +110,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     Returns:
       HTML text without references to other files. It follows the reader's light or dark setting.
     Raises:
+      TypeError: for arguments of another type.
       ValueError: if two sections share an anchor, or a row does not fit its table.
 
     Examples:
@@ -116,6 +118,10 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
       >>> "5 &lt; 7" in text, "http" in text
       (True, False)
     """
+    for name, value in (("title", title), ("lead", lead)):
+        check_type(name, value, str)
+    if not isinstance(sections, Sequence) or not all(isinstance(s, Section) for s in sections):
+        raise TypeError(f"sections must be a sequence of Section, got {sections!r:.50}")
     anchors = [section.anchor for section in sections]
     if len(set(anchors)) != len(anchors):
         raise ValueError(f"page: every section needs an anchor of its own, got {anchors}.")
@@ -153,6 +159,7 @@ def html(
       >>> 'data-verdict="PASS"' in html("Coin", Checklist((line,)))
       True
     """
+    check_type("title", title, str)
     words = [str(one.verdict) for one in result.lines]
     if not lead:
         lead = f"{words.count('PASS')} of {len(words)} lines pass, {words.count('FAIL')} fail."
@@ -187,6 +194,8 @@ def document(title: str, body: str) -> str:
       >>> document("T", '<main id="main"></main>').startswith("<!doctype html>")
       True
     """
+    check_type("title", title, str)
+    check_type("body", body, str)
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -22,7 +22,6 @@ from likelax.numerics.checks import (
     check_same_tree,
     check_tree,
     checked,
-    explained,
 )
 
 __all__ = [
@@ -59,7 +58,7 @@ class Merging(abc.ABC):
         super().__init_subclass__(**kwargs)
         if "scaled" in vars(cls):
             made: Any = cls
-            made.scaled = explained(checked()(cls.scaled))
+            made.scaled = checked()(cls.scaled)
 
     @abc.abstractmethod
     def __add__(self, other: Self) -> Self:
@@ -112,7 +111,7 @@ class BinaryCounts(Merging):
     failures: Array
     log_peak: Array
 
-    @explained
+    @checked()
     def log_likelihood(self, p: ArrayLike, q: ArrayLike) -> Array:
         """The log likelihood at p with q = 1 - p, nats.
 
@@ -150,7 +149,7 @@ class BinaryCounts(Merging):
         return BinaryCounts(wins, losses, jax.lax.psum(self.log_likelihood(p, q), axes))
 
 
-@explained
+@checked()
 def coin_counts(successes: ArrayLike, failures: ArrayLike) -> BinaryCounts:
     """The statistics of tosses whose order is known: h = 1.
 
@@ -232,7 +231,7 @@ class EventCounts(Merging):
     exposure: Array
     log_peak: Array
 
-    @explained
+    @checked()
     def log_likelihood(self, v: ArrayLike) -> Array:
         """The log likelihood at v, nats.
 
@@ -328,7 +327,7 @@ class Moments(Merging):
         less = _expand(weight, scatter) * _square(lost, scatter)
         return Moments(weight, mean, scatter - less)
 
-    @explained
+    @checked()
     def about(self, center: ArrayLike) -> Array:
         """Weighted sum of squared deviations from `center` (*event), shaped like `scatter`.
 

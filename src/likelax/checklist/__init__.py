@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from likelax.checklist import decision as _decision
@@ -10,8 +11,9 @@ from likelax.checklist import density, latent, simulation
 from likelax.checklist import heldout as _heldout
 from likelax.checklist.decision import top_label
 from likelax.checklist.verdict import TITLES, Checklist, Line, Verdict
-from likelax.data import DataLike
+from likelax.data import DataLike, check_data, convert
 from likelax.model import PriorLike, SupportsLogProb
+from likelax.numerics.checks import check_key, check_methods
 
 __all__ = ["TITLES", "Checklist", "Line", "Verdict", "run", "top_label"]
 
@@ -62,7 +64,9 @@ def run(
     Returns:
       A `Checklist`; print it.
     Raises:
-      ValueError: if num_draws < 100, or level or tolerance is not in (0, 1).
+      TypeError: for a model without `log_prob`, or data that are not numbers.
+      ValueError: if num_draws < 100, level or tolerance is not in (0, 1), or train or heldout has no
+        row or holds NaN that was not declared missing.
 
     Examples:
       >>> from likelax.families import Normal
@@ -72,6 +76,13 @@ def run(
       >>> result.ok, str(result.verdicts[0]), str(result.verdicts[4])
       (True, 'PASS', 'PASS')
     """
+    check_key(key)
+    check_methods("model", model, "log_prob")
+    train, heldout = convert("train", train), convert("heldout", heldout)
+    for name, data in (("train", train), ("heldout", heldout)):
+        check_data(f"checklist.run: {name}", data)
+        if any(jnp.ndim(leaf) == 0 for leaf in jax.tree.leaves(data)):
+            raise ValueError(f"{name} must have a leading axis of rows or steps, got a number")
     if num_draws < 100:
         raise ValueError(f"num_draws must be at least 100, got {num_draws}")
     for name, value in (("level", level), ("tolerance", tolerance)):

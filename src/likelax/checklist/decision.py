@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,9 +13,10 @@ from jax.typing import ArrayLike
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import DataLike
+from likelax.data import DataLike, Labelled, convert
 from likelax.mixture import Mixture
 from likelax.model import SupportsLogProb
+from likelax.numerics.checks import check_type
 
 Decision = Callable[[Any, Any], tuple[ArrayLike, ArrayLike]]
 
@@ -28,7 +30,8 @@ def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
     Returns:
       (confidence, correct), each (N,).
     Raises:
-      ValueError: for data without labels.
+      TypeError: for another model, or data that are not numbers.
+      ValueError: for data without labels, or with another number of them.
 
     Examples:
       >>> from likelax import Labelled, Mixture, Poisson
@@ -36,9 +39,16 @@ def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
       >>> print(top_label(model, Labelled(jnp.array([0, 9]), jnp.array([0, 0])))[1])
       [1. 0.]
     """
-    labels = view.labels_of(heldout)
-    if labels is None:
-        raise ValueError("decision: the held-out data must be Labelled to tell right from wrong")
+    check_type("model", model, Mixture)
+    if not isinstance(heldout, Labelled):
+        raise ValueError("top_label: heldout must be Labelled data, to tell right from wrong")
+    heldout = convert("heldout", heldout)
+    model.check_shapes("top_label: model")
+    model.check_labels("top_label: heldout", heldout)
+    labels = heldout.labels
+    rows = jax.eval_shape(model.log_prob, heldout.values).shape
+    if labels.shape != rows:
+        raise ValueError(f"heldout must have one label for each row, {rows}; got {labels.shape}")
     known = np.asarray(labels).reshape(-1) >= 0
     confidence, correct = map(np.asarray, view.call(_decide, model, heldout.values, labels))
     return confidence[known], correct[known]

@@ -119,7 +119,7 @@ def total_mass(
     shape = (num_centers, 2) if view.is_serial(model) else (num_centers,)
     centers = view.call(view.sample, center_key, model, static=shape)
     leaves = jax.tree.leaves(centers)
-    if len(leaves) == 1 and leaves[0].ndim == 1:
+    if len(leaves) == 1 and leaves[0].ndim == 1 and np.isfinite(leaves[0]).all():
         scalar = leaves[0]
         rebuild = jax.tree.structure(centers)
         if view.is_whole(scalar):

@@ -47,6 +47,11 @@ def check(
     """Line 4. See `checklist.run`."""
     scores = _scores(model, train, heldout, baseline)
     n = scores.heldout.size
+    if n == 0 or scores.train.size == 0:
+        return line(
+            4, Verdict.FAIL, "The log score of every row is NaN.",
+            "Look for NaN, or values out of range, among the parameters.", Numbers(n=n),
+        )  # fmt: skip
     # steps of a series are dependent, so blocks have about the cube root of its length
     block = max(1, round(n ** (1 / 3))) if view.is_serial(model) else 1
     held, seen = _elpd(scores.heldout, block), _elpd(scores.train, block)

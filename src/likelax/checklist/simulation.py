@@ -40,6 +40,11 @@ def check(
         for a in view.call(_simulated, key, model, train, static=(shape, num_draws, _chunk(rows)))
     )
     n = int(seen)
+    if not np.isfinite(simulated[:, np.isfinite(real)]).any(axis=1).all():
+        return line(
+            5, Verdict.FAIL, "Simulated data hold NaN or infinity, and the training data do not.",
+            "Look for values out of range among the parameters.", Numbers(n=n),
+        )  # fmt: skip
     names = [f"{kind} of {c}" for c in columns for kind in STATISTICS]
     names += [f"correlation of {a} and {b}" for a, b in _pairs(columns)]
     sizes = np.array([*_SIZES * len(columns), *[_CORRELATION] * len(_pairs(columns))])

@@ -22,7 +22,7 @@ from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
-from likelax.numerics.checks import as_array, checked, is_concrete
+from likelax.numerics.checks import as_array, as_tree, checked, is_concrete
 
 ExactObjective = Callable[[Any], Array]
 NoisyObjective = Callable[[Any, Any], Array]
@@ -107,7 +107,7 @@ def maximize(
       3.0
     """
     algorithm = _ascent("fit.maximize", Exact(objective), optimizer, max_steps, tol, window)
-    return drive(algorithm, validation.as_start("fit.maximize", start), None, progress=progress)
+    return drive(algorithm, as_tree("start", start), None, progress=progress)
 
 
 @checked(tol=None, max_steps=None, window=None)
@@ -154,7 +154,7 @@ def maximize_noisy(
     """
     name = "fit.maximize_noisy"
     algorithm = _ascent(name, Noisy(objective), optimizer, max_steps, tol, window, noisy=True)
-    return drive(algorithm, validation.as_start(name, start), None, key=key, progress=progress)
+    return drive(algorithm, as_tree("start", start), None, key=key, progress=progress)
 
 
 def _ascent(

@@ -16,7 +16,7 @@ from likelax.fit.algorithm import Progress, drive, finish
 from likelax.fit.ascent import Likelihood, loss
 from likelax.fit.result import Fit, Status, T
 from likelax.model import pytree, static
-from likelax.numerics.checks import checked
+from likelax.numerics.checks import as_tree, checked
 from likelax.parameters import from_vector, to_vector
 
 # Steps in a row that must fail to raise the objective before the fit has converged.
@@ -195,5 +195,5 @@ def maximize_lbfgs(
     """
     algorithm = LBFGS(tol, max_steps, memory, Exact(objective))
     algorithm.check("fit.maximize_lbfgs")
-    start = validation.as_start("fit.maximize_lbfgs", start)
+    start = as_tree("start", start)
     return drive(algorithm, start, None, progress=progress)

@@ -1,7 +1,7 @@
 """Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
 
 import itertools
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,11 @@ from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_possible, check_registration
 from likelax.numerics import as_array
-from likelax.numerics.checks import first_index, is_concrete, is_real
+from likelax.numerics.checks import first_index, is_concrete
 from likelax.one_of import OneOf
 from likelax.parameters import check_parameters
 from likelax.product import Product
 from likelax.wrappers import Fixed, Wrapper
-
-T = TypeVar("T")
 
 
 def check(
@@ -73,21 +71,6 @@ def check(
                 f"got {array[wrong][0]} at index {first_index(wrong)}"
             )
     return x, weights
-
-
-def as_start(name: str, start: T) -> T:
-    """The start of a fit with its lists and pandas columns converted to arrays.
-
-    Raises:
-      TypeError, ValueError: as `as_array`, for what is no array of numbers.
-    """
-
-    def convert_leaf(path: Any, leaf: Any) -> Any:
-        place = f"{name}: start{jax.tree_util.keystr(path)}"
-        carried = callable(leaf) or isinstance(leaf, jax.Array)  # a function, a random key
-        return leaf if is_real(leaf) or carried else as_array(place, leaf)
-
-    return jax.tree_util.tree_map_with_path(convert_leaf, start)
 
 
 def check_options(

@@ -12,6 +12,7 @@ from likelax.constraints import Constraint
 from likelax.data import DataLike
 from likelax.families.base import Distribution, match_weights
 from likelax.model import Model, pytree, static
+from likelax.numerics.checks import check_function, check_size, check_tree
 
 
 def _log_prob(distribution: Any, x: Array) -> Array:
@@ -55,6 +56,18 @@ class External(Distribution, Model[tuple[()], Never]):
     log_density: Callable[[Any, Array], Array] = static(default=_log_prob)
     draw: Callable[[Any, Array, tuple[int, ...]], Array] = static(default=_sample)
     num_event_axes: int = static(default=0)
+
+    def __post_init__(self) -> None:
+        check_tree("External: parameters", self.parameters)
+        for name in ("build", "log_density", "draw"):
+            check_function(f"External: {name}", getattr(self, name))
+        check_size("External: num_event_axes", self.num_event_axes, least=0)
+        for name, constraint in self.constraints:
+            if not isinstance(name, str) or not isinstance(constraint, Constraint):
+                raise TypeError(
+                    "External: constraints must be pairs of a name and a Constraint, "
+                    f"got {(name, constraint)!r}"
+                )
 
     @property
     def event_ndim(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics.checks import as_array, as_booleans, checked, is_real
+from likelax.numerics.checks import as_array, as_booleans, check_axes, checked, is_real
 
 __all__ = [
     "Compensated",
@@ -228,6 +228,7 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
       [0.5 0.5] 0.6931
     """
     (scores,) = as_float(scores)
+    check_axes("scores", scores, 1)
     total = logsumexp(scores, axis=axis, keepdims=True)
     shift = jnp.where(total == -jnp.inf, 0, total)
     return scores - shift, jnp.squeeze(total, axis=axis)
@@ -289,6 +290,10 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
       [[1000. 1000.]]
     """
     a, b = as_float(a, b)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[0]:
+        raise ValueError(f"a must have shape (N, P) and b (N, Q); got {a.shape} and {b.shape}")
+    if 0 in (*a.shape, *b.shape):
+        return jnp.zeros((a.shape[1], b.shape[1]), a.dtype)
     num_rows = a.shape[0]
     if num_rows <= _BLOCK:
         return jnp.matmul(a.T, b, precision="highest")
@@ -420,8 +425,8 @@ def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
     )
 
 
-@jax.custom_jvp
-def cholesky(matrix: Array) -> Array:
+@checked()
+def cholesky(matrix: ArrayLike) -> Array:
     """Lower Cholesky factor, NaN if the matrix is not positive definite.
 
     The value of `jnp.linalg.cholesky`, with a derivative that uses `solve_lower`.
@@ -434,13 +439,21 @@ def cholesky(matrix: Array) -> Array:
       [[2. 0.]
        [0. 3.]]
     """
+    (matrix,) = as_float(matrix)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"matrix must have shape (D, D); got {matrix.shape}")
+    return _cholesky(matrix)
+
+
+@jax.custom_jvp
+def _cholesky(matrix: Array) -> Array:
     return jnp.linalg.cholesky(matrix)
 
 
-@cholesky.defjvp
+@_cholesky.defjvp
 def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (matrix,), (change,) = primals, tangents
-    tril = cholesky(matrix)
+    tril = _cholesky(matrix)
     whiten = inverse_lower(tril)
     symmetric = (change + change.T) / 2
     inner = jnp.matmul(
@@ -523,7 +536,8 @@ class Compensated(NamedTuple):
     error: Array
 
 
-def add_compensated(acc: Compensated, term: Array) -> Compensated:
+@checked()
+def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
     """Add one term without losing its low bits (Neumaier's two-sum).
 
     A running sum of 1e6 terms in float32 keeps float32 accuracy. An infinite term makes
@@ -541,11 +555,12 @@ def add_compensated(acc: Compensated, term: Array) -> Compensated:
       >>> float(acc.total + acc.error) == 1e8 + 8
       True
     """
-    total = acc.total + term
+    running, term = as_float(acc.total, term)
+    total = running + term
     lost = jnp.where(
-        jnp.abs(acc.total) >= jnp.abs(term),
-        (acc.total - total) + term,
-        (term - total) + acc.total,
+        jnp.abs(running) >= jnp.abs(term),
+        (running - total) + term,
+        (term - total) + running,
     )
     return Compensated(total, acc.error + jnp.where(jnp.isfinite(total), lost, 0))
 

@@ -21,13 +21,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 __all__ = [
-    "as_array", "as_booleans", "as_numpy", "check_array", "check_axes", "check_finite", "check_fraction", "check_function", "check_key", "check_not_negative",
+    "as_array", "as_booleans", "as_numpy", "as_tree", "check_array", "check_axes", "check_finite", "check_fraction", "check_function", "check_key", "check_methods", "check_not_negative",
     "check_number", "check_numbers", "check_order", "check_positive", "check_same_shape", "check_same_tree", "check_shape", "check_simplex",
-    "check_size", "check_tree", "check_type", "check_values", "checked", "explain", "explained", "first_index", "is_concrete", "is_real", "known",
+    "check_size", "check_tree", "check_type", "check_values", "checked", "explained", "first_index", "is_concrete", "is_real", "known",
 ]  # fmt: skip
 
 _PACKAGE = str(pathlib.Path(__file__).parents[1]) + os.sep
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -444,34 +445,75 @@ def check_type(name: str, value: Any, kind: type) -> None:
         raise TypeError(f"{name} must be {article} {kind.__name__}, got {_short(value)}")
 
 
+def check_methods(name: str, value: Any, *methods: str) -> None:
+    """Raise unless an argument has some methods.
+
+    Raises:
+      TypeError: naming the argument and the methods.
+
+    Examples:
+      >>> check_methods("guide", 3.5, "sample", "log_prob")
+      Traceback (most recent call last):
+        ...
+      TypeError: guide must have the methods sample and log_prob, got 3.5
+    """
+    if not all(callable(getattr(value, method, None)) for method in methods):
+        wanted = (
+            "the methods " + " and ".join(methods) if len(methods) > 1 else f"a method {methods[0]}"
+        )
+        raise TypeError(f"{name} must have {wanted}, got {_short(value)}")
+
+
 def _short(value: Any) -> str:
     """How a value is named in a message: at most one line."""
     text = repr(value)
     return text if len(text) < 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
-def explain(error: Exception, name: str, arguments: dict[str, Any]) -> Exception:
-    """The error to raise instead of one that a method met: a sentence, if JAX raised it.
+def explained(function: F) -> F:
+    """A decorator that turns an error of JAX into a sentence with the shapes of the arguments.
 
-    JAX says which two shapes do not match, but not whose they are.
+    Errors of likelax, and of functions of the user, are raised as they are.
 
-    Args:
-      error: what was raised. One of likelax or of the user is returned as it is.
-      name: the method.
-      arguments: its arguments, pytrees of arrays, by name.
+    Examples:
+      >>> @explained
+      ... def join(x, y):
+      ...     return x + y
+      >>> join(jnp.ones(2), jnp.ones(3))
+      Traceback (most recent call last):
+        ...
+      ValueError: join: its arguments do not fit together: x (2,), y (3,) (...)
     """
-    if _is_raised_here(error):
-        return error
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError, IndexError) as error:
+            if _is_raised_here(error):
+                raise
+            arguments = signature.bind(*args, **kwargs).arguments
+            owner = f"{type(arguments['self']).__name__}." if "self" in arguments else ""
+            raise _explanation(error, owner + function.__name__, arguments) from error
+
+    return typing.cast(F, told)
+
+
+def _explanation(error: Exception, name: str, arguments: dict[str, Any]) -> Exception:
+    """A sentence with the shapes of the arguments: JAX says which two do not match, but not whose."""
     try:
         for argument, tree in arguments.items():
             check_tree(argument, tree)
     except TypeError as wrong:
         return wrong
     shapes = ", ".join(
-        f"{argument}{jax.tree_util.keystr(path)} {np.shape(leaf)}"
+        f"{argument}{jax.tree_util.keystr(path)} {np.shape(leaf) if is_real(leaf) else _short(leaf)}"
         for argument, tree in arguments.items()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if is_real(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            tree, is_leaf=lambda node: node is None
+        )
+        if not callable(leaf)
     )
     reason = str(error).strip().partition("\n")[0].rstrip(".:")
     return ValueError(f"{name}: its arguments do not fit together: {shapes} ({reason})")
@@ -492,25 +534,6 @@ def _is_raised_here(error: Exception) -> bool:
         return False
     raises = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     return raises or not place.startswith(_PACKAGE)
-
-
-def explained(function: F) -> F:
-    """A decorator that gives the errors of JAX in a method by `explain`."""
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except (TypeError, ValueError, IndexError) as error:
-            arguments = signature.bind(*args, **kwargs).arguments
-            owner = next(iter(arguments.values()))
-            found = explain(error, f"{type(owner).__name__}.{function.__name__}", arguments)
-            if found is error:
-                raise
-            raise found from error
-
-    return typing.cast(F, told)
 
 
 def check_key(key: Any, name: str = "key") -> None:
@@ -603,6 +626,26 @@ def check_tree(name: str, tree: Any) -> None:
             raise TypeError(f"{at} must be a number or an array of numbers, got {_short(leaf)}")
 
 
+def as_tree(name: str, tree: T) -> T:
+    """A pytree with its NumPy arrays left as they are, and pandas columns converted to arrays.
+
+    Raises:
+      TypeError, ValueError: as `as_array`, for a leaf that is no array of numbers, key or function.
+
+    Examples:
+      >>> as_tree("start", {"loc": 1.5})
+      {'loc': 1.5}
+    """
+
+    def converted(path: Any, leaf: Any) -> Any:
+        carried = callable(leaf) or isinstance(leaf, jax.Array)  # a function, a random key
+        if is_real(leaf) or carried:
+            return leaf
+        return as_array(name + jax.tree_util.keystr(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(converted, tree)
+
+
 def check_same_tree(**trees: Any) -> None:
     """Raise unless two pytrees of numbers, given as keywords, have the same structure.
 
@@ -687,7 +730,7 @@ def checked(**least: int | None) -> Callable[[F], F]:
                     check(name, value)
             return function(*args, **kwargs)
 
-        return typing.cast(F, validated)
+        return typing.cast(F, explained(validated))
 
     return decorate
 

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import monte_carlo
-from likelax.numerics import as_float, log_normalize
+from likelax.numerics import log_normalize, named_floats
 from likelax.numerics.checks import checked
 from likelax.variational.estimators import Estimator, Guide, LogJoint, pathwise
 
@@ -46,7 +46,7 @@ def exact_elbo(log_joint: ArrayLike, log_guide: ArrayLike) -> ExactElbo:
       >>> print(exact_elbo(joint, joint).kl)
       0.0
     """
-    log_joint, log_guide = as_float(log_joint, log_guide)
+    log_joint, log_guide = named_floats(log_joint=log_joint, log_guide=log_guide)
     if log_joint.shape != log_guide.shape or log_joint.ndim == 0:
         raise ValueError(
             "exact_elbo wants log_joint and log_guide of one shape (..., K), got "
@@ -60,7 +60,7 @@ def exact_elbo(log_joint: ArrayLike, log_guide: ArrayLike) -> ExactElbo:
 
 def _kl(log_q: Array, log_p: Array) -> Array:
     """sum_k q_k log(q_k / p_k), as a sum of terms that are never negative."""
-    both = (log_q > -jnp.inf) & (log_p > -jnp.inf)
+    both = (log_q != -jnp.inf) & (log_p != -jnp.inf)  # NaN too, so that it gives NaN
     ratio = jnp.where(both, log_p, 0) - jnp.where(both, log_q, 0)
     q, p = jnp.exp(log_q), jnp.exp(log_p)
     # the terms - q + p sum to zero

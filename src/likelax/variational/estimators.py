@@ -15,7 +15,7 @@ from jax import Array
 
 from likelax.constraints import is_floating
 from likelax.numerics import as_float, logsumexp
-from likelax.numerics.checks import checked
+from likelax.numerics.checks import check_function, check_methods, checked
 from likelax.variational.guides import Reparameterized
 from likelax.variational.leaves import jittable, whole
 
@@ -355,11 +355,16 @@ def draws_per_term(estimator: Estimator) -> int | None:
     return 1 if estimator in ours else None
 
 
-def density(log_joint: LogJoint, guide: Guide) -> tuple[LogJoint, Any, Callable[[Any], Any]]:
+def density(
+    log_joint: LogJoint, guide: Guide, name: str = "guide"
+) -> tuple[LogJoint, Any, Callable[[Any], Any]]:
     """(log joint, guide, finish), where the guide is a density over unconstrained latents.
 
-    `finish` maps one of its draws to the latents of the caller's log joint.
+    `finish` maps one of its draws to the latents of the caller's log joint; `name` is that of the
+    argument, for messages.
     """
+    check_function("log_joint", log_joint)
+    check_methods(name, guide, "sample", "log_prob")
     guide = whole(guide)
     transported: Any = guide
     if not hasattr(guide, "pull_back"):

@@ -233,8 +233,12 @@ def fit_guides(
       >>> print(found.guide.base.loc.round(1))
       [3.]
     """
+    density(log_joint, guides, "guides")
     guides = jittable(guides)
-    num_guides = jax.tree.leaves(guides)[0].shape[0]
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(guides)]
+    if not shapes or () in shapes:
+        raise ValueError(f"guides must have a leading axis R on every leaf, got shapes {shapes}")
+    num_guides = shapes[0][0]
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
 

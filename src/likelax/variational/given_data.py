@@ -9,11 +9,12 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike
+from likelax.data import DataLike, check_data, convert
 from likelax.fit.algorithm import Data, drive
 from likelax.fit.result import Fit
 from likelax.model import pytree, static
 from likelax.numerics import as_array, as_float, devices, weighted_sum
+from likelax.numerics.checks import check_methods, checked
 from likelax.variational.estimators import Guide, density
 from likelax.variational.guides import NormalGuide
 from likelax.variational.natural import NaturalAscent, NaturalState
@@ -137,6 +138,7 @@ class GuideAscent:
         return NaturalAscent(self.tol, self.max_steps, lambda z: self.log_joint(z, data))
 
 
+@checked(max_steps=None, tol=None, weights=None)
 def fit_rows(
     key: Array,
     log_prior: Callable[[Any], Array],
@@ -167,7 +169,8 @@ def fit_rows(
     Returns:
       The `Fit`; its objective is the bound on the last draws, nats.
     Raises:
-      ValueError: for options out of range, or arrays of different lengths.
+      TypeError: for arguments of another type.
+      ValueError: for options out of range, arrays of different lengths, or NaN in x.
     Source: Khan and Rue (2023), The Bayesian learning rule.
 
     Examples:
@@ -178,6 +181,9 @@ def fit_rows(
       >>> print(found.model.base.loc.round(2))
       [2.]
     """
+    check_methods("guide", guide, "sample", "log_prob")
+    x = convert("x", x)
+    check_data("variational.fit_rows", x)
     place = devices.mesh_of(x) if mesh is None else devices.automatic(mesh)
     algorithm = GuideAscent(log_prior, log_lik, tol, max_steps, place)
     algorithm.check("variational.fit_rows")

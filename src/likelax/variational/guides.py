@@ -8,6 +8,8 @@ from the noise, which has all its digits, and not from the draw.
 
 import abc
 import dataclasses
+import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -18,9 +20,9 @@ import numpy as np
 from jax import Array
 
 from likelax.constraints import constrained, positive, scale_tril
-from likelax.model import pytree, static
-from likelax.numerics import cholesky, inverse_lower, solve_lower
-from likelax.numerics.checks import checked
+from likelax.model import pytree, static, with_checked_key
+from likelax.numerics import as_array, as_float, cholesky, inverse_lower, named_floats, solve_lower
+from likelax.numerics.checks import check_function, check_key, check_shape, checked
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -28,6 +30,22 @@ LOG_2PI = math.log(2 * math.pi)
 
 class Reparameterized(abc.ABC):
     """A distribution on R^D whose draws are a smooth function of noise and parameters."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        made: Any = cls
+        if "noise" in vars(cls):
+            made.noise = with_checked_key(made.noise, 0)
+        for name in ("from_noise", "log_prob", "log_prob_of_noise"):
+            if name in vars(cls):
+                setattr(cls, name, _of_vectors(vars(cls)[name]))
+
+    @property
+    def num_noise(self) -> int:
+        """M, the size of the noise of one draw; here that of `loc`."""
+        return self.loc.shape[-1]
+
+    loc: Array
 
     @abc.abstractmethod
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
@@ -56,6 +74,24 @@ class Reparameterized(abc.ABC):
 Rule = Callable[[Array], Array]
 
 
+def _of_vectors(method: Callable[..., Array]) -> Callable[..., Array]:
+    """A method of vectors or of their noise, with a check of their number of entries."""
+    name = list(inspect.signature(method).parameters)[1]
+
+    @functools.wraps(method)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Array:
+        vectors = args[0] if args else kwargs[name]
+        if not hasattr(self, "loc"):  # a class of the user without one
+            return method(self, as_array(name, vectors))
+        vectors, loc = named_floats(**{name: vectors, "loc": self.loc})
+        size = self.num_noise if name == "noise" else loc.shape[-1]
+        if vectors.shape[-1:] != (size,):
+            raise ValueError(f"{name} must have shape (..., {size}), got {vectors.shape}")
+        return method(self, vectors)
+
+    return run
+
+
 class NormalGuide(Reparameterized):
     """A normal z = loc + L e, e ~ N(0, I), of which a fit can take natural gradient steps.
 
@@ -66,8 +102,6 @@ class NormalGuide(Reparameterized):
     Attributes:
       loc: (D,).
     """
-
-    loc: Array
 
     @abc.abstractmethod
     def whiten(self, scores: Array) -> Array:
@@ -129,7 +163,6 @@ class MeanField(NormalGuide):
         Raises:
           ValueError: for x with another number of parameters.
         """
-        _check_event(self.loc, x)
         return self.log_prob_of_noise((x - _match(self.loc, x)) / _match(self.scale, x))
 
     def log_prob_of_noise(self, noise: Array) -> Array:
@@ -188,9 +221,14 @@ class LowRank(Reparameterized):
     scale: Array = constrained(positive)
     factor: Array
 
+    @property
+    def num_noise(self) -> int:
+        """D + R."""
+        return sum(self.factor.shape)
+
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Standard normals (*shape, D + R), the R shared ones last."""
-        return jax.random.normal(key, (*shape, sum(self.factor.shape)), self.loc.dtype)
+        return jax.random.normal(key, (*shape, self.num_noise), self.loc.dtype)
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale * own + factor @ shared, differentiable in the parameters."""
@@ -203,7 +241,6 @@ class LowRank(Reparameterized):
         Raises:
           ValueError: for x with another number of parameters.
         """
-        _check_event(self.loc, x)
         white = (x - _match(self.loc, x)) / _match(self.scale, x)
         tril, scaled = self._capacity()
         inner = white @ scaled
@@ -254,7 +291,6 @@ class _Dense(NormalGuide):
         Raises:
           ValueError: for x with another number of parameters.
         """
-        _check_event(self.loc, x)
         return self.log_prob_of_noise(_solve(self.root(), x - _match(self.loc, x)))
 
     def log_prob_of_noise(self, noise: Array) -> Array:
@@ -335,7 +371,9 @@ class BlockRank(_Dense):
 
     def part(self, matrix: Array) -> Array:
         """The entries within blocks."""
-        labels = np.asarray(self.labels)
+        matrix, labels = as_array("matrix", matrix), np.asarray(self.labels)
+        if matrix.shape != 2 * labels.shape:
+            raise ValueError(f"matrix must have shape {2 * labels.shape}, got {matrix.shape}")
         return jnp.where(labels[:, None] == labels[None], matrix, 0)
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
@@ -378,7 +416,6 @@ class FullRankT(Reparameterized):
         Raises:
           ValueError: for x with another number of parameters.
         """
-        _check_event(self.loc, x)
         return self.log_prob_of_noise(_solve(self.scale_tril, x - _match(self.loc, x)))
 
     def log_prob_of_noise(self, noise: Array) -> Array:
@@ -423,6 +460,8 @@ class Transported:
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
         """Draws with leading axes `shape`, of the structure of the template."""
+        check_key(key)
+        check_shape(shape)
         constrain: Callable[[Array], Any] = self.space.constrain
         for _ in shape:
             constrain = jax.vmap(constrain)
@@ -431,14 +470,22 @@ class Transported:
     def log_prob(self, x: Any) -> Array:
         """Log density of one draw over the parameters, nats; `jax.vmap` it over more.
 
+        It is -inf on the boundary of a set and beyond it, and NaN at NaN.
+
         Raises:
           ValueError: for parameters of other shapes than the template's.
         """
-        reals = self.space.unconstrain(x)
-        return self.base.log_prob(reals) - self.space.log_det(reals)
+        reals = self.space.unconstrain(x, "x")
+        inside = jnp.all(jnp.isfinite(reals))
+        kept = jnp.where(inside, reals, 0)
+        log_prob = self.base.log_prob(kept) - self.space.log_det(kept)
+        unknown = [jnp.any(jnp.isnan(leaf)) for leaf in as_float(*jax.tree.leaves(x))]
+        off = jnp.where(jnp.any(jnp.stack(unknown)), jnp.nan, -jnp.inf).astype(log_prob.dtype)
+        return jnp.where(inside, log_prob, off)
 
     def pull_back(self, log_joint: Callable[[Any], Array]) -> Callable[[Array], Array]:
         """The log joint as a density over R^D, where the estimators work."""
+        check_function("log_joint", log_joint)
         return lambda y: log_joint(self.space.constrain(y)) + self.space.log_det(y)
 
 
@@ -604,13 +651,6 @@ def _log_normal(noise: Array) -> Array:
 
 def _product(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision="highest")
-
-
-def _check_event(loc: Array, x: Array) -> None:
-    if jnp.shape(x)[-1:] != loc.shape:
-        raise ValueError(
-            f"log_prob wants points of shape (..., {loc.shape[0]}), got {jnp.shape(x)}."
-        )
 
 
 def _match(vector: Array, x: Array) -> Array:

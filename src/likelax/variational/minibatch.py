@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax.data import DataLike
-from likelax.numerics import as_float
+from likelax.numerics import as_array, as_float
 from likelax.numerics.checks import checked
 
 # Rows of which the log likelihood of many draws is held in memory at once.
@@ -54,7 +55,7 @@ class Minibatch:
         """
         return jax.random.randint(key, (self.batch_size,), 0, self.num_data)
 
-    def on_rows(self, rows: Array, z: Any) -> Array:
+    def on_rows(self, rows: ArrayLike, z: Any) -> Array:
         """The log joint of a draw, estimated from these rows, a scalar in nats.
 
         See the example of the class.
@@ -63,6 +64,9 @@ class Minibatch:
           rows: (B,) integers.
           z: one draw of the latents.
         """
+        rows = as_array("rows", rows)
+        if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
+            raise ValueError(f"rows must be integers (B,), got {rows.dtype} {rows.shape}")
         log_lik = self._log_lik(z, jax.tree.map(lambda v: jnp.asarray(v)[rows], self.x))
         prior, total = as_float(self.log_prior(z), jnp.sum(log_lik))
         return prior + total * (self.num_data / log_lik.shape[0])

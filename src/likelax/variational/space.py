@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import constraints
 from likelax.constraints import Constraint
-from likelax.numerics import as_float
+from likelax.numerics import as_array, as_float
+from likelax.numerics.checks import check_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Space:
         """D, the number of reals."""
         return sum(math.prod(shape) for shape in self.shapes)
 
-    def constrain(self, reals: Array) -> Any:
+    def constrain(self, reals: ArrayLike) -> Any:
         """The parameters at a point (D,). See the example of the class.
 
         Raises:
@@ -47,12 +49,14 @@ class Space:
         leaves = [c.constrain(y) for c, y in zip(self.maps, self._pieces(reals), strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)
 
-    def unconstrain(self, parameters: Any) -> Array:
+    def unconstrain(self, parameters: Any, name: str = "parameters") -> Array:
         """The point (D,) of the parameters: the inverse of `constrain`.
 
         Args:
-          parameters: as the template, each inside its set.
+          parameters: as the template, each inside its set; outside it they give NaN.
+          name: of the argument, for messages.
         Raises:
+          TypeError: for a leaf that is no array of numbers.
           ValueError: for another structure, or for leaves of other shapes than the template's.
 
         Examples:
@@ -60,20 +64,21 @@ class Space:
           >>> print(space.unconstrain({"tau": 1.0}))
           [0.]
         """
+        check_tree(name, parameters)
         leaves, structure = jax.tree.flatten(parameters)
         wanted: Any = self.treedef
         if structure != wanted:
-            raise ValueError(f"wanted parameters of the structure {wanted}, got {structure}.")
+            raise ValueError(f"{name} must have the structure {wanted}, got {structure}.")
         pieces = [c.unconstrain(x) for c, x in zip(self.maps, as_float(*leaves), strict=True)]
         shapes = tuple(piece.shape for piece in pieces)
         if shapes != self.shapes:
             raise ValueError(
-                f"wanted one draw, whose leaves have the shapes {self.shapes} over the reals, got "
-                f"{shapes}; use jax.vmap for a batch of draws."
+                f"{name} must be one draw, whose leaves have the shapes {self.shapes} over the "
+                f"reals, got {shapes}; use jax.vmap for a batch of draws."
             )
         return jnp.concatenate([piece.reshape(-1) for piece in pieces])
 
-    def log_det(self, reals: Array) -> Array:
+    def log_det(self, reals: ArrayLike) -> Array:
         """log |det d parameters / d reals| at a point (D,), a scalar, nats.
 
         Raises:
@@ -88,9 +93,10 @@ class Space:
         terms = [jnp.sum(c.log_det(y)) for c, y in zip(self.maps, pieces, strict=True)]
         return jnp.sum(jnp.stack(terms))
 
-    def _pieces(self, reals: Array) -> list[Array]:
+    def _pieces(self, reals: ArrayLike) -> list[Array]:
+        reals = as_array("reals", reals)
         if reals.shape != (self.dim,):
-            raise ValueError(f"wanted a point of shape ({self.dim},), got {reals.shape}.")
+            raise ValueError(f"reals must have shape ({self.dim},), got {reals.shape}.")
         ends = list(itertools.accumulate(math.prod(shape) for shape in self.shapes))
         parts = jnp.split(reals, ends[:-1])
         return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
@@ -115,6 +121,7 @@ def space_of(template: Any, sets: Any = None) -> tuple[Space, Array]:
       >>> print(space.dim, point)
       3 [0. 0. 0.]
     """
+    check_tree("template", template)
     leaves, treedef = jax.tree.flatten(template)
     if not leaves or not all(map(constraints.is_floating, leaves)):
         raise ValueError("the template must hold floating-point parameters and nothing else.")
