@@ -18,11 +18,6 @@ from public import Public, public_methods, public_names
 SEED = int(os.environ["TEST_SEED"])
 # packages of which no case of any seed that was tried has a fault
 SAMPLED = ("calibration", "scoring")
-# those without a fault among the cases of seed 0
-CLEAN = (
-    *SAMPLED, "data", "families", "fit", "hmm", "mixture", "monte_carlo", "naive_bayes", "one_of",
-    "product", "variational_node", "wrappers",
-)  # fmt: skip
 # modules whose programs take long to compile
 HEAVY = ("calibration.resample", "calibration.multiclass", "calibration.smooth")
 PLACES = sorted({entry.name.partition(".")[0] for entry in public_names()} - {"tour", "plots"})
@@ -75,18 +70,7 @@ def test_sampled_odd_inputs(part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(
-            place,
-            marks=()
-            if place in CLEAN
-            else pytest.mark.xfail(strict=False, reason="not every kind of fault is mended here"),
-        )
-        for place in PLACES
-    ],
-)
+@pytest.mark.parametrize("place", PLACES)
 def test_odd_inputs_of_every_public_name(place):
     count, found = faults(entries((place,)), 600, 0)
     assert not found, "\n".join([f"{len(found)} of {count} cases:", *found])

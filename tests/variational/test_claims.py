@@ -135,5 +135,5 @@ def test_a_batch_of_draws_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"use jax\.vmap for a batch of draws"):
         guide.log_prob(draws)
     assert jax.vmap(guide.log_prob)(draws).shape == (5,)
-    with pytest.raises(ValueError, match=r"points of shape \(\.\.\., 2\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"x must have shape \(\.\.\., 2\), got \(3,\)"):
         guide.base.log_prob(jnp.zeros(3))
