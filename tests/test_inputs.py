@@ -51,7 +51,7 @@ CASES = {
             lambda: lx.Mixture(jnp.ones(3) / 3, mixture().components).predict(NAN),
             r"\(3,\) want .* got components.loc",
         ),
-        (lambda: lx.Mixture(0.5, mixture().components).mean(), "weights must have shape"),
+        (lambda: lx.Mixture(0.5, mixture().components).mean(), "weights must have 1 axis or more"),
         (
             lambda: lx.Mixture(jnp.ones(2) / 2, mixture().components).condition([0], 1.0),
             "values must",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
@@ -58,7 +57,7 @@ def pytree(cls: type[T]) -> type[T]:
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     made: Any = cls
-    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and _may_be_array(f))
+    arrays = tuple(f.name for f in dataclasses.fields(made) if f.init and _holds_array(f))
     if arrays:
         made.__init__ = _converting(made.__init__, arrays)
     flatten, unflatten = _compile_flattening(cls)
@@ -72,9 +71,8 @@ def pytree(cls: type[T]) -> type[T]:
     return cls
 
 
-def _may_be_array(field: dataclasses.Field) -> bool:
-    declared = field.type is jax.Array or jax.Array in typing.get_args(field.type)
-    return declared or "constraint" in field.metadata
+def _holds_array(field: dataclasses.Field) -> bool:
+    return field.type in (jax.Array, jax.Array | None) or "constraint" in field.metadata
 
 
 def _converting(init: Callable[..., None], arrays: tuple[str, ...]) -> Callable[..., None]:

@@ -92,6 +92,8 @@ def unconstrain(model: T) -> T:
     Args:
       model: a dataclass whose fields may declare a `constrained(...)`, or any nesting of such
         in dicts, tuples and lists. An undeclared field is real.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> print(unconstrain({"loc": jnp.array([1.0, 2.0])})["loc"])
@@ -106,6 +108,8 @@ def constrain(reals: T) -> T:
 
     Args:
       reals: as `unconstrain` returns it.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> from likelax.families import Poisson
@@ -124,6 +128,8 @@ def log_det(reals: object) -> Array:
     Returns:
       A scalar. Adding it to a log density over the model's parameters gives the log density
       over the reals.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> print(log_det({"loc": jnp.zeros(3)}))
@@ -142,6 +148,9 @@ def log_det(reals: object) -> Array:
 
 def declared(model: T) -> T:
     """The model with each leaf replaced by its `Constraint`.
+
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> declared({"loc": jnp.zeros(3)})["loc"].name

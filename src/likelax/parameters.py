@@ -45,6 +45,8 @@ def roles(model: object) -> list[Role]:
     Args:
       model: any pytree; what `Density` declares (`held`, `spread`, `stacks`, `repeats`, `ties`) is
         read from the nodes that derive from it.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> from likelax import Fixed, Mixture, Normal, Tied
@@ -100,6 +102,9 @@ def num_parameters(model: object) -> Array:
       model: one model, not a stack; under `jax.vmap` each of a batch.
     Returns:
       Integer scalar.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
+      ValueError: for fields whose shapes do not match.
 
     Examples:
       >>> from likelax import Mixture, MvNormal
@@ -292,6 +297,8 @@ def held_leaves(model: object) -> list[bool]:
 
     Args:
       model: any pytree.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> from likelax import Binomial

@@ -152,6 +152,8 @@ def html(
       tables: numbers.
     Returns:
       HTML text, as `page`. Each verdict is also an attribute `data-verdict` of its line.
+    Raises:
+      TypeError: for a title that is no text.
 
     Examples:
       >>> from likelax.checklist import Checklist, Verdict
@@ -189,6 +191,8 @@ def document(title: str, body: str) -> str:
     Args:
       title: text, for the browser's tab.
       body: HTML with a `<main id="main">`.
+    Raises:
+      TypeError: for anything but text.
 
     Examples:
       >>> document("T", '<main id="main"></main>').startswith("<!doctype html>")

@@ -155,6 +155,8 @@ def coin_counts(successes: ArrayLike, failures: ArrayLike) -> BinaryCounts:
 
     Args:
       successes, failures: (...) weighted counts.
+    Raises:
+      ValueError: for a negative count.
 
     Examples:
       >>> print(f"{jnp.exp(coin_counts(1.0, 1.0).log_peak):.2f}")
@@ -353,6 +355,8 @@ def scalar_moments(x: ArrayLike, weights: ArrayLike, center: ArrayLike) -> Momen
       x: (...).
       weights: (...) non-negative.
       center: scalar, about which to sum if the first rows have no weight.
+    Raises:
+      ValueError: for arrays of other shapes.
 
     Examples:
       >>> moments = scalar_moments(jnp.array([1.0, 3.0]), jnp.ones(2), jnp.array(0.0))
@@ -464,6 +468,8 @@ def heaviest(x: ArrayLike, weights: ArrayLike, otherwise: ArrayLike) -> Array:
       x: (...).
       weights: (...) non-negative.
       otherwise: scalar, returned if none of those weights is above zero.
+    Raises:
+      ValueError: for arrays of other shapes.
 
     Examples:
       >>> print(heaviest(jnp.array([5.0, 7.0]), jnp.array([0.0, 1.0]), jnp.array(0.0)))
@@ -601,6 +607,8 @@ def positive_moments(values: ArrayLike, weights: ArrayLike) -> PositiveMoments:
     Args:
       values: (...) positive.
       weights: (...) non-negative.
+    Raises:
+      ValueError: for arrays of different shapes.
 
     Examples:
       >>> stats = positive_moments(jnp.array([1.0, 3.0]), jnp.ones(2))
@@ -619,6 +627,8 @@ def positive_rows(values: ArrayLike, weights: ArrayLike) -> PositiveMoments:
     Args:
       values: (N, C) positive.
       weights: (N,) non-negative.
+    Raises:
+      ValueError: for arrays of other shapes.
 
     Examples:
       >>> print(positive_rows(jnp.array([[1.0, 2.0], [3.0, 2.0]]), jnp.ones(2)).mean)
@@ -732,6 +742,9 @@ def inside_only(stats: S, support: ArrayLike, weights: ArrayLike) -> S:
       stats: the statistics of N rows, any tree of arrays.
       support: (N,) booleans.
       weights: (N,) non-negative.
+    Raises:
+      TypeError: for a support that is not of booleans.
+      ValueError: for arrays of other shapes.
 
     Examples:
       >>> print(inside_only(jnp.array(3.0), jnp.array([True, False]), jnp.ones(2)))
@@ -755,6 +768,9 @@ def add(a: S, b: S) -> S:
       a, b: statistics of the same model, any tree of them.
     Returns:
       The statistics of the concatenated data.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
+      ValueError: for statistics of two models.
 
     Examples:
       >>> one = Moments(jnp.float32(1), jnp.float32(2), jnp.float32(0))
@@ -773,6 +789,8 @@ def scale(stats: S, factor: ArrayLike) -> S:
     Args:
       stats: statistics of a model, any tree of them.
       factor: non-negative scalar.
+    Raises:
+      TypeError: for a leaf that is no array of numbers.
 
     Examples:
       >>> float(scale(EventCounts(jnp.float32(3), jnp.float32(2), jnp.float32(0)), 0.5).events)

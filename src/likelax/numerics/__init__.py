@@ -221,6 +221,8 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     Returns:
       (log_probs, log_total): log_probs has the shape of scores, log_total lacks `axis`.
       An impossible slice (all -inf) stays all -inf with log_total = -inf.
+    Raises:
+      ValueError: for a number.
 
     Examples:
       >>> log_probs, log_total = log_normalize(jnp.array([0.0, 0.0]))
@@ -284,6 +286,8 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
       b: (N, Q).
     Returns:
       (P, Q); the error relative to |a|^T |b| is a few units in the last place up to 1e7 rows.
+    Raises:
+      ValueError: for arrays of other shapes.
 
     Examples:
       >>> print(row_products(jnp.ones((1000, 1)), jnp.ones((1000, 2))))
@@ -433,6 +437,8 @@ def cholesky(matrix: ArrayLike) -> Array:
 
     Args:
       matrix: (D, D) symmetric.
+    Raises:
+      ValueError: for a matrix that is not square.
 
     Examples:
       >>> print(cholesky(jnp.array([[4.0, 0.0], [0.0, 9.0]])))

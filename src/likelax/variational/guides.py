@@ -370,7 +370,11 @@ class BlockRank(_Dense):
         return self.part(self.scale_tril)
 
     def part(self, matrix: Array) -> Array:
-        """The entries within blocks."""
+        """The entries within blocks.
+
+        Raises:
+          ValueError: for a matrix of another size.
+        """
         matrix, labels = as_array("matrix", matrix), np.asarray(self.labels)
         if matrix.shape != 2 * labels.shape:
             raise ValueError(f"matrix must have shape {2 * labels.shape}, got {matrix.shape}")
@@ -459,7 +463,11 @@ class Transported:
     space: Space = static()
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Any:
-        """Draws with leading axes `shape`, of the structure of the template."""
+        """Draws with leading axes `shape`, of the structure of the template.
+
+        Raises:
+          TypeError: for a key or shape of another type.
+        """
         check_key(key)
         check_shape(shape)
         constrain: Callable[[Array], Any] = self.space.constrain
@@ -484,7 +492,11 @@ class Transported:
         return jnp.where(inside, log_prob, off)
 
     def pull_back(self, log_joint: Callable[[Any], Array]) -> Callable[[Array], Array]:
-        """The log joint as a density over R^D, where the estimators work."""
+        """The log joint as a density over R^D, where the estimators work.
+
+        Raises:
+          TypeError: for a log joint that is no function.
+        """
         check_function("log_joint", log_joint)
         return lambda y: log_joint(self.space.constrain(y)) + self.space.log_det(y)
 

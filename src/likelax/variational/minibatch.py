@@ -63,6 +63,8 @@ class Minibatch:
         Args:
           rows: (B,) integers.
           z: one draw of the latents.
+        Raises:
+          ValueError: for rows that are no integers (B,).
         """
         rows = as_array("rows", rows)
         if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
