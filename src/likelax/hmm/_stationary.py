@@ -15,9 +15,9 @@ from likelax.numerics.checks import check_simplex
 def stationary(transition: ArrayLike) -> Array:
     """The distribution that a transition matrix leaves as it is: pi = pi P.
 
-    By state reduction, which adds, multiplies and divides but never subtracts: every entry is
-    right to a few roundings, however rare its state, and a state that the chain leaves for good
-    has exactly zero. The diagonal is taken to be what the rest of its row leaves.
+    States are removed one by one. That adds, multiplies and divides, but never subtracts, so each
+    entry is right to a few roundings, however rare its state is. A state that the chain leaves for
+    good has exactly zero. The diagonal is not read: it is one minus the rest of its row.
 
     Args:
       transition: (K, K) probabilities, rows sum to one.
@@ -100,10 +100,11 @@ _compiled = compiled(_stationary)
 def m_step(counts: Array, initial_counts: Array, transition: Array) -> Array:
     """The transition matrix of a stationary chain from its expected counts.
 
-    Ascends sum_ij counts[i, j] log P[i, j] + sum_k initial_counts[k] log pi[k](P), which has no
-    maximum in closed form: from the better of the old matrix and of the normalised counts, a few
-    steps along the gradient scaled by the row's count, each of the best of eight lengths. The
-    objective never falls, so EM never does; fixed points of EM are those of the likelihood.
+    The objective, sum_ij counts[i, j] log P[i, j] + sum_k initial_counts[k] log pi[k](P), has no
+    maximum in closed form. So a few gradient steps are taken, scaled by the count of each row, from
+    the better of the old matrix and the normalised counts. Each step has the best of eight lengths.
+    The objective never falls, so the likelihood never falls under EM; a fixed point of EM is one of
+    the likelihood.
 
     Args:
       counts: (K, K) expected moves, or what a prior makes of them; non-negative.

@@ -1,14 +1,18 @@
-"""A long chain in blocks that run side by side, and the proof that they are one chain.
+"""A long chain in blocks that run side by side, and a check that the result is that of one chain.
 
-A processor is no faster at one step of few states than at a hundred of them at once. So a long chain
-is cut into B blocks, the lanes of one recursion of T / B steps. Where a block begins is not known
-before the one ahead of it has ended; it is guessed, all blocks run, and each hands its last message
-to the next, as the next guess. The recursion forgets: after a pass or two what is handed over is
-what was begun from. Then, by induction from the first block, whose beginning is known, every block is
-right: a check of B messages that takes nothing on trust. Where the passes do not agree in a few
-rounds, as in a chain that never forgets, the steps are taken one after the other.
+A processor needs as long for one step of few states as for a hundred such steps at once. So a long
+chain is cut into B blocks, which are the lanes of one recursion of T / B steps.
 
-Unlike `products` this costs no K-fold arithmetic.
+The message that a block begins from is not known before the block ahead of it has ended. So it is
+guessed. All blocks run, and each gives its last message to the next one, as a better guess. A chain
+forgets where it began, so after a pass or two the message that a block was given equals the one that it
+began from. Then all blocks are right, by induction: the first block begins from what is known, and each
+other block from the right message of the one before it. Only B messages are compared, and nothing is
+assumed about the chain.
+
+A chain that never forgets does not agree after a few passes. Then its blocks run one after the other.
+
+`products` also takes the steps side by side, and needs K times the arithmetic; this does not.
 """
 
 from collections.abc import Callable

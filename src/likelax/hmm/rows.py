@@ -1,8 +1,8 @@
-"""Kernels of one chain that know the whole batch when `jax.vmap` maps them.
+"""Kernels of one chain that see the whole batch when `jax.vmap` maps them.
 
-`jax.vmap` rewrites a function operation by operation, and then a choice between two programs is
-made for each row: `lax.cond` becomes a select that runs both. Here the rule for a batch is a
-function of the batch, `Rows`, which chooses one program for all rows.
+`jax.vmap` maps a function operation by operation. A `lax.cond` then becomes a select, which runs
+both of its programs for every row. Here the rule for a batch is a function of the whole batch,
+`Rows`, which chooses one program for all rows.
 """
 
 import functools

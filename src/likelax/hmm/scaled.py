@@ -1,10 +1,12 @@
-"""The recursions in linear space, rescaled at every step, with a certificate of their exactness.
+"""The recursions on probabilities, rescaled at every step, with a certificate that they are exact.
 
-Probabilities are kept as they are and divided by their sum, so a step costs K^2 multiplications
-and no exponential. What is far behind the leader can underflow to zero. That is harmless where the
-lost mass could not have shown in the last bit of anything computed from it, and the certificate
-holds exactly then. Everything here also takes chains as lanes (`Chain`), for batches with few
-states: a row of few states is too short to vectorise over, a batch of them is not.
+A step divides the probabilities by their sum. So it costs K^2 multiplications, and no exponential as
+in the log domain. A probability that is much smaller than the largest one can underflow to zero. That
+does no harm if it would not have changed the last bit of any result. The certificate says whether
+that is so.
+
+All functions here also take many chains as lanes (`Chain`). The few states of one chain are too short
+to vectorise over; a batch of chains is not.
 
 **The certificate.** Let tiny be the smallest normal number and eps the spacing at 1, and
 
@@ -68,7 +70,7 @@ from likelax.numerics import safe_log
 
 
 class Potentials(NamedTuple):
-    """A chain in linear space, each part divided by its largest entry, whose log is in `log_*`.
+    """The exponentials of a chain's potentials. Each is divided by its largest entry; `log_*` is its log.
 
     initial (K,), transition (K, K) or (T-1, K, K), lik (T, K); log_initial scalar,
     log_transition () or (T-1,), log_lik (T,).
@@ -90,7 +92,7 @@ class Sweep(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a certificate is drawn from: the passes, and n (T,) where they meet, if they do."""
+    """What a certificate is computed from: both passes, and n (T,), the product of their messages."""
 
     forward: Sweep
     backward: Sweep | None = None
@@ -98,7 +100,7 @@ class Evidence(NamedTuple):
 
 
 def potentials(c: Chain) -> Potentials:
-    """Leave the log domain."""
+    """The exponentials of the potentials of a chain."""
 
     def split(logs: Array, peak: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
         peak = lax.stop_gradient(jnp.where(jnp.isfinite(peak), peak, 0))
@@ -147,7 +149,7 @@ def _total(x: Array) -> Array:
 class _Scaled:
     """p[t] = (p[t-1] lik[t-1] / s[t-1]) @ transition, s[t] = sum(p[t] lik[t]), kept: p or s.
 
-    Division by s[t-1] is put off until after the product, which does not wait for it.
+    The division by s[t-1] comes after the product, so that the product need not wait for it.
 
     Attributes:
       begin: (K, ...) the first p, and p[t] wherever cut[t]. The dots are the axes of blocks and
