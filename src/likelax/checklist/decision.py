@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax import calibration
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import DataLike, Labelled, convert
+from likelax.data import DataLike, convert, take_labels
 from likelax.mixture import Mixture
 from likelax.model import SupportsLogProb
 from likelax.numerics.checks import check_type
@@ -40,17 +40,17 @@ def top_label(model: Mixture, heldout: DataLike) -> tuple[ArrayLike, ArrayLike]:
       [1. 0.]
     """
     check_type("model", model, Mixture)
-    if not isinstance(heldout, Labelled):
-        raise ValueError("top_label: heldout must be Labelled data, to tell right from wrong")
-    heldout = convert("heldout", heldout)
     model.check_shapes("top_label: model")
+    heldout = convert("heldout", heldout)
     model.check_labels("top_label: heldout", heldout)
-    labels = heldout.labels
-    rows = jax.eval_shape(model.log_prob, heldout.values).shape
+    values, labels = take_labels(heldout)
+    if labels is None:
+        raise ValueError("top_label: heldout must be Labelled data, to tell right from wrong")
+    rows = jax.eval_shape(model.log_prob, values).shape
     if labels.shape != rows:
         raise ValueError(f"heldout must have one label for each row, {rows}; got {labels.shape}")
     known = np.asarray(labels).reshape(-1) >= 0
-    confidence, correct = map(np.asarray, view.call(_decide, model, heldout.values, labels))
+    confidence, correct = map(np.asarray, view.call(_decide, model, values, labels))
     return confidence[known], correct[known]
 
 
