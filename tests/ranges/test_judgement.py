@@ -36,7 +36,7 @@ def test_platt_scaling_of_any_unit_and_origin(count):
 def test_temperature_and_vector_scaling_in_any_unit(count):
     rng, rows, chunk = generator("temperature"), 100, 50
     fits = [jax.jit(jax.vmap(f)) for f in (calibration.fit_temperature, calibration.fit_vector)]
-    for _ in range(max(1, count // 2000)):
+    for _ in range(count // chunk):
         logits = rng.standard_normal((chunk, rows, 3)).astype(np.float32)
         noisy = logits + rng.gumbel(size=logits.shape) * 0.7
         labels = noisy.argmax(-1)

@@ -90,6 +90,13 @@ FITS = {
     "restarts": lambda model, x: fit.restarts(
         jax.random.key(0), lambda key: jax.tree.map(jnp.asarray, model), x, num_restarts=2
     ),
+    "sweep": lambda model, x: fit.sweep(
+        jax.random.key(0),
+        lambda key, size: jax.tree.map(jnp.asarray, model),
+        x,
+        sizes=[1],
+        num_restarts=1,
+    ),
 }
 
 
@@ -101,6 +108,21 @@ def test_every_fit_refuses_impossible_data(name, how):
     x = jax.tree.map(np.asarray, x, is_leaf=lambda a: isinstance(a, list))
     with pytest.raises(ValueError, match="probability zero whatever the parameters"):
         FITS[how](model, x)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_batch_reports_impossible_data_and_fits_the_other_sets(name):
+    """One bad data set of thousands is no reason to refuse the batch."""
+    model, x = BAD[name]
+    x = jax.tree.map(np.asarray, x, is_leaf=lambda a: isinstance(a, list))
+
+    def with_a_possible_one(a):
+        alternating = np.arange(len(a)).reshape(-1, *[1] * (a.ndim - 1)) % 2
+        return np.stack([np.broadcast_to(alternating, a.shape), a]).astype(a.dtype)
+
+    sets = jax.tree.map(with_a_possible_one, x)
+    done = fit.batch(fit.EM(), lambda key, x: model, sets, key=jax.random.key(0))
+    assert done.failed.tolist() == [False, True]
 
 
 def test_naive_bayes_refuses_tf_idf_values():

@@ -132,8 +132,11 @@ def as_numpy(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be one array, got rows of different lengths") from error
-    if array.dtype == object and array.size and all(_is_integer(v) for v in array.flat):
-        largest = max(array.flat, key=abs)
+    integers = array.size and isinstance(value, int | list | tuple) and array.dtype.kind in "Of"
+    if integers and all(
+        _is_integer(v) for v in jax.tree.leaves(value)
+    ):  # NumPy makes floats of some
+        largest = max(jax.tree.leaves(value), key=abs)
         raise ValueError(f"{name} holds integers beyond 64 bits, such as {largest}; use floats")
     return array
 

@@ -10,7 +10,7 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
-from likelax.numerics import cholesky, logsumexp
+from likelax.numerics import cholesky, inverse_lower, logsumexp
 from likelax.numerics.checks import checked
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint, draws_and_log_guides
@@ -210,8 +210,14 @@ def _rest(fit: Fit, curved: Array) -> tuple[Array, Array, Array]:
 
 
 def _is_curved(precision: Array) -> Array:
-    """Whether the matrix is positive definite by more than rounding, in any units of its rows."""
-    size = precision.shape[0]
-    pivots = jnp.diagonal(cholesky(precision)) ** 2
-    noise = 2 * size * jnp.finfo(precision.dtype).eps * jnp.diagonal(precision)
-    return jnp.all(pivots > noise)
+    """Whether the matrix is positive definite by more than rounding, in any units of its rows.
+
+    An error of eps sqrt(a_ii a_jj) in every entry changes the square of pivot i of the Cholesky factor L,
+    relative to itself, by eps (sum_j |inv(L)_ij| sqrt(a_jj))^2 at most. A pivot that is zero but
+    for rounding is changed by as much as itself.
+
+    Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, 10.1.
+    """
+    eps = jnp.finfo(precision.dtype).eps
+    reach = jnp.abs(inverse_lower(cholesky(precision))) @ jnp.sqrt(jnp.diagonal(precision))
+    return jnp.all(0.5 * precision.shape[0] * eps * reach**2 < 1)
