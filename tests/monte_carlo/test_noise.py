@@ -139,3 +139,9 @@ def test_clear_errors():
         monte_carlo.control_variates(jnp.zeros(2), jnp.zeros((2, 1)), jnp.zeros(1))
     with pytest.raises(ValueError, match="num_samples must be an integer of at least 2"):
         monte_carlo.score_expectation(key, None, lambda x: x, 1)
+
+
+@pytest.mark.parametrize("rate", [-1.0, np.nan, np.inf, 1e10])
+def test_the_gradient_of_a_rate_that_has_no_counts_is_nan(rate):
+    found = monte_carlo.poisson_rate_gradient(jax.random.key(0), rate, lambda x: 5 * x, 10)
+    assert np.isnan(found.value)

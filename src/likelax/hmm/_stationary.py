@@ -90,7 +90,7 @@ def _stationary_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     # d pi (I - P) = pi dP; adding pi to every row makes the system regular and d pi sum to zero
     push = jnp.matmul(probs, closed_rows(dot), precision="highest")
     system = jnp.broadcast_to(probs, eye.shape) - closed_rows(transition)
-    return probs, jnp.linalg.solve(system.T, push)
+    return probs, numerics.solve(system.T, push)
 
 
 _compiled = compiled(_stationary)

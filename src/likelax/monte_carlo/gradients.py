@@ -15,6 +15,7 @@ from likelax.model import Density
 from likelax.monte_carlo.estimate import Estimate, check_num_samples, mean
 from likelax.numerics import as_float, named_floats
 from likelax.numerics.checks import checked
+from likelax.numerics.draws import poisson
 
 
 @checked(model=None)
@@ -69,7 +70,7 @@ def poisson_rate_gradient(
       f: one count -> an array or a pytree; it needs no gradient.
       num_samples: S.
     Returns:
-      An `Estimate` of the derivative.
+      An `Estimate` of the derivative; NaN for a rate below zero or of counts beyond 2^31.
     Raises:
       ValueError: num_samples below 1, or a rate that is no scalar.
     Source: Mohamed et al. (2020), section 6.
@@ -82,8 +83,15 @@ def poisson_rate_gradient(
     (rate,) = named_floats(rate=rate)
     if rate.ndim:
         raise ValueError(f"rate must be a number, got shape {rate.shape}")
-    draws = jax.random.poisson(key, rate, (num_samples,))
-    return mean(_differences(f, draws + 1, draws))
+    counts = poisson(key, rate, (num_samples,))
+    fine = (rate >= 0) & (counts < jnp.iinfo(counts.dtype).max)  # no count follows the largest one
+    gaps = _differences(f, jnp.where(fine, counts + 1, counts), counts)
+    return mean(jax.tree.map(lambda gap: _where(fine, gap), gaps))
+
+
+def _where(fine: Array, gap: Array) -> Array:
+    """The gap (S, ...), NaN where a draw is not fine."""
+    return jnp.where(fine.reshape(-1, *[1] * (gap.ndim - 1)), gap, jnp.nan)
 
 
 @checked()
