@@ -1,5 +1,6 @@
 """Eager validation of the arguments of `fit.*`. Kernels do not validate values."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -11,6 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax.constraints import FieldChain, field_chains
 from likelax.data import DataLike, check_data, convert, take_series, unlabelled
+from likelax.families.registry import FAMILIES
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import Density, Model, check_part, check_possible, check_registration
@@ -154,23 +156,37 @@ def check_models(name: str, model: Density, by_m_step: bool) -> None:
         _check_m_step(name, model, field_chains(model))
 
 
+# families whose field may have any number of axes
+_OF_ANY_SHAPE = ("Delta", "RidgePrior")
+
+
+@functools.cache
+def _axes_of_one() -> dict[tuple[type, str], int]:
+    """The number of axes of each field of one distribution, by class and field."""
+    found: dict[tuple[type, str], int] = {(Mixture, "weights"): 1}
+    for entry in FAMILIES:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(entry.example()):
+            if entry.name not in _OF_ANY_SHAPE:
+                found[entry.family, path[-1].name] = jnp.ndim(leaf)
+    return found
+
+
 def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], stacked: bool) -> None:
-    """Raise for a mixture whose weights have more axes than its place in the model explains."""
+    """Raise for a field with more axes than its place in the model explains."""
     for leaf, chain in zip(leaves, chains, strict=True):
-        if (
-            not chain
-            or chain[-1].field.name != "weights"
-            or not isinstance(chain[-1].node, Mixture)
-        ):
+        last = chain[-1] if chain else None
+        axes = _axes_of_one().get((type(last.node), last.field.name)) if last else None
+        if last is None or axes is None:
             continue
         depth = sum(
             field.name in node.stacks or field.name in node.repeats
             for node, field, _ in chain
             if isinstance(node, Density)
         )
-        if jnp.ndim(leaf) > depth + 1 + stacked:
+        if jnp.ndim(leaf) > depth + axes + stacked:
+            field = f"{type(last.node).__name__}.{last.field.name}"
             raise ValueError(
-                f"{name}: a model describes one distribution, but its mixture weights of shape "
+                f"{name}: a model describes one distribution, but its {field} of shape "
                 f"{jnp.shape(leaf)} are a batch; map over the batch with jax.vmap"
             )
 
