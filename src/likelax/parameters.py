@@ -178,7 +178,9 @@ def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
     if isinstance(model, Density):
         model.check_shapes("to_vector")
     if not any(role.moves for role in each):
-        raise ValueError("the model, or start, has no floating-point parameter that a fit may change")
+        raise ValueError(
+            "the model, or start, has no floating-point parameter that a fit may change"
+        )
     free = [_free(leaf, role) for leaf, role in zip(leaves, each, strict=True) if role.moves]
     vector = jnp.concatenate([a.reshape(-1) for a in as_float(*free)])
     return vector, lambda vector: from_vector(vector, model)

@@ -71,7 +71,10 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
 
     def posterior(self, stats: BinaryCounts) -> Self:
         """Beta(alpha + successes, beta + failures)."""
-        return type(self)(self.alpha + stats.successes, self.beta + stats.failures)
+        alpha, beta, successes, failures = numerics.as_float(
+            self.alpha, self.beta, stats.successes, stats.failures
+        )
+        return type(self)(alpha + successes, beta + failures)
 
     def expected_log_likelihood(self, stats: BinaryCounts) -> Array:
         """The log likelihood at the mean of v, minus a term for the variance of v, nats."""

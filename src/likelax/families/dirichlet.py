@@ -119,7 +119,8 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
 
     def posterior(self, stats: CategoryCounts) -> Self:
         """Dirichlet(concentration + counts)."""
-        return type(self)(self.concentration + stats.counts)
+        concentration, counts = numerics.as_float(self.concentration, stats.counts)
+        return type(self)(concentration + counts)
 
     def expected_log(self) -> Array:
         """E[log v[c]], (C,), nats.

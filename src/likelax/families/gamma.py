@@ -73,7 +73,10 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
     def posterior(self, stats: EventCounts) -> Self:
         """Gamma(concentration + events, rate + exposure)."""
-        return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
+        concentration, rate, events, exposure = numerics.as_float(
+            self.concentration, self.rate, stats.events, stats.exposure
+        )
+        return type(self)(concentration + events, rate + exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
         """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
@@ -324,7 +327,10 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
     def posterior(self, stats: EventCounts) -> Self:
         """InverseGamma(concentration + events, rate + exposure)."""
-        return type(self)(self.concentration + stats.events, self.rate + stats.exposure)
+        concentration, rate, events, exposure = numerics.as_float(
+            self.concentration, self.rate, stats.events, stats.exposure
+        )
+        return type(self)(concentration + events, rate + exposure)
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
         """The log likelihood at the mean of 1 / v, minus a term for the variance of v, nats."""

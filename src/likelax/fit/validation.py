@@ -157,7 +157,7 @@ def check_models(name: str, model: Density, by_m_step: bool) -> None:
 
 
 # families whose field may have any number of axes
-_OF_ANY_SHAPE = ("Delta", "RidgePrior")
+_OF_ANY_SHAPE = ("Delta", "NormalInverseGamma", "RidgePrior")
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import functools
 import inspect
 import os
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -476,7 +477,8 @@ def _short(value: Any) -> str:
 def explained(function: F) -> F:
     """A decorator that turns an error of JAX into a sentence with the shapes of the arguments.
 
-    Errors of likelax, and of functions of the user, are raised as they are.
+    So is an error of likelax that names none of them, such as one of a kernel that the function calls.
+    Errors of functions of the user are raised as they are.
 
     Examples:
       >>> @explained
@@ -494,9 +496,9 @@ def explained(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
-            if _is_raised_here(error):
-                raise
             arguments = signature.bind(*args, **kwargs).arguments
+            if _is_clear(error, arguments):
+                raise
             owner = f"{type(arguments['self']).__name__}." if "self" in arguments else ""
             raise _explanation(error, owner + function.__name__, arguments) from error
 
@@ -522,8 +524,8 @@ def _explanation(error: Exception, name: str, arguments: dict[str, Any]) -> Exce
     return ValueError(f"{name}: its arguments do not fit together: {shapes} ({reason})")
 
 
-def _is_raised_here(error: Exception) -> bool:
-    """Whether an error is one of likelax or of the user, rather than of a library that they call.
+def _is_clear(error: Exception, arguments: dict[str, Any]) -> bool:
+    """Whether an error is one of the user, or one of likelax that names an argument.
 
     JAX leaves its own frames out of a traceback, so the last one is that of the call.
     """
@@ -535,8 +537,16 @@ def _is_raised_here(error: Exception) -> bool:
     place = trace.tb_frame.f_code.co_filename
     if f"{os.sep}jax{os.sep}" in place:
         return False
-    raises = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raises or not place.startswith(_PACKAGE)
+    if not place.startswith(_PACKAGE):
+        return True
+    raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    paths = jax.tree_util.tree_leaves_with_path(arguments, is_leaf=lambda node: node is None)
+    names = {word for path, _ in paths for word in _words(jax.tree_util.keystr(path))}
+    return raised and bool(names & {*_words(str(error))} or not names)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[A-Za-z_]\w*", text)
 
 
 def check_key(key: Any, name: str = "key") -> None:
