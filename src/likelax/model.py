@@ -125,7 +125,7 @@ class Density(abc.ABC):
             if name in vars(cls):
                 # a prior may be an `Independent` or a `Product` of priors
                 setattr(cls, name, checked(prior=None)(vars(cls)[name]))
-        for name in ("sample", "sample_given", "sample_labelled", "mean", "variance"):
+        for name in (*_TYPED, "sample", "sample_given", "sample_labelled", "mean", "variance"):
             if inspect.isfunction(vars(cls).get(name)):
                 setattr(cls, name, explained(vars(cls)[name]))
 

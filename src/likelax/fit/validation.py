@@ -20,7 +20,7 @@ from likelax.numerics import as_array
 from likelax.numerics.checks import first_index, is_concrete
 from likelax.one_of import OneOf
 from likelax.parameters import check_parameters
-from likelax.product import Product
+from likelax.product import Independent, Product
 from likelax.wrappers import Fixed, Wrapper
 
 
@@ -156,6 +156,9 @@ def check_models(name: str, model: Density, by_m_step: bool) -> None:
         _check_m_step(name, model, field_chains(model))
 
 
+# nodes that declare which of their fields hold several models; one of the user need not
+_NODES = (HMM, Independent, Mixture, OneOf, Product, Wrapper)
+
 # families whose field may have any number of axes
 _OF_ANY_SHAPE = ("Delta", "NormalInverseGamma", "RidgePrior")
 
@@ -176,7 +179,7 @@ def _check_one_model(name: str, leaves: list[Any], chains: list[FieldChain], sta
     for leaf, chain in zip(leaves, chains, strict=True):
         last = chain[-1] if chain else None
         axes = _axes_of_one().get((type(last.node), last.field.name)) if last else None
-        if last is None or axes is None:
+        if last is None or axes is None or not all(isinstance(s.node, _NODES) for s in chain[:-1]):
             continue
         depth = sum(
             field.name in node.stacks or field.name in node.repeats

@@ -475,10 +475,10 @@ def _short(value: Any) -> str:
 
 
 def explained(function: F) -> F:
-    """A decorator that turns an error of JAX into a sentence with the shapes of the arguments.
+    """A decorator for functions of arrays: an error that names no argument gets the shapes of all.
 
-    So is an error of likelax that names none of them, such as one of a kernel that the function calls.
-    Errors of functions of the user are raised as they are.
+    Such an error is one of JAX, or one of a kernel of likelax that the function calls. Errors of
+    functions of the user, and TypeErrors of likelax, are raised as they are.
 
     Examples:
       >>> @explained
@@ -489,6 +489,11 @@ def explained(function: F) -> F:
         ...
       ValueError: join: its arguments do not fit together: x (2,), y (3,) (...)
     """
+    return _explained(function, of_arrays=True)
+
+
+def _explained(function: F, *, of_arrays: bool) -> F:
+    """As `explained`; a function whose arguments need not be arrays has clear errors of its own."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -497,22 +502,36 @@ def explained(function: F) -> F:
             return function(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             arguments = signature.bind(*args, **kwargs).arguments
-            if _is_clear(error, arguments):
+            if _is_of_the_user(error):
+                raise
+            wrong = _wrong_leaf(arguments) if of_arrays else None
+            if _is_raised(error) and (
+                not of_arrays
+                or (wrong is None and isinstance(error, TypeError))
+                or _names(error, arguments)
+            ):
                 raise
             owner = f"{type(arguments['self']).__name__}." if "self" in arguments else ""
-            raise _explanation(error, owner + function.__name__, arguments) from error
+            name = owner + function.__name__
+            raise wrong or ValueError(
+                f"{name}: its arguments do not fit together: {_shapes(arguments)} "
+                f"({_first_line(error)})"
+            ) from error
 
     return typing.cast(F, told)
 
 
-def _explanation(error: Exception, name: str, arguments: dict[str, Any]) -> Exception:
-    """A sentence with the shapes of the arguments: JAX says which two do not match, but not whose."""
+def _wrong_leaf(arguments: dict[str, Any]) -> TypeError | None:
     try:
         for argument, tree in arguments.items():
             check_tree(argument, tree)
     except TypeError as wrong:
         return wrong
-    shapes = ", ".join(
+    return None
+
+
+def _shapes(arguments: dict[str, Any]) -> str:
+    return ", ".join(
         f"{argument}{jax.tree_util.keystr(path)} {np.shape(leaf) if is_real(leaf) else _short(leaf)}"
         for argument, tree in arguments.items()
         for path, leaf in jax.tree_util.tree_leaves_with_path(
@@ -520,29 +539,39 @@ def _explanation(error: Exception, name: str, arguments: dict[str, Any]) -> Exce
         )
         if not callable(leaf)
     )
-    reason = str(error).strip().partition("\n")[0].rstrip(".:")
-    return ValueError(f"{name}: its arguments do not fit together: {shapes} ({reason})")
 
 
-def _is_clear(error: Exception, arguments: dict[str, Any]) -> bool:
-    """Whether an error is one of the user, or one of likelax that names an argument.
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".:")
 
-    JAX leaves its own frames out of a traceback, so the last one is that of the call.
-    """
+
+def _last_frame(error: Exception) -> types.TracebackType:
+    """That of the call of JAX, which leaves its own frames out of a traceback."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or type(error) not in (TypeError, ValueError, IndexError):
-        return True
-    place = trace.tb_frame.f_code.co_filename
-    if f"{os.sep}jax{os.sep}" in place:
-        return False
-    if not place.startswith(_PACKAGE):
-        return True
-    raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return typing.cast(types.TracebackType, trace)
+
+
+def _is_of_the_user(error: Exception) -> bool:
+    place = _last_frame(error).tb_frame.f_code.co_filename
+    known = type(error) in (TypeError, ValueError, IndexError)
+    return not known or not (place.startswith(_PACKAGE) or f"{os.sep}jax{os.sep}" in place)
+
+
+def _is_raised(error: Exception) -> bool:
+    """Whether an error comes from a `raise` of likelax rather than from what it calls."""
+    last = _last_frame(error)
+    code = last.tb_frame.f_code
+    raised = code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and code.co_filename.startswith(_PACKAGE)
+
+
+def _names(error: Exception, arguments: dict[str, Any]) -> bool:
+    """Whether an error names an argument, or a part of one."""
     paths = jax.tree_util.tree_leaves_with_path(arguments, is_leaf=lambda node: node is None)
     names = {word for path, _ in paths for word in _words(jax.tree_util.keystr(path))}
-    return raised and bool(names & {*_words(str(error))} or not names)
+    return bool(names & {*_words(str(error))} or not names)
 
 
 def _words(text: str) -> list[str]:
@@ -743,7 +772,7 @@ def checked(**least: int | None) -> Callable[[F], F]:
                     check(name, value)
             return function(*args, **kwargs)
 
-        return typing.cast(F, explained(validated))
+        return _explained(typing.cast(F, validated), of_arrays=False)
 
     return decorate
 
