@@ -26,7 +26,7 @@ from likelax.model import (
 )
 from likelax.numerics import chunks
 from likelax.one_program import one_program
-from likelax.statistics import CategoryCounts
+from likelax.statistics import CategoryCounts, category_counts
 
 __all__ = [
     "Mixture", "MixturePrior", "MixtureStats", "log_prob", "responsibilities",
@@ -274,7 +274,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
                 f"shares must have shape (..., {self.num_components}), got {shares.shape}"
             )
         counts = jnp.sum(shares.reshape(-1, self.num_components), axis=0)
-        labels = CategoryCounts(counts, jnp.zeros((), counts.dtype))
+        labels = category_counts(counts)
         return MixtureStats(labels, self.components.stacked_e_step(x, shares))
 
     @one_program
@@ -397,9 +397,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
             fused = self.components.mixture_e_step(log_weights, values, weights)
         if fused is not None:
             counts, stats, log_prob = fused
-            return MixtureStats(
-                CategoryCounts(counts, jnp.zeros((), counts.dtype)), stats
-            ), log_prob
+            return MixtureStats(category_counts(counts), stats), log_prob
         size = self.rows_in_cache(x)
         if size >= chunks.num_rows(x):
             return self._e_step(x, weights)

@@ -17,6 +17,7 @@ from likelax import numerics
 from likelax._pytree import pytree
 from likelax.numerics import as_booleans, special
 from likelax.numerics.checks import (
+    check_axes,
     check_not_negative,
     check_same_shape,
     check_same_tree,
@@ -26,7 +27,7 @@ from likelax.numerics.checks import (
 
 __all__ = [
     "BinaryCounts", "CategoryCounts", "EventCounts", "Extremes", "Merging", "Moments",
-    "PositiveMoments", "add", "coin_counts", "diagonal_moments", "heaviest", "inside_only", "merge",
+    "PositiveMoments", "add", "category_counts", "coin_counts", "diagonal_moments", "heaviest", "inside_only", "merge",
     "pool_scatter", "positive_moments", "positive_rows", "scalar_moments", "scale", "vector_moments",
 ]  # fmt: skip
 
@@ -171,12 +172,15 @@ def coin_counts(successes: ArrayLike, failures: ArrayLike) -> BinaryCounts:
 
 
 @pytree
-class CategoryCounts:
-    """Statistics of likelihoods whose conjugate prior is the Dirichlet distribution.
+class CategoryCounts(Merging):
+    """Statistics of likelihoods prod_c v[c]^counts[c] h, whose conjugate prior is the Dirichlet.
+
+    As in `BinaryCounts`, they hold the log likelihood at its maximum, so that terms of the size of
+    log counts! do not cancel. Two statistics merge exactly.
 
     Attributes:
       counts: (..., C) the increment of the concentration.
-      log_base: (...) weighted sum of log h(x), nats.
+      log_peak: (...) log likelihood at v = counts / sum(counts), nats.
 
     Examples:
       >>> from likelax import Dirichlet
@@ -186,7 +190,40 @@ class CategoryCounts:
     """
 
     counts: Array
-    log_base: Array
+    log_peak: Array
+
+    @checked()
+    def log_likelihood(self, v: ArrayLike) -> Array:
+        """The log likelihood at probabilities v (..., C), which are taken to sum to one, (...), nats.
+
+        Examples:
+          >>> print(f"{jnp.exp(category_counts(jnp.ones(2)).log_likelihood([0.25, 0.75])):.4f}")
+          0.1875
+        """
+        counts, v = numerics.named_floats(counts=self.counts, v=v)
+        total = jnp.sum(counts, axis=-1, keepdims=True)
+        return self.log_peak - jnp.sum(special.deviance(counts, total * v), axis=-1)
+
+    def __add__(self, other: "CategoryCounts") -> "CategoryCounts":
+        counts = self.counts + other.counts
+        v = _shares(counts)
+        return CategoryCounts(counts, self.log_likelihood(v) + other.log_likelihood(v))
+
+    def scaled(self, factor: ArrayLike) -> "CategoryCounts":
+        """The statistics of the same data with every weight multiplied by `factor`.
+
+        See the example of `scale`.
+        """
+        times = _expand(jnp.asarray(factor), self.counts)
+        return CategoryCounts(self.counts * times, self.log_peak * factor)
+
+    def merged(self, axes: Axes) -> "CategoryCounts":
+        """The statistics of all data, where each entry of mapped axes has those of a part.
+
+        See the example of `merge`.
+        """
+        counts = jax.lax.psum(self.counts, axes)
+        return CategoryCounts(counts, jax.lax.psum(self.log_likelihood(_shares(counts)), axes))
 
     @checked()
     def widen(self, num_categories: int) -> "CategoryCounts":
@@ -207,7 +244,31 @@ class CategoryCounts:
                 f"widen: num_categories must be {self.counts.shape[-1]} or more; got {num_categories}"
             )
         space = [(0, 0)] * (self.counts.ndim - 1) + [(0, more)]
-        return CategoryCounts(jnp.pad(self.counts, space), self.log_base)
+        return CategoryCounts(jnp.pad(self.counts, space), self.log_peak)
+
+
+def _shares(counts: Array) -> Array:
+    """counts / sum(counts) along the last axis, and 0 where there are none."""
+    return numerics.divide(counts, jnp.sum(counts, axis=-1, keepdims=True), 0.0)
+
+
+@checked()
+def category_counts(counts: ArrayLike) -> CategoryCounts:
+    """The statistics of draws of one category each, whose order is known: h = 1.
+
+    Args:
+      counts: (..., C) weighted counts.
+    Raises:
+      ValueError: for a negative count, or a number.
+
+    Examples:
+      >>> print(f"{jnp.exp(category_counts(jnp.ones(2)).log_peak):.2f}")
+      0.25
+    """
+    (counts,) = numerics.named_floats(counts=counts)
+    check_axes("counts", counts, 1)
+    check_not_negative(counts=counts)
+    return CategoryCounts(counts, jnp.sum(numerics.xlogy(counts, _shares(counts)), axis=-1))
 
 
 @pytree

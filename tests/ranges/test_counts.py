@@ -88,6 +88,33 @@ def test_evidence_of_binomial_counts(count):
 
 
 @few_and_many
+def test_evidence_of_multinomial_counts(count):
+    """Kind of row 10 of issue 15: of 1000 rows of 1e6 it was -21888 for -21581."""
+    rng = generator("multinomial evidence")
+    n = np.round(log_uniform(rng, 1, 1e6, (count, 1)))
+    p = rng.dirichlet(np.ones(4), count)
+    x = rng.multinomial(n.astype(int), p[:, None], (count, 20)).astype(np.float32)
+    a = log_uniform(rng, 1e-1, 1e2, (count, 4))
+
+    def evidence(a, n, x):
+        model = lx.Multinomial(jnp.full(4, 0.25), total_count=n)
+        one, two = (model.e_step(part)[0] for part in (x[:7], x[7:]))
+        whole = lx.Dirichlet(a).log_evidence(model.e_step(x)[0])
+        return whole, lx.Dirichlet(a).log_evidence(lx.statistics.add(one, two))
+
+    def log_beta(a):
+        return special.gammaln(a).sum(-1) - special.gammaln(a.sum(-1))
+
+    v, a8 = x.astype(float), a.astype(float)
+    s = v.sum(1)
+    best = special.xlogy(s, s / s.sum(-1, keepdims=True)).sum(-1)
+    base = (special.gammaln(v.sum(-1) + 1) - special.gammaln(v + 1).sum(-1)).sum(-1) + best
+    pull = log_beta(a8 + s) - log_beta(a8) - best
+    for got in jax.jit(jax.vmap(evidence))(a, n[:, 0], x):
+        assert_within(got, base + pull, 2e-3 + 1e-5 * (np.abs(base) + np.abs(pull)))
+
+
+@few_and_many
 def test_count_statistics_merge(count):
     """The evidence of all is that of a part times that of the rest given it."""
     rng = generator("merge counts")

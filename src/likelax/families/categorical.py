@@ -14,7 +14,7 @@ from likelax.families.base import (
 )
 from likelax.families.simplex import check_simplex
 from likelax.model import pytree
-from likelax.statistics import CategoryCounts
+from likelax.statistics import CategoryCounts, category_counts
 
 if TYPE_CHECKING:
     from likelax.families.dirichlet import Dirichlet
@@ -57,7 +57,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
 
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c], nats."""
-        return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base
+        return stats.log_likelihood(check_simplex(*numerics.as_float(self.probs)))
 
     def parameter(self) -> Array:
         """probs, as a Dirichlet prior describes it."""
@@ -88,7 +88,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         one_hot = jax.nn.one_hot(x.reshape(-1), jnp.shape(self.probs)[-1], dtype=weights.dtype)
         counts = numerics.row_products(weights.reshape(-1, 1), one_hot)[0]
-        return CategoryCounts(counts, jnp.zeros((), weights.dtype))
+        return category_counts(counts)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)

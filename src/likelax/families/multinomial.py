@@ -34,13 +34,14 @@ from likelax.families.simplex import (
 from likelax.model import P, S, pytree
 from likelax.numerics import draws
 from likelax.numerics.special import (
-    factorial_excess,
+    deviance,
+    log_dirichlet_multinomial,
     log_minus_digamma,
     log_multinomial_coefficient,
     log_multinomial_term,
 )
 from likelax.one_program import one_program
-from likelax.statistics import CategoryCounts, PositiveMoments, inside_only
+from likelax.statistics import CategoryCounts, PositiveMoments, category_counts, inside_only
 
 
 def _support(x: Any, total: Any, observed: Any = None) -> Any:
@@ -239,7 +240,7 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
 
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c] + log h, nats."""
-        return jnp.sum(numerics.xlogy(stats.counts, self.probs)) + stats.log_base
+        return stats.log_likelihood(check_simplex(*numerics.as_float(self.probs)))
 
     def parameter(self) -> Array:
         """probs, as a Dirichlet prior describes it."""
@@ -297,13 +298,20 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
             whole = jnp.concatenate([counts, seen.rest], axis=-1)
         filled = jnp.where(seen.observed, counts, unseen).reshape(-1, counts.shape[-1])
         base = numerics.weighted_sum(weights, log_multinomial_coefficient(whole))
-        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), filled)[0], base)
+        counts = numerics.row_products(weights.reshape(-1, 1), filled)[0]
+        return CategoryCounts(counts, base + category_counts(counts).log_peak)
 
     def _statistics(self, x: Array, weights: Array) -> CategoryCounts:
         counts, weights = numerics.as_float(x, weights)
-        base = numerics.weighted_sum(weights, log_multinomial_coefficient(counts))
-        rows = counts.reshape(-1, counts.shape[-1])
-        return CategoryCounts(numerics.row_products(weights.reshape(-1, 1), rows)[0], base)
+        rows, weights = counts.reshape(-1, counts.shape[-1]), weights.reshape(-1)
+        total = numerics.row_products(weights[:, None], rows)[0]
+        # of all rows whatever their weights, so that the terms of K components are the same
+        common = numerics.normalize(jnp.sum(rows, axis=0))
+        terms = log_multinomial_term(rows, jnp.broadcast_to(common, rows.shape))
+        # from the likelihood at those shares to that at its own
+        gain = jnp.sum(deviance(total, jnp.sum(total) * common))
+        peak = numerics.weighted_sum(weights, terms) + gain
+        return CategoryCounts(total, peak)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
         total = jnp.sum(stats.counts, axis=-1, keepdims=True)
@@ -377,7 +385,7 @@ class DirichletMultinomial(_Counted[PositiveMoments, Never]):
         counts, a = numerics.as_float(x, self.concentration)
         check_event("DirichletMultinomial", counts, a.shape[-1])
         counts = jnp.maximum(counts, 0)
-        log_prob = _log_compound(counts, jnp.broadcast_to(a, counts.shape))
+        log_prob = log_dirichlet_multinomial(counts, jnp.broadcast_to(a, counts.shape))
         return _inside(x, log_prob, self.total_count)
 
     def _look(self, x: DataLike) -> _Seen:
@@ -390,7 +398,7 @@ class DirichletMultinomial(_Counted[PositiveMoments, Never]):
         if seen.rest is not None:
             known = jnp.concatenate([known, hidden], axis=-1)
             counts = jnp.concatenate([counts, seen.rest], axis=-1)
-        return _log_compound(counts, known)
+        return log_dirichlet_multinomial(counts, known)
 
     def _statistics_seen(self, seen: _Seen, weights: Array) -> PositiveMoments:
         """Seen and unseen shares, and the shares within either, are independent."""
@@ -417,16 +425,3 @@ class DirichletMultinomial(_Counted[PositiveMoments, Never]):
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = Dirichlet(*numerics.as_float(self.concentration)).m_step(stats)
         return type(self)(fitted.concentration, total_count=self.total_count)
-
-
-def _log_compound(counts: Array, concentration: Array) -> Array:
-    """Log probability of counts (..., C); an entry whose concentration is 0 does not exist."""
-    before = concentration
-    n, total = jnp.sum(counts, axis=-1), jnp.sum(before, axis=-1)
-    after = before + counts
-    # all three at the mean of the posterior, so that none is large where the result is not
-    probs = after / (n + total)[..., None]
-    terms = log_multinomial_term(counts, probs) + log_multinomial_term(before, probs)
-    last = factorial_excess(n + total) - jnp.sum(factorial_excess(after), axis=-1)
-    edges = jnp.log1p(n / total) - jnp.sum(jnp.log1p(numerics.divide(counts, before, 0.0)), axis=-1)
-    return terms - last + edges

@@ -20,7 +20,7 @@ from likelax.mixture import C, Mixture, draw_each
 from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
-from likelax.statistics import CategoryCounts
+from likelax.statistics import CategoryCounts, category_counts
 from likelax.wrappers import Fixed
 
 
@@ -412,16 +412,13 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         post = self._map(inference.expected_states, seen)
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
         shares = post.marginals * weights[..., None, None]
-        none = jnp.zeros((), weights.dtype)
 
         def total(counts: Array) -> CategoryCounts:
-            return CategoryCounts(
-                jnp.tensordot(weights, counts, weights.ndim, precision="highest"), none
+            return category_counts(
+                jnp.tensordot(weights, counts, weights.ndim, precision="highest")
             )
 
-        moves: CategoryCounts | DrivenCounts = CategoryCounts(
-            total(post.transition_counts).counts, jnp.zeros(self.num_states, weights.dtype)
-        )
+        moves: CategoryCounts | DrivenCounts = total(post.transition_counts)
         if isinstance(self.transition, SoftmaxTransition):
             moves = self._driven_counts(seen, weights)
         emissions = self.emissions.stacked_e_step(seen.values, shares)

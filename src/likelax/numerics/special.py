@@ -177,20 +177,6 @@ def log_beta(a: ArrayLike, b: ArrayLike) -> Array:
     return shares - excess - jnp.log(small) + jnp.log1p(small / large)
 
 
-def log_beta_many(concentration: ArrayLike) -> Array:
-    """sum_c log Gamma(concentration[c]) - log Gamma(sum of them), over the last axis, nats.
-
-    Examples:
-      >>> print(f"{log_beta_many(jnp.array([4.0, 3.0])):.4f}")
-      -4.0943
-    """
-    (a,) = numerics.as_float(concentration)
-    n = jnp.sum(a, axis=-1)
-    shares = jnp.sum(numerics.xlogy(a, a / n[..., None]), axis=-1)
-    excess = factorial_excess(n) - jnp.sum(factorial_excess(a), axis=-1)
-    return shares - excess - jnp.sum(jnp.log(a), axis=-1) + jnp.log(n)
-
-
 def log_binomial_term(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) -> Array:
     """log of Gamma(x + y + 1) / (Gamma(x + 1) Gamma(y + 1)) p^x q^y with p + q = 1, nats.
 
@@ -254,6 +240,32 @@ def log_multinomial_term(x: ArrayLike, probs: ArrayLike) -> Array:
     n = jnp.sum(x, axis=-1)
     gaps = factorial_excess(x) + deviance(x, n[..., None] * p)
     return factorial_excess(n) - jnp.sum(gaps, axis=-1)
+
+
+def log_dirichlet_multinomial(x: ArrayLike, concentration: ArrayLike) -> Array:
+    """log n! / prod_c x[c]! B(concentration + x) / B(concentration), n = sum_c x[c], nats.
+
+    Three multinomial terms at the mean of the posterior, none of which is large where the result is
+    not.
+
+    Args:
+      x: (..., C) non-negative, not only whole numbers.
+      concentration: of the same shape; an entry of 0 does not exist.
+    Returns:
+      (...) nats.
+
+    Examples:
+      >>> print(f"{log_dirichlet_multinomial(jnp.ones(2), jnp.ones(2)):.4f}")
+      -1.0986
+    """
+    counts, before = numerics.as_float(x, concentration)
+    n, total = jnp.sum(counts, axis=-1), jnp.sum(before, axis=-1)
+    after = before + counts
+    probs = after / (n + total)[..., None]
+    terms = log_multinomial_term(counts, probs) + log_multinomial_term(before, probs)
+    last = factorial_excess(n + total) - jnp.sum(factorial_excess(after), axis=-1)
+    edges = jnp.log1p(n / total) - jnp.sum(jnp.log1p(numerics.divide(counts, before, 0.0)), axis=-1)
+    return terms - last + edges
 
 
 def log_multinomial_coefficient(counts: ArrayLike) -> Array:
