@@ -401,6 +401,6 @@ def test_a_row_of_no_weight_may_hold_anything():
     # an infinite count, in a row without label, must not reach the sums of any class
     x = jnp.array([[1.0, 2.0], [3.0, 0.0], [jnp.inf, 1.0]])
     for nb in (naive_bayes.multinomial(2, 2), naive_bayes.gaussian(2, 2)):
-        chex.assert_trees_all_equal(
-            nb.statistics(x, jnp.array([0, 1, -1])), nb.statistics(x[:2], jnp.array([0, 1]))
-        )
+        with_it = nb.statistics(x, jnp.array([0, 1, -1]))
+        without = nb.statistics(x[:2], jnp.array([0, 1]))
+        chex.assert_trees_all_close(with_it, without, rtol=1e-6, atol=1e-6)

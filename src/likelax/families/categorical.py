@@ -57,7 +57,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
 
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c], nats."""
-        return stats.log_likelihood(check_simplex(*numerics.as_float(self.probs)))
+        return stats.log_likelihood(self.probs)
 
     def parameter(self) -> Array:
         """probs, as a Dirichlet prior describes it."""

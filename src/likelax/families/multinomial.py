@@ -240,7 +240,7 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
 
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c] + log h, nats."""
-        return stats.log_likelihood(check_simplex(*numerics.as_float(self.probs)))
+        return stats.log_likelihood(self.probs)
 
     def parameter(self) -> Array:
         """probs, as a Dirichlet prior describes it."""
