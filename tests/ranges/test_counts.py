@@ -92,25 +92,29 @@ def test_evidence_of_multinomial_counts(count):
     """Kind of row 10 of issue 15: of 1000 rows of 1e6 it was -21888 for -21581."""
     rng = generator("multinomial evidence")
     n = np.round(log_uniform(rng, 1, 1e6, (count, 1)))
-    p = rng.dirichlet(np.ones(4), count)
-    x = rng.multinomial(n.astype(int), p[:, None], (count, 20)).astype(np.float32)
+    # two kinds of rows with weights of their own, as in the classes of a mixture
+    p = rng.dirichlet(np.ones(4), (count, 20))
+    p[:, :10] = p[:, :1]
+    x = rng.multinomial(n.astype(int), p).astype(np.float32)
+    weights = rng.integers(0, 4, (count, 20)) * (1.0 + (np.arange(20) < 10))
     a = log_uniform(rng, 1e-1, 1e2, (count, 4))
 
-    def evidence(a, n, x):
+    def evidence(a, n, x, w):
         model = lx.Multinomial(jnp.full(4, 0.25), total_count=n)
-        one, two = (model.e_step(part)[0] for part in (x[:7], x[7:]))
-        whole = lx.Dirichlet(a).log_evidence(model.e_step(x)[0])
+        one, two = (model.e_step(x[at], w[at])[0] for at in (slice(7), slice(7, None)))
+        whole = lx.Dirichlet(a).log_evidence(model.e_step(x, w)[0])
         return whole, lx.Dirichlet(a).log_evidence(lx.statistics.add(one, two))
 
     def log_beta(a):
         return special.gammaln(a).sum(-1) - special.gammaln(a.sum(-1))
 
     v, a8 = x.astype(float), a.astype(float)
-    s = v.sum(1)
-    best = special.xlogy(s, s / s.sum(-1, keepdims=True)).sum(-1)
-    base = (special.gammaln(v.sum(-1) + 1) - special.gammaln(v + 1).sum(-1)).sum(-1) + best
+    s = (weights[..., None] * v).sum(1)
+    best = special.xlogy(s, s / np.maximum(s.sum(-1, keepdims=True), 1)).sum(-1)
+    base = special.gammaln(v.sum(-1) + 1) - special.gammaln(v + 1).sum(-1)
+    base = (weights * base).sum(-1) + best
     pull = log_beta(a8 + s) - log_beta(a8) - best
-    for got in jax.jit(jax.vmap(evidence))(a, n[:, 0], x):
+    for got in jax.jit(jax.vmap(evidence))(a, n[:, 0], x, weights.astype(np.float32)):
         assert_within(got, base + pull, 2e-3 + 1e-5 * (np.abs(base) + np.abs(pull)))
 
 
