@@ -26,7 +26,7 @@ from likelax.families import (
     Poisson,
 )
 from likelax.mixture import Mixture, MixturePrior
-from likelax.statistics import add
+from likelax.statistics import CategoryCounts, add
 
 TABLES = {
     "digits": datasets.load_digits(return_X_y=True),
@@ -403,4 +403,11 @@ def test_a_row_of_no_weight_may_hold_anything():
     for nb in (naive_bayes.multinomial(2, 2), naive_bayes.gaussian(2, 2)):
         with_it = nb.statistics(x, jnp.array([0, 1, -1]))
         without = nb.statistics(x[:2], jnp.array([0, 1]))
-        chex.assert_trees_all_close(with_it, without, rtol=1e-6, atol=1e-6)
+        if isinstance(without.components, CategoryCounts):  # rows share an origin of the peak
+            peaks = [stats.components.log_peak for stats in (with_it, without)]
+            np.testing.assert_allclose(*peaks, rtol=1e-6, atol=1e-6)
+            components = without.components
+            with_it = with_it._replace(
+                components=CategoryCounts(with_it.components.counts, components.log_peak)
+            )
+        chex.assert_trees_all_equal(with_it, without)

@@ -161,7 +161,6 @@ def html(
       >>> 'data-verdict="PASS"' in html("Coin", Checklist((line,)))
       True
     """
-    check_type("title", title, str)
     words = [str(one.verdict) for one in result.lines]
     if not lead:
         lead = f"{words.count('PASS')} of {len(words)} lines pass, {words.count('FAIL')} fail."

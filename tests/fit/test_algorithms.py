@@ -81,8 +81,8 @@ def test_a_batch_is_a_loop_over_fits_of_different_lengths(name):
     tols = jnp.array([1e-2, 1e-5, 1e-3])
     together = jax.vmap(run)(locs, tols)
     apart = [run(*each) for each in zip(locs, tols, strict=True)]
-    # rounding decides which step of L-BFGS is the last, and differs between the two programs
-    slack = 1 if name == "LBFGS" else 0
+    # on jax 0.8 the two programs round differently, which decides the last step of L-BFGS
+    slack = 1 if name == "LBFGS" and jax.__version_info__ < (0, 10) else 0
     gaps = np.subtract(together.num_steps, [f.num_steps for f in apart])
     assert np.abs(gaps).max() <= slack
     assert len(set(together.num_steps.tolist())) > 1

@@ -79,3 +79,9 @@ def test_stepwise_em_over_batches_of_sequences_nears_the_fit_on_all():
         pass
     assert abs(jax.jit(lambda m: m.log_prob(whole).sum())(model) - want.objective) < 5.0
     assert want.objective - want.objectives[0] > 100
+
+
+def test_split_leaves_arrays_of_the_host_as_they_are():
+    packed = hmm.pack(ragged(5, 1, 6), 2)
+    array = np.asarray(packed.data.starts) + np.float64(1e-12)
+    assert {part.dtype for part in packed.split(array)} == {np.dtype(np.float64)}

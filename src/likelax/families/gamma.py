@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import digamma
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -31,6 +32,12 @@ from likelax.model import Density, Model, pytree
 from likelax.numerics import draws
 from likelax.numerics.special import factorial_excess, log_beta, log_binomial_term, log_zero_power
 from likelax.statistics import EventCounts, PositiveMoments, positive_moments
+
+
+def _updated(concentration: ArrayLike, rate: ArrayLike, stats: EventCounts) -> tuple[Array, Array]:
+    """The parameters of a gamma prior after the events and the exposure of the statistics."""
+    a, b, events, exposure = numerics.as_float(concentration, rate, stats.events, stats.exposure)
+    return a + events, b + exposure
 
 
 @pytree
@@ -73,10 +80,7 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
     def posterior(self, stats: EventCounts) -> Self:
         """Gamma(concentration + events, rate + exposure)."""
-        concentration, rate, events, exposure = numerics.as_float(
-            self.concentration, self.rate, stats.events, stats.exposure
-        )
-        return type(self)(concentration + events, rate + exposure)
+        return type(self)(*_updated(self.concentration, self.rate, stats))
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
         """The log likelihood at the mean of v, minus a term for the variance of v, nats."""
@@ -327,10 +331,7 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
     def posterior(self, stats: EventCounts) -> Self:
         """InverseGamma(concentration + events, rate + exposure)."""
-        concentration, rate, events, exposure = numerics.as_float(
-            self.concentration, self.rate, stats.events, stats.exposure
-        )
-        return type(self)(concentration + events, rate + exposure)
+        return type(self)(*_updated(self.concentration, self.rate, stats))
 
     def expected_log_likelihood(self, stats: EventCounts) -> Array:
         """The log likelihood at the mean of 1 / v, minus a term for the variance of v, nats."""

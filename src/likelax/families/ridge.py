@@ -44,8 +44,7 @@ class RidgePrior(Density):
 
     def log_prob(self, coefficients: Any) -> Array:
         """Log density of all coefficients (D,) or (D, E) together, a scalar in nats."""
-        (coefficients,) = numerics.named_floats(coefficients=coefficients)
-        coefficients, _ = numerics.as_float(coefficients, self.precision)
+        coefficients, _ = numerics.named_floats(coefficients=coefficients, precision=self.precision)
         precision = self.matched(coefficients)
         flat = precision == 0
         each = (jnp.log(jnp.where(flat, 1, precision)) - LOG_2PI - precision * coefficients**2) / 2

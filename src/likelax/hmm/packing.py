@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from likelax.data import Sequences
-from likelax.numerics.checks import as_array, checked
+from likelax.numerics.checks import as_numpy, check_array, checked
 
 
 class Packed(NamedTuple):
@@ -58,7 +58,8 @@ class Packed(NamedTuple):
         Raises:
           ValueError: for an array of other leading axes.
         """
-        array = np.asarray(as_array("array", array))
+        check_array("array", array)
+        array = as_numpy("array", array)
         wanted = np.asarray(self.data.starts).shape
         if array.shape[:2] != wanted:
             raise ValueError(f"array must have leading axes {wanted}, got shape {array.shape}")
@@ -128,7 +129,8 @@ def _check_list(name: str, sequences: Any) -> None:
         raise TypeError(f"{name} must be a list of arrays, got {type(sequences).__name__}")
     for n, sequence in enumerate(sequences):
         for leaf in jax.tree.leaves(sequence):
-            if as_array(f"{name}[{n}]", leaf).ndim == 0:
+            check_array(f"{name}[{n}]", leaf)
+            if np.ndim(leaf) == 0:
                 raise ValueError(f"{name}[{n}] must have an axis of steps, got a number")
 
 

@@ -133,11 +133,12 @@ def as_numpy(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be one array, got rows of different lengths") from error
-    integers = array.size and isinstance(value, int | list | tuple) and array.dtype.kind in "Of"
-    if integers and all(
-        _is_integer(v) for v in jax.tree.leaves(value)
-    ):  # NumPy makes floats of some
-        largest = max(jax.tree.leaves(value), key=abs)
+    beyond = array.dtype == object
+    if isinstance(value, int | list | tuple) and array.dtype.kind == "f":
+        beyond = bool((np.abs(array) >= 2.0**63).any())  # NumPy makes floats of some integers
+    entries = list(array.flat) if array.dtype == object else jax.tree.leaves(value)
+    if beyond and entries and all(map(_is_integer, entries)):
+        largest = max(entries, key=abs)
         raise ValueError(f"{name} holds integers beyond 64 bits, such as {largest}; use floats")
     return array
 

@@ -13,6 +13,7 @@ from likelax.data import DataLike
 from likelax.model import SupportsSample
 from likelax.numerics import as_array, named_floats
 from likelax.numerics.checks import (
+    as_tree,
     check_fraction,
     check_function,
     check_key,
@@ -83,7 +84,7 @@ def simulate(
     check_key(key)
     check_function("sample", sample)
     size = check_draws(draws)
-    draws = jax.tree.map(lambda a: as_array("draws", a), draws)
+    draws = as_tree("draws", draws)
     if chunk_size is not None:
         check_size("chunk_size", chunk_size)
     keys = jax.random.split(key, size)

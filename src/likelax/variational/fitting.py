@@ -233,7 +233,7 @@ def fit_guides(
       >>> print(found.guide.base.loc.round(1))
       [3.]
     """
-    density(log_joint, guides, "guides")
+    base = density(log_joint, guides, "guides")[1]
     guides = jittable(guides)
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(guides)]
     if not shapes or () in shapes:
@@ -244,7 +244,7 @@ def fit_guides(
 
     if trial_steps is None:
         natural = estimator is None and optimizer is None
-        natural = natural and _is_natural(density(log_joint, guides)[1])
+        natural = natural and _is_natural(base)
         trial_steps = 5 if natural else 200
 
     def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
