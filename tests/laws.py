@@ -140,6 +140,38 @@ def weight_is_duplication(case: Case) -> None:
     chex.assert_trees_all_close(weighed, copied, **EXACT)
 
 
+def rows_of_zero_weight_may_hold_anything(case: Case) -> None:
+    """NaN, or a point where the density is infinite, in a row of zero weight changes nothing."""
+    model, x = case.model(), case.data()
+    weights = np.array([1.0, 2.0, 0.0, 1.0, 2.0, 0.0])
+
+    def filled(value: float) -> Any:
+        """x with the value in the rows of zero weight, where it holds floats."""
+
+        def fill(a: Any) -> Any:
+            a = jnp.asarray(a)
+            if not jnp.issubdtype(a.dtype, jnp.floating):
+                return a
+            used = jnp.broadcast_to((weights != 0).reshape(-1, *[1] * (a.ndim - 1)), a.shape)
+            return jnp.where(used, a, value)
+
+        return jax.tree.map(fill, x)
+
+    def hole(a: Any) -> Any:
+        """The first entry of the first row was not seen."""
+        seen = np.ones(jnp.shape(a), bool)
+        seen.reshape(-1)[0] = False
+        return seen
+
+    def masked(data: Any) -> Any:
+        return lx.Masked(data, jax.tree.map(hole, data))
+
+    for wrapped in (lambda data: data, masked):
+        want = _e_step(model, wrapped(x), weights)
+        for value in (np.nan, np.inf, 1.0):
+            chex.assert_trees_all_close(_e_step(model, wrapped(filled(value)), weights), want, **EXACT)
+
+
 def unseen_rows_do_not_count(case: Case) -> None:
     """A row of which nothing was seen is as good as none, NaN or not."""
     model, x = case.model(), case.data()
@@ -272,6 +304,7 @@ LAWS = [
     statistics_add,
     statistics_scale,
     weight_is_duplication,
+    rows_of_zero_weight_may_hold_anything,
     unseen_rows_do_not_count,
     jit_is_eager,
     vmap_is_a_loop,

@@ -65,6 +65,7 @@ def check(nesting: Nesting) -> None:
     assert_same_data(got["sum of halves"], got["stats"])
     roles = lx.parameters.roles(model)
     moving = [free_gradient(model, got[name]) for name in ("expected gradient", "gradient")]
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(moving))
     if nesting.leaf not in LOCAL:
         chex.assert_trees_all_close(*moving, rtol=1e-6, atol=1e-7)
     # a few rows can leave a component without spread, whose density is infinite

@@ -516,7 +516,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
             self._joint(x, self.components.stacked_log_prob)
         )
         weights = match_weights(weights, log_total.shape, log_total.dtype)
-        shares = jnp.exp(log_resp) * weights[..., None]
+        shares = numerics.weighted(weights[..., None], jnp.exp(log_resp))
         values, _ = take_labels(x)
         return self.complete_statistics(values, shares), numerics.weighted_sum(weights, log_total)
 

@@ -173,6 +173,33 @@ def test_bad_input_is_one_clear_sentence(x, message):
         lx.fit.em(CLINIC, x)
 
 
+@pytest.mark.parametrize("lengths", [(1, 3, 0, 2), (3, 3, 3, 0)])
+def test_padding_is_no_pole(lengths):
+    """Some of these betas are infinite at 1, others 0, and a count is no half."""
+    betas = lx.Beta(jnp.array([[1.5, 0.5], [0.7, 2.0]]), jnp.array([[0.9, 0.8], [0.7, 0.6]]))
+    counts = lx.Poisson(jnp.array([[1.0, 2.0], [3.0, 0.5]]))
+    rng = np.random.default_rng(0)
+    for parts, x in ((betas, rng.beta(1, 1, (4, 3))), (counts, rng.poisson(2.0, (4, 3)))):
+        model = lx.HMM(
+            jnp.ones(2) / 2, jnp.ones((2, 2)) / 2, lx.Mixture(jnp.ones((2, 2)) / 2, parts)
+        )
+        data = lx.Sequences(x.astype(np.float32), np.array(lengths))
+
+        def alone(model, row, length):
+            return model.log_prob(row[:length]) if length else 0.0
+
+        def total(model, x=x, alone=alone):
+            rows = zip(jnp.asarray(x, jnp.float32), lengths, strict=True)
+            return sum(alone(model, row, length) for row, length in rows)
+
+        got = jax.jit(jax.value_and_grad(lambda m, data=data: jnp.sum(m.log_prob(data))))(model)
+        want = jax.jit(jax.value_and_grad(total))(model)
+        chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
+        stats, log_prob = model.e_step(data)
+        assert np.isfinite(log_prob)
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(stats))
+
+
 def test_sample_needs_a_length():
     with pytest.raises(ValueError, match="must end in the number of steps"):
         CLINIC.sample(jax.random.key(0), ())

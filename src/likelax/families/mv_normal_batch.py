@@ -286,6 +286,6 @@ def _exact(
     log_lik = jax.vmap(lambda c: c.log_prob(x), out_axes=-1)(components)
     joint = log_lik + jnp.broadcast_to(log_weights, log_lik.shape)
     log_resp, log_total = numerics.log_normalize(joint)
-    shares = jnp.exp(log_resp) * weights[:, None]
+    shares = numerics.weighted(weights[:, None], jnp.exp(log_resp))
     stats = jax.vmap(lambda c, share: c._statistics(x, share), in_axes=(0, -1))(components, shares)
     return jnp.sum(shares, axis=0), stats, numerics.weighted_sum(weights, log_total)

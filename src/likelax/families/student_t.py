@@ -80,7 +80,7 @@ def _tail_statistics(
     # the precision of every row is known, and 1, in the limit of a normal
     u = jnp.where(normal, 1, (finite + num_dims) / (finite + square))
     gap = deviance(1.0, u) + log_minus_digamma((dof + num_dims) / 2)
-    return TailMoments(moments(weights * u), jnp.sum(weights), numerics.weighted_sum(weights, gap))
+    return TailMoments(moments(numerics.weighted(weights, u)), jnp.sum(weights), numerics.weighted_sum(weights, gap))
 
 
 def _fit_dof(stats: TailMoments, dof: Array, fixed: bool) -> Array:
@@ -253,7 +253,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         dof, loc = numerics.as_float(self.dof, self.loc)
 
         def moments(w: Array) -> Moments:
-            rows = done.filled.reshape(-1, loc.shape[-1])
+            rows = self._where_used(done.filled, weights != 0).reshape(-1, loc.shape[-1])
             stats = vector_moments(rows, w.reshape(-1), loc)
             # given the precision u of a row, what was not seen has the covariance rest / u
             unseen = jnp.tensordot(weights, done.rest, axes=weights.ndim, precision="highest")

@@ -411,9 +411,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         seen = self._observe(x)
         post = self._map(inference.expected_states, seen)
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
-        shares = post.marginals * weights[..., None, None]
+        shares = numerics.weighted(weights[..., None, None], post.marginals)
 
         def total(counts: Array) -> CategoryCounts:
+            unused = weights.reshape(weights.shape + (1,) * (counts.ndim - weights.ndim)) == 0
+            counts = jnp.where(unused, 0, counts)  # a sequence of no weight may hold anything
             return category_counts(
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest")
             )

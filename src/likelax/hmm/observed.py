@@ -95,7 +95,11 @@ def check_lengths(lengths: Array, x: DataLike) -> Array:
 
 
 def _blank_padding(values: Any, lengths: Array) -> Any:
-    """Put 1 at every padded step, so that what stands there is never read."""
+    """Put 1, or 0.5 among floats, at every padded step, so that what stands there is never read.
+
+    No density has a pole at 0.5, as that of a beta has at 1. Where 0.5 is impossible, as a count, the
+    gradient is zero.
+    """
 
     def blank(leaf: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
@@ -103,6 +107,7 @@ def _blank_padding(values: Any, lengths: Array) -> Any:
         steps = jnp.broadcast_to(jnp.arange(num_steps), (*lengths.shape, num_steps))
         real = steps < lengths[..., None]
         real = real.reshape(real.shape + (1,) * (leaf.ndim - real.ndim))
-        return jnp.where(real, leaf, jnp.ones((), leaf.dtype))
+        filler = 0.5 if jnp.issubdtype(leaf.dtype, jnp.floating) else 1
+        return jnp.where(real, leaf, jnp.asarray(filler, leaf.dtype))
 
     return jax.tree.map(blank, values)

@@ -210,7 +210,7 @@ class SoftmaxTransition:
                 "SoftmaxTransition.statistics: log_pairs, inputs and weights must have shapes "
                 f"(N, {num_states}, {num_states}), (N, {num_inputs}) and (N,); got {got}"
             )
-        pairs = jnp.exp(log_pairs) * weights[:, None, None]
+        pairs = numerics.weighted(weights[:, None, None], jnp.exp(log_pairs))
         left = jnp.sum(pairs, axis=2)
         each = jnp.sum(left, axis=1)
         inputs = jnp.where(each[:, None] != 0, inputs, 0)  # that of no move may be anything

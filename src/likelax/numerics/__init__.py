@@ -33,6 +33,7 @@ __all__ = [
     "solve",
     "solve_cholesky",
     "solve_lower",
+    "weighted",
     "weighted_sum",
     "xlog1py",
     "xlogy",
@@ -257,6 +258,24 @@ def divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: ArrayLike) -
 
 
 @checked()
+def weighted(weights: ArrayLike, values: ArrayLike) -> Array:
+    """weights * values, and 0 where the weight is zero, whatever the value.
+
+    Args:
+      weights, values: of shapes that broadcast.
+    Returns:
+      The broadcast shape.
+
+    Examples:
+      >>> print(weighted(jnp.array([0.0, 2.0]), jnp.array([jnp.nan, 3.0])))
+      [0. 6.]
+    """
+    weights, values = as_float(weights, values)
+    # cleared before the product, so that neither it nor its gradient has 0 * inf
+    return weights * jnp.where(weights == 0, 0, values)
+
+
+@checked()
 def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Array:
     """Sum of weights * values, where a zero weight removes its value, even if that is infinite.
 
@@ -268,9 +287,7 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       >>> float(weighted_sum(jnp.array([0.0, 2.0]), jnp.array([-jnp.inf, 3.0])))
       6.0
     """
-    weights, values = as_float(weights, values)
-    # cleared before the product, so that neither it nor its gradient has 0 * inf
-    return jnp.sum(weights * jnp.where(weights == 0, 0, values), axis=axis)
+    return jnp.sum(weighted(weights, values), axis=axis)
 
 
 @checked()
