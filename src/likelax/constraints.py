@@ -89,6 +89,8 @@ def unconstrain(model: T) -> T:
     The result has the type of the model, but it is a point in the space where gradients are taken:
     its methods have no meaning. Leaves that are not floating point stay as they are.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       model: a dataclass whose fields may declare a `constrained(...)`, or any nesting of such
         in dicts, tuples and lists. An undeclared field is real.
@@ -106,6 +108,8 @@ def unconstrain(model: T) -> T:
 def constrain(reals: T) -> T:
     """The inverse of `unconstrain`: from a point of the reals to the model.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       reals: as `unconstrain` returns it.
     Raises:
@@ -122,6 +126,8 @@ def constrain(reals: T) -> T:
 
 def log_det(reals: object) -> Array:
     """log |det d model / d reals| of `constrain`, summed over all parameters, nats.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       reals: as `unconstrain` returns it.

@@ -160,6 +160,8 @@ def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
     bit for bit as they are. It has one entry for values that tied components share: that of the
     first component.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       model: a model, or any pytree of parameters.
     Returns:
@@ -188,6 +190,8 @@ def to_vector(model: T) -> tuple[Array, Callable[[Array], T]]:
 
 def from_vector(vector: ArrayLike, like: T) -> T:
     """The model with these free parameters, and everything else as in `like`.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       vector: (P,), as `to_vector` of a model of the same type and shapes returns it.

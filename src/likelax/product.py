@@ -28,6 +28,9 @@ class Product(Model[FieldStats, "Product"]):
     For the features of a naive Bayes classifier, or data of mixed type. A product of priors is the
     prior of a product; its methods `posterior`, `mode` and `log_evidence` go field by field.
 
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
+
     Attributes:
       fields: a dict or tuple of models. x has the same structure, each entry of shape
         (..., *event of that field) and all with the same leading axes.
@@ -260,6 +263,9 @@ def _check_rows(shapes: list[tuple[int, ...]]) -> None:
 @pytree
 class Independent(Model[S, "Independent[Any]"], Generic[S]):
     """One model repeated over the last axes: log p(x) = sum_d log p_d(x[..., d])
+
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
 
     Attributes:
       component: a model with a leading axis D on every leaf: one set of parameters per

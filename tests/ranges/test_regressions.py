@@ -71,7 +71,7 @@ def test_generalised_fits_do_not_depend_on_the_origin(name, count):
         return found.status, jnp.matmul(x, found.model.coefficients, precision="highest")
 
     run = jax.jit(jax.vmap(fitted))
-    for _ in range(max(1, count // 2000)):
+    for _ in range(count // CHUNK):
         x, width = inputs(rng, True, 1e3)
         near = x - np.where(np.arange(3) == 1, 0, x.mean(1, keepdims=True))
         near = (near / np.where(np.arange(3) == 1, 1, width[:, None])).astype(np.float32)

@@ -33,6 +33,9 @@ _HALVINGS = 26  # of [0, 1]; the last step is exact on the points it ends at
 class VennAbers:
     """Two isotonic fits for each new row: with the row counted as a 0, and as a 1.
 
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
+
     Attributes:
       scores: (N,) sorted calibration scores.
       weight: (N + 1,) weight of the scores before each one; the last entry is the sum.
@@ -93,7 +96,7 @@ class VennAbers:
         size = self.scores.shape[0]
         low = jnp.searchsorted(self.scores, score, side="left")
         high = jnp.searchsorted(self.scores, score, side="right")
-        at = jnp.arange(size + 1)
+        at = jnp.arange(size + 1, dtype=low.dtype)
         starts = jnp.concatenate([jnp.ones(1, bool), self.scores[1:] != self.scores[:-1]])
         corner = jnp.concatenate([starts, jnp.ones(1, bool)])  # ties are never split
         # about the row itself, so that sums of near rows lose no digits
@@ -129,6 +132,8 @@ def fit_venn_abers(
     For each new row the isotonic fit is made twice, with the row as a 0 and as a 1. If rows are
     exchangeable, one of the two probabilities is calibrated whatever the model. Their distance
     shows the uncertainty that the data leave.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       scores: (N,) any real score, higher where the event is likelier.
@@ -173,6 +178,9 @@ class Interval(NamedTuple):
 @pytree
 class Conformal:
     """A threshold for nonconformity that new rows exceed with probability at most 1 - mass.
+
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
 
     Attributes:
       threshold: scalar; inf if there are too few rows for any finite bound.
@@ -253,6 +261,8 @@ def fit_conformal_sets(
     The nonconformity is 1 - probs[label]. The guarantee needs exchangeable rows and holds for any
     model. It holds on average over rows, not for each row.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       probs: (N, C) of rows that the model has not seen.
       labels: (N,) integers in [0, C).
@@ -291,6 +301,8 @@ def fit_conformal_interval(
 
     The nonconformity is the distance by which x lies outside [lower, upper], negative inside.
     With lower = upper = a point forecast it is the absolute residual.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       lower, upper: (N,) the model's interval for rows that it has not seen.

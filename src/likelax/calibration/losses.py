@@ -27,6 +27,8 @@ def soft_binned_ece(
     confidence c, so the error is smooth in c. As the temperature falls to zero the bins become
     the equal-width ones and the error becomes `rms_error`.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       confidence: (N,) in [0, 1].
       outcome: (N,) 0 or 1, or frequencies.
@@ -72,6 +74,8 @@ def mmce(
 
     It is zero in expectation if and only if the confidences are calibrated. Sorted, the double
     sum is one recursion, so the cost is O(N log N) and no N x N matrix is made.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       confidence: (N,) in [0, 1].

@@ -22,6 +22,9 @@ _COLUMNS = 16  # of the Hessian at a time
 class Vector:
     """softmax(scale * (logits - center) + shift), a scale and a shift for each class.
 
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
+
     Attributes:
       scale, shift: (C,); the shifts sum to zero.
       center: (C,) the mean logit of each class in the data that were fitted.
@@ -56,6 +59,8 @@ class Vector:
 
 def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> Vector:
     """Vector scaling by the least log score, with Platt's targets, which keep it finite.
+
+    Float32: parameters within 1e-2 of 1 + their size, and of one rounding of the arguments.
 
     Args:
       logits: (N, C) with C >= 2, in any unit and from any origin. A logit of -inf is an impossible
@@ -105,6 +110,9 @@ def _vector(values: Array, targets: Array, weights: Array, possible: Array) -> V
 class DirichletMap:
     """softmax(matrix @ log probs + shift). It can be the identity.
 
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
+
     Attributes:
       matrix: (C, C).
       shift: (C,); sums to zero.
@@ -149,6 +157,8 @@ def fit_dirichlet(
     The multiclass form of beta calibration: a linear map of log probabilities. The loss has `penalty`
     times the mean square of the off-diagonal entries and of the shifts. Memory and time grow as C^2
     and C^4: for hundreds of classes use `fit_vector`.
+
+    Float32: parameters within 1e-2 of 1 + their size, and of one rounding of the arguments.
 
     Args:
       probs: (N, C) with C >= 2.

@@ -26,6 +26,8 @@ def smooth_ece(
     [0, 1]; the error at s is the integral of the absolute value, and falls as s grows. The
     reflected kernel is diagonal in the cosine basis: one transform, then one inverse a step.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       confidence: (N,) in [0, 1]; 0 and 1 themselves keep all of their mass. Anything outside,
         or NaN, makes the result NaN.

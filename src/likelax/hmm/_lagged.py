@@ -18,6 +18,8 @@ def lagged(values: ArrayLike, order: int) -> tuple[Array, Array]:
     Markov-switching autoregression; its log probability is that of all steps but the first
     `order`, given those.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       values: (..., T, E), or (..., T) as E = 1 by the caller adding an axis.
       order: how many steps back, at least 1 and below T.

@@ -19,6 +19,8 @@ def stationary(transition: ArrayLike) -> Array:
     entry is right to a few roundings, however rare its state is. A state that the chain leaves for
     good has exactly zero. The diagonal is not read: it is one minus the rest of its row.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       transition: (K, K) probabilities, rows sum to one.
     Returns:

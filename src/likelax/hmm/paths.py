@@ -140,6 +140,8 @@ def path_entropy(
 
     The second line, which is summed, has no term below zero, so nothing cancels.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       log_initial: (K,) nats.
       log_transition: (K, K) or (T-1, K, K), nats.
@@ -195,6 +197,8 @@ def top_k_paths(
     """The most probable state paths in order, with their joint log probabilities.
 
     Each state keeps the scores of the num_paths best paths into it (the list Viterbi algorithm).
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       log_initial: (K,) nats.

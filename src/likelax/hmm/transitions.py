@@ -19,6 +19,8 @@ from likelax.statistics import Axes, Merging
 def banded(num_states: int, stay: float, *, up: int = 1, down: int = 1) -> Array:
     """A transition matrix that only reaches nearby states; what is out of reach stays zero in EM.
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       num_states: K.
       stay: the probability of staying, in [0, 1]; the rest is shared by the states in reach. A
@@ -51,6 +53,8 @@ def sticky(num_states: int, extra: ArrayLike, concentration: ArrayLike = 1.0) ->
     """A prior of transitions for states that tend to stay, for `HMMPrior.transition`.
 
     Row k is Dirichlet(concentration + extra e_k): as if `extra` stays had been seen already.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
       num_states: K.
@@ -143,6 +147,9 @@ class SoftmaxTransition:
 
     The transition of an `HMM` whose moves depend on inputs: wrap the data as `Driven(values,
     inputs)`. The move into step t uses the input of step t.
+
+    Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
+    arguments.
 
     Attributes:
       bias: (K, K) nats; -inf is a move that can never be made.

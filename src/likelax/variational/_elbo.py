@@ -31,6 +31,8 @@ def exact_elbo(log_joint: ArrayLike, log_guide: ArrayLike) -> ExactElbo:
 
     elbo = sum_k q_k (log p(x, z = k) - log q_k)
 
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
     Args:
       log_joint: (..., K) log p(x, z = k), nats; -inf is an impossible state.
       log_guide: (..., K) log q(z = k), nats, up to a constant: it is normalised here.
