@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-slow test-all bench check docs clean
+.PHONY: help tour test test-slow test-all mutate bench check docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test-slow: $(READY)tests ## Run the slow tests alone
 test-all: $(READY)tests ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
 
+SEED ?= 0
+COUNT ?= 20
+mutate: $(READY)mutate ## Put COUNT small faults, chosen by SEED, into the library; print those that no test notices
+	@test -e .mutants/reached.json || $(BIN)/python tests/mutate.py record
+	$(BIN)/python tests/mutate.py run --seed $(SEED) --count $(COUNT) --workers $(WORKERS)
+
 bench: $(READY)bench ## Run the benchmarks against their peers
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
@@ -39,12 +45,13 @@ docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
 	$(BIN)/python docs/build.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+	rm -rf $(VENV) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
 $(READY)docs: EXTRAS = plots,cli
 $(READY)tests: EXTRAS = tests
+$(READY)mutate: EXTRAS = mutate
 $(READY)bench: EXTRAS = bench
 $(READY)dev: EXTRAS = dev
 

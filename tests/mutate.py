@@ -1,0 +1,347 @@
+"""Small faults put into the library one at a time, to see whether `make test` notices: `make mutate`.
+
+    python tests/mutate.py record                    runs the tests once and keeps who reaches what
+    python tests/mutate.py run --seed 1 --count 20   tries 20 faults, chosen by the seed
+
+A fault is one small change of a function of `src/likelax`: another comparison, sign, operator, constant,
+reduction or order of the choices of `where`, or a factor or term left out. The tests that reached its
+statement when they were recorded run until one fails; the fastest go first. A test that reuses a
+compiled program does not reach it again, so the examples of the module run too. What is printed as
+survived is either a change without effect, or a test that is missing.
+"""
+
+import argparse
+import ast
+import copy
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / ".mutants"  # what `record` wrote, and the outcome of each run
+PACKAGES = (
+    "numerics",
+    "mixture.py",
+    "naive_bayes.py",
+    "hmm",
+    "fit",
+    "families",
+    "monte_carlo",
+    "calibration",
+    "scoring",
+    "predictive",
+    "variational",
+    "checklist",
+)
+BUDGET = 120  # seconds of recorded tests that a fault may cost
+LIMIT = 400  # seconds after which a run is ended: the fault made something endless, or very slow
+
+COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
+COMPARED[ast.NotEq] = ast.Eq
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}
+NAMES = {
+    "maximum": "minimum",
+    "max": "min",
+    "any": "all",
+    "argmax": "argmin",
+    "floor": "ceil",
+    "log1p": "log",
+    "expm1": "exp",
+    "zeros_like": "ones_like",
+    "zeros": "ones",
+}
+NAMES |= {new: old for old, new in NAMES.items()}
+
+
+class Mutant(NamedTuple):
+    """One fault.
+
+    Attributes:
+      path: of the file, from the root of the project.
+      first, last: lines of the statement around it.
+      start, end: (line, column) of the expression that is replaced; columns count bytes.
+      text: what stands there instead.
+    """
+
+    path: str
+    first: int
+    last: int
+    start: tuple[int, int]
+    end: tuple[int, int]
+    text: str
+
+    def applied(self, source: str) -> str:
+        """The source with the fault."""
+        lines = source.encode().split(b"\n")
+        (row, column), (end_row, end_column) = self.start, self.end
+        head, tail = lines[row - 1][:column], lines[end_row - 1][end_column:]
+        middle = head + self.text.encode() + tail
+        return b"\n".join([*lines[: row - 1], middle, *lines[end_row:]]).decode()
+
+    def shown(self, source: str) -> str:
+        """The old and the new text."""
+        rows = source.encode().split(b"\n")[self.start[0] - 1 : self.end[0]]
+        rows[-1] = rows[-1][: self.end[1]]
+        old = " ".join(row.decode().strip() for row in [rows[0][self.start[1] :], *rows[1:]])
+        return f"{self.path}:{self.start[0]}\n    - {old}\n    + {self.text}"
+
+
+# Faults
+
+
+def changes(node: ast.expr) -> Iterator[ast.expr]:
+    """What could stand in the place of an expression."""
+
+    def swapped(**fields: object) -> ast.expr:
+        new = copy.copy(node)
+        for name, value in fields.items():
+            setattr(new, name, value)
+        return new
+
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in COMPARED:
+            yield swapped(ops=[COMPARED[type(op)]()])
+        case ast.BinOp(op=op) if type(op) in OPERATORS:
+            yield swapped(op=OPERATORS[type(op)]())
+            if isinstance(op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.BitAnd | ast.BitOr):
+                yield node.left
+        case ast.UnaryOp(op=ast.USub() | ast.Invert() | ast.Not()):
+            yield node.operand
+        case ast.BoolOp(op=op):
+            yield swapped(op=ast.Or() if isinstance(op, ast.And) else ast.And())
+        case ast.Constant(value=bool()):
+            yield ast.Constant(not node.value)
+        case ast.Constant(value=int()):
+            yield ast.Constant(node.value + 1)
+        case ast.Constant(value=float()):
+            yield ast.Constant(node.value * 2 if node.value else 1.0)
+        case ast.Call(func=ast.Attribute(attr="where"), args=[condition, yes, no]):
+            yield swapped(args=[condition, no, yes])
+        case ast.Call(func=ast.Attribute(attr=attr)) if attr in NAMES:
+            new = copy.copy(node.func)
+            new.attr = NAMES[attr]
+            yield swapped(func=new)
+
+
+def _expressions(node: ast.AST) -> Iterator[ast.expr]:
+    """All expressions of a statement that are computed, not said: no annotations and no messages."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "type_params", "body", "orelse"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.stmt | ast.JoinedStr | ast.Raise):
+                continue
+            if isinstance(child, ast.expr):
+                yield child
+            if isinstance(child, ast.AST):
+                yield from _expressions(child)
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """Every fault of the functions of one file."""
+    tree = ast.parse(path.read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    inside = {id(s) for f in functions for s in ast.walk(f) if isinstance(s, ast.stmt)}
+    for statement in ast.walk(tree):
+        if not isinstance(statement, ast.stmt) or id(statement) not in inside:
+            continue
+        if isinstance(statement, ast.Raise | ast.Assert | ast.FunctionDef | ast.ClassDef):
+            continue
+        body = getattr(statement, "body", None)
+        last = body[0].lineno - 1 if body else statement.end_lineno
+        for node in _expressions(statement):
+            for new in changes(node):
+                yield Mutant(
+                    str(path.relative_to(ROOT)),
+                    statement.lineno,
+                    max(last, statement.lineno),
+                    (node.lineno, node.col_offset),
+                    (node.end_lineno, node.end_col_offset),
+                    f"({ast.unparse(new)})",
+                )
+
+
+def sample(seed: int, count: int, only: str) -> list[Mutant]:
+    """`count` faults chosen by the seed; each file in proportion to its number of faults."""
+    found = []
+    for package in PACKAGES:
+        place = ROOT / "src/likelax" / package
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            if only in str(path):
+                found += list(mutants(path))
+    return random.Random(seed).sample(found, min(count, len(found)))
+
+
+# Tests
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    """That of a run of the tests of a tree, with one seed for all."""
+    return {**os.environ, "PYTHONPATH": str(tree / "src"), "TEST_SEED": "0"}
+
+
+def record() -> None:
+    """Run `make test` once under coverage, and keep which test reaches which line, and its time."""
+    import coverage
+
+    KEPT.mkdir(exist_ok=True)
+    data, times = KEPT / "coverage", KEPT / "times.xml"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider"),
+            *("--cov=src/likelax", "--cov-context=test", "--cov-report=", f"--junitxml={times}"),
+        ],
+        cwd=ROOT,
+        env={**_environment(ROOT), "COVERAGE_FILE": str(data)},
+        check=False,
+    )
+    seconds: Counter[str] = Counter()
+    for case in ET.parse(times).iter("testcase"):
+        seconds[case.get("classname", "").rpartition(".")[2] + "::" + case.get("name", "")] += (
+            float(case.get("time", 0))
+        )
+    kept = coverage.CoverageData(str(data))
+    kept.read()
+    reached: dict[str, dict[int, list[str]]] = {}
+    for name in kept.measured_files():
+        lines: dict[int, list[str]] = defaultdict(list)
+        for line, contexts in kept.contexts_by_lineno(name).items():
+            lines[line] = sorted({c.rpartition("|")[0] for c in contexts if "|" in c})
+        reached[str(Path(name).relative_to(ROOT))] = dict(lines)
+    tests = {test for lines in reached.values() for found in lines.values() for test in found}
+
+    def time_of(test: str) -> float:
+        path, _, name = test.partition("::")
+        return seconds[f"{Path(path).stem}::{name}"]
+
+    (KEPT / "reached.json").write_text(
+        json.dumps({"reached": reached, "seconds": {test: time_of(test) for test in tests}})
+    )
+    print(f"{len(tests)} tests recorded")
+
+
+def tests_of(mutant: Mutant, kept: dict) -> list[str]:
+    """The tests to run: those that reach the statement, the fastest first, within `BUDGET`."""
+    lines = kept["reached"].get(mutant.path, {})
+    found = {
+        test
+        for line in range(mutant.first, mutant.last + 1)
+        for test in lines.get(str(line), ())
+        if not test.startswith("src/") or test.startswith(mutant.path)
+    }
+    ordered = sorted(found, key=lambda test: kept["seconds"].get(test, 1.0))
+    spent = itertools.accumulate(kept["seconds"].get(test, 1.0) for test in ordered)
+    return [test for test, total in zip(ordered, spent, strict=True) if total < BUDGET][:300]
+
+
+def try_out(mutant: Mutant, tests: list[str], tree: Path, core: int) -> tuple[str, str]:
+    """(killed, survived, unreached or slow; the first test that failed)."""
+    if not tests:
+        return "unreached", ""
+    home = tree / mutant.path
+    source = home.read_text()
+    home.write_text(mutant.applied(source))
+    command = ["timeout", str(LIMIT), sys.executable, "-m", "pytest", "-x", "-q", "--tb=no"]
+    if shutil.which("taskset"):
+        command = ["taskset", "-c", str(core), *command]
+    try:
+        done = subprocess.run(
+            [*command, "-p", "no:cacheprovider", *tests],
+            cwd=tree,
+            env=_environment(tree),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        home.write_text(source)
+    if done.returncode == 0:
+        return "survived", ""
+    if done.returncode == 124:
+        return "slow", ""
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return "killed", failed[0] if failed else done.stdout[-200:]
+
+
+def run(seed: int, count: int, only: str, workers: int) -> None:
+    """Try `count` faults and print those that no test noticed."""
+    kept = json.loads((KEPT / "reached.json").read_text())
+    chosen = sample(seed, count, only)
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    trees = [Path(tempfile.mkdtemp(prefix="mutant-")) for _ in range(workers)]
+    wanted = ("src", "tests", "docs", "examples", "benchmarks")
+    for tree in trees:
+        for name in wanted:
+            shutil.copytree(ROOT / name, tree / name)
+        for path in [
+            *ROOT.glob("*.toml"),
+            *ROOT.glob("*.py"),
+            *ROOT.glob("*.md"),
+            ROOT / "Makefile",
+        ]:
+            shutil.copy(path, tree)
+    free = list(range(workers))
+    log = (KEPT / f"run-{seed}.txt").open("a")
+    totals: Counter[str] = Counter()
+
+    def one(mutant: Mutant) -> None:
+        slot, began = free.pop(), time.monotonic()
+        tests = tests_of(mutant, kept)
+        try:
+            outcome, by = try_out(mutant, tests, trees[slot], cores[slot % len(cores)])
+        finally:
+            free.append(slot)
+        totals[outcome] += 1
+        shown = mutant.shown((ROOT / mutant.path).read_text())
+        line = f"{outcome} ({len(tests)} tests, {time.monotonic() - began:.0f} s) {shown}\n    {by}"
+        print(line, file=log, flush=True)
+        if outcome != "killed":
+            print(line, flush=True)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, chosen))
+    for tree in trees:
+        shutil.rmtree(tree)
+    print(f"seed {seed}: {len(chosen)} tried, " + ", ".join(f"{n} {k}" for k, n in totals.items()))
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("record")
+    running = commands.add_parser("run")
+    running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--count", type=int, default=20)
+    running.add_argument("--only", default="", help="a part of the path of the files")
+    running.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.command == "record":
+        record()
+    else:
+        run(options.seed, options.count, options.only, options.workers)
+
+
+if __name__ == "__main__":
+    main()
