@@ -169,7 +169,9 @@ def rows_of_zero_weight_may_hold_anything(case: Case) -> None:
     for wrapped in (lambda data: data, masked):
         want = _e_step(model, wrapped(x), weights)
         for value in (np.nan, np.inf, 1.0):
-            chex.assert_trees_all_close(_e_step(model, wrapped(filled(value)), weights), want, **EXACT)
+            chex.assert_trees_all_close(
+                _e_step(model, wrapped(filled(value)), weights), want, **EXACT
+            )
 
 
 def unseen_rows_do_not_count(case: Case) -> None:

@@ -71,9 +71,9 @@ LEAVES = {
 }
 
 
-def _near(entry: Entry, rng: np.random.Generator, lead: Lead) -> Any:
-    """Copies of a family's example with leading axes, each moved a little within its constraints."""
-    example = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), entry.example())
+def near(example: Any, rng: np.random.Generator, lead: Lead) -> Any:
+    """Copies of a model with leading axes, each moved a little within its constraints."""
+    example = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), example)
     many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *leaf.shape)), example)
     moves = [role.moves for role in lx.parameters.roles(example)]
     reals, structure = jax.tree.flatten(unconstrain(many))
@@ -84,11 +84,17 @@ def _near(entry: Entry, rng: np.random.Generator, lead: Lead) -> Any:
     return constrain(jax.tree.unflatten(structure, moved))
 
 
+def _near_example(entry: Entry, rng: np.random.Generator, lead: Lead) -> Any:
+    return near(entry.example(), rng, lead)
+
+
 # one observation outside the support of one component makes a leaf alone impossible
 SHARP = ("Delta", "Pareto", "Uniform", "UniformFromZero")
 LEAVES |= {
     entry.name: Leaf(
-        functools.partial(_near, entry), pools=bool(entry.family.spread), inputs=entry.inputs
+        functools.partial(_near_example, entry),
+        pools=bool(entry.family.spread),
+        inputs=entry.inputs,
     )
     for entry in FAMILIES
     if issubclass(entry.family, lx.Model) and entry.name not in {*LEAVES, *SHARP}

@@ -10,7 +10,7 @@ from jax.scipy.special import multigammaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.constraints import constrained, positive, scale_tril
+from likelax.constraints import constrained, positive, positive_definite, scale_tril
 from likelax.data import DataLike, Masked
 from likelax.families.base import Prior, match_weights
 from likelax.families.mv_normal import MvNormal
@@ -356,9 +356,9 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
     """
 
     loc: Array
-    precision: Array
+    precision: Array = constrained(positive_definite)
     dof: Array = constrained(positive)
-    scale: Array
+    scale: Array = constrained(positive_definite)
 
     def _floats(self) -> list[Array]:
         return numerics.as_float(self.loc, self.precision, self.dof, self.scale)
