@@ -265,3 +265,26 @@ def test_right_models_rarely_fail():
     # the binomial 99.9 % bound at 0.01 of 200; the exact lines must not fail at all
     assert (failures[:3] == 0).all(), failures
     assert (failures <= stats.binom.ppf(0.999, 200, 0.01)).all(), failures
+
+
+def test_the_level_and_the_baseline_are_the_users():
+    """A stricter level turns a failure into none, and a better baseline wins line 4."""
+    rng = np.random.default_rng(0)
+    confidence = jnp.asarray(rng.uniform(0.3, 0.9, 300), jnp.float32)
+    outcome = rng.random(300) < np.asarray(confidence) - 0.12
+    model = Normal(0.0, 1.0)
+    x = jnp.asarray(rng.normal(size=400), jnp.float32)
+    verdicts = [
+        checklist.run(
+            jax.random.key(0), model, x[:200], x[200:], (confidence, outcome), level=level
+        ).verdicts[5]
+        for level in (0.2, 1e-9)
+    ]
+    assert str(verdicts[0]) == "FAIL" != str(verdicts[1])
+    good, poor = Normal(0.0, 1.0), Normal(0.5, 1.5)
+    lines = [
+        checklist.run(jax.random.key(1), poor, x[:200], x[200:], baseline=other).verdicts[3]
+        for other in (good, Normal(3.0, 1.0))
+    ]
+    assert str(lines[0]) == "FAIL"
+    assert str(lines[1]) == "PASS"

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax import constraints
+from likelax import constraints, parameters
 from likelax.families import Categorical, MvNormal, Normal
 from likelax.mixture import Mixture
+from likelax.model import Density, pytree
 
 TRIL = np.linalg.cholesky(
     [[1, 0.8, -0.3, 0.2], [0.8, 1, 0.1, 0], [-0.3, 0.1, 1, 0.5], [0.2, 0, 0.5, 1]]
@@ -183,3 +184,34 @@ def test_points_that_are_no_correlations_are_not_contained():
     scaled = np.array([[1.0, 0.0], [0.5, 0.5]])
     assert not constraints.correlation_tril.contains(scaled)
     assert not constraints.correlation.contains(scaled @ scaled.T)
+
+
+def test_a_constraint_of_ones_own_is_checked_by_fits():
+    """Vectors below 3, whose set and number of axes its maker gives."""
+    below = constraints.Constraint(
+        "vectors below three",
+        lambda r: 3 - jnp.exp(r),
+        lambda x: jnp.log(3 - x),
+        lambda r: jnp.sum(r, axis=-1),
+        contains=lambda x: np.all(x <= 3, axis=-1),
+        ndim=1,
+    )
+
+    @pytree
+    class Capped(Density):
+        top: jax.Array = constraints.constrained(below)
+
+        def log_prob(self, x):
+            return jnp.sum(self.top - x, axis=-1)
+
+        def sample(self, key, shape=()):
+            return jnp.broadcast_to(self.top, (*shape, *self.top.shape))
+
+    model = Capped(jnp.array([1.0, 2.0]))
+    again = constraints.constrain(constraints.unconstrain(model))
+    np.testing.assert_allclose(again.top, model.top, rtol=1e-6)
+    parameters.check_parameters("fit", model)
+    with pytest.raises(ValueError, match=r"fit: Capped.top must lie in vectors below three"):
+        parameters.check_parameters("fit", Capped(jnp.array([1.0, 4.0])))
+    with pytest.raises(ValueError, match=r"fit: .*top"):
+        parameters.check_parameters("fit", Capped(jnp.array(1.0)))

@@ -7,6 +7,7 @@ import itertools
 import pkgutil
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -194,3 +195,71 @@ def test_other_registrations_are_accepted():
 
     for model in (Keyed(0.0), lx.Normal(0.0, 1.0), {"a": Keyed(0.0)}, None, 3.0):
         check_registration("fit.em", model)
+
+
+def test_stacked_m_steps_take_one_prior_for_each_model():
+    """As each model alone with its prior; `Fixed` takes none, and `Tied` shares one scale."""
+    rng = np.random.default_rng(0)
+    x, shares = jnp.asarray(rng.normal(size=8), jnp.float32), jnp.asarray(rng.random((8, 2)))
+    two = lx.Normal(jnp.array([0.0, 1.0]), jnp.array([1.0, 2.0]))
+    priors = lx.NormalInverseGamma(
+        jnp.array([0.5, -0.5]), jnp.array([1.0, 3.0]), jnp.array([2.0, 4.0]), jnp.array([1.0, 0.5])
+    )
+    stats = two.stacked_e_step(x, shares)
+
+    def pick(tree, k):
+        return jax.tree.map(lambda leaf: leaf[k], tree)
+
+    alone = [pick(two, k).m_step(pick(stats, k), pick(priors, k)) for k in range(2)]
+    want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    got = two.stacked_m_step(stats, prior=priors)
+    chex.assert_trees_all_close(got, want, rtol=1e-6)
+
+    features = jax.tree.map(lambda leaf: leaf[:, None], two)
+    wide = lx.Independent(features)
+    of_features = jax.tree.map(lambda leaf: leaf[:, None], priors)
+    got = wide.stacked_m_step(
+        wide.stacked_e_step(x[:, None], shares), prior=lx.Independent(of_features)
+    )
+    chex.assert_trees_all_close(pick(got.component, (slice(None), 0)), want, rtol=1e-6)
+
+    fields = lx.Product({"a": two})
+    got = fields.stacked_m_step(
+        fields.stacked_e_step({"a": x}, shares), prior=lx.Product({"a": priors})
+    )
+    chex.assert_trees_all_close(got.fields["a"], want, rtol=1e-6)
+
+    choice = lx.OneOf(jnp.array([0, 1]), (two, lx.Laplace(two.loc, two.scale)))
+    got = choice.stacked_m_step(choice.stacked_e_step(x, shares), prior=(priors, None))
+    chex.assert_trees_all_close(pick(got.options[0], 0), pick(want, 0), rtol=1e-6)
+
+    fixed = lx.Fixed(two)
+    chex.assert_trees_all_equal(fixed.stacked_m_step(stats, prior=priors), fixed)
+
+    tied = lx.Tied(lx.Normal(two.loc, jnp.ones(2)))
+    best = tied.stacked_m_step(stats, prior=priors).model
+    assert best.scale[0] == best.scale[1]
+
+    def joint(loc, scale):
+        model = lx.Normal(loc, jnp.full(2, scale))
+        each = jax.vmap(lambda m, s, p: m.expected_log_prob(s) + m.log_prior(p))
+        return jnp.sum(each(model, stats, priors))
+
+    slopes = jax.grad(joint, (0, 1))(best.loc, best.scale[0])
+    chex.assert_trees_all_close(slopes, (jnp.zeros(2), jnp.zeros(())), atol=1e-3)
+
+
+def test_a_fused_e_step_weighs_its_rows():
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(4000, 2)), jnp.float32)
+    weights = jnp.asarray(rng.random(4000), jnp.float32)
+    parts = lx.MvNormal(jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.stack([jnp.eye(2)] * 2))
+    log_weights = jnp.log(jnp.array([0.3, 0.7]))
+    counts, stats, log_prob = parts.mixture_e_step(log_weights, x, weights=weights)
+    model = lx.Mixture(jnp.exp(log_weights), parts)
+    shares = model.responsibilities(x) * weights[:, None]
+    np.testing.assert_allclose(counts, shares.sum(0), rtol=1e-4)
+    np.testing.assert_allclose(log_prob, jnp.sum(weights * model.log_prob(x)), rtol=1e-5)
+    mean = jnp.matmul(shares.T, x, precision="highest") / shares.sum(0)[:, None]
+    np.testing.assert_allclose(stats.mean, mean, rtol=1e-3, atol=1e-4)
+    assert lx.Normal(jnp.zeros(2), jnp.ones(2)).mixture_e_step(log_weights, x[:, 0]) is None

@@ -15,6 +15,8 @@ from likelax import fit, naive_bayes
 from likelax.data import Labelled, Masked
 from likelax.datasets import penguins
 from likelax.families import (
+    Bernoulli,
+    Beta,
     Categorical,
     Dirichlet,
     Gamma,
@@ -411,3 +413,29 @@ def test_a_row_of_no_weight_may_hold_anything():
                 components=CategoryCounts(with_it.components.counts, components.log_peak)
             )
         chex.assert_trees_all_equal(with_it, without)
+
+
+def test_classes_are_smoothed_or_given(x64):
+    x, labels = jnp.array([0, 1, 1, 0]), jnp.array([0, 0, 0, 1])
+    kind = Bernoulli(jnp.array([0.5, 0.5]))
+    smooth = naive_bayes.build(3, Bernoulli(0.5), class_smoothing=0.5)
+    fitted = smooth.fit(smooth.statistics(x, labels))
+    np.testing.assert_allclose(fitted.weights, np.array([3.5, 1.5, 0.5]) / 5.5, rtol=1e-6)
+    given = naive_bayes.build(2, Bernoulli(0.5), class_prior=jnp.array([1.0, 3.0]))
+    np.testing.assert_allclose(given.fit(given.statistics(x, labels)).weights, [0.25, 0.75])
+    held = naive_bayes.NaiveBayes(
+        Mixture(jnp.array([0.5, 0.5]), kind), MixturePrior(), class_prior=jnp.array([0.1, 0.9])
+    )
+    np.testing.assert_allclose(held.fit(held.statistics(x, labels)).weights, [0.1, 0.9])
+
+
+def test_the_evidence_of_classes_is_that_of_their_order(x64):
+    """With a Dirichlet over the classes: the chance of this sequence of labels besides."""
+    x, labels = jnp.array([1, 1, 0, 1]), jnp.array([0, 1, 1, 0])
+    kind, prior = Bernoulli(0.5), Beta(1.0, 1.0)
+    plain, both = (naive_bayes.build(2, kind, prior, class_smoothing=s) for s in (None, 0.0))
+    gap = both.log_evidence(both.statistics(x, labels)) - plain.log_evidence(
+        plain.statistics(x, labels)
+    )
+    # uniform prior: B(3, 3) = 1 / 30
+    np.testing.assert_allclose(gap, -np.log(30), rtol=1e-9)

@@ -98,3 +98,12 @@ def test_divide_by_an_empty_statistic():
     chex.assert_trees_all_close(got, jnp.array([0.5, 7.0, 7.0]))
     gradient = jax.grad(lambda d: numerics.divide(0.0, d, 7.0))(0.0)
     assert gradient == 0
+
+
+def test_normalising_along_another_axis():
+    a = jnp.array([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0]])
+    got = numerics.normalize(a, axis=0)
+    np.testing.assert_allclose(got[:, :2], [[0.25, 0.5], [0.75, 0.5]])
+    log_probs, total = numerics.log_normalize(jnp.log(a), axis=0)
+    np.testing.assert_allclose(jnp.exp(log_probs[:, :2]), [[0.25, 0.5], [0.75, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(total, jnp.log(jnp.array([4.0, 4.0, 0.0])), rtol=1e-6)

@@ -117,6 +117,23 @@ def test_the_mode_is_the_highest_point(entry, x64):
 
 
 @pytest.mark.parametrize(
+    "prior, mode",
+    [
+        (lx.Dirichlet(jnp.array([0.5, 3.0, 2.0])), [0, 2 / 3, 1 / 3]),
+        (lx.Dirichlet(jnp.array([1.0, 3.0, 2.0])), [0, 2 / 3, 1 / 3]),
+        (lx.Dirichlet(jnp.array([0.5, 0.5, 1.0])), [0.25, 0.25, 0.5]),
+        (lx.Beta(0.5, 3.0), 0),
+        (lx.Beta(3.0, 0.5), 1),
+        (lx.Beta(0.5, 1.5), 0),
+        (lx.Gamma(0.5, 2.0), 0),
+    ],
+    ids=str,
+)
+def test_a_mode_at_a_pole_or_an_edge(prior, mode):
+    np.testing.assert_allclose(prior.mode(), mode, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
     "entry", [e for e in FAMILIES if issubclass(e.family, lx.Model)], ids=lambda e: e.name
 )
 def test_expected_log_prob_is_the_log_prob_of_the_data(entry, x64):

@@ -171,3 +171,14 @@ def test_inputs_without_a_driven_transition_are_refused():
     model = lx.HMM(jnp.array([0.5, 0.5]), jnp.eye(2), lx.Poisson(jnp.array([1.0, 4.0])))
     with pytest.raises(ValueError, match="need a SoftmaxTransition"):
         model.log_prob(lx.Driven(jnp.zeros(4, int), jnp.zeros((4, 1))))
+
+
+@pytest.mark.parametrize("up, down", [(1, 1), (2, 0), (0, 2), (3, 2)])
+def test_a_band_reaches_as_far_as_it_says_on_both_sides(up, down):
+    got = np.asarray(lx.hmm.banded(6, 0.6, up=up, down=down))
+    for i in range(6):
+        others = [j for j in range(6) if j != i and i - down <= j <= i + up]
+        want = np.zeros(6)
+        want[others] = 0.4 / len(others) if others else 0.0
+        want[i] = 0.6 if others else 1.0
+        np.testing.assert_allclose(got[i], want, rtol=1e-6)

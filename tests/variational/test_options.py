@@ -1,0 +1,127 @@
+"""Options of guides and their fits at other values than the defaults."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from likelax import fit
+from likelax.constraints import positive, real
+from likelax.variational import (
+    BlockRank,
+    GuideAscent,
+    block_rank,
+    fit_fixed_draws,
+    fit_guide,
+    fit_guides,
+    low_rank,
+    match_moments,
+    mean_field,
+    pathwise,
+    scattered,
+)
+
+
+def square(z):
+    return -jnp.sum(z**2) / 2
+
+
+def log_joint(z):
+    """log tau is normal with mean 1 and scale 1/2, x standard normal."""
+    return -((jnp.log(z["tau"]) - 1) ** 2) / 0.5 - jnp.log(z["tau"]) - z["x"] ** 2 / 2
+
+
+TEMPLATE = {"tau": jnp.array(1.0), "x": jnp.array(0.0)}
+
+
+SETS = {"tau": positive, "x": real}
+
+
+@pytest.mark.parametrize("kind", ["block", "low"])
+def test_draws_of_a_guide_lie_in_their_sets(kind):
+    template = {"tau": jnp.array(2.0), "x": jnp.array(-3.0)}
+    if kind == "block":
+        guide = block_rank(template, sets=SETS)
+    else:
+        guide = low_rank(template, sets=SETS, rank=1)
+    draws = guide.sample(jax.random.key(0), (100,))
+    assert np.all(draws["tau"] > 0)
+    assert np.median(draws["tau"]) == pytest.approx(2.0, rel=0.1)
+    assert np.median(draws["x"]) == pytest.approx(-3.0, rel=0.1)
+
+
+def test_fixed_draws_find_a_positive_parameter():
+    found = [
+        fit_fixed_draws(jax.random.key(0), log_joint, TEMPLATE, SETS, num_samples=size)
+        for size in (20, 400)
+    ]
+    log_tau = [float(f.guide.base.loc[0]) for f in found]
+    # the mean of S fixed draws has the error 1 / (2 sqrt S)
+    assert abs(log_tau[1] - 1) < 3 * 0.5 / math.sqrt(400) < abs(log_tau[0] - log_tau[1]) + 0.1
+    assert log_tau[0] != log_tau[1]
+
+
+def test_a_stochastic_fit_draws_as_often_as_it_is_told():
+    seen = []
+
+    def estimator(key, log_joint, guide, num_samples):
+        seen.append(num_samples)
+        return pathwise(key, log_joint, guide, num_samples)
+
+    guide = mean_field(jnp.zeros(2))
+    fit_guide(
+        jax.random.key(0),
+        square,
+        guide,
+        estimator=estimator,
+        num_samples=5,
+        max_steps=20,
+        num_check=7,
+    )
+    assert 5 in seen
+    seen.clear()
+    starts = scattered(jax.random.key(1), guide, 3)
+    fit_guides(
+        jax.random.key(2),
+        square,
+        starts,
+        estimator=estimator,
+        num_samples=6,
+        max_steps=20,
+        num_check=7,
+    )
+    assert 6 in seen
+
+
+def test_more_rounds_of_matching_come_closer():
+    guide = mean_field(jnp.zeros(1), scale=4.0)
+
+    def gap(num_rounds):
+        better = match_moments(jax.random.key(3), square, guide, 300, num_rounds=num_rounds)
+        return abs(float(better.base.scale[0]) - 1)
+
+    assert gap(6) < 0.15 < abs(guide.base.scale[0] - 1)
+    assert gap(1) != gap(6)
+
+
+def test_a_larger_tolerance_ends_a_fit_of_rows_earlier():
+    x = jnp.asarray(np.random.default_rng(0).normal(2.0, 1.0, 50), jnp.float32)
+
+    def steps(tol):
+        algorithm = GuideAscent(square, lambda z, x: -(jnp.abs(x - z[0]) ** 1.5), tol=tol)
+
+        def start(key, x):
+            return mean_field(jnp.full(1, 30.0))
+
+        done = fit.batch(algorithm, start, [x], key=jax.random.key(0), num_restarts=1)
+        return int(done.best.num_steps[0])
+
+    assert steps(2.0) < steps(0.005)
+
+
+def test_blocks_are_the_labels():
+    tril = jnp.array([[1.0, 0.0, 0.0], [2.0, 1.0, 0.0], [3.0, 4.0, 1.0]])
+    guide = BlockRank(jnp.zeros(3), tril, labels=(0, 1, 0))
+    np.testing.assert_array_equal(guide.root(), [[1, 0, 0], [0, 1, 0], [3, 0, 1]])
