@@ -1,6 +1,7 @@
 """Small faults put into the library one at a time, to see whether `make test` notices: `make mutate`.
 
     python tests/mutate.py record                    runs the tests once and keeps who reaches what
+    python tests/mutate.py record tests/new.py       the same for new tests, added to what is kept
     python tests/mutate.py run --seed 1 --count 20   tries 20 faults, chosen by the seed
 
 A fault is one small change of a function of `src/likelax`: another comparison, sign, operator, constant,
@@ -31,6 +32,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".mutants"  # what `record` wrote, and the outcome of each run
+REACHED = KEPT / "reached.json"
 PACKAGES = (
     "numerics",
     "mixture.py",
@@ -201,8 +203,8 @@ def _environment(tree: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(tree / "src"), "TEST_SEED": "0"}
 
 
-def record() -> None:
-    """Run `make test` once under coverage, and keep which test reaches which line, and its time."""
+def record(paths: list[str]) -> None:
+    """Run tests once under coverage, all or some, and keep which reaches which line, and its time."""
     import coverage
 
     KEPT.mkdir(exist_ok=True)
@@ -211,6 +213,7 @@ def record() -> None:
         [
             *(sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider"),
             *("--cov=src/likelax", "--cov-context=test", "--cov-report=", f"--junitxml={times}"),
+            *paths,
         ],
         cwd=ROOT,
         env={**_environment(ROOT), "COVERAGE_FILE": str(data)},
@@ -223,21 +226,23 @@ def record() -> None:
         )
     kept = coverage.CoverageData(str(data))
     kept.read()
-    reached: dict[str, dict[int, list[str]]] = {}
+    old = json.loads(REACHED.read_text()) if paths else {"reached": {}, "seconds": {}}
+    reached = defaultdict(lambda: defaultdict(list), old["reached"])
+    tests = set()
     for name in kept.measured_files():
-        lines: dict[int, list[str]] = defaultdict(list)
+        lines = defaultdict(list, reached[str(Path(name).relative_to(ROOT))])
         for line, contexts in kept.contexts_by_lineno(name).items():
-            lines[line] = sorted({c.rpartition("|")[0] for c in contexts if "|" in c})
-        reached[str(Path(name).relative_to(ROOT))] = dict(lines)
-    tests = {test for lines in reached.values() for found in lines.values() for test in found}
+            found = {context.rpartition("|")[0] for context in contexts if "|" in context}
+            lines[str(line)] = sorted({*lines[str(line)], *found})
+            tests |= found
+        reached[str(Path(name).relative_to(ROOT))] = lines
 
     def time_of(test: str) -> float:
         path, _, name = test.partition("::")
         return seconds[f"{Path(path).stem}::{name}"]
 
-    (KEPT / "reached.json").write_text(
-        json.dumps({"reached": reached, "seconds": {test: time_of(test) for test in tests}})
-    )
+    times_of = old["seconds"] | {test: time_of(test) for test in tests}
+    REACHED.write_text(json.dumps({"reached": reached, "seconds": times_of}))
     print(f"{len(tests)} tests recorded")
 
 
@@ -286,7 +291,7 @@ def try_out(mutant: Mutant, tests: list[str], tree: Path, core: int) -> tuple[st
 
 def run(seed: int, count: int, only: str, workers: int) -> None:
     """Try `count` faults and print those that no test noticed."""
-    kept = json.loads((KEPT / "reached.json").read_text())
+    kept = json.loads(REACHED.read_text())
     chosen = sample(seed, count, only)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     trees = [Path(tempfile.mkdtemp(prefix="mutant-")) for _ in range(workers)]
@@ -330,7 +335,7 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("record")
+    commands.add_parser("record").add_argument("paths", nargs="*", help="tests; all if none")
     running = commands.add_parser("run")
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--count", type=int, default=20)
@@ -338,7 +343,7 @@ def main() -> None:
     running.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.command == "record":
-        record()
+        record(options.paths)
     else:
         run(options.seed, options.count, options.only, options.workers)
 
