@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import likelax as lx
 from likelax import fit
 from likelax.families import MvNormal, NormalInverseWishart
 from likelax.fit import Status
+from likelax.fit.acceleration import extrapolate
+from likelax.fit.algorithm import Data
 from likelax.mixture import Mixture, MixturePrior
 from reference import gaussian_mixture as reference
 
@@ -104,3 +107,30 @@ def test_far_from_zero_the_fit_is_that_of_the_rounded_data(shift):
     tril = np.asarray(got.model.components.scale_tril)
     np.testing.assert_allclose(tril @ np.swapaxes(tril, -1, -2), covariance, rtol=0.05, atol=0.02)
     np.testing.assert_allclose(got.model.components.loc, loc, rtol=1e-6)
+
+
+def test_a_tolerance_is_relative_to_the_larger_of_objective_and_weight():
+    """A rise of exactly the tolerance ends the fit, one rounding more does not."""
+    data = Data(jnp.zeros(4), jnp.array([10.0, 20.0, 30.0, 40.0]))
+    for before, reach in ((-0.5, 100.0), (-1024.0, 1024.0)):
+        algorithm = fit.EM(tol=2.0**-10)
+        start = algorithm.init(lx.Normal(0.0, 1.0), data)
+        assert start.size == 100
+        state, _ = algorithm.judge(start, jnp.float32(before))
+        for rise, ended in ((reach * 2.0**-10, True), (reach * 2.0**-10 * 1.01, False)):
+            after, better = algorithm.judge(state, jnp.float32(before) + jnp.float32(rise))
+            assert better
+            assert (int(after.status) == fit.Status.CONVERGED) == ended
+
+
+def test_a_fit_of_tolerance_zero_ends_where_nothing_changes():
+    found = fit.em(lx.Poisson(1.0), jnp.array([2, 4]), tol=0.0)
+    assert (int(found.status), int(found.num_steps)) == (fit.Status.CONVERGED, 2)
+
+
+def test_extrapolation_never_steps_back():
+    """Where the second step turns back by more than it went, the guess is the second step."""
+    path = [lx.Normal(jnp.array(loc), jnp.array(1.0)) for loc in (0.0, 1.0, -1.0)]
+    assert extrapolate(*path).loc == path[2].loc
+    slow = [lx.Normal(jnp.array(loc), jnp.array(1.0)) for loc in (0.0, 1.0, 1.99)]
+    assert extrapolate(*slow, cap=3.0).loc == pytest.approx(0 + 6 - 9 * 0.01, rel=1e-5)

@@ -153,3 +153,17 @@ def test_memory_is_flat_over_many_rows():
     few, many, objective = map(float, out.stdout.split())
     assert many - few < 16  # MB
     assert np.isfinite(objective)
+
+
+def test_a_stream_that_falls_returns_the_model_before():
+    """The second pass gets other data, which the first M step makes unlikely."""
+    passes = [jnp.zeros(20), jnp.full(20, 50.0)]
+    start = Normal(jnp.array(1.0), jnp.array(2.0))
+
+    def batches():
+        return [passes.pop(0)]
+
+    found = fit.stream(start, batches, max_passes=5)
+    assert int(found.status) in (Status.DECREASED, Status.COLLAPSED)
+    np.testing.assert_allclose(found.model.loc, start.loc)
+    assert np.all(np.diff(found.objectives) >= 0)

@@ -259,3 +259,15 @@ def test_passes_that_are_exact_apart_can_miss_each_other_where_they_meet(large_p
     post = jax.jit(inference.smoother)(*potentials)
     np.testing.assert_array_equal(post.log_marginals[:, 0], np.zeros(5))
     np.testing.assert_allclose(post.initial_counts, [1, 0, 0])
+
+
+@pytest.mark.parametrize("num_states", [2, 5, 64])
+def test_the_floor_is_the_smallest_that_the_proof_allows(num_states):
+    """What a product may lose, 2 K tiny / floor, is at most a quarter of a rounding of the floor."""
+    zeros = jnp.zeros(num_states)
+    one = chain.Chain(
+        zeros, jnp.zeros((num_states, num_states)), jnp.zeros((3, num_states)), None, None
+    )
+    info = np.finfo(np.float32)
+    least, lost = scaled.floor(one), 2 * num_states * float(info.tiny) / scaled.floor(one)
+    assert lost == pytest.approx(least * float(info.eps) / 4, rel=1e-6)

@@ -145,3 +145,39 @@ def test_clear_errors():
 def test_the_gradient_of_a_rate_that_has_no_counts_is_nan(rate):
     found = monte_carlo.poisson_rate_gradient(jax.random.key(0), rate, lambda x: 5 * x, 10)
     assert np.isnan(found.value)
+
+
+def test_control_variates_have_means_of_their_own():
+    """Draws whose mean is off by chance are put right by the known mean, which is not zero."""
+    rng = np.random.default_rng(1)
+    controls = rng.normal([2.0, -1.0], 1.0, (400, 2)).astype(np.float32)
+    noise = 0.3 * rng.normal(size=400)
+    values = (3 + 2 * controls[:, 0] - controls[:, 1] + noise).astype(np.float32)
+    got = monte_carlo.control_variates(values, controls, jnp.array([2.0, -1.0]))
+    assert got.value == pytest.approx(8.0, abs=4 * 0.3 / 20)
+    design = np.column_stack([np.ones(400), controls])
+    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    variance = (residual**2).sum() / 397
+    np.testing.assert_allclose(got.standard_error, np.sqrt(variance / 400), rtol=1e-4)
+    np.testing.assert_allclose(got.ess, values.var(ddof=1) / variance * 400, rtol=1e-3)
+
+
+def test_the_worth_of_replicates_is_a_ratio_of_variances():
+    """ess = S (error of independent draws / error of the replicates)^2, both from their definition."""
+    key, again = jax.random.key(4), jax.random.key(4)
+    got = expectation_from_noise(
+        key,
+        lambda u: u,
+        lambda u: u[0] ** 3 + u[1],
+        400,
+        dim=2,
+        noise=antithetic,
+        num_replicates=20,
+    )
+    keys = jax.random.split(again, 20)
+    cubes = np.asarray(jax.vmap(lambda k: antithetic(k, 20, 2))(keys), float)
+    values = cubes[..., 0] ** 3 + cubes[..., 1]
+    together = values.mean(1).std(ddof=1) / np.sqrt(20)
+    alone = values.std(ddof=1) / np.sqrt(400)
+    np.testing.assert_allclose(got.standard_error, together, rtol=1e-4)
+    np.testing.assert_allclose(got.ess, 400 * (alone / together) ** 2, rtol=1e-3)

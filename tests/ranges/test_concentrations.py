@@ -9,6 +9,7 @@ from scipy import special
 import likelax as lx
 from likelax import fit
 from likelax.families.simplex import fit_simplex
+from likelax.numerics import newton
 from likelax.numerics.newton import solve_shape
 from likelax.statistics import PositiveMoments
 from ranges.points import assert_within, few_and_many, generator, log_uniform
@@ -132,3 +133,11 @@ def test_dirichlet_derivative_along_the_simplex_at_an_edge():
     inward = jnp.array([1.0, -0.25, -0.75])
     got = jax.jvp(model.log_prob, (edge,), (inward,))[1]
     assert got == pytest.approx(-3.0, rel=1e-5)  # (1 - v)^(1 + 2) in the other two
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_newton_takes_no_more_points_than_it_may(steps):
+    """A target that is far: every step is cut to three."""
+    found = newton.maximize(lambda x: -jnp.sum((x - 100.0) ** 2), jnp.zeros(1), max_steps=steps)
+    np.testing.assert_allclose(found.point, 3.0 * steps, rtol=1e-5)
+    assert int(found.status) == newton.MAX_STEPS
