@@ -16,7 +16,7 @@ from likelax.monte_carlo import (
     stratified,
     uniform,
 )
-from likelax.monte_carlo._sobol import _directions
+from likelax.monte_carlo._sobol import _directions, _to_unit
 
 NOISES = [uniform, antithetic, stratified, latin_hypercube, sobol]
 
@@ -181,3 +181,9 @@ def test_the_worth_of_replicates_is_a_ratio_of_variances():
     alone = values.std(ddof=1) / np.sqrt(400)
     np.testing.assert_allclose(got.standard_error, together, rtol=1e-4)
     np.testing.assert_allclose(got.ess, 400 * (alone / together) ** 2, rtol=1e-3)
+
+
+def test_no_point_is_on_the_edge_of_the_cube():
+    """Digits that are all 0, or all 1, are the centres of the first and the last cell."""
+    ends = _to_unit(jnp.array([0, 2**32 - 1], jnp.uint32))
+    np.testing.assert_array_equal(ends, [2.0**-24, 1 - 2.0**-24])

@@ -1,4 +1,5 @@
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -85,3 +86,17 @@ def test_clear_errors():
         monte_carlo.rhat(jnp.zeros(3))
     with pytest.raises(ValueError, match=r"prob in \(0, 1\), got 1"):
         monte_carlo.quantile(jnp.zeros((1, 9)), 1)
+
+
+@pytest.mark.parametrize("size, efficiency", [(1000, 1.0), (1000, 4.0), (1000, 0.1), (25, 1.0)])
+def test_the_tail_has_the_size_of_its_definition(size, efficiency, x64):
+    """min(S / 5, 3 sqrt(S / efficiency)) weights are smoothed, five of 25 being enough for a shape."""
+    raw = np.random.default_rng(size).normal(size=size)
+    found = monte_carlo.psis(raw, relative_efficiency=efficiency)
+    moved = np.asarray(found.log_weights) - raw
+    kept = np.abs(moved - np.median(moved)) < 1e-9
+    tail = math.ceil(min(size / 5, 3 * math.sqrt(size / efficiency)))
+    # the largest may be cut back to where it was
+    assert {*np.flatnonzero(~kept), np.argmax(raw)} == set(np.argsort(raw)[-tail:])
+    assert np.isfinite(found.k_hat)
+    assert monte_carlo.psis(raw[:24][np.argsort(raw[:24])[:20]]).k_hat == np.inf

@@ -125,3 +125,10 @@ def test_blocks_are_the_labels():
     tril = jnp.array([[1.0, 0.0, 0.0], [2.0, 1.0, 0.0], [3.0, 4.0, 1.0]])
     guide = BlockRank(jnp.zeros(3), tril, labels=(0, 1, 0))
     np.testing.assert_array_equal(guide.root(), [[1, 0, 0], [0, 1, 0], [3, 0, 1]])
+
+
+def test_starts_are_scattered_about_the_guide_itself():
+    guide = mean_field(jnp.array([10.0, -4.0]))
+    places = scattered(jax.random.key(0), guide, 400, spread=0.5).base.loc
+    np.testing.assert_allclose(places.mean(0), [10.0, -4.0], atol=4 * 0.5 / 20)
+    np.testing.assert_allclose(places.std(0), 0.5, rtol=0.15)
