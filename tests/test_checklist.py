@@ -288,3 +288,22 @@ def test_the_level_and_the_baseline_are_the_users():
     ]
     assert str(lines[0]) == "FAIL"
     assert str(lines[1]) == "PASS"
+
+
+def test_the_tail_of_student_t_is_scipys():
+    for z in (0.0, 0.5, 2.0, 8.0):
+        want = 2 * stats.t(8).sf(z)
+        assert simulation._student_tail(z) == pytest.approx(want, rel=1e-9, abs=1e-15)
+    assert simulation._student_tail(np.inf) == 0
+
+
+def test_a_model_that_simulates_nan_fails_line_5(data):
+    train, heldout = data
+    model = types.SimpleNamespace(
+        log_prob=lambda x: jax.scipy.stats.norm.logpdf(x, 0.5, 2.3),
+        sample=lambda key, shape: jnp.full(shape, jnp.nan),
+    )
+    result = run(model, train.values, heldout.values)
+    assert str(result.verdicts[4]) == "FAIL"
+    assert "hold NaN or infinity" in result.lines[4].reason
+    assert [line.number for line in result.lines] == [1, 2, 3, 4, 5, 6]

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from scipy import optimize
 
 from likelax import calibration
 
@@ -56,3 +58,46 @@ def test_a_coarse_grid_mixes_errors_that_cancel():
     by_size = [calibration.smooth_ece(confidence, outcome, num_nodes=n) for n in (1, 1024, 4096)]
     assert by_size[0] < 1e-6 < 0.1 < by_size[1]
     np.testing.assert_allclose(by_size[2], by_size[1], rtol=1e-2)
+
+
+def test_bins_without_spread_have_no_bias():
+    """All came false at one confidence: the error is known exactly."""
+    bins = calibration.bin_statistics(jnp.full(50, 0.3), jnp.zeros(50, int))
+    np.testing.assert_allclose(calibration.debiased_ece(bins), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(calibration.debiased_squared_error(bins), 0.09, rtol=1e-5)
+
+
+def test_weighted_bins_count_as_many_rows_as_their_weights_are_worth():
+    weights = jnp.array([1.0, 1.0, 4.0, 2.0])
+    bins = calibration.bin_statistics(
+        jnp.array([0.5, 0.5, 0.5, 0.5]), jnp.array([1, 0, 1, 0]), weights=weights, num_bins=1
+    )
+    np.testing.assert_allclose(bins.count, 64 / 22, rtol=1e-6)
+    gap = np.array([-0.5, 0.5, -0.5, 0.5])
+    mean = np.average(gap, weights=weights)
+    variance = np.average((gap - mean) ** 2, weights=weights) / (64 / 22 - 1)
+    np.testing.assert_allclose(
+        calibration.debiased_squared_error(bins), mean**2 - variance, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_beta_map_is_the_best_of_those_that_rise(seed):
+    """Where the free fit would fall on one side, its coefficient is zero and the others are refitted."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.02, 0.98, 60)
+    true = [confidence**3, 1 - (1 - confidence) ** 3, 0.5 + 0.4 * np.sin(9 * confidence)][seed % 3]
+    outcome = rng.random(60) < true
+    ones = outcome.sum()  # Platt's targets, which keep separable data finite
+    target = np.where(outcome, (ones + 1) / (ones + 2), 1 / (60 - ones + 2))
+
+    def of_score(score):
+        return np.mean(np.logaddexp(0, score) - target * score)
+
+    def loss(p):
+        return of_score(p[0] * np.log(confidence) - p[1] * np.log1p(-confidence) + p[2])
+
+    best = optimize.minimize(loss, [1, 1, 0], bounds=[(0, None), (0, None), (None, None)]).fun
+    fit = calibration.fit_beta(jnp.asarray(confidence), jnp.asarray(outcome))
+    got = np.asarray(fit.apply(jnp.asarray(confidence)), float)
+    assert abs(of_score(np.log(got) - np.log1p(-got)) - best) < 1e-5

@@ -1,6 +1,7 @@
 """Maximum likelihood of every family: a stationary point of SciPy-checked densities, and its laws."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import chex
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import likelax as lx
 from likelax import fit
 from likelax.constraints import constrain, unconstrain
 from likelax.data import Masked
@@ -49,6 +51,7 @@ from likelax.families import (
     VonMises,
     Weibull,
 )
+from likelax.families.local_quadratic import _psi
 from likelax.mixture import Mixture
 from likelax.numerics import newton
 from likelax.one_of import OneOf
@@ -282,3 +285,51 @@ def test_zero_inflation_is_a_mixture_with_a_point_mass(x64):
         np.log(zero) + np.where(x == 0, 0, -np.inf), np.log1p(-zero) + stats.poisson.logpmf(x, rate)
     )
     np.testing.assert_allclose(found.objective, want.sum(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["beta", "dirichlet"])
+def test_a_fit_has_the_derivative_of_its_optimum(kind, x64):
+    """By the weights and by the data, against differences."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.dirichlet([2.0, 3.0, 1.5], size=12))
+    model = lx.Dirichlet(jnp.ones(3))
+    if kind == "beta":
+        x, model = x[:, 0], lx.Beta(1.0, 1.0)
+
+    def total(weights, shift):
+        moved = jnp.exp(jnp.log(x) + shift)
+        moved = moved if kind == "beta" else moved / jnp.sum(moved, axis=-1, keepdims=True)
+        fitted = model.m_step(model.e_step(moved, weights)[0])
+        return sum(
+            jnp.sum(jnp.log(leaf) * 1.7**i) for i, leaf in enumerate(jax.tree.leaves(fitted))
+        )
+
+    weights, shift = (
+        jnp.asarray(rng.uniform(0.5, 2, 12)),
+        jnp.asarray(0.01 * rng.normal(size=x.shape)),
+    )
+    slopes = jax.jit(jax.grad(total, (0, 1)))(weights, shift)
+    for i, at in enumerate((weights, shift)):
+        direction = jnp.asarray(rng.normal(size=at.shape))
+        ends = []
+        for side in (1, -1):
+            args = [weights, shift]
+            args[i] = at + side * 1e-5 * direction
+            ends.append(jax.jit(total)(*args))
+        want = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(jnp.sum(slopes[i] * direction), want, rtol=1e-4)
+
+
+def test_a_series_meets_its_closed_form(x64):
+    m = jnp.array([1e-8, 1e-4, 0.05, 0.0999, 0.1001, 0.5, 3.0])
+    want = [math.fsum(v**k / math.factorial(k + 2) for k in range(40)) for v in map(float, m)]
+    np.testing.assert_allclose(_psi(m), want, rtol=1e-9)
+
+
+def test_a_weibull_is_fitted_in_a_few_steps(x64):
+    """Its M step is a Newton step: twice as many correct digits each time."""
+    x = stats.weibull_min(2.7, scale=3.0).rvs(200, random_state=0)
+    found = fit.em(lx.Weibull(shape=1.0, scale=1.0), x, max_steps=50)
+    shape, _, scale = stats.weibull_min.fit(x, floc=0)
+    np.testing.assert_allclose([found.model.shape, found.model.scale], [shape, scale], rtol=1e-4)
+    assert found.num_steps <= 8

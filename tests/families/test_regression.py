@@ -145,3 +145,24 @@ def test_draws_are_normal_about_the_line(x64):
     chex.assert_trees_all_equal(given, inputs)
     np.testing.assert_allclose(targets.mean(0), model.mean(INPUTS), atol=5 / np.sqrt(5000))
     np.testing.assert_allclose(targets.var(0), model.variance(INPUTS), rtol=0.15)
+
+
+def test_missing_targets_of_series_are_those_of_their_steps():
+    """Targets (B, T, E) with gaps are scored and counted as the same steps in one row."""
+    rng = np.random.default_rng(0)
+    model = LinearRegression(
+        jnp.array([[0.5, -1.0], [0.8, 0.3]]), jnp.array([[1.2, 0], [0.4, 0.8]])
+    )
+    inputs, targets = rng.normal(size=(3, 5, 2)), rng.normal(size=(3, 5, 2))
+    seen = rng.random((3, 5, 2)) < 0.6
+    mask = (np.ones((3, 5, 2), bool), seen)
+
+    def flat(tree):
+        return jax.tree.map(lambda a: a.reshape(15, 2), tree)
+
+    wide = Masked((inputs, targets), mask)
+    long = Masked(flat((inputs, targets)), flat(mask))
+    got, want = model.log_prob(wide), model.log_prob(long)
+    assert np.all(got[~seen.any(-1)] == 0)
+    np.testing.assert_allclose(np.ravel(got), want, rtol=1e-5)
+    chex.assert_trees_all_close(model.e_step(wide), model.e_step(long), rtol=1e-4, atol=1e-5)

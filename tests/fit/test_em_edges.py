@@ -134,3 +134,8 @@ def test_extrapolation_never_steps_back():
     assert extrapolate(*path).loc == path[2].loc
     slow = [lx.Normal(jnp.array(loc), jnp.array(1.0)) for loc in (0.0, 1.0, 1.99)]
     assert extrapolate(*slow, cap=3.0).loc == pytest.approx(0 + 6 - 9 * 0.01, rel=1e-5)
+
+
+def test_a_straight_path_is_not_extrapolated():
+    path = [lx.Normal(jnp.array(loc), jnp.array(1.0)) for loc in (0.0, 1.0, 2.0)]
+    assert extrapolate(*path).loc == 2.0

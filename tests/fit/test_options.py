@@ -127,3 +127,24 @@ def test_a_floor_holds_for_an_algorithm_too():
     x = jnp.array([0.0, 0.0, 0.0, 5.0, 6.0, 7.0])
     found = fit.run(fit.EM(scale_floor=0.25), START, x)
     np.testing.assert_allclose(jnp.min(found.model.components.scale), 0.25, rtol=1e-5)
+
+
+def test_a_window_that_is_not_full_ends_no_fit():
+    """An objective that is flat: the second window has half its steps when the steps are spent."""
+    found = fit.maximize_noisy(
+        jax.random.key(0),
+        lambda key, p: jax.random.normal(key) + 0 * jnp.sum(p),
+        jnp.zeros(1),
+        max_steps=150,
+        window=100,
+    )
+    assert int(found.status) == fit.Status.MAX_STEPS
+    full = fit.maximize_noisy(
+        jax.random.key(0),
+        lambda key, p: jax.random.normal(key) + 0 * jnp.sum(p),
+        jnp.zeros(1),
+        max_steps=1000,
+        window=100,
+        tol=5.0,
+    )
+    assert int(full.status) == fit.Status.CONVERGED

@@ -85,3 +85,10 @@ def test_split_leaves_arrays_of_the_host_as_they_are():
     packed = hmm.pack(ragged(5, 1, 6), 2)
     array = np.asarray(packed.data.starts) + np.float64(1e-12)
     assert {part.dtype for part in packed.split(array)} == {np.dtype(np.float64)}
+
+
+def test_padding_repeats_the_first_value():
+    packed = hmm.pack([np.array([3.0, 4.0, 5.0]), np.array([6.0])], num_rows=2)
+    values, lengths = np.asarray(packed.data.values), np.asarray(packed.data.lengths)
+    padded = np.arange(values.shape[1])[None, :] >= lengths[:, None]
+    assert padded.any() and np.all(values[padded] == 3.0)

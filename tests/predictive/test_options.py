@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import likelax as lx
 from likelax import monte_carlo, predictive
 
 RNG = np.random.default_rng(5)
@@ -80,3 +81,10 @@ def test_a_summary_has_the_mass_that_is_asked():
         low, high = 0.5 - mass / 2, 0.5 + mass / 2
         assert any(abs(v - low) < 1e-3 for v in interval)
         assert any(abs(v - high) < 1e-3 for v in interval)
+
+
+def test_replicates_in_chunks_are_as_many_and_all_different():
+    draws = predictive.replicate(jax.random.key(0), lx.Normal(3.0, 1.0), (50,), 7, chunk_size=3)
+    assert draws.shape == (7, 50)
+    assert len(np.unique(np.asarray(draws))) == 350
+    assert np.mean(draws) == pytest.approx(3.0, abs=5 / np.sqrt(350))

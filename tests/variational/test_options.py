@@ -1,11 +1,13 @@
 """Options of guides and their fits at other values than the defaults."""
 
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from likelax import fit
 from likelax.constraints import positive, real
@@ -16,12 +18,14 @@ from likelax.variational import (
     fit_fixed_draws,
     fit_guide,
     fit_guides,
+    full_rank,
     low_rank,
     match_moments,
     mean_field,
     pathwise,
     scattered,
 )
+from likelax.variational.natural import _agreement, _distance
 
 
 def square(z):
@@ -132,3 +136,41 @@ def test_starts_are_scattered_about_the_guide_itself():
     places = scattered(jax.random.key(0), guide, 400, spread=0.5).base.loc
     np.testing.assert_allclose(places.mean(0), [10.0, -4.0], atol=4 * 0.5 / 20)
     np.testing.assert_allclose(places.std(0), 0.5, rtol=0.15)
+
+
+def test_the_density_of_noise_is_that_of_its_draw():
+    base = low_rank(jnp.zeros(4), rank=2).base
+    key_factor, key_noise = jax.random.split(jax.random.key(0))
+    leaves, structure = jax.tree.flatten(base)
+    shapes = [leaf.shape for leaf in leaves]
+    assert (4, 2) in shapes
+    moved = [
+        leaf + 0.7 * jax.random.normal(jax.random.fold_in(key_factor, i), leaf.shape)
+        if leaf.shape == (4, 2)
+        else leaf
+        for i, leaf in enumerate(leaves)
+    ]
+    guide = jax.tree.unflatten(structure, moved)
+    noise = jax.random.normal(key_noise, (5, 6))
+    got = guide.log_prob_of_noise(noise)
+    np.testing.assert_allclose(got, guide.log_prob(guide.from_noise(noise)), atol=1e-3)
+    root = jax.jacobian(guide.from_noise)(noise[0])
+    covariance = jnp.matmul(root, root.T, precision="highest")
+    draws = guide.from_noise(noise)
+    want = stats.multivariate_normal(guide.loc, np.asarray(covariance, float)).logpdf(draws)
+    np.testing.assert_allclose(got, want, atol=1e-3)
+
+
+def test_the_gap_that_a_step_is_expected_to_gain_is_a_divergence(x64):
+    """KL(guide || target) of two normals that are near, to the second order."""
+    rng = np.random.default_rng(0)
+    bend = 1e-3 * rng.normal(size=(3, 3))
+    precision, mean = np.eye(3) + bend + bend.T, 1e-3 * rng.normal(size=3)
+    signal, log_det = precision @ mean, np.linalg.slogdet(precision)[1]
+    gap = (np.trace(precision) + mean @ precision @ mean - 3 - log_det) / 2
+    guide = full_rank(jnp.zeros(3))
+    values, vectors = np.linalg.eigh(precision)
+    look = SimpleNamespace(signal=jnp.asarray(signal), curvature=jnp.asarray(precision))
+    got = _distance(guide, look, jnp.asarray(values), jnp.asarray(vectors))
+    np.testing.assert_allclose(got, gap, rtol=1e-2)
+    np.testing.assert_allclose(_agreement(guide, look, look), gap, rtol=1e-2)

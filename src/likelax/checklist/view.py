@@ -128,7 +128,7 @@ def columns(x: DataLike, lead: int) -> tuple[Array, Array]:
     masks = [None] * len(leaves) if observed is None else jax.tree.leaves(observed)
     found, known = [], []
     for leaf, mask in zip(as_float(*leaves), masks, strict=True):
-        seen = ~jnp.isnan(leaf) if mask is None else jnp.asarray(mask)
+        seen = jnp.ones(leaf.shape, bool) if mask is None else jnp.asarray(mask)
         rows = (1, *leaf.shape[:1]) if lead == 1 else leaf.shape[:2]
         leaf, seen = leaf.reshape(*rows, -1), seen.reshape(*rows, -1)
         if lengths is not None:
