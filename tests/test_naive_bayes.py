@@ -439,3 +439,8 @@ def test_the_evidence_of_classes_is_that_of_their_order(x64):
     )
     # uniform prior: B(3, 3) = 1 / 30
     np.testing.assert_allclose(gap, -np.log(30), rtol=1e-9)
+
+
+def test_the_first_code_that_is_none_is_forgotten():
+    known = naive_bayes.forget_unseen([jnp.array([-1, 0, 2, 3])], [3]).observed[0]
+    np.testing.assert_array_equal(known, [False, True, True, False])

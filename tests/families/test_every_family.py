@@ -176,3 +176,21 @@ def test_bayes_theorem(entry, x64):
     left, right, best, others = jax.jit(sides)(model, prior)
     np.testing.assert_allclose(left, right, rtol=1e-8, atol=1e-8)
     assert np.all(others <= best + 1e-9)
+
+
+@pytest.mark.parametrize(
+    "model, x, want",
+    [
+        (lx.GammaGamma(2.0, 3.0, 1.0), 0.0, np.log(2 / 3)),
+        (lx.GammaGamma(2.0, 3.0, 2.0), 0.0, -np.inf),
+        (lx.Gamma(1.0, 2.0), 0.0, np.log(2)),
+        (lx.Beta(1.0, 3.0), 0.0, np.log(3)),
+        (lx.Beta(3.0, 1.0), 1.0, np.log(3)),
+        (lx.Dirichlet(jnp.array([1.0, 2.0, 1.0])), jnp.array([0.0, 1.0, 0.0]), np.log(6)),
+        (lx.Lomax(2.0, 4.0), 0.0, np.log(0.5)),
+        (lx.Weibull(shape=1.0, scale=2.0), 0.0, np.log(0.5)),
+    ],
+    ids=str,
+)
+def test_the_density_at_an_end_is_its_limit(model, x, want):
+    np.testing.assert_allclose(model.log_prob(x), want, rtol=1e-5)
