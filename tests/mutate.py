@@ -3,12 +3,12 @@
     python tests/mutate.py record                    runs the tests once and keeps who reaches what
     python tests/mutate.py record tests/new.py       the same for new tests, added to what is kept
     python tests/mutate.py run --seed 1 --count 20   tries 20 faults, chosen by the seed
+    python tests/mutate.py run --seed 1 --again      tries those again that no test noticed
 
 A fault is one small change of a function of `src/likelax`: another comparison, sign, operator, constant,
 reduction or order of the choices of `where`, or a factor or term left out. The tests that reached its
-statement when they were recorded run until one fails; the fastest go first. A test that reuses a
-compiled program does not reach it again, so the examples of the module run too. What is printed as
-survived is either a change without effect, or a test that is missing.
+statement or its file when they were recorded run until one fails, the fastest first. What is printed
+as survived is either a change without effect, or a test that is missing.
 """
 
 import argparse
@@ -47,7 +47,7 @@ PACKAGES = (
     "variational",
     "checklist",
 )
-BUDGET = 120  # seconds of recorded tests that a fault may cost
+BUDGET = 60  # seconds of recorded tests, near ones and others, that a fault may cost
 LIMIT = 400  # seconds after which a run is ended: the fault made something endless, or very slow
 
 COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
@@ -247,17 +247,20 @@ def record(paths: list[str]) -> None:
 
 
 def tests_of(mutant: Mutant, kept: dict) -> list[str]:
-    """The tests to run: those that reach the statement, the fastest first, within `BUDGET`."""
+    """The tests to run: first those that reach the statement, then those that reach its file.
+
+    A test that reuses a compiled program does not reach the statements of it, and no test reaches what
+    runs at import; so the second list is there. In each the fastest go first, within `BUDGET`.
+    """
     lines = kept["reached"].get(mutant.path, {})
-    found = {
-        test
-        for line in range(mutant.first, mutant.last + 1)
-        for test in lines.get(str(line), ())
-        if not test.startswith("src/") or test.startswith(mutant.path)
-    }
-    ordered = sorted(found, key=lambda test: kept["seconds"].get(test, 1.0))
-    spent = itertools.accumulate(kept["seconds"].get(test, 1.0) for test in ordered)
-    return [test for test, total in zip(ordered, spent, strict=True) if total < BUDGET][:300]
+    near = {t for line in range(mutant.first, mutant.last + 1) for t in lines.get(str(line), ())}
+    chosen: list[str] = []
+    for found in (near, {test for tests in lines.values() for test in tests} - near):
+        own = [t for t in found if not t.startswith("src/") or t.startswith(mutant.path)]
+        ordered = sorted(own, key=lambda test: kept["seconds"].get(test, 1.0))
+        spent = itertools.accumulate(kept["seconds"].get(test, 1.0) for test in ordered)
+        chosen += [t for t, total in zip(ordered, spent, strict=True) if total < BUDGET][:200]
+    return chosen
 
 
 def try_out(mutant: Mutant, tests: list[str], tree: Path, core: int) -> tuple[str, str]:
@@ -289,10 +292,21 @@ def try_out(mutant: Mutant, tests: list[str], tree: Path, core: int) -> tuple[st
     return "killed", failed[0] if failed else done.stdout[-200:]
 
 
-def run(seed: int, count: int, only: str, workers: int) -> None:
-    """Try `count` faults and print those that no test noticed."""
+def unnoticed(log: Path) -> list[Mutant]:
+    """The faults of a run whose last outcome is not that a test failed."""
+    last = {}
+    for line in log.read_text().splitlines():
+        outcome, *fields = json.loads(line)
+        path, first, last_line, start, end, text = fields
+        last[Mutant(path, first, last_line, tuple(start), tuple(end), text)] = outcome
+    return [mutant for mutant, outcome in last.items() if outcome != "killed"]
+
+
+def run(seed: int, count: int, only: str, workers: int, again: bool) -> None:
+    """Try `count` faults, or those of a run that no test noticed, and print those that none notices."""
     kept = json.loads(REACHED.read_text())
-    chosen = sample(seed, count, only)
+    outcomes = KEPT / f"run-{seed}.jsonl"
+    chosen = unnoticed(outcomes) if again else sample(seed, count, only)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     trees = [Path(tempfile.mkdtemp(prefix="mutant-")) for _ in range(workers)]
     wanted = ("src", "tests", "docs", "examples", "benchmarks")
@@ -307,7 +321,7 @@ def run(seed: int, count: int, only: str, workers: int) -> None:
         ]:
             shutil.copy(path, tree)
     free = list(range(workers))
-    log = (KEPT / f"run-{seed}.txt").open("a")
+    log = outcomes.open("a")
     totals: Counter[str] = Counter()
 
     def one(mutant: Mutant) -> None:
@@ -318,11 +332,11 @@ def run(seed: int, count: int, only: str, workers: int) -> None:
         finally:
             free.append(slot)
         totals[outcome] += 1
-        shown = mutant.shown((ROOT / mutant.path).read_text())
-        line = f"{outcome} ({len(tests)} tests, {time.monotonic() - began:.0f} s) {shown}\n    {by}"
-        print(line, file=log, flush=True)
+        print(json.dumps([outcome, *mutant]), file=log, flush=True)
         if outcome != "killed":
-            print(line, flush=True)
+            shown = mutant.shown((ROOT / mutant.path).read_text())
+            took = f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
+            print(f"{outcome} ({took}) {shown} {by}", flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, chosen))
@@ -341,11 +355,12 @@ def main() -> None:
     running.add_argument("--count", type=int, default=20)
     running.add_argument("--only", default="", help="a part of the path of the files")
     running.add_argument("--workers", type=int, default=2)
+    running.add_argument("--again", action="store_true", help="the unnoticed faults of that seed")
     options = parser.parse_args()
     if options.command == "record":
         record(options.paths)
     else:
-        run(options.seed, options.count, options.only, options.workers)
+        run(options.seed, options.count, options.only, options.workers, options.again)
 
 
 if __name__ == "__main__":

@@ -103,3 +103,13 @@ def test_an_accelerator_gets_larger_chunks(monkeypatch):
     here = chunks.rows_in_cache(100)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert chunks.rows_in_cache(100) == chunks.ACCELERATOR * here
+
+
+def test_the_sum_of_chunks_keeps_what_each_addition_rounds_off():
+    """One large term and 1000 that are each below half a unit in its last place."""
+    x = jnp.concatenate([jnp.array([1e8]), jnp.full(1000, 3.0)])
+    stats, total = chunks.sum_rows(
+        lambda rows, shares: (jnp.sum(shares), jnp.sum(shares * rows)), x, jnp.ones(1001), 1
+    )
+    assert stats == 1001
+    assert total == pytest.approx(1e8 + 3000, abs=8)

@@ -333,3 +333,18 @@ def test_a_weibull_is_fitted_in_a_few_steps(x64):
     shape, _, scale = stats.weibull_min.fit(x, floc=0)
     np.testing.assert_allclose([found.model.shape, found.model.scale], [shape, scale], rtol=1e-4)
     assert found.num_steps <= 8
+
+
+def test_a_pareto_is_fitted_by_its_formula(x64):
+    x, weights = jnp.array([2.0, 3.0, 9.0, 2.5]), jnp.array([1.0, 2.0, 1.0, 0.0])
+    found = fit.mle(lx.Pareto(scale=1.0, shape=1.0), x, weights=weights)
+    np.testing.assert_allclose(found.scale, 2.0)
+    np.testing.assert_allclose(found.shape, 4 / (2 * np.log(1.5) + np.log(4.5)), rtol=1e-9)
+
+
+def test_a_t_distribution_without_tails_has_the_statistics_of_a_normal(x64):
+    x = jnp.array([1.0, 2.0, 6.0])
+    stats, _ = lx.StudentT(jnp.inf, 0.5, 2.0).e_step(x)
+    normal, _ = lx.Normal(0.5, 2.0).e_step(x)
+    np.testing.assert_allclose(stats.moments.weight, 3)
+    np.testing.assert_allclose(stats.moments.about(1.0), normal.about(1.0), rtol=1e-9)

@@ -256,3 +256,24 @@ def test_order_of_arguments_is_that_of_other_libraries():
     # what JAX rebuilds is not looked at, and a failed fit is data
     jax.vmap(lambda n, p: lx.Binomial(n, p).log_prob(1))(jnp.ones(2), jnp.array([0.5, 2.0]))
     assert jnp.isnan(lx.Binomial(1.0, jnp.nan).probs)
+
+
+@pytest.mark.parametrize(
+    "model, mean, variance",
+    [
+        (lx.GammaGamma(2.5, 2.0, 1.5), 2.0, 1.5 * 3 * (2 / 1.5) ** 2 / 0.5),
+        (lx.GammaGamma(1.5, 2.0, 1.5), 6.0, np.inf),
+        (lx.GammaGamma(0.5, 2.0, 1.5), np.inf, np.inf),
+        (lx.Lomax(2.5, 3.0), 2.0, 2.5 * 9 / (1.5**2 * 0.5)),
+        (lx.Lomax(1.5, 3.0), 6.0, np.inf),
+        (lx.InverseGamma(2.5, 3.0), 2.0, 9 / (1.5**2 * 0.5)),
+        (lx.InverseGamma(1.5, 3.0), 6.0, np.inf),
+        (lx.Pareto(scale=3.0, shape=2.5), 5.0, 9 * 2.5 / (1.5**2 * 0.5)),
+        (lx.Pareto(scale=3.0, shape=1.5), 9.0, np.inf),
+        (lx.StudentT(2.5, 1.0, 2.0), 1.0, 4 * 5),
+        (lx.StudentT(1.5, 1.0, 2.0), 1.0, np.inf),
+    ],
+    ids=str,
+)
+def test_moments_exist_as_far_as_the_tail_allows(model, mean, variance):
+    np.testing.assert_allclose([model.mean(), model.variance()], [mean, variance], rtol=1e-5)

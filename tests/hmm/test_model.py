@@ -310,3 +310,19 @@ def test_one_state_one_step_and_nothing_seen(num_states, num_steps):
 def test_wrong_values_are_refused_at_the_door(model, x, message):
     with pytest.raises(ValueError, match=message):
         lx.fit.em(model, x)
+
+
+def test_the_log_prior_of_a_chain_is_that_of_its_three_parts():
+    initial, transition = (
+        lx.Dirichlet(jnp.array([2.0, 3.0])),
+        lx.Dirichlet(jnp.array([[3.0, 1.5], [2.0, 4.0]])),
+    )
+    emissions = lx.Dirichlet(jnp.array([[2.0, 1.0, 3.0], [1.5, 2.5, 1.0]]))
+    want = initial.log_prob(CLINIC.initial)
+    for row, concentration in zip(CLINIC.transition, transition.concentration, strict=True):
+        want = want + lx.Dirichlet(concentration).log_prob(row)
+    for row, concentration in zip(CLINIC.emissions.probs, emissions.concentration, strict=True):
+        want = want + lx.Dirichlet(concentration).log_prob(row)
+    prior = lx.hmm.HMMPrior(initial, transition, emissions)
+    np.testing.assert_allclose(CLINIC.log_prior(prior), want, rtol=1e-5)
+    assert CLINIC.log_prior(None) == 0

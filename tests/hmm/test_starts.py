@@ -131,3 +131,18 @@ def test_a_prior_of_a_stationary_start_is_refused():
     model = lx.HMM(None, jnp.full((2, 2), 0.5), lx.Poisson(jnp.array([1.0, 4.0])))
     with pytest.raises(ValueError, match="stationary start is no parameter"):
         model.m_step(model.e_step(jnp.array([1, 4]))[0], lx.HMMPrior(lx.Dirichlet(jnp.ones(2))))
+
+
+@pytest.mark.parametrize(
+    "transition, want",
+    [
+        ([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8], [0.0, 0.4, 0.6]], [0, 1 / 3, 2 / 3]),
+        ([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [np.nan] * 3),
+        ([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]], [0.5, 0.5, 0]),
+        ([[0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.0, 0.0, 1.0]], [np.nan] * 3),
+    ],
+    ids=["one closed set", "two absorbing", "a cycle", "two parts"],
+)
+def test_states_that_are_left_for_good_have_no_share(transition, want):
+    got = lx.hmm.stationary(jnp.array(transition))
+    np.testing.assert_allclose(got, want, atol=1e-6)
