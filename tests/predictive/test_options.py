@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import likelax as lx
-from likelax import monte_carlo, predictive
+from likelax import monte_carlo, predictive, scoring
 
 RNG = np.random.default_rng(5)
 LOG_LIK = jnp.asarray(RNG.normal(-2, 1.2, (400, 30)), jnp.float32)
@@ -88,3 +88,14 @@ def test_replicates_in_chunks_are_as_many_and_all_different():
     assert draws.shape == (7, 50)
     assert len(np.unique(np.asarray(draws))) == 350
     assert np.mean(draws) == pytest.approx(3.0, abs=5 / np.sqrt(350))
+
+
+def test_one_value_or_one_draw_is_enough_where_no_spread_is_asked():
+    point, one = jnp.array([0.5]), jnp.array([[0.5]])
+    np.testing.assert_array_equal(predictive.distribution(point, jnp.array([0.4, 0.6])), [0, 1])
+    assert predictive.equal_tailed(point).lower == predictive.equal_tailed(point).upper == 0.5
+    assert predictive.highest_density(point).lower == 0.5
+    assert predictive.log_predictive_density(one).value == 0.5
+    assert predictive.rank(jax.random.key(0), jnp.array([0.4]), one) == 0
+    np.testing.assert_allclose(scoring.crps_ensemble(jnp.array([[2.0]]), point, fair=False), 1.5)
+    np.testing.assert_allclose(scoring.energy_score(jnp.array([[2.0]]), point, fair=False), 1.5)
