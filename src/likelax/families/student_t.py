@@ -80,7 +80,11 @@ def _tail_statistics(
     # the precision of every row is known, and 1, in the limit of a normal
     u = jnp.where(normal, 1, (finite + num_dims) / (finite + square))
     gap = deviance(1.0, u) + log_minus_digamma((dof + num_dims) / 2)
-    return TailMoments(moments(numerics.weighted(weights, u)), jnp.sum(weights), numerics.weighted_sum(weights, gap))
+    return TailMoments(
+        moments(numerics.weighted(weights, u)),
+        jnp.sum(weights),
+        numerics.weighted_sum(weights, gap),
+    )
 
 
 def _fit_dof(stats: TailMoments, dof: Array, fixed: bool) -> Array:
