@@ -60,6 +60,7 @@ def assert_mean(values: Any, want: Any) -> None:
     assert not far.any(), f"{values.mean(0)} for {want}, standard error {error}"
 
 
+@pytest.mark.sampled(0.5)
 @each_family
 def test_draws_have_the_density_and_the_moments_of_the_family(entry, x64):
     """The score has mean zero, a neighbour's density over the own has mean one."""

@@ -173,9 +173,9 @@ def test_bad_input_is_one_clear_sentence(x, message):
         lx.fit.em(CLINIC, x)
 
 
-@pytest.mark.parametrize("lengths", [(1, 3, 0, 2), (3, 3, 3, 0)])
-def test_padding_is_no_pole(lengths):
+def test_padding_is_no_pole():
     """Some of these betas are infinite at 1, others 0, and a count is no half."""
+    lengths = (1, 3, 0, 2)
     betas = lx.Beta(jnp.array([[1.5, 0.5], [0.7, 2.0]]), jnp.array([[0.9, 0.8], [0.7, 0.6]]))
     counts = lx.Poisson(jnp.array([[1.0, 2.0], [3.0, 0.5]]))
     rng = np.random.default_rng(0)
