@@ -29,7 +29,6 @@ test-all: $(READY)tests ## Run all tests, the slow ones too
 SEED ?= 0
 COUNT ?= 20
 mutate: $(READY)mutate ## Put COUNT small faults, chosen by SEED, into the library; print those that no test notices
-	@test -e .mutants/reached.json || $(BIN)/python tests/mutate.py record
 	$(BIN)/python tests/mutate.py run --seed $(SEED) --count $(COUNT) --workers $(WORKERS)
 
 bench: $(READY)bench ## Run the benchmarks against their peers

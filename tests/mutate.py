@@ -14,6 +14,7 @@ as survived is either a change without effect, or a test that is missing.
 import argparse
 import ast
 import copy
+import hashlib
 import itertools
 import json
 import os
@@ -198,9 +199,25 @@ def sample(seed: int, count: int, only: str) -> list[Mutant]:
 # Tests
 
 
+def recorded() -> dict:
+    """What `record` kept; recorded now if there is nothing, or the library has changed."""
+    if not REACHED.exists() or json.loads(REACHED.read_text())["digest"] != digest():
+        print("recording which test reaches what: about 16 minutes", flush=True)
+        record([])
+    return json.loads(REACHED.read_text())
+
+
 def _environment(tree: Path) -> dict[str, str]:
     """That of a run of the tests of a tree, with one seed for all."""
     return {**os.environ, "PYTHONPATH": str(tree / "src"), "TEST_SEED": "0"}
+
+
+def digest() -> str:
+    """Of all files of the library: what is recorded is true of these lines alone."""
+    found = hashlib.sha256()
+    for path in sorted((ROOT / "src/likelax").rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def record(paths: list[str]) -> None:
@@ -226,7 +243,7 @@ def record(paths: list[str]) -> None:
         )
     kept = coverage.CoverageData(str(data))
     kept.read()
-    old = json.loads(REACHED.read_text()) if paths else {"reached": {}, "seconds": {}}
+    old = recorded() if paths else {"reached": {}, "seconds": {}}
     reached = defaultdict(lambda: defaultdict(list), old["reached"])
     tests = set()
     for name in kept.measured_files():
@@ -242,7 +259,7 @@ def record(paths: list[str]) -> None:
         return seconds[f"{Path(path).stem}::{name}"]
 
     times_of = old["seconds"] | {test: time_of(test) for test in tests}
-    REACHED.write_text(json.dumps({"reached": reached, "seconds": times_of}))
+    REACHED.write_text(json.dumps({"reached": reached, "seconds": times_of, "digest": digest()}))
     print(f"{len(tests)} tests recorded")
 
 
@@ -304,7 +321,7 @@ def unnoticed(log: Path) -> list[Mutant]:
 
 def run(seed: int, count: int, only: str, workers: int, again: bool) -> None:
     """Try `count` faults, or those of a run that no test noticed, and print those that none notices."""
-    kept = json.loads(REACHED.read_text())
+    kept = recorded()
     outcomes = KEPT / f"run-{seed}.jsonl"
     chosen = unnoticed(outcomes) if again else sample(seed, count, only)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
