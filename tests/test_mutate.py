@@ -2,8 +2,9 @@
 
 import ast
 
-import mutate
 import pytest
+
+import mutate
 
 
 @pytest.mark.parametrize(
