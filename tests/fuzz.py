@@ -354,7 +354,7 @@ def _put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
 
 def odd_values(value: Any, name: str) -> Iterator[tuple[str, Any, bool]]:
     """(label, odd value, whether only the form changed)."""
-    if _is_key(value):
+    if is_key(value):
         yield from _odd_keys(value)
     elif isinstance(value, jax.Array | np.ndarray):
         yield from _odd_arrays(value, name)
@@ -379,7 +379,7 @@ def odd_values(value: Any, name: str) -> Iterator[tuple[str, Any, bool]]:
             yield "text", "text", False
 
 
-def _is_key(value: Any) -> bool:
+def is_key(value: Any) -> bool:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
@@ -498,7 +498,7 @@ def _leaves(result: Any) -> list[Any]:
         if isinstance(leaf, bool | int | float | np.ndarray | np.generic):
             found.append(np.asarray(leaf))
         elif isinstance(leaf, jax.Array):
-            if _is_key(leaf):
+            if is_key(leaf):
                 leaf = jax.random.key_data(leaf)
             found.append(np.asarray(leaf))
     return found

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fuzz import Call, record
+from fuzz import Call, is_key, record
 from public import Public, public_methods, public_names
 
 NEARBY = 10
@@ -63,8 +63,9 @@ def in_scope(name: str) -> bool:
     return name.split(".")[0] in PACKAGES
 
 
-def _owner(name: str) -> str:
-    return name.rpartition(".")[0]
+@functools.cache
+def _classes() -> dict[str, Public]:
+    return {entry.name: entry for entry in public_names() if inspect.isclass(entry.value)}
 
 
 def without_tolerance(entries: list[Public]) -> list[str]:
@@ -86,9 +87,8 @@ def test_every_public_function_states_its_tolerance():
 
 def stated(call: Call) -> tuple[float, float] | None:
     """(absolute, relative) tolerance that the docstring of a function, or of its class, states."""
-    classes = {entry.name: entry for entry in public_names() if inspect.isclass(entry.value)}
     found = STATED.search(call.doc)
-    owner = classes.get(_owner(call.name))
+    owner = _classes().get(call.name.rpartition(".")[0])
     if found is None and owner is not None:
         found = STATED.search(owner.doc)
         of_all = found is not None and found.group(1) == ANSWERS
@@ -160,22 +160,15 @@ def _excess(call: Call, arguments: Any, tolerance: tuple[float, float]) -> float
     return worst
 
 
-def _has_key(arguments: Any) -> bool:
-    is_key = (
-        isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
-        for a in jax.tree.leaves(arguments)
-    )
-    return any(is_key)
-
-
-@functools.cache
 def _calls(package: str) -> dict[str, Call]:
     entries = [e for e in (*public_names(), *public_methods()) if e.name.startswith(package)]
     found = record(entries)
     return {
         name: call
         for name, call in found.items()
-        if name.startswith(package) and stated(call) and not _has_key(call.arguments)
+        if name.startswith(package)
+        and stated(call)
+        and not any(map(is_key, jax.tree.leaves(call.arguments)))
     }
 
 

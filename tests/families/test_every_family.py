@@ -63,7 +63,7 @@ def assert_mean(values: Any, want: Any) -> None:
 @pytest.mark.sampled(0.5)
 @each_family
 def test_draws_have_the_density_and_the_moments_of_the_family(entry, x64):
-    """The score has mean zero, a neighbour's density over the own has mean one."""
+    """The score has mean zero; where the support moves, the ratio of a narrower density has mean one."""
     model = entry.example() if entry.name in SHARP else instance(entry)
     within = entry.family(**NARROWER[entry.name]) if entry.name in NARROWER else model
 

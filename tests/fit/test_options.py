@@ -131,20 +131,13 @@ def test_a_floor_holds_for_an_algorithm_too():
 
 def test_a_window_that_is_not_full_ends_no_fit():
     """An objective that is flat: the second window has half its steps when the steps are spent."""
-    found = fit.maximize_noisy(
-        jax.random.key(0),
-        lambda key, p: jax.random.normal(key) + 0 * jnp.sum(p),
-        jnp.zeros(1),
-        max_steps=150,
-        window=100,
-    )
-    assert int(found.status) == fit.Status.MAX_STEPS
-    full = fit.maximize_noisy(
-        jax.random.key(0),
-        lambda key, p: jax.random.normal(key) + 0 * jnp.sum(p),
-        jnp.zeros(1),
-        max_steps=1000,
-        window=100,
-        tol=5.0,
-    )
-    assert int(full.status) == fit.Status.CONVERGED
+
+    def flat(key, p):
+        return jax.random.normal(key) + 0 * jnp.sum(p)
+
+    def status(**options):
+        found = fit.maximize_noisy(jax.random.key(0), flat, jnp.zeros(1), window=100, **options)
+        return int(found.status)
+
+    assert status(max_steps=150) == fit.Status.MAX_STEPS
+    assert status(max_steps=1000, tol=5.0) == fit.Status.CONVERGED

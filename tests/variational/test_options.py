@@ -38,8 +38,6 @@ def log_joint(z):
 
 
 TEMPLATE = {"tau": jnp.array(1.0), "x": jnp.array(0.0)}
-
-
 SETS = {"tau": positive, "x": real}
 
 
@@ -75,27 +73,12 @@ def test_a_stochastic_fit_draws_as_often_as_it_is_told():
         return pathwise(key, log_joint, guide, num_samples)
 
     guide = mean_field(jnp.zeros(2))
-    fit_guide(
-        jax.random.key(0),
-        square,
-        guide,
-        estimator=estimator,
-        num_samples=5,
-        max_steps=20,
-        num_check=7,
-    )
+    starts = scattered(jax.random.key(1), guide, 3)
+    options = {"estimator": estimator, "max_steps": 20, "num_check": 7}
+    fit_guide(jax.random.key(0), square, guide, num_samples=5, **options)
     assert 5 in seen
     seen.clear()
-    starts = scattered(jax.random.key(1), guide, 3)
-    fit_guides(
-        jax.random.key(2),
-        square,
-        starts,
-        estimator=estimator,
-        num_samples=6,
-        max_steps=20,
-        num_check=7,
-    )
+    fit_guides(jax.random.key(2), square, starts, num_samples=6, **options)
     assert 6 in seen
 
 

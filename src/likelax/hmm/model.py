@@ -417,7 +417,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         shares = numerics.weighted(weights[..., None, None], post.marginals)
 
         def total(counts: Array) -> CategoryCounts:
-            unused = weights.reshape(weights.shape + (1,) * (counts.ndim - weights.ndim)) == 0
+            unused = jnp.expand_dims(weights == 0, tuple(range(weights.ndim, counts.ndim)))
             counts = jnp.where(unused, 0, counts)  # a sequence of no weight may hold anything
             return category_counts(
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest")

@@ -286,9 +286,7 @@ def weighted(weights: ArrayLike, values: ArrayLike) -> Array:
       >>> print(weighted(jnp.array([0.0, 2.0]), jnp.array([jnp.nan, 3.0])))
       [0. 6.]
     """
-    weights, values = as_float(weights, values)
-    # cleared before the product, so that neither it nor its gradient has 0 * inf
-    return weights * jnp.where(weights == 0, 0, values)
+    return _cleared_product(*as_float(weights, values))
 
 
 @checked()
@@ -305,7 +303,12 @@ def weighted_sum(weights: ArrayLike, values: ArrayLike, axis: Axis = None) -> Ar
       >>> float(weighted_sum(jnp.array([0.0, 2.0]), jnp.array([-jnp.inf, 3.0])))
       6.0
     """
-    return jnp.sum(weighted(weights, values), axis=axis)
+    return jnp.sum(_cleared_product(*as_float(weights, values)), axis=axis)
+
+
+def _cleared_product(weights: Array, values: Array) -> Array:
+    # cleared before the product, so that neither it nor its gradient has 0 * inf
+    return weights * jnp.where(weights == 0, 0, values)
 
 
 @checked()
