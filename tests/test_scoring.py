@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -208,7 +209,23 @@ def test_ensembles_and_the_rest_are_scoringrules():
         np.testing.assert_allclose(got, FROZEN["crps_ensemble" + end], rtol=1e-4, atol=1e-6)
         got = scoring.energy_score(draws, x, fair=fair)
         np.testing.assert_allclose(got, FROZEN["energy_score" + end], rtol=1e-4, atol=1e-6)
-    got = scoring.interval_score(0.0, 1.0, jnp.array([-1.5, 0.3, 0.8, 2.0, 7.5]), mass=0.8)
+        got = scoring.crps_ensemble(draws[..., 0], x[:, 0], weights=jnp.arange(1, 13), fair=fair)
+        np.testing.assert_allclose(got, FROZEN["crps_ensemble_weighted" + end], rtol=1e-4)
+    rule = scoring.threshold_crps_ensemble
+    got = rule(draws[..., 0], x[:, 0], low=-0.5, high=0.7, fair=False)
+    np.testing.assert_allclose(got, FROZEN["threshold_crps_ensemble"], rtol=1e-4, atol=1e-6)
+    got = scoring.log_score_ensemble(draws[..., 0], x[:, 0])
+    np.testing.assert_allclose(got, FROZEN["log_score_ensemble"], rtol=1e-5)
+    got = scoring.log_score_ensemble(draws[..., 0], x[:, 0], bandwidth=0.7)
+    np.testing.assert_allclose(got, FROZEN["log_score_ensemble_wide"], rtol=1e-5)
+    got = scoring.variogram_score(draws, x)
+    np.testing.assert_allclose(got, FROZEN["variogram_score"], rtol=1e-4)
+    got = scoring.variogram_score(draws, x, weights=jnp.arange(9.0).reshape(3, 3), power=1.0)
+    np.testing.assert_allclose(got, FROZEN["variogram_score_weighted"], rtol=1e-4)
+    at = jnp.array([-1.5, 0.3, 0.8, 2.0, 7.5])
+    got = scoring.quantile_score(0.6, at, level=0.3)
+    np.testing.assert_allclose(got, FROZEN["quantile_score"], rtol=1e-5)
+    got = scoring.interval_score(0.0, 1.0, at, mass=0.8)
     np.testing.assert_allclose(got, FROZEN["interval_score"], rtol=1e-5)
     got = scoring.ranked_probability_score(jnp.array([0.1, 0.2, 0.4, 0.3]), jnp.array(2))
     assert float(got) == pytest.approx(FROZEN["ranked_probability_score"], rel=1e-5)
@@ -232,3 +249,156 @@ def test_draws_in_any_order_and_number_are_all_pairs(size, number):
     )
     np.testing.assert_allclose(rule(away)[1], want, atol=1e-6)
     assert np.isnan(rule(np.where(draws == draws[0, 0], np.nan, draws))[0])
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 4)])
+def test_weights_of_whole_numbers_are_copies_of_draws(shape):
+    rng = np.random.default_rng(7)
+    draws, x = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    weights = rng.integers(0, 4, shape)
+    weights[1:3] += 1
+    weights[0] = 0
+    draws[0] = np.nan  # of weight zero
+    counts = np.broadcast_to(weights if weights.ndim == 2 else weights[:, None], (6, 4))
+    got = scoring.crps_ensemble(draws, x, weights=weights, fair=False)
+    for n in range(4):
+        copies = np.repeat(draws[:, n], counts[:, n])
+        want = scoring.crps_ensemble(copies, x[n], fair=False)
+        np.testing.assert_allclose(got[n], want, rtol=1e-5, atol=1e-7)
+    grad = jax.grad(lambda d: scoring.crps_ensemble(d, x, weights=weights).sum())(draws)
+    assert np.isfinite(grad).all()
+    with pytest.raises(ValueError, match="weights must be zero or more"):
+        scoring.crps_ensemble(draws, x, weights=-np.ones(6))
+    with pytest.raises(ValueError, match="weights must have shape"):
+        scoring.crps_ensemble(draws, x, weights=np.ones(4))
+
+
+@pytest.mark.parametrize("size", [5, 600])
+@pytest.mark.parametrize("fair", [True, False])
+def test_equal_weights_change_nothing(size, fair):
+    rng = np.random.default_rng(8)
+    draws, x = rng.normal(size=(size, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    got = scoring.crps_ensemble(draws, x, weights=np.full(size, 2.5), fair=fair)
+    np.testing.assert_allclose(got, scoring.crps_ensemble(draws, x, fair=fair), rtol=1e-4)
+
+
+def test_threshold_scores_add_up_to_the_whole():
+    rng = np.random.default_rng(9)
+    draws, x = rng.normal(size=(9, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    parts = [(-np.inf, -0.3), (-0.3, 0.9), (0.9, np.inf)]
+    weights = np.arange(1.0, 10.0)
+    rule = functools.partial(scoring.threshold_crps_ensemble, fair=False, weights=weights)
+    total = sum(rule(draws, x, low=low, high=high) for low, high in parts)
+    want = scoring.crps_ensemble(draws, x, fair=False, weights=weights)
+    np.testing.assert_allclose(total, want, rtol=1e-5)
+    with pytest.raises(ValueError, match="high"):
+        scoring.threshold_crps_ensemble(draws, x, low=1.0, high=0.0)
+
+
+def test_quantile_scores_over_all_levels_are_the_crps():
+    levels = (np.arange(20_000) + 0.5) / 20_000
+    forecast = stats.norm.ppf(levels, 1.0, 2.0)
+    got = 2 * np.mean(scoring.quantile_score(forecast, np.full(20_000, 1.7), level=levels))
+    assert got == pytest.approx(float(scoring.crps_normal(1.0, 2.0, 1.7)), rel=1e-4)
+    with pytest.raises(ValueError, match=r"level must be in \(0, 1\)"):
+        scoring.quantile_score(0.0, 1.0, level=1.0)
+
+
+def test_a_weighted_interval_score_is_the_mean_of_its_quantile_scores():
+    lower, upper, mass = np.array([-1.0, -3.0]), np.array([1.0, 2.0]), np.array([0.5, 0.8])
+    levels = np.concatenate([(1 - mass) / 2, [0.5], (1 + mass) / 2])
+    forecasts = np.concatenate([lower, [0.2], upper])
+    for x in (-4.0, 0.1, 1.5):
+        want = 2 * np.mean(scoring.quantile_score(forecasts, np.full(5, x), level=levels))
+        got = scoring.weighted_interval_score(0.2, lower, upper, x, mass=mass)
+        assert float(got) == pytest.approx(float(want), rel=1e-6)
+    with pytest.raises(ValueError, match="lower and upper must have shape"):
+        scoring.weighted_interval_score(0.2, lower, upper, 0.0, mass=mass[:1])
+    with pytest.raises(ValueError, match="mass must be in"):
+        scoring.weighted_interval_score(0.2, lower, upper, 0.0, mass=mass + 1)
+
+
+def sum_of_squares(cdf, x, start, end):
+    """The CRPS of counts: the integral of (F(t) - 1[x <= t])^2, over unit steps cut at x."""
+    edges = np.unique(np.concatenate([np.arange(start, end + 1), [x]]))
+    left, width = edges[:-1], np.diff(edges)
+    return np.sum(width * (cdf(np.floor(left)) - (left >= x)) ** 2)
+
+
+@pytest.mark.parametrize("x", [-2.0, 0.0, 1.0, 1.5, 3.0, 7.0, 40.0])
+def test_crps_of_counts_is_its_sum(x):
+    rule = jax.jit(scoring.crps_binomial)
+    for n, p in [
+        (1, 0.3),
+        (3, 0.5),
+        (7, 0.02),
+        (7, 0.98),
+        (30, 0.1),
+        (400, 0.01),
+        (5, 0.0),
+        (5, 1.0),
+    ]:
+        want = sum_of_squares(stats.binom(n, p).cdf, x, -3, 401)
+        assert rule(n, p, x) == pytest.approx(want, rel=2e-5, abs=2e-6), (n, p)
+    assert scoring.crps_binomial(0, 0.5, x) == abs(x)
+    rule = jax.jit(scoring.crps_gamma_poisson)
+    for r, rate in [(1.0, 1.0), (0.05, 0.4), (0.05, 8.0), (6.0, 2.0), (90.0, 9.0), (2.0, 0.2)]:
+        want = sum_of_squares(stats.nbinom(r, rate / (1 + rate)).cdf, x, -3, 401)
+        assert rule(r, rate, x) == pytest.approx(want, rel=2e-5, abs=2e-6), (r, rate)
+        got = scoring.crps_negative_binomial(r, rate / (1 + rate), x)
+        assert got == pytest.approx(want, rel=2e-5, abs=2e-6), (r, rate)
+    assert scoring.crps_negative_binomial(3, 1.0, x) == abs(x)
+
+
+@pytest.mark.parametrize("x", [0.0, 2.0, 9.0])
+def test_crps_of_counts_has_right_derivatives(x):
+    rules = [
+        (lambda p: scoring.crps_binomial(9, p, x), [0.2, 0.7]),
+        (lambda r: scoring.crps_gamma_poisson(r, 1.5, x), [2.5]),
+        (lambda rate: scoring.crps_gamma_poisson(2.5, rate, x), [1.5]),
+        (lambda a: scoring.crps_beta(a, 3.0, x / 10), [0.5, 2.5]),
+        (lambda n: scoring.crps_student_t(n, 1.0, 2.0, x), [1.0, 7.0]),
+    ]
+    with jax.enable_x64(True):
+        for rule, places in rules:
+            at, h = jnp.array(places), 1e-5
+            want = (rule(at + h) - rule(at - h)) / (2 * h)
+            got = jax.grad(lambda v, rule=rule: rule(v).sum())(at)
+            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-8)
+
+
+def test_derivatives_at_the_edges():
+    slope = jax.grad(scoring.crps_binomial, argnums=1)
+    assert [float(slope(5, p, x)) for p, x in ((0.0, 0), (0.0, 3), (1.0, 3))] == [0, -10, 10]
+    assert float(jax.grad(scoring.crps_student_t, argnums=3)(2.0, 0.0, 1.0, 0.0)) == 0
+
+
+@pytest.mark.parametrize("dof", [0.6, 1.0, 1.05, 2.0, 30.0, np.inf])
+def test_crps_of_student_t_is_its_integral(dof):
+    law = stats.t(dof, 1.0, 2.0) if np.isfinite(dof) else stats.norm(1.0, 2.0)
+    for x in (-3.0, 1.0, 1.5, 20.0):
+        want = (
+            integrate.quad(lambda t: law.cdf(t) ** 2, -np.inf, x, limit=500)[0]
+            + integrate.quad(lambda t: law.sf(t) ** 2, x, np.inf, limit=500)[0]
+        )
+        got = scoring.crps_student_t(dof, 1.0, 2.0, x)
+        assert got == pytest.approx(want, rel=1e-5 if dof < 1 or dof > 1.2 else 1e-4)
+    assert scoring.crps_student_t(0.5, 0.0, 1.0, 0.0) == np.inf
+
+
+def test_kernel_log_scores_and_variograms_by_hand():
+    draws = np.array([[0.0, 1.0], [2.0, 5.0], [3.0, 5.5]], np.float32)
+    got = scoring.log_score_ensemble(draws[:, 0], 1.0, bandwidth=0.5)
+    want = -np.log(np.mean(stats.norm.pdf(1.0, draws[:, 0], 0.5)))
+    assert float(got) == pytest.approx(want, rel=1e-5)
+    far = scoring.log_score_ensemble(draws[:, 0] + 1e4, 1e4 + 1, bandwidth=0.5)
+    assert float(far) == pytest.approx(want, rel=1e-5)
+    got = scoring.variogram_score(draws, np.array([0.0, 4.0]), power=1.0)
+    assert float(got) == pytest.approx(2 * (4 - np.mean([1.0, 3.0, 2.5])) ** 2, rel=1e-6)
+    for bad in ({"power": 0.0}, {"weights": np.ones((3, 3))}, {"weights": -np.ones((2, 2))}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            scoring.variogram_score(draws, np.array([0.0, 4.0]), **bad)
+    with pytest.raises(ValueError, match="at least two"):
+        scoring.log_score_ensemble(draws[:1, 0], 1.0)
+    with pytest.raises(ValueError, match="bandwidth must be positive"):
+        scoring.log_score_ensemble(draws[:, 0], 1.0, bandwidth=0.0)

@@ -117,7 +117,111 @@ def poisson(rng, n):
     return scoring.crps_poisson, (rate, x), np.where(r < 1, small, large), (v + r) * EPS / 2e-6
 
 
-CASES = [normal, laplace, logistic, uniform, exponential, log_normal, gamma, poisson]
+def beta(rng, n):
+    a, b = log_uniform(rng, 1e-2, 1e6, n), log_uniform(rng, 1e-2, 1e6, n)
+    small = np.where(a < b, a, b).astype(float)
+    a8, b8 = a.astype(float), b.astype(float)
+    share = stats.beta(a8, b8).ppf(special.ndtr(2 * rng.standard_normal(n)))
+    share = np.clip(share, 1e-30, 1)
+    x = np.where(rng.random(n) < 0.1, rng.uniform(-1, 2, n), share).astype(np.float32)
+    v, m = x.astype(float), a8 / (a8 + b8)
+    half = special.betaln(2 * a8, 2 * b8) - 2 * special.betaln(a8, b8)
+    inside = np.clip(v, 0, 1)
+    want = (v - m) * (2 * special.betainc(a8, b8, inside) - 1) + 2 * m * (
+        np.exp(
+            special.xlogy(a8, inside)
+            + special.xlog1py(b8, -inside)
+            - np.log(a8)
+            - special.betaln(a8, b8)
+        )
+        - np.exp(half - np.log(a8))
+    )
+    spread = np.sqrt(m * (1 - m) / (a8 + b8 + 1))
+    # float64 itself, and roundings of parameters and of x
+    lost = (1e-12 * (a8 + b8) + 6 * EPS) * np.minimum(m, 1 - m) + 2 * EPS * np.abs(v)
+    return scoring.crps_beta, (a, b, x), want, np.where(small < 1, 0.1, 1) * spread + lost / 2e-5
+
+
+def student_t(rng, n):
+    _, (loc, scale, x), _, s = normal(rng, n)
+    dof = log_uniform(rng, 1.1, 1e8, n)
+    v, z = dof.astype(float), np.abs(x.astype(float) - loc) / s
+    upper = special.stdtr(v, -z)
+    half = half_ratio(v / 2) - special.gammaln(0.5)  # log 1 / B(1/2, v / 2)
+    mass = np.exp(half - (v + 1) / 2 * np.log1p(z**2 / v)) / np.sqrt(v)
+    spread = np.sqrt(v) * np.exp(-half_ratio(v - 0.5) + special.gammaln(0.5) + 2 * half)
+    want = z * (1 - 2 * upper) + 2 * (mass * (v + z**2) - spread) / (v - 1)
+    return scoring.crps_student_t, (dof, loc, scale, x), s * want, s
+
+
+def half_difference(variance, log_power):
+    """E |X - X'| / 2 of counts, by an integral over the frequencies with far more points."""
+    at = np.linspace(-40, 12, 2000)[:, None]
+    square, cosine = special.expit(2 * at), np.sqrt(special.expit(-2 * at))
+    shares = 4 / np.pi * (52 / 1999) * cosine**3 * np.sqrt(square)
+    return variance * np.sum(shares * np.exp(log_power(square)), axis=0)
+
+
+def in_blocks(function, *arrays):
+    return np.concatenate(
+        [function(*part) for part in zip(*(np.array_split(a, 100) for a in arrays), strict=True)]
+    )
+
+
+def binomial(rng, n):
+    size = np.round(log_uniform(rng, 1, 1e6, n)).astype(np.float32)
+    p = np.minimum(log_uniform(rng, 1e-6, 2, n), 1).astype(np.float32)
+    p8 = p.astype(float)
+    sd = np.sqrt(size * p8 * (1 - p8))
+    x = np.clip(np.round(size * p8 + 2 * sd * rng.standard_normal(n)), 0, size).astype(np.float32)
+
+    def exact(k, n, p):
+        law = stats.binom(n, p)
+        mass = np.where(k < n, stats.binom.pmf(k, n - 1, p), 0)
+        with np.errstate(all="ignore"):
+            half = half_difference(
+                n * p * (1 - p), lambda s: special.xlog1py(n - 1, -4 * p * (1 - p) * s)
+            )
+        away = (k - n * p) * (law.cdf(k) - law.sf(k)) + 2 * n * p * (1 - p) * mass
+        return away - half
+
+    want = in_blocks(exact, x.astype(float), size.astype(float), p8)
+    # what one rounding of p changes: its share of the mean
+    return scoring.crps_binomial, (size, p, x), want, (x + size * p8) * EPS / 4e-6
+
+
+def gamma_poisson(rng, n):
+    r, rate = log_uniform(rng, 1e-2, 1e5, n), log_uniform(rng, 1e-4, 1e3, n)
+    r8, rate8 = r.astype(float), rate.astype(float)
+    law = stats.nbinom(r8, rate8 / (1 + rate8))
+    share = np.minimum(special.ndtr(2 * rng.standard_normal(n)), 1 - 1e-9)
+    x = law.ppf(share).astype(np.float32)
+
+    def exact(k, r, rate):
+        p = rate / (1 + rate)
+        law, mean = stats.nbinom(r, p), r / rate
+        half = half_difference(mean / p, lambda s: -(r + 1) * np.log1p(4 / rate / p * s))
+        next_mass = (r + k) / rate / r * law.pmf(k) * r  # the mean times C(r + k, k) p^r q^k
+        return (k - mean) * (law.cdf(k) - law.sf(k)) + 2 * next_mass - half
+
+    want = in_blocks(exact, x.astype(float), r8, rate8)
+    return scoring.crps_gamma_poisson, (r, rate, x), want, (x + r8 / rate8) * EPS / 4e-6
+
+
+CASES = [
+    normal,
+    laplace,
+    logistic,
+    uniform,
+    exponential,
+    log_normal,
+    gamma,
+    poisson,
+    beta,
+    student_t,
+    binomial,
+    gamma_poisson,
+]
 
 
 STATED = re.compile(r"Float32: right to (\S+) of (score and spread|itself)")

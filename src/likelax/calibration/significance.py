@@ -3,16 +3,16 @@
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import betainc, ndtr
+from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from likelax.calibration.binning import Bins, check_fit, check_probabilities, check_rows
 from likelax.numerics import divide
 from likelax.numerics.checks import check_fraction, checked
+from likelax.numerics.tails import beta_quantile
 
 
 class Significance(NamedTuple):
@@ -121,8 +121,7 @@ def _range_tail(x: Array) -> Array:
 def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
     """Exact interval for each bin's true frequency, from its effective count.
 
-    The bounds are Beta quantiles, found by bisection on the regularised incomplete beta
-    function; with weights the count is the effective one and the interval approximate.
+    The bounds are beta quantiles; with weights the count is the effective one and the interval approximate.
 
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
@@ -146,18 +145,6 @@ def clopper_pearson(bins: Bins, mass: float = 0.95) -> tuple[Array, Array]:
     hits = count * divide(bins.outcome_total, bins.weight, 0.0)
     misses = count - hits
     tail = (1 - mass) / 2
-
-    def quantile(a: Array, b: Array, level: float) -> Array:
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bounds
-            middle = (low + high) / 2
-            below = betainc(a, b, middle) < level
-            return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-        start = (jnp.zeros_like(a), jnp.ones_like(a))
-        low, high = jax.lax.fori_loop(0, 50, halve, start)
-        return (low + high) / 2
-
-    lower = quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
-    upper = quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
+    lower = beta_quantile(jnp.where(hits > 0, hits, 1), misses + 1, tail)
+    upper = beta_quantile(hits + 1, jnp.where(misses > 0, misses, 1), 1 - tail)
     return jnp.where(hits > 0, lower, 0), jnp.where(misses > 0, upper, 1)

@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import betainc, ndtri
+from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
 from likelax.numerics import named_floats
 from likelax.numerics.checks import checked
+from likelax.numerics.tails import beta_quantile
 
 
 def rhat(draws: ArrayLike) -> Array:
@@ -130,25 +131,12 @@ def quantile(draws: ArrayLike, prob: float) -> Estimate:
     a, b = ess * prob + 1, ess * (1 - prob) + 1
     ordered = jnp.sort(chains.reshape(-1))
     size = ordered.shape[0]
-    low = jnp.floor(jnp.maximum(_beta_quantile(0.1586553, a, b) * size - 1, 0))
-    high = jnp.ceil(jnp.minimum(_beta_quantile(0.8413447, a, b) * size - 1, size - 1))
+    low = jnp.floor(jnp.maximum(beta_quantile(a, b, 0.1586553) * size - 1, 0))
+    high = jnp.ceil(jnp.minimum(beta_quantile(a, b, 0.8413447) * size - 1, size - 1))
     places = (jnp.where(jnp.isnan(ess), 0, end).astype(int) for end in (high, low))
     above, below = (ordered[place] for place in places)
     width = jnp.where(jnp.isnan(ess), jnp.nan, above - below)
     return Estimate(jnp.quantile(ordered, prob), width / 2, ess, jnp.asarray(size))
-
-
-def _beta_quantile(prob: float, a: Array, b: Array) -> Array:
-    """By bisection; the incomplete beta function has no inverse in jax."""
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        above = betainc(a, b, middle) > prob
-        return jnp.where(above, low, middle), jnp.where(above, middle, high)
-
-    low, high = jax.lax.fori_loop(0, 50, halve, (jnp.zeros_like(a), jnp.ones_like(a)))
-    return (low + high) / 2
 
 
 def _chains(draws: ArrayLike) -> Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import erfc, gammainc, gammaincc, gammaln
+from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from likelax import numerics
@@ -23,7 +23,7 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 /
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 _TRIGAMMA = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 # atanh series of the deviance near equality: |v| < 0.1, so v^18 is below 1e-18
-_ODD = tuple(1 / k for k in range(3, 19, 2))
+ODD = tuple(1 / k for k in range(3, 19, 2))
 
 
 def _together(*arrays: ArrayLike) -> list[Array]:
@@ -64,7 +64,7 @@ def factorial_excess(x: ArrayLike) -> Array:
 def _deviance(x: Array, m: Array) -> Array:
     gap = x - m
     v = gap / jnp.where(x + m == 0, 1, x + m)
-    near = gap * v + 2 * x * v * v * v * polynomial(_ODD, v * v)
+    near = gap * v + 2 * x * v * v * v * polynomial(ODD, v * v)
     # far from equality the plain formula keeps its digits
     safe = (x > 0) & (m > 0) & jnp.isfinite(m) & jnp.isfinite(x)
     far = x * _far_log_ratio(jnp.where(safe, x, 1), jnp.where(safe, m, 1)) - gap
@@ -93,7 +93,7 @@ def log_ratio(x: ArrayLike, m: ArrayLike) -> Array:
 def _log_ratio(x: Array, m: Array) -> Array:
     middle = x / 2 + m / 2
     v = (x - m) / 2 / jnp.where(middle == 0, 1, middle)
-    near = 2 * v * (1 + v * v * polynomial(_ODD, v * v))
+    near = 2 * v * (1 + v * v * polynomial(ODD, v * v))
     return jnp.where(jnp.abs(v) < 0.1, near, _far_log_ratio(x, m))
 
 
@@ -314,69 +314,6 @@ def trigamma(x: ArrayLike) -> Array:
     y = 1 / jnp.where(large, x, x + 10)
     tail = y + y * y / 2 + polynomial(_TRIGAMMA, y * y) * y**3
     return sum(reversed(steps), start=tail)
-
-
-def _temme_series(num_terms: int, orders: int) -> tuple[tuple[float, ...], ...]:
-    """Taylor coefficients in eta of C_0, C_1, ... in Temme's expansion.
-
-    Examples:
-      >>> [round(c, 6) for c in _temme_series(3, 1)[0]]
-      [-0.333333, 0.083333, -0.014815]
-    """
-    size = num_terms + 2 * orders + 2
-    # mu = lambda - 1 as a series in eta, from mu mu' = eta (1 + mu)
-    mu = [0.0, 1.0]
-    for n in range(2, size + 2):
-        product = sum((n + 1 - i) * mu[i] * mu[n + 1 - i] for i in range(2, n))
-        mu.append((mu[n - 1] - product) / (n + 1))
-    inverse = [1.0]  # of eta / mu
-    for n in range(1, size + 1):
-        inverse.append(-sum(mu[i + 1] * inverse[n - i] for i in range(1, n + 1)))
-    series = [inverse[1:]]
-    for _ in range(1, orders):
-        last = series[-1]
-        gamma = -last[1]
-        # C_k = C_(k-1)' / eta + gamma_k / mu, whose poles cancel
-        series.append(
-            [(n + 2) * last[n + 2] + gamma * inverse[n + 1] for n in range(len(last) - 2)]
-        )
-    return tuple(tuple(c[:num_terms]) for c in series)
-
-
-_TEMME = _temme_series(14, 4)
-
-
-def gamma_tails(a: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
-    """(P(V <= x), P(V > x)) for V gamma distributed with shape a and rate 1.
-
-    `jax.scipy.special.gammainc` does not converge for large a. From a = 30 on (1000 in float64)
-    Temme's uniform expansion is used. The absolute error is below 1e-6 in float32.
-
-    Args:
-      a: positive.
-      x: non-negative, broadcastable with a.
-    Source: Temme (1979), The asymptotic expansion of the incomplete gamma functions.
-
-    Examples:
-      >>> print(*(f"{tail:.4f}" for tail in gamma_tails(1e8, 1e8)))
-      0.5000 0.5000
-    """
-    a, x = _together(a, x)
-    start = 30.0 if jnp.finfo(a.dtype).bits <= 32 else 1000.0
-    large = a >= start
-    few = jnp.where(large, 1, a)
-    y = jnp.where(large, 1, x)
-    big = jnp.where(large, a, start)
-    half = deviance(big, x)  # a eta^2 / 2
-    eta = jnp.sign(x - big) * jnp.sqrt(2 * half / big)
-    near = jnp.clip(eta, -1, 1)  # beyond, the factor below is zero
-    rest = jnp.zeros_like(a)
-    for series in reversed(_TEMME):
-        rest = rest / big + polynomial(series, near)
-    rest = rest * jnp.exp(-half) / jnp.sqrt(2 * jnp.pi * big)
-    side = jnp.sign(eta) * jnp.sqrt(half)
-    low, high = erfc(-side) / 2 - rest, erfc(side) / 2 + rest
-    return jnp.where(large, low, gammainc(few, y)), jnp.where(large, high, gammaincc(few, y))
 
 
 def log_zero_power(c: ArrayLike) -> Array:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import betainc
 from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
@@ -18,6 +17,7 @@ from likelax.numerics.checks import (
     check_numbers,
     check_size,
 )
+from likelax.numerics.tails import beta_tails
 
 
 def rank(key: Array, x: ArrayLike, draws: ArrayLike) -> Array:
@@ -181,7 +181,7 @@ def uniform_envelope(
     inside = jnp.broadcast_to((counts + 1)[:, None], shape)
     # P(X <= x) of a binomial count; at x = N it is one
     rest = jnp.where(num_values + 1 - inside > 0, num_values + 1 - inside, 1)
-    below = jnp.where(inside > num_values, 1, 1 - betainc(inside, rest, p))
+    below = jnp.where(inside > num_values, 1, beta_tails(inside, rest, p, 1 - p)[1])
     above = 1 - jnp.concatenate([jnp.zeros((1, num_parts - 1), p.dtype), below[:-1]])
     tails = jnp.minimum(below, above)  # (N + 1, K - 1), the smaller tail of each count
 

@@ -19,6 +19,7 @@ from likelax.scoring.classes import (
     ranked_probability_score,
 )
 from likelax.scoring.closed import (
+    crps_beta,
     crps_exponential,
     crps_gamma,
     crps_laplace,
@@ -26,12 +27,28 @@ from likelax.scoring.closed import (
     crps_logistic,
     crps_normal,
     crps_normal_mixture,
-    crps_poisson,
+    crps_student_t,
     crps_uniform,
     dawid_sebastiani_score,
-    interval_score,
 )
-from likelax.scoring.ensemble import crps_ensemble, energy_score
+from likelax.scoring.counts import (
+    crps_binomial,
+    crps_gamma_poisson,
+    crps_negative_binomial,
+    crps_poisson,
+)
+from likelax.scoring.ensemble import (
+    crps_ensemble,
+    energy_score,
+    log_score_ensemble,
+    threshold_crps_ensemble,
+    variogram_score,
+)
+from likelax.scoring.quantiles import (
+    interval_score,
+    quantile_score,
+    weighted_interval_score,
+)
 
 __all__ = [
     "binary_brier_score",
@@ -40,6 +57,7 @@ __all__ = [
     "log_score",
     "log_score_from_logits",
     "ranked_probability_score",
+    "crps_beta",
     "crps_exponential",
     "crps_gamma",
     "crps_laplace",
@@ -47,10 +65,19 @@ __all__ = [
     "crps_logistic",
     "crps_normal",
     "crps_normal_mixture",
-    "crps_poisson",
+    "crps_student_t",
     "crps_uniform",
     "dawid_sebastiani_score",
-    "interval_score",
+    "crps_binomial",
+    "crps_gamma_poisson",
+    "crps_negative_binomial",
+    "crps_poisson",
     "crps_ensemble",
     "energy_score",
+    "log_score_ensemble",
+    "threshold_crps_ensemble",
+    "variogram_score",
+    "interval_score",
+    "quantile_score",
+    "weighted_interval_score",
 ]

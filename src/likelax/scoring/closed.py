@@ -10,12 +10,11 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import erf, gammainc, gammaln, i0e, i1e, log_ndtr, ndtr
+from jax.scipy.special import erf, gammainc, gammaln, log_ndtr, ndtr
 from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
 from likelax.numerics.checks import (
-    check_fraction,
     check_not_negative,
     check_order,
     check_positive,
@@ -24,10 +23,12 @@ from likelax.numerics.checks import (
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
-    gamma_tails,
+    log_beta,
+    log_binomial_term,
     log_gamma_ratio,
     polynomial,
 )
+from likelax.numerics.tails import beta_tails, gamma_tails
 
 _LEGENDRE = np.polynomial.legendre.leggauss(12)
 
@@ -49,7 +50,7 @@ def crps_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       >>> round(float(crps_normal(0.0, 1.0, 0.0)), 4)
       0.2337
     """
-    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    loc, scale, x = together(loc=loc, scale=scale, x=x)
     check_not_negative(scale=scale)
     point = scale == 0
     away = jnp.abs(x - loc)
@@ -134,7 +135,7 @@ def crps_log_normal(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       >>> round(float(crps_log_normal(0.0, 0.5, 1.0)), 4)
       0.1208
     """
-    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    loc, scale, x = together(loc=loc, scale=scale, x=x)
     check_positive(scale=scale)
     positive = x > 0
     log_ratio = jnp.log(jnp.where(positive, x, 1)) - loc
@@ -177,7 +178,7 @@ def crps_laplace(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       >>> float(crps_laplace(0.0, 1.0, 0.0))
       0.25
     """
-    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    loc, scale, x = together(loc=loc, scale=scale, x=x)
     check_positive(scale=scale)
     away = jnp.abs(x - loc)
     return away + scale * (jnp.exp(-away / scale) - 0.75)
@@ -197,7 +198,7 @@ def crps_logistic(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
       >>> round(float(crps_logistic(0.0, 1.0, 0.0)), 4)
       0.3863
     """
-    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    loc, scale, x = together(loc=loc, scale=scale, x=x)
     check_positive(scale=scale)
     away = jnp.abs(x - loc)
     return away + scale * (2 * jnp.log1p(jnp.exp(-away / scale)) - 1)
@@ -219,7 +220,7 @@ def crps_uniform(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> Array:
       >>> round(float(crps_uniform(0.0, 1.0, 2.0)), 4)
       1.3333
     """
-    low, high, x = _together(low=low, high=high, x=x)
+    low, high, x = together(low=low, high=high, x=x)
     check_order(low=low, high=high, strict=True)
     inside = jnp.clip((x - low) / (high - low), 0, 1)
     away = jnp.maximum(low - x, 0) + jnp.maximum(x - high, 0)
@@ -240,7 +241,7 @@ def crps_exponential(rate: ArrayLike, x: ArrayLike) -> Array:
       >>> float(crps_exponential(1.0, 0.0))
       0.5
     """
-    rate, x = _together(rate=rate, x=x)
+    rate, x = together(rate=rate, x=x)
     check_positive(rate=rate)
     return jnp.abs(x) + (2 * jnp.expm1(-rate * jnp.maximum(x, 0)) + 0.5) / rate
 
@@ -262,7 +263,7 @@ def crps_gamma(concentration: ArrayLike, rate: ArrayLike, x: ArrayLike) -> Array
       >>> round(float(crps_gamma(1.0, 1.0, 0.0)), 4)
       0.5
     """
-    a, b, x = _together(concentration=concentration, rate=rate, x=x)
+    a, b, x = together(concentration=concentration, rate=rate, x=x)
     check_positive(concentration=a, rate=b)
     positive = x > 0
     mean = a / b
@@ -288,7 +289,7 @@ def _lack_of_half(a: Array) -> Array:
     """1 - Gamma(a + 1/2) / (sqrt(pi) Gamma(a + 1)) for 0 <= a < 1, also where a is small."""
     near = a < 0.1
     y = jnp.where(near, a, 0)
-    series = polynomial(_HALF_SERIES, y) * y
+    series = polynomial(HALF_SERIES, y) * y
     z = jnp.where(near, 0.5, a)
     plain = gammaln(z + 0.5) - gammaln(z + 1) - math.log(math.pi) / 2
     return -jnp.expm1(jnp.where(near, series, plain))
@@ -311,84 +312,114 @@ def _half_series(num_terms: int) -> tuple[float, ...]:
     return tuple(terms)
 
 
-_HALF_SERIES = _half_series(20)
+HALF_SERIES = _half_series(20)
 
 
-def crps_poisson(rate: ArrayLike, x: ArrayLike) -> Array:
-    """CRPS of a Poisson forecast, in closed form.
+def crps_beta(alpha: ArrayLike, beta: ArrayLike, x: ArrayLike) -> Array:
+    """CRPS of a beta forecast on [0, 1] with mean m = alpha / (alpha + beta).
 
-    (x - r)(2 F(x) - 1) + 2 r f(x) - r exp(-2 r) (I0(2 r) + I1(2 r))
-
-    Args:
-      rate: broadcastable to x, non-negative; rate 0 scores x.
-      x: (...) counts.
-    Returns:
-      (...) in counts.
-    Raises:
-      ValueError: if shapes do not broadcast to that of x, or a rate is negative.
-    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
-    Source: Wei, Held (2014), Test 23; Jordan, Krueger, Lerch (2019), appendix A.
-
-    Examples:
-      >>> round(float(crps_poisson(0.0, 3)), 4)
-      3.0
-    """
-    rate, x = _together(rate=rate, x=x)
-    check_not_negative(rate=rate)
-    zero = rate == 0
-    r = jnp.where(zero, 1, rate)
-    whole = jnp.floor(x)
-    inside = whole >= 0
-    count = jnp.where(inside, whole, 0)
-    above, below = gamma_tails(count + 1, r)
-    lift = jnp.where(inside, below - above, -1)
-    mass = jnp.where(inside, jnp.exp(-factorial_excess(count) - deviance(count, r)), 0)
-    # rate >= 1: every term is of the order of the standard deviation
-    large = r >= 1
-    big, small = jnp.where(large, r, 1), jnp.where(large, 0.5, r)
-    usual = (x - r) * lift + 2 * r * mass - r * (i0e(2 * big) + i1e(2 * big))
-    # rate < 1: at x = 0 all terms are of the order of the rate but their sum is not
-    before = jnp.where(count > 0, gamma_tails(jnp.maximum(count, 1), small)[1], 0)
-    rare = small * _lack_of_bessel(small) + x * lift - 2 * small * jnp.where(inside, before, 0)
-    return jnp.where(zero, jnp.abs(x), jnp.where(large, usual, rare))
-
-
-def _lack_of_bessel(r: Array) -> Array:
-    """1 - exp(-2 r) (I0(2 r) + I1(2 r)) for 0 <= r < 1, also where r is small."""
-    near = r < 0.3
-    y = jnp.where(near, r, 0)
-    # the terms are Catalan numbers over factorials
-    terms = [
-        (-1) ** k * math.comb(2 * k + 2, k + 1) / (k + 2) / math.factorial(k + 1) for k in range(14)
-    ]
-    z = 2 * jnp.where(near, 0.5, r)
-    return jnp.where(near, polynomial(tuple(terms), y) * y, 1 - (i0e(z) + i1e(z)))
-
-
-def interval_score(lower: ArrayLike, upper: ArrayLike, x: ArrayLike, *, mass: float) -> Array:
-    """Interval score: the width, and 2 / (1 - mass) times the distance by which it missed.
-
-    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    (x - m) (2 F(x) - 1) + 2 m x^alpha (1 - x)^beta / (alpha B(alpha, beta))
+      - 2 m B(2 alpha, 2 beta) / (alpha B(alpha, beta)^2)
 
     Args:
-      lower, upper: broadcastable to x; bounds of the central interval of probability `mass`.
-      x: (...) the observed values.
-      mass: in (0, 1), the probability the interval claims.
+      alpha, beta: broadcastable to x, positive.
+      x: (...) the observed values; outside [0, 1] the forecast called them impossible.
     Returns:
       (...) in the unit of x.
     Raises:
-      ValueError: if mass is not in (0, 1), shapes do not fit, or upper is below lower.
-    Source: Gneiting, Raftery (2007), JASA 102, section 6.2.
+      ValueError: if shapes do not broadcast to that of x, or a parameter is not positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
+    Source: Taillardat et al. (2016), Monthly Weather Review 144.
 
     Examples:
-      >>> round(float(interval_score(0.0, 1.0, 1.5, mass=0.9)), 4)
-      11.0
+      >>> round(float(crps_beta(1.0, 1.0, 0.0)), 4)  # uniform on [0, 1]
+      0.3333
     """
-    check_fraction("mass", mass)
-    lower, upper, x = _together(lower=lower, upper=upper, x=x)
-    check_order(lower=lower, upper=upper)
-    missed = jnp.maximum(lower - x, 0) + jnp.maximum(x - upper, 0)
-    return upper - lower + 2 / (1 - mass) * missed
+    a, b, x = together(alpha=alpha, beta=beta, x=x)
+    check_positive(alpha=a, beta=b)
+    # mirrored, the mean is at most 1 / 2
+    mirrored = a > b
+    a, b = jnp.where(mirrored, b, a), jnp.where(mirrored, a, b)
+    shifted, rest = jnp.where(mirrored, 1 - x, x), jnp.where(mirrored, x, 1 - x)
+    inside = (shifted > 0) & (rest > 0)
+    p, q = jnp.where(inside, shifted, 0.5), jnp.where(inside, rest, 0.5)
+    lower, upper = beta_tails(a, b, p, q)
+    lift = jnp.where(inside, lower - upper, jnp.where(shifted > 0, 1, -1))
+    mean = a / (a + b)
+    # alpha >= 1: every term is of the order of the standard deviation
+    step = jnp.where(inside, jnp.exp(log_binomial_term(a, b, p, q)), 0)
+    one, two = (
+        factorial_excess(n) - factorial_excess(v) - factorial_excess(n - v)
+        for n, v in ((a + b, a), (2 * (a + b), 2 * a))
+    )
+    usual = (shifted - mean) * lift + mean * (1 - mean) * (2 * step - jnp.exp(2 * one - two))
+    # alpha < 1: next to zero all terms are of the order of the mean but their sum is not
+    low = jnp.minimum(a, 1)
+    next_below = jnp.where(inside, beta_tails(low + 1, b, p, q)[0], jnp.where(shifted > 0, 1, 0))
+    one, two = (gammaln(1 + v) - log_gamma_ratio(w, v) for v, w in ((low, b), (2 * low, 2 * b)))
+    skew = shifted * lift - mean * (2 * next_below + jnp.expm1(two - 2 * one))
+    return jnp.where(a >= 1, usual, skew)
+
+
+def crps_student_t(dof: ArrayLike, loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
+    """CRPS of a Student t forecast.
+
+    scale (z (2 F(z) - 1) + 2 f(z) (dof + z^2) / (dof - 1)
+           - 2 sqrt(dof) B(1/2, dof - 1/2) / ((dof - 1) B(1/2, dof / 2)^2)), z = (x - loc) / scale
+
+    Args:
+      dof: broadcastable to x, positive; inf is the normal. The score is infinite for dof <= 1/2.
+      loc, scale: broadcastable to x, scale positive.
+      x: (...) the observed values.
+    Returns:
+      (...) in the unit of x.
+    Raises:
+      ValueError: if shapes do not broadcast to that of x, or dof or scale is not positive.
+    Float32: right to 2e-5 of score and spread, and to one rounding of the arguments, from dof 0.6 on.
+    Source: Jordan, Krueger, Lerch (2019), appendix A, whose formula, arranged differently, is finite
+      at dof = 1 too.
+
+    Examples:
+      >>> round(float(crps_student_t(1.0, 0.0, 1.0, 0.0)), 4)  # Cauchy: 2 log(2) / pi
+      0.4413
+    """
+    dof, loc, scale, x = together(dof=dof, loc=loc, scale=scale, x=x)
+    check_positive(dof=dof, scale=scale)
+    finite = dof > 0.5
+    normal = 4 / float(jnp.finfo(dof.dtype).eps)  # from here on, it is the normal to rounding
+    n = jnp.where(finite, jnp.minimum(dof, normal), 1)
+    away = jnp.abs(x - loc)
+    z = away / scale
+    slant = z / jnp.sqrt(n)
+    length = jnp.hypot(1, slant)
+    half = jnp.full_like(n, 0.5)
+    middle = z == 0  # where the derivative of the beta distribution has a pole
+    near, far = (jnp.where(middle, 0.5, (v / length) ** 2) for v in (slant, 1))
+    lift = jnp.where(middle, 0, beta_tails(half, n / 2, near, far)[0])
+    # ((1 + z^2 / n)^-u - B(1/2, n - 1/2) / B(1/2, n / 2)) / (n - 1), u = (n - 1) / 2: a difference of
+    # powers of the same small exponent, each of which is 1 at n = 1
+    excess = n - 1
+    steep = slant > 1
+    least = jnp.where(steep, 1 / jnp.where(steep, slant, 1), slant)
+    log_decay = -jnp.log1p(least**2) / 2 - jnp.log(jnp.where(steep, slant, 1))
+    close = jnp.abs(excess) < 0.1
+    y = jnp.where(close, excess, 0)
+    series = polynomial(HALF_SERIES, y) - polynomial(HALF_SERIES, y / 2) / 2
+    plain = log_gamma_ratio(n / 2, half) - log_gamma_ratio(n - 0.5, half)
+    slope = jnp.where(close, series, plain / jnp.where(close, 1, excess))
+    per_unit = log_decay * _growth(excess * log_decay) - slope * _growth(excess * slope)
+    factor = 2 * jnp.exp(jnp.log(n) / 2 - log_beta(half, n / 2))
+    return jnp.where(finite, away * lift + scale * factor * per_unit, jnp.inf)
+
+
+def _growth(u: Array) -> Array:
+    """(exp(u) - 1) / u."""
+    small = jnp.abs(u) < 0.1
+    series = polynomial(_INVERSE_FACTORIALS, jnp.where(small, u, 0))
+    return jnp.where(small, series, jnp.expm1(u) / jnp.where(small, 1, u))
+
+
+_INVERSE_FACTORIALS = tuple(1 / math.factorial(k + 1) for k in range(12))
 
 
 def dawid_sebastiani_score(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
@@ -411,12 +442,12 @@ def dawid_sebastiani_score(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Ar
       >>> float(dawid_sebastiani_score(0.0, 1.0, 2.0))
       4.0
     """
-    loc, scale, x = _together(loc=loc, scale=scale, x=x)
+    loc, scale, x = together(loc=loc, scale=scale, x=x)
     check_positive(scale=scale)
     return ((x - loc) / scale) ** 2 + 2 * jnp.log(scale)
 
 
-def _together(**values: ArrayLike) -> list[Array]:
+def together(**values: ArrayLike) -> list[Array]:
     """All as floats of the shape of x, or of the parameters where x is one number.
 
     Raises:

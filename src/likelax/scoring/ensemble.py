@@ -1,19 +1,23 @@
-"""Scores of forecasts given as draws: CRPS of numbers, energy score of vectors."""
+"""Scores of forecasts given as draws, of numbers and of vectors."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import chunks, divide, named_floats
+from likelax.numerics import chunks, divide, logsumexp, named_floats
+from likelax.numerics.checks import check_not_negative, check_number, check_order, check_positive
 
 _COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
 _MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
 
 
-def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
+def crps_ensemble(
+    draws: ArrayLike, x: ArrayLike, *, weights: ArrayLike | None = None, fair: bool = True
+) -> Array:
     """CRPS of draws from the forecast: mean |draw - x| - mean |draw - draw'| / 2.
 
     The second mean is a sum over the sorted draws, so the cost is O(M log M), not M^2.
@@ -21,14 +25,18 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
     Args:
       draws: (M, ...), the draws first; M >= 2 where fair.
       x: (...) the observed values.
+      weights: (M,) or (M, ...), not negative; the means are weighted by them. Their scale is free. A
+        draw of weight zero may hold NaN.
       fair: take the second mean over distinct pairs, M (M - 1), which estimates the score of
         the distribution behind the draws without bias; otherwise over all M^2 pairs, the
-        score of the draws themselves as a distribution.
+        score of the draws themselves as a distribution. With weights w that sum to one, the mean over
+        distinct pairs divides by 1 - sum w^2.
     Returns:
-      (...) in the unit of x, never negative: a sum of distances from x with non-negative
-      factors. In float32 it is right to a few units in the last place.
+      (...) in the unit of x. Without weights, or not fair, it is never negative: a sum of distances from
+      x with non-negative factors. In float32 it is right to a few units in the last place, with weights
+      to 1e-5 of the mean distance from x. NaN if one draw has all the weight and fair.
     Raises:
-      ValueError: if the shapes differ, or M = 1 and fair.
+      ValueError: if the shapes differ, M = 1 and fair, or a weight is negative.
     Source: Ferro (2014), Quarterly Journal of the Royal Meteorological Society 140.
 
     Examples:
@@ -36,15 +44,185 @@ def crps_ensemble(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array
       0.0
       >>> float(crps_ensemble(jnp.array([0.0, 2.0]), 1.0, fair=False))
       0.5
+      >>> float(crps_ensemble(jnp.array([0.0, 2.0]), 1.0, weights=jnp.array([3.0, 1.0]), fair=False))
+      0.625
     """
     draws, x = named_floats(draws=draws, x=x)
     _check_draws(draws, x.shape)
     size = draws.shape[0]
     if fair and size < 2:
         raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
+    if weights is not None:
+        shares = _shares_of(weights, draws)
+        return _weighted_score(jnp.where(shares > 0, draws - x[None], 0), shares, fair)
     # distances from x suffice, and lose no digits for a large offset
     away = draws - x[None]
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
+
+
+def _shares_of(weights: ArrayLike, draws: Array) -> Array:
+    """Weights of draws in the shape of the draws, summing to one."""
+    (weights,) = named_floats(weights=weights)
+    if weights.shape not in (draws.shape[:1], draws.shape):
+        raise ValueError(
+            f"weights must have shape {draws.shape[:1]} or that of draws, {draws.shape}, "
+            f"got {weights.shape}"
+        )
+    check_not_negative(weights=weights)
+    weights = jnp.expand_dims(weights, tuple(range(weights.ndim, draws.ndim)))
+    return jnp.broadcast_to(weights / jnp.sum(weights, axis=0, keepdims=True), draws.shape)
+
+
+def _weighted_score(away: Array, shares: Array, fair: bool) -> Array:
+    """The score of (M, ...) distances from the outcome, the shares summing to one.
+
+    A sorted draw counts with its distance times the share beyond it, less the half of its own.
+    """
+    order = jnp.argsort(away, axis=0)
+    away, shares = (jnp.take_along_axis(a, order, axis=0) for a in (away, shares))
+    below = jnp.cumsum(shares, axis=0) - shares
+    above = jnp.cumsum(shares[::-1], axis=0)[::-1] - shares
+    beyond = jnp.where(away > 0, above, below)
+    if not fair:
+        return jnp.sum(jnp.abs(away) * shares * (2 * beyond + shares), axis=0)
+    itself = jnp.sum(shares**2, axis=0)
+    pairs = 2 * beyond + shares - itself[None]
+    return jnp.sum(jnp.abs(away) * shares * pairs, axis=0) / (1 - itself)
+
+
+def threshold_crps_ensemble(
+    draws: ArrayLike,
+    x: ArrayLike,
+    *,
+    low: ArrayLike = -jnp.inf,
+    high: ArrayLike = jnp.inf,
+    weights: ArrayLike | None = None,
+    fair: bool = True,
+) -> Array:
+    """CRPS within [low, high]: the integral of (F(t) - 1[x <= t])^2 over these t alone.
+
+    It judges forecasts of, say, high values, and is proper; to select the cases with high outcomes
+    and judge them by the CRPS is not.
+
+    Args:
+      draws, x, weights, fair: as for `crps_ensemble`.
+      low, high: broadcastable to x, low at most high.
+    Returns:
+      (...) in the unit of x.
+    Raises:
+      ValueError: if the shapes do not fit, M = 1 and fair, a weight is negative, or high is below low.
+    Float32: as for `crps_ensemble`.
+    Source: Gneiting, Ranjan (2011), Journal of Business and Economic Statistics 29; Allen, Ginsbourger,
+      Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
+
+    Examples:
+      >>> draws = jnp.array([0.0, 2.0])
+      >>> float(threshold_crps_ensemble(draws, 3.0, low=1.0, fair=False))
+      1.25
+      >>> float(threshold_crps_ensemble(draws, 3.0, low=4.0))
+      0.0
+    """
+    draws, low, high, x = named_floats(draws=draws, low=low, high=high, x=x)
+    _check_draws(draws, x.shape)
+    check_order(low=low, high=high)
+    low, high = jnp.broadcast_to(low, x.shape), jnp.broadcast_to(high, x.shape)
+    return crps_ensemble(
+        jnp.clip(draws, low[None], high[None]), jnp.clip(x, low, high), weights=weights, fair=fair
+    )
+
+
+def log_score_ensemble(
+    draws: ArrayLike, x: ArrayLike, *, bandwidth: ArrayLike | None = None
+) -> Array:
+    """Log score of draws smoothed by normal kernels: -log mean N(x; draw, bandwidth^2).
+
+    Args:
+      draws: (M, ...), the draws first; M >= 2 without a bandwidth.
+      x: (...) the observed values.
+      bandwidth: broadcastable to x, positive; by default Silverman's rule,
+        1.06 min(deviation, interquartile range / 1.34) M^(-1/5).
+    Returns:
+      (...) nats; inf or NaN where all draws are equal and no bandwidth is given.
+    Raises:
+      ValueError: if the shapes differ, M = 1 without a bandwidth, or a bandwidth is not positive.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Krueger, Lerch, Thorarinsdottir, Gneiting (2021), International Statistical Review 89;
+      Silverman (1986), Density Estimation, equation 3.30.
+
+    Examples:
+      >>> print(f"{log_score_ensemble(jnp.zeros(3), 0.0, bandwidth=1.0):.4f}")
+      0.9189
+    """
+    draws, x = named_floats(draws=draws, x=x)
+    _check_draws(draws, x.shape)
+    size = draws.shape[0]
+    if bandwidth is None:
+        if size < 2:
+            raise ValueError("draws: at least two are needed without a bandwidth, got one")
+        middle = draws[:1]
+        deviation = jnp.std(draws - middle, axis=0, ddof=1)
+        quarter, three = jnp.quantile(draws - middle, jnp.array([0.25, 0.75], x.dtype), axis=0)
+        width = 1.06 * jnp.minimum(deviation, (three - quarter) / 1.34) * size**-0.2
+    else:
+        (width,) = named_floats(bandwidth=bandwidth)
+        check_positive(bandwidth=width)
+        width = jnp.broadcast_to(width, x.shape)
+    z = (draws - x[None]) / width[None]
+    log_mean = logsumexp(-(z**2) / 2, axis=0) - math.log(size)
+    return jnp.log(width) + math.log(2 * math.pi) / 2 - log_mean
+
+
+def variogram_score(
+    draws: ArrayLike, x: ArrayLike, *, weights: ArrayLike | None = None, power: float = 0.5
+) -> Array:
+    """Variogram score of vector draws.
+
+    sum_ij w[i, j] (|x[i] - x[j]|^p - mean_m |draw[m, i] - draw[m, j]|^p)^2
+
+    It sees wrong dependence between the parts of a vector, which the energy score hardly does, and not
+    a shift that all parts share.
+
+    Args:
+      draws: (M, ..., D), the draws first.
+      x: (..., D).
+      weights: (D, D) not negative, of the pairs; all one by default.
+      power: p, positive.
+    Returns:
+      (...) in the unit of x to the power 2 p. The gradient where two parts of x or of a draw coincide
+      is zero.
+    Raises:
+      ValueError: if the shapes do not fit, a weight is negative, or power is not positive.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Scheuerer, Hamill (2015), Monthly Weather Review 143.
+
+    Examples:
+      >>> draws = jnp.array([[0.0, 1.0], [0.0, 4.0]])
+      >>> float(variogram_score(draws, jnp.array([1.0, 1.0])))  # 2 ((1 + 2) / 2)^2
+      4.5
+    """
+    draws, x = named_floats(draws=draws, x=x)
+    _check_draws(draws, x.shape)
+    check_number("power", power, lambda v: 0 < v < math.inf, "positive and finite")
+    if x.ndim < 1:
+        raise ValueError("x must have shape (..., D), got ()")
+    size = x.shape[-1]
+    shares = jnp.ones((size, size), x.dtype)
+    if weights is not None:
+        (shares,) = named_floats(weights=weights)
+        if shares.shape != (size, size):
+            raise ValueError(f"weights must have shape {(size, size)}, got {shares.shape}")
+        check_not_negative(weights=shares)
+
+    def apart(v: Array) -> Array:
+        gap = jnp.abs(v[..., :, None] - v[..., None, :])
+        return jnp.where(gap > 0, jnp.where(gap > 0, gap, 1) ** power, 0)
+
+    def add(total: Array, draw: Array) -> tuple[Array, None]:
+        return total + apart(draw), None
+
+    total, _ = jax.lax.scan(add, jnp.zeros((*x.shape, size), x.dtype), draws)
+    gap = apart(x) - total / draws.shape[0]
+    return jnp.sum(jnp.broadcast_to(shares, gap.shape) * gap**2, axis=(-2, -1))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
