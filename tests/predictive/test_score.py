@@ -147,3 +147,60 @@ def test_loo_pit_is_uniform_where_the_plain_one_is_not():
     assert stats.kstest(plain, "uniform").pvalue < 1e-3
     with pytest.raises(ValueError, match="x must have shape"):
         predictive.loo_pit(jax.random.key(2), x[:3], draws, log_lik)
+
+
+def test_each_row_has_its_own_efficiency():
+    log_lik = log_likelihood()[-1]
+    efficiency = np.array([1.0, 0.05, 0.3, 1.0, 2.0, 0.3, 0.7, 1.0])
+    draws = jnp.asarray(log_lik.T)  # one row of "draws" for each observation
+    got = predictive.loo(log_lik, relative_efficiency=efficiency)
+    by_function = predictive.loo_of(
+        lambda i, row: draws[row, i],
+        np.arange(1000),
+        np.arange(8),
+        relative_efficiency=efficiency,
+    )
+    np.testing.assert_allclose(by_function.pointwise, got.pointwise, rtol=1e-6)
+    x, seen = np.zeros(8, np.float32), np.random.default_rng(0).normal(size=(1000, 8))
+    seen = seen.astype(np.float32)
+    key = jax.random.key(0)
+    pit = predictive.loo_pit(key, x, seen, log_lik, relative_efficiency=efficiency)
+    for n, one in enumerate(efficiency.tolist()):
+        want = predictive.loo(log_lik, relative_efficiency=one)
+        np.testing.assert_allclose(got.pointwise[n], want.pointwise[n], rtol=1e-5)
+        np.testing.assert_allclose(got.k_hat[n], want.k_hat[n], rtol=1e-4)
+        alone = predictive.loo_pit(jax.random.clone(key), x, seen, log_lik, relative_efficiency=one)
+        np.testing.assert_allclose(pit[n], alone[n], rtol=1e-5)
+    for wrong, what in ((np.ones(3), "must be a number or have shape"), (-efficiency, "positive")):
+        with pytest.raises(ValueError, match=what):
+            predictive.loo(log_lik, relative_efficiency=wrong)
+    with pytest.raises(TypeError, match="known when the program is compiled"):
+        jax.jit(lambda r: predictive.loo(log_lik, relative_efficiency=r))(efficiency)
+
+
+def test_relative_efficiency_is_that_of_an_autoregression():
+    """AR(1) with correlation c: (1 - c) / (1 + c), for a likelihood that is nearly linear."""
+    rng = np.random.default_rng(5)
+    correlations = np.array([0.0, 0.5, 0.9, -0.5])
+    noise = rng.normal(size=(4, 5000, 4)) * np.sqrt(1 - correlations**2)
+    state = np.empty_like(noise)
+    state[:, 0] = rng.normal(size=(4, 4))
+    for t in range(1, 5000):
+        state[:, t] = correlations * state[:, t - 1] + noise[:, t]
+    log_lik = np.concatenate([1e-2 * state, np.zeros((4, 5000, 1))], axis=-1).reshape(20_000, 5)
+    got = predictive.relative_efficiency(log_lik.astype(np.float32), num_chains=4)
+    want = (1 - correlations) / (1 + correlations)
+    np.testing.assert_allclose(got[:4], want, rtol=0.15)
+    assert float(got[4]) == 1
+    for chains in (0, 3, 10_000):
+        with pytest.raises(ValueError, match="num_chains"):
+            predictive.relative_efficiency(log_lik, num_chains=chains)
+
+
+def test_standard_error_of_the_number_of_parameters():
+    log_lik = log_likelihood()[-1]
+    for result in JUDGE(log_lik):
+        inside = np.log(np.mean(np.exp(log_lik.astype(float)), axis=0))
+        gap = inside - np.asarray(result.pointwise, float)
+        want = np.sqrt(8) * np.std(gap, ddof=1)
+        assert float(result.num_parameters_error) == pytest.approx(want, rel=1e-3)

@@ -52,7 +52,7 @@ def psis(log_weights: ArrayLike | Compensated, *, relative_efficiency: float = 1
     x = centre(log_weights)
     if x.ndim != 1 or x.shape[0] == 0:
         raise ValueError(f"psis wants log_weights of shape (S,), got {x.shape}; vmap over batches.")
-    tail = smooth_tail(x, relative_efficiency=relative_efficiency)
+    tail = smooth_tail(x, tail_length(x.shape[0], relative_efficiency))
     return Psis(log_normalize(x.at[tail.where].set(tail.smoothed))[0], tail.k_hat)
 
 
@@ -74,24 +74,33 @@ class Tail(NamedTuple):
     k_hat: Array
 
 
-def smooth_tail(x: Array, *, relative_efficiency: float = 1.0) -> Tail:
+def tail_length(num_draws: int, relative_efficiency: float) -> int:
+    """Number of weights in the tail of `num_draws`.
+
+    Raises:
+      ValueError: if relative_efficiency is not positive.
+    """
+    if not relative_efficiency > 0:
+        raise ValueError(f"relative_efficiency must be positive, got {relative_efficiency}.")
+    size = math.ceil(min(num_draws / 5, 3 * (num_draws / relative_efficiency) ** 0.5))
+    return min(size, num_draws - 1)
+
+
+def smooth_tail(x: Array, size: int, length: Array | None = None) -> Tail:
     """Fit the tail alone, so that who needs only sums of weights need not put it back.
 
     Args:
       x: (S,) log weights as `centre` gives them: the largest is 0.
-      relative_efficiency: as for `psis`.
+      size: M, the number of weights in the tail, from `tail_length`.
+      length: scalar; where it is smaller than `size`, only so many weights are in the tail.
     """
-    if not relative_efficiency > 0:
-        raise ValueError(f"relative_efficiency must be positive, got {relative_efficiency}.")
-    num_draws = x.shape[0]
-    size = math.ceil(min(num_draws / 5, 3 * (num_draws / relative_efficiency) ** 0.5))
-    size = min(size, num_draws - 1)
     if size == 0:
         none, infinite = jnp.zeros(0, x.dtype), jnp.asarray(jnp.inf, x.dtype)
         return Tail(none, jnp.zeros(0, int), none, infinite, infinite)
     # without the barrier XLA merges the slices below into top_k and sorts all S draws instead
     values, where = jax.lax.optimization_barrier(jax.lax.top_k(x, size + 1))
-    cutoff = jnp.maximum(values[-1], jnp.log(jnp.finfo(x.dtype).tiny))
+    first_out = values[-1] if length is None else values[jnp.minimum(length, size)]
+    cutoff = jnp.maximum(first_out, jnp.log(jnp.finfo(x.dtype).tiny))
     values, where = values[:-1][::-1], where[:-1][::-1]
     in_tail = values > cutoff
     count = jnp.sum(in_tail)

@@ -1,8 +1,9 @@
 """Posterior prediction: simulate, score on new data, and compare with what was seen."""
 
-from likelax.predictive._loo import Loo, loo, loo_of, loo_pit, waic, waic_of
+from likelax.predictive._loo import Loo, loo, loo_of, loo_pit, relative_efficiency, waic, waic_of
 from likelax.predictive._statistics import STATISTICS, correlation, statistics
 from likelax.predictive.checks import Check, check, p_value, pit
+from likelax.predictive.model_weights import pseudo_bma_weights, stacking_weights
 from likelax.predictive.ranks import (
     Envelope,
     calibration_ranks,
@@ -52,9 +53,12 @@ __all__ = [
     "loo_pit",
     "p_value",
     "pit",
+    "pseudo_bma_weights",
     "rank",
+    "relative_efficiency",
     "replicate",
     "simulate",
+    "stacking_weights",
     "statistics",
     "summarise",
     "uniform_envelope",

@@ -104,29 +104,34 @@ def log_mean(log_lik: Array) -> Array:
 
 
 def map_observations(
-    point: Callable[[Array], Any],
+    point: Callable[..., Any],
     log_prob: Callable[[Any, Any], Array],
     draws: Any,
     x: DataLike,
     chunk_size: int,
+    *extra: Array,
 ) -> Any:
-    """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time."""
+    """`point` of the (S,) log likelihoods of every row of x, `chunk_size` rows at a time.
+
+    `extra` are arrays (N, ...) whose rows are passed to `point` too.
+    """
     check_function("log_prob", log_prob)
     check_size("chunk_size", chunk_size)
     check_draws(draws)
     check_draws(x, name="x")
     draws, x = jax.tree.map(lambda a: as_array("draws", a), draws), convert("x", x)
 
-    def of_row(row: Any) -> Any:
+    def of_row(row_and_extra: tuple[Any, ...]) -> Any:
+        row, *rest = row_and_extra
         log_lik = jax.vmap(lambda draw: log_prob(draw, row))(draws)
         if log_lik.ndim != 1:
             raise ValueError(
                 "log_prob must return a scalar for one of the draws and one row of x, got shape "
                 f"{log_lik.shape[1:]}"
             )
-        return point(log_lik)
+        return point(log_lik, *rest)
 
-    return jax.lax.map(of_row, x, batch_size=chunk_size)
+    return jax.lax.map(of_row, (x, *extra), batch_size=chunk_size)
 
 
 def elpd_of(pointwise: ArrayLike, *, block_size: int = 1) -> Elpd:
@@ -214,15 +219,20 @@ def compare_all(results: Mapping[str, Pointwise], *, block_size: int = 1) -> dic
       >>> {name: float(difference.value) for name, difference in compare_all({"b": b, "a": a}).items()}
       {'a': 0.0, 'b': -3.0}
     """
+    check_results(results)
+    order = sorted(results, key=lambda name: -float(jnp.sum(results[name].pointwise)))
+    best = results[order[0]]
+    return {name: compare(results[name], best, block_size=block_size) for name in order}
+
+
+def check_results(results: object) -> None:
+    """Raise unless it is a dict, not empty, of results by name."""
     if not isinstance(results, Mapping):
         raise TypeError(f"results must be a dict of results by name, got {results!r}")
     if not results:
         raise ValueError("results must not be empty: there are no results to compare")
     for name, result in results.items():
         _check_result(f"results[{name!r}]", result)
-    order = sorted(results, key=lambda name: -float(jnp.sum(results[name].pointwise)))
-    best = results[order[0]]
-    return {name: compare(results[name], best, block_size=block_size) for name in order}
 
 
 def _check_result(name: str, result: object) -> None:
