@@ -54,6 +54,8 @@ CALLS = {
     "log_partition, large batch": lambda s: batch(hmm.log_partition, s, LONG),
     "log_partition, gradient": lambda s: jax.grad(hmm.log_partition, 2)(*float32(potentials(s))),
     "filter": lambda s: hmm.filter(*potentials(s)),
+    "filter_step": lambda s: hmm.filter_step(*potentials(s)[:2], potentials(s)[2][0]),
+    "backward": lambda s: hmm.backward(*potentials(s)),
     "smoother": lambda s: hmm.smoother(*potentials(s)),
     "smoother, many transitions": lambda s: hmm.smoother(*potentials(s, varying=True)),
     "smoother, many steps": lambda s: hmm.smoother(*potentials(s, LONG)),
@@ -76,6 +78,10 @@ CALLS = {
     ),
     "factorial": lambda s: hmm.factorial(
         [potentials(s)[0]] * 2, [potentials(s)[1]] * 2, np.zeros((5, K, K)) + s
+    ),
+    "state_history": lambda s: hmm.state_history(*potentials(s)[:2], np.zeros((5, K, K)) + s),
+    "switching_mean": lambda s: hmm.switching_mean(
+        np.arange(5.0) + s, np.arange(3.0) + s, np.ones(2) + s, 1.0 + s
     ),
     "lagged": lambda s: hmm.lagged(np.zeros((9, 2)) + s, 2),
     "sticky": lambda s: hmm.sticky(K, 1.0 + s, 10.0),
@@ -101,7 +107,7 @@ CALLS = {
 }
 # classes and tuples, which compute nothing by themselves
 NO_FUNCTION = {"HMM", "HMMPrior", "HMMStats", "Expanded", "Filtered", "Packed", "Smoothed"}
-NO_FUNCTION |= {"SoftmaxTransition"}
+NO_FUNCTION |= {"SoftmaxTransition", "FilterStep"}
 
 _compiled = []
 

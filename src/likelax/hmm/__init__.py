@@ -3,11 +3,20 @@
 from likelax.hmm._lagged import lagged
 from likelax.hmm._stationary import stationary
 from likelax.hmm.decoding import path_log_prob, viterbi
-from likelax.hmm.expansion import Expanded, explicit_duration, factorial
+from likelax.hmm.expansion import (
+    Expanded,
+    explicit_duration,
+    factorial,
+    state_history,
+    switching_mean,
+)
 from likelax.hmm.inference import (
     Filtered,
+    FilterStep,
     Smoothed,
+    backward,
     filter,
+    filter_step,
     fixed_lag_smoother,
     forecast,
     log_partition,
@@ -23,16 +32,19 @@ from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 __all__ = [
     "HMM",
     "Expanded",
+    "FilterStep",
     "Filtered",
     "HMMPrior",
     "HMMStats",
     "Packed",
     "Smoothed",
     "SoftmaxTransition",
+    "backward",
     "banded",
     "explicit_duration",
     "factorial",
     "filter",
+    "filter_step",
     "fixed_lag_smoother",
     "forecast",
     "lagged",
@@ -45,8 +57,10 @@ __all__ = [
     "relabel",
     "sample_paths",
     "smoother",
+    "state_history",
     "stationary",
     "sticky",
+    "switching_mean",
     "top_k_paths",
     "viterbi",
 ]

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.numerics.checks import check_size
+from likelax.numerics.checks import check_positive, check_size
 
 
 class Expanded(NamedTuple):
@@ -122,6 +122,122 @@ def explicit_duration(
         jnp.repeat(log_lik, longest, axis=1),
         (num_states, longest),
     )
+
+
+def state_history(
+    log_initial: ArrayLike, log_transition: ArrayLike, log_lik: ArrayLike
+) -> Expanded:
+    """A chain whose observations depend on the state and on the states before it.
+
+    A composite state is (z_t, z_t-1, ..., z_t-H). The first one has the joint probability of z_-H..z_0,
+    with z_-H drawn from log_initial.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      log_initial: (K,) nats, of the state H steps before the first one that is seen.
+      log_transition: (K, K) nats.
+      log_lik: (T, K, ..., K) log p(x_t | z_t, z_t-1, ..., z_t-H), nats, with 1 + H axes of states.
+    Returns:
+      `Expanded` with sizes (K,) * (1 + H): part h is the state h steps before. A kernel over it costs
+      T K^(2 + 2 H) operations.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Hamilton (1989), Econometrica 57, 357-384.
+
+    Examples:
+      >>> from likelax.hmm import smoother
+      >>> half, swap = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+      >>> fell = jnp.log(jnp.array([[[0.5, 0.1], [0.9, 0.5]]]))  # z_0 = 1 after z_-1 = 0, most likely
+      >>> chain = state_history(half, swap, fell)
+      >>> print(jnp.exp(chain.marginal(smoother(*chain[:3]).log_marginals)).round(3))
+      [[0.1 0.9]]
+    """
+    log_initial, log_transition, log_lik = numerics.named_floats(
+        log_initial=log_initial, log_transition=log_transition, log_lik=log_lik
+    )
+    num_states, num_parts = log_initial.size, log_lik.ndim - 1
+    sizes = (num_states,) * num_parts
+    if (
+        num_parts < 1
+        or log_initial.shape != (num_states,)
+        or log_transition.shape != (num_states, num_states)
+        or log_lik.shape[1:] != sizes
+    ):
+        raise ValueError(
+            "state_history: wanted log_initial (K,), log_transition (K, K) and log_lik "
+            f"(T, K, ..., K); got {log_initial.shape}, {log_transition.shape} and {log_lik.shape}"
+        )
+    begin = log_initial  # over (z_-H), then over (z_-H+1, z_-H), and so on to (z_0, ..., z_-H)
+    for _ in range(num_parts - 1):
+        begin = jnp.expand_dims(log_transition.T, tuple(range(2, 1 + begin.ndim))) + begin[None]
+    size = num_states**num_parts
+    kept = size // num_states
+    # (z_t, ..., z_t-H) -> (z_t+1, z_t, ..., z_t-H+1): the last part is forgotten
+    old, new = jnp.arange(size), jnp.arange(size)
+    follows = old[:, None] // num_states == new[None] % kept
+    moves = log_transition[old // kept][:, new // kept]
+    return Expanded(
+        begin.reshape(size),
+        jnp.where(follows, moves, -jnp.inf),
+        log_lik.reshape(-1, size),
+        sizes,
+    )
+
+
+def switching_mean(
+    values: ArrayLike, loc: ArrayLike, coefficients: ArrayLike, scale: ArrayLike
+) -> Array:
+    """Log likelihoods of an autoregression about a mean that switches with the state.
+
+    x_t - loc[z_t] = sum_h coefficients[h] (x_t-h - loc[z_t-h]) + scale[z_t] noise
+
+    With `state_history`, Hamilton's model of the business cycle.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      values: (T,) the series.
+      loc: (K,) mean in each state.
+      coefficients: (H,) of the deviations 1, ..., H steps before, H below T.
+      scale: scalar or (K,), positive: the standard deviation of the noise.
+    Returns:
+      (T - H, K, ..., K), nats, with 1 + H axes of states: log p(x_t | the H values before it, the
+      states), for t = H, ..., T - 1.
+    Raises:
+      ValueError: at trace time, if shapes do not match, or where a scale is not positive.
+    Source: Hamilton (1989), Econometrica 57, 357-384.
+
+    Examples:
+      >>> log_lik = switching_mean(jnp.arange(5.0), jnp.array([0.0, 1.0]), jnp.array([0.5]), 1.0)
+      >>> print(log_lik.shape, log_lik[0].round(3))
+      (4, 2, 2) [[-1.419 -2.044]
+       [-0.919 -1.044]]
+    """
+    values, loc, coefficients, scale = numerics.named_floats(
+        values=values, loc=loc, coefficients=coefficients, scale=scale
+    )
+    order, num_states = coefficients.size, loc.size
+    if (
+        values.ndim != 1
+        or loc.shape != (num_states,)
+        or coefficients.shape != (order,)
+        or scale.shape not in ((), (num_states,))
+        or not order < values.size
+    ):
+        raise ValueError(
+            "switching_mean: wanted values (T,), loc (K,), coefficients (H,) with H below T, and "
+            f"scale () or (K,); got {values.shape}, {loc.shape}, {coefficients.shape} and {scale.shape}"
+        )
+    check_positive(scale=scale)
+    num_steps = values.size - order
+    gap = jnp.zeros((num_steps, *(1,) * (order + 1)), values.dtype)
+    for lag, share in enumerate([jnp.ones((), values.dtype), *(-coefficients)]):
+        deviation = values[order - lag : order - lag + num_steps, None] - loc[None]
+        others = tuple(1 + i for i in range(order + 1) if i != lag)
+        gap = gap + share * jnp.expand_dims(deviation, others)
+    size = jnp.broadcast_to(scale, (num_states,)).reshape(1, -1, *(1,) * order)
+    return -((gap / size) ** 2) / 2 - jnp.log(size) - math.log(2 * math.pi) / 2
 
 
 def factorial(

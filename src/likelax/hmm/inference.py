@@ -28,6 +28,7 @@ log domain are computed again, and not the batch.
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -52,11 +53,14 @@ class Filtered(NamedTuple):
       log_filtered: (T, K) log p(z_t = k | x_0..x_t), nats; -inf at padding.
       log_predicted: (T, K) log p(z_t = k | x_0..x_t-1), nats; log_initial where a sequence
         begins, -inf at padding.
+      log_increments: (T,) log p(x_t | x_0..x_t-1), nats: their sum is log_prob. 0 at padding, and
+        -inf from the step on at which a sequence becomes impossible.
       log_prob: scalar, log p(x), nats.
     """
 
     log_filtered: Array
     log_predicted: Array
+    log_increments: Array
     log_prob: Array
 
 
@@ -197,7 +201,111 @@ def _filter(c: Chain, parallel: bool | None) -> Filtered:
     c = hide_padding(c)
     out = dispatch.filtered(c, parallel)
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
-    return Filtered(log_filtered, log_predicted, total(c, out.increment))
+    (increments,) = blank(c, out.increment, value=0)
+    return Filtered(log_filtered, log_predicted, increments, total(c, out.increment))
+
+
+class FilterStep(NamedTuple):
+    """The states after one more step of data.
+
+    Attributes:
+      log_filtered: (K,) log p(z_t = k | x_0..x_t), nats.
+      log_predicted: (K,) log p(z_t+1 = k | x_0..x_t), nats: what the next step starts from.
+      log_increment: scalar, log p(x_t | x_0..x_t-1), nats.
+    """
+
+    log_filtered: Array
+    log_predicted: Array
+    log_increment: Array
+
+
+def filter_step(
+    log_predicted: ArrayLike, log_transition: ArrayLike, log_lik: ArrayLike
+) -> FilterStep:
+    """One step of `filter`, for data that arrive one at a time: keep `log_predicted` between steps.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      log_predicted: (K,) nats: log_initial at the first step, then that of the step before.
+      log_transition: (K, K) nats, from this step to the next.
+      log_lik: (K,) log p(x_t | z_t = k), nats; zeros for a missing step.
+    Returns:
+      `FilterStep`. After a step that no state can explain, all are -inf.
+    Raises:
+      ValueError: at trace time, if shapes do not match.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 19-21, normalised.
+
+    Examples:
+      >>> state, move = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+      >>> for x in (0, 0, 1):
+      ...     step = filter_step(state, move, jnp.log(jnp.array([[0.8, 0.2], [0.3, 0.7]]))[:, x])
+      ...     state = step.log_predicted
+      >>> print(jnp.exp(step.log_filtered).round(3), f"{step.log_increment:.3f}")
+      [0.504 0.496] -1.173
+    """
+    log_predicted, log_transition, log_lik = named_floats(
+        log_predicted=log_predicted, log_transition=log_transition, log_lik=log_lik
+    )
+    if log_lik.ndim != 1 or 0 in log_lik.shape:
+        raise ValueError(f"log_lik must have shape (K,) with K >= 1, got {log_lik.shape}")
+    checked_chain = chain(log_predicted, log_transition, log_lik[None], None, None)
+    return _filter_step(checked_chain)
+
+
+@compiled
+def _filter_step(c: Chain) -> FilterStep:
+    # a second step without data, for what is predicted there
+    both = dataclasses.replace(c, log_lik=jnp.pad(c.log_lik, ((0, 1), (0, 0))))
+    run = log_domain.filtered(both)
+    impossible = run.increment[0] == -jnp.inf
+    filtered = jnp.where(impossible, -jnp.inf, run.filtered[0])
+    return FilterStep(filtered, run.predicted[1], run.increment[0])
+
+
+def backward(
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    length: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
+) -> Array:
+    """Backward messages: what the data after each step say of its state.
+
+    log_backward[t, k] = log p(x_t+1.. | z_t = k) - log p(x_t+1.. | x_0..x_t)
+
+    so that `log_filtered + log_backward` of a step are its marginals given all data.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      log_initial: (K,) nats.
+      log_transition: (K, K) or (T-1, K, K), nats.
+      log_lik: (T, K) nats.
+      length: scalar integer; None: T.
+      starts: (T,) booleans; None: only step 0.
+    Returns:
+      (T, K) nats; 0 at the last step of a sequence, -inf at padding and in a sequence that no path
+      can produce.
+    Raises:
+      ValueError: if shapes do not match, or a known length is not in 0..T.
+    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 24-25, scaled as in section V.A.
+
+    Examples:
+      >>> half, keep = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.eye(2))
+      >>> log_lik = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.3]]))
+      >>> print(jnp.exp(backward(half, keep, log_lik)))
+      [[0.5 1.5]
+       [1.  1. ]]
+    """
+    return _backward(chain(log_initial, log_transition, log_lik, length, starts))
+
+
+@compiled
+def _backward(c: Chain) -> Array:
+    c = hide_padding(c)
+    return blank(c, log_domain.backward(c))[0]
 
 
 def smoother(

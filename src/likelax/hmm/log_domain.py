@@ -134,6 +134,22 @@ def best_path(c: Chain) -> tuple[Array, Array]:
     return in_order(c)
 
 
+def backward(c: Chain) -> Array:
+    """(T, K) log p(x_t+1.. | z_t) - log p(x_t+1.. | x_0..x_t), within each sequence."""
+    increment = filtered(c).increment
+
+    def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, Array]:
+        # message: of the step after, with its own data, which are no more of it
+        log_lik, increment, end, move = here
+        move = c.log_transition if move is None else move
+        found = jnp.where(end, 0, _log_sum(move + message[None], 1))
+        found = jnp.where(increment == -jnp.inf, -jnp.inf, found)
+        return log_lik + found - _finite(increment), found
+
+    every = (c.log_lik, increment, last(c), _each(c, moves_out))
+    return lax.scan(step, jnp.zeros_like(c.log_initial), every, reverse=True)[1]
+
+
 def backward_windows(c: Chain, lag: int) -> Array:
     """(T, K) log p(x_t+1..x_t+lag | z_t): the backward messages of a window that moves along."""
     num_states = c.log_initial.size
