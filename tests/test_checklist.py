@@ -34,7 +34,9 @@ def data():
 
 
 def run(model, train, heldout, *args, seed=1, **kwargs):
-    return checklist.run(jax.random.key(seed), model, train, heldout, *args, **kwargs)
+    result = checklist.run(jax.random.key(seed), model, train, heldout, *args, **kwargs)
+    assert [line.number for line in result.lines] == [1, 2, 3, 4, 5, 6]
+    return result
 
 
 @pytree
@@ -306,4 +308,3 @@ def test_a_model_that_simulates_nan_fails_line_5(data):
     result = run(model, train.values, heldout.values)
     assert str(result.verdicts[4]) == "FAIL"
     assert "hold NaN or infinity" in result.lines[4].reason
-    assert [line.number for line in result.lines] == [1, 2, 3, 4, 5, 6]

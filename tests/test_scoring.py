@@ -402,3 +402,41 @@ def test_kernel_log_scores_and_variograms_by_hand():
         scoring.log_score_ensemble(draws[:1, 0], 1.0)
     with pytest.raises(ValueError, match="bandwidth must be positive"):
         scoring.log_score_ensemble(draws[:, 0], 1.0, bandwidth=0.0)
+
+
+@pytest.mark.parametrize(
+    "rule,edge,parameters",
+    [
+        (scoring.crps_gamma, 0.0, (2.0, 1.5)),
+        (scoring.crps_gamma, 0.0, (0.4, 1.5)),
+        (scoring.crps_exponential, 0.0, (1.5,)),
+        (scoring.crps_log_normal, 0.0, (0.2, 0.3)),
+        (scoring.crps_log_normal, 0.0, (0.2, 1.4)),
+        (scoring.crps_beta, 0.0, (2.0, 3.0)),
+        (scoring.crps_beta, 0.0, (0.5, 3.0)),
+        (scoring.crps_uniform, -1.0, (-1.0, 2.0)),
+        (scoring.crps_poisson, 0.0, (2.5,)),
+        (scoring.crps_poisson, 0.0, (0.5,)),
+        (scoring.crps_binomial, 0.0, (7, 0.3)),
+        (scoring.crps_gamma_poisson, 0.0, (2.0, 0.5)),
+    ],
+)
+def test_below_the_support_a_score_grows_by_the_distance(rule, edge, parameters):
+    at = float(rule(*parameters, edge))
+    for distance in (0.25, 3.0):
+        assert float(rule(*parameters, edge - distance)) == pytest.approx(at + distance, rel=1e-5)
+
+
+def test_what_cannot_be_scored_is_refused():
+    for rule, parameters in (
+        (scoring.crps_binomial, (2.5, 0.5)),
+        (scoring.crps_binomial, (-1, 0.5)),
+        (scoring.crps_binomial, (2, 1.5)),
+        (scoring.crps_negative_binomial, (0.0, 0.5)),
+        (scoring.crps_negative_binomial, (1.0, 0.0)),
+        (scoring.crps_beta, (0.0, 1.0)),
+        (scoring.crps_student_t, (0.0, 0.0, 1.0)),
+        (scoring.crps_student_t, (1.0, 0.0, 0.0)),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            rule(*parameters, 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import likelax as lx
 from likelax import fit
 from likelax.data import Masked
 from likelax.families import (
@@ -236,3 +237,60 @@ def test_booleans_are_the_integers_zero_and_one(model):
     np.testing.assert_array_equal(model.log_prob(x), model.log_prob(x.astype(int)))
     sums = model.e_step(Masked(x, jnp.array([True, True, False])))[0]
     chex.assert_trees_all_close(sums, model.e_step(x.astype(int)[:2])[0])
+
+
+def test_a_uniform_calls_what_lies_outside_impossible_unless_it_has_no_weight():
+    model = lx.UniformFromZero(2.0)
+    x, weights = jnp.array([1.0, 3.0]), jnp.array([2.0, 1.0])
+    assert model.expected_log_prob(model.e_step(x, weights)[0]) == -np.inf
+    inside = model.expected_log_prob(model.e_step(x[:1], weights[:1])[0])
+    assert float(inside) == pytest.approx(-2 * np.log(2), rel=1e-6)
+    assert model.expected_log_prob(model.e_step(x, jnp.zeros(2))[0]) == 0
+
+
+def test_moments_of_student_t_at_their_last_degrees_of_freedom():
+    eye = jnp.eye(2)
+    for dof, mean, variance in ((1.0, False, False), (1.5, True, False), (2.5, True, True)):
+        for model in (lx.StudentT(dof, 1.0, 2.0), lx.MvStudentT(dof, jnp.ones(2), eye)):
+            assert np.isfinite(model.mean()).all() == mean, (dof, model)
+            assert np.isfinite(model.variance()).all() == variance, (dof, model)
+
+
+def test_regressions_on_counts_call_other_numbers_impossible():
+    x = jnp.ones((5, 1))
+    y = jnp.array([-1.0, np.inf, 0.5, np.nan, 2.0])
+    for model in (
+        lx.PoissonRegression(jnp.zeros(1)),
+        lx.NegativeBinomialRegression(2.0, jnp.zeros(1)),
+    ):
+        got = np.asarray(model.log_prob((x, y)))
+        assert (got[:3] == -np.inf).all()
+        assert np.isfinite(got[4])
+    with pytest.raises(ValueError, match="has probability zero"):
+        lx.fit.em(lx.SoftmaxRegression(jnp.zeros((1, 3))), (x[:4], jnp.array([0, 1, 2, 3])))
+
+
+def test_the_missing_entries_of_rows_add_up():
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=(5, 3)), np.array([1.0, 2.0, 0.5, 3.0, 1.0])
+    seen = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1], [1, 0, 1]], bool)
+    model = lx.SphericalNormal(jnp.array([0.5, -1.0, 2.0]), 1.5)
+    got = model.e_step(lx.Masked(values, seen), jnp.array(weights))[0]
+    filled = np.where(seen, values, np.array([0.5, -1.0, 2.0]))
+    mean = np.average(filled, axis=0, weights=weights)
+    want = weights @ (filled - mean) ** 2 + 1.5**2 * (weights @ ~seen)
+    np.testing.assert_allclose(got.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(got.scatter, want, rtol=1e-5)
+    coins = lx.MvBernoulli(jnp.array([0.2, 0.5, 0.7]))
+    heads = (values > 0).astype(np.float32)
+    found = coins.e_step(lx.Masked(heads, seen), jnp.array(weights))[0]
+    np.testing.assert_allclose(found.successes, weights @ (heads * seen), rtol=1e-6)
+    np.testing.assert_allclose(found.failures, weights @ ((1 - heads) * seen), rtol=1e-6)
+
+
+def test_entries_of_a_vector_count_from_its_end_too():
+    model = lx.MvNormal(jnp.array([1.0, 2.0, 3.0]), jnp.eye(3))
+    assert model.marginal([-3]).loc.tolist() == [1.0]
+    for dims in ([-4], [3], [0, -3]):
+        with pytest.raises(ValueError, match="dims must"):
+            model.marginal(dims)

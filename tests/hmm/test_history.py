@@ -156,3 +156,13 @@ def test_backward_messages_make_marginals_of_filtered_ones(vary):
     assert (messages[-1] == 0).all()
     log_lik[1] = -np.inf
     assert (hmm.backward(initial, moves, log_lik) == -np.inf).any()
+
+
+def test_one_path_and_no_lag_are_the_plain_kernels():
+    potentials = chain_of(5)
+    path, score = hmm.viterbi(*potentials)
+    paths, scores = hmm.top_k_paths(*potentials, 1)
+    assert paths.tolist() == [path.tolist()]
+    assert float(scores[0]) == pytest.approx(float(score), rel=1e-6)
+    got = hmm.fixed_lag_smoother(*potentials, lag=0)
+    np.testing.assert_allclose(got, hmm.filter(*potentials).log_filtered, atol=1e-5)

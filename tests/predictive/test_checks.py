@@ -58,6 +58,9 @@ def test_statistics_are_numpys_and_scipys():
     want = np.corrcoef(x[seen], y[seen])[0, 1]
     assert float(predictive.correlation(x, y, seen)) == pytest.approx(want, rel=1e-4)
     assert STATISTICS(jnp.zeros(5)).tolist() == [0, 0, 0, 0, 0, 1, 0, 5]
+    assert STATISTICS(jnp.array([2.0]))[:5].tolist() == [2, 0, 0, 2, 2]
+    with pytest.raises(ValueError, match="x"):
+        predictive.statistics(jnp.zeros(0))
 
 
 def test_a_check_finds_what_an_iid_model_cannot_do():

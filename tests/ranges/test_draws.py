@@ -159,3 +159,8 @@ def test_counts_saturate_and_invalid_parameters_show():
     assert lx.Geometric(jnp.nan).sample(next(key)) == -1
     assert np.isnan(draws.gamma(next(key), jnp.array([-1.0, jnp.nan]), (2,))).all()
     assert draws.gamma(next(key), jnp.array([0.0, jnp.inf]), (2,)).tolist() == [0, np.inf]
+
+
+def test_counts_of_invalid_parameters_are_marked():
+    for n, p in ((5.0, -0.1), (5.0, 1.1), (-1.0, 0.5), (np.inf, 0.5)):
+        assert np.isnan(draws.binomial(jax.random.key(0), n, p, (2,))).all(), (n, p)
