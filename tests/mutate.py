@@ -8,7 +8,8 @@
 A fault is one small change of a function of `src/likelax`: another comparison, sign, operator, constant,
 reduction or order of the choices of `where`, or a factor or term left out. The tests that reached its
 statement or its file when they were recorded run until one fails, the fastest first. What is printed
-as survived is either a change without effect, or a test that is missing.
+as survived is either a change without effect, or a test that is missing; changes that were found to be
+without effect are listed in `tests/equivalent_mutants.txt`, and counted without a run.
 """
 
 import argparse
@@ -48,7 +49,8 @@ PACKAGES = (
     "variational",
     "checklist",
 )
-BUDGET = 60  # seconds of recorded tests, near ones and others, that a fault may cost
+EQUIVALENT = ROOT / "tests/equivalent_mutants.txt"
+BUDGET = 60.0  # seconds of recorded tests, near ones and others, that a fault may cost
 LIMIT = 400  # seconds after which a run is ended: the fault made something endless, or very slow
 
 COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
@@ -102,12 +104,15 @@ class Mutant(NamedTuple):
         middle = head + self.text.encode() + tail
         return b"\n".join([*lines[: row - 1], middle, *lines[end_row:]]).decode()
 
-    def shown(self, source: str) -> str:
-        """The old and the new text."""
+    def replaced(self, source: str) -> str:
+        """The old text, on one line."""
         rows = source.encode().split(b"\n")[self.start[0] - 1 : self.end[0]]
         rows[-1] = rows[-1][: self.end[1]]
-        old = " ".join(row.decode().strip() for row in [rows[0][self.start[1] :], *rows[1:]])
-        return f"{self.path}:{self.start[0]}\n    - {old}\n    + {self.text}"
+        return " ".join(row.decode().strip() for row in [rows[0][self.start[1] :], *rows[1:]])
+
+    def shown(self, source: str) -> str:
+        """The old and the new text."""
+        return f"{self.path}:{self.start[0]}\n    - {self.replaced(source)}\n    + {self.text}"
 
 
 # Faults
@@ -196,6 +201,13 @@ def sample(seed: int, count: int, only: str) -> list[Mutant]:
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
+def without_effect() -> set[tuple[str, str, str]]:
+    """(path, old text, new text) of the faults that are known to change no answer."""
+    lines = EQUIVALENT.read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line and not line.startswith("#")]
+    return {(path, old, new) for path, old, new, _ in rows}
+
+
 # Tests
 
 
@@ -263,11 +275,11 @@ def record(paths: list[str]) -> None:
     print(f"{len(tests)} tests recorded")
 
 
-def tests_of(mutant: Mutant, kept: dict) -> list[str]:
+def tests_of(mutant: Mutant, kept: dict, budget: float = BUDGET) -> list[str]:
     """The tests to run: first those that reach the statement, then those that reach its file.
 
     A test that reuses a compiled program does not reach the statements of it, and no test reaches what
-    runs at import; so the second list is there. In each the fastest go first, within `BUDGET`.
+    runs at import; so the second list is there. In each the fastest go first, within the budget.
     """
     lines = kept["reached"].get(mutant.path, {})
     near = {t for line in range(mutant.first, mutant.last + 1) for t in lines.get(str(line), ())}
@@ -276,7 +288,7 @@ def tests_of(mutant: Mutant, kept: dict) -> list[str]:
         own = [t for t in found if not t.startswith("src/") or t.startswith(mutant.path)]
         ordered = sorted(own, key=lambda test: kept["seconds"].get(test, 1.0))
         spent = itertools.accumulate(kept["seconds"].get(test, 1.0) for test in ordered)
-        chosen += [t for t, total in zip(ordered, spent, strict=True) if total < BUDGET][:200]
+        chosen += [t for t, total in zip(ordered, spent, strict=True) if total < budget][:200]
     return chosen
 
 
@@ -316,10 +328,10 @@ def unnoticed(log: Path) -> list[Mutant]:
         outcome, *fields = json.loads(line)
         path, first, last_line, start, end, text = fields
         last[Mutant(path, first, last_line, tuple(start), tuple(end), text)] = outcome
-    return [mutant for mutant, outcome in last.items() if outcome != "killed"]
+    return [mutant for mutant, outcome in last.items() if outcome not in ("killed", "equivalent")]
 
 
-def run(seed: int, count: int, only: str, workers: int, again: bool) -> None:
+def run(seed: int, count: int, only: str, workers: int, again: bool, budget: float) -> None:
     """Try `count` faults, or those of a run that no test noticed, and print those that none notices."""
     kept = recorded()
     outcomes = KEPT / f"run-{seed}.jsonl"
@@ -338,28 +350,33 @@ def run(seed: int, count: int, only: str, workers: int, again: bool) -> None:
         ]:
             shutil.copy(path, tree)
     free = list(range(workers))
-    log = outcomes.open("a")
+    log, equivalent = outcomes.open("a"), without_effect()
     totals: Counter[str] = Counter()
 
     def one(mutant: Mutant) -> None:
-        slot, began = free.pop(), time.monotonic()
-        tests = tests_of(mutant, kept)
-        try:
-            outcome, by = try_out(mutant, tests, trees[slot], cores[slot % len(cores)])
-        finally:
-            free.append(slot)
+        source = (ROOT / mutant.path).read_text()
+        tests, by, began = tests_of(mutant, kept, budget), "", time.monotonic()
+        if (mutant.path, mutant.replaced(source), mutant.text) in equivalent:
+            outcome = "equivalent"
+        else:
+            slot = free.pop()
+            try:
+                outcome, by = try_out(mutant, tests, trees[slot], cores[slot % len(cores)])
+            finally:
+                free.append(slot)
         totals[outcome] += 1
         print(json.dumps([outcome, *mutant]), file=log, flush=True)
-        if outcome != "killed":
-            shown = mutant.shown((ROOT / mutant.path).read_text())
+        if outcome not in ("killed", "equivalent"):
             took = f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
-            print(f"{outcome} ({took}) {shown} {by}", flush=True)
+            print(f"{outcome} ({took}) {mutant.shown(source)} {by}", flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, chosen))
     for tree in trees:
         shutil.rmtree(tree)
-    print(f"seed {seed}: {len(chosen)} tried, " + ", ".join(f"{n} {k}" for k, n in totals.items()))
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in totals.items())
+    share = totals["killed"] / max(len(chosen) - totals["equivalent"], 1)
+    print(f"seed {seed}: {len(chosen)} tried, {counts}; killed {share:.1%} of those with an effect")
 
 
 def main() -> None:
@@ -372,12 +389,20 @@ def main() -> None:
     running.add_argument("--count", type=int, default=20)
     running.add_argument("--only", default="", help="a part of the path of the files")
     running.add_argument("--workers", type=int, default=2)
+    running.add_argument("--budget", type=float, default=BUDGET, help="seconds of tests a fault")
     running.add_argument("--again", action="store_true", help="the unnoticed faults of that seed")
     options = parser.parse_args()
     if options.command == "record":
         record(options.paths)
     else:
-        run(options.seed, options.count, options.only, options.workers, options.again)
+        run(
+            options.seed,
+            options.count,
+            options.only,
+            options.workers,
+            options.again,
+            options.budget,
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from likelax.predictive.ranks import (
     rank,
     uniform_envelope,
 )
+from likelax.predictive.refits import KFold, k_fold, leave_future_out
 from likelax.predictive.score import (
     Elpd,
     compare,
@@ -35,6 +36,7 @@ __all__ = [
     "Elpd",
     "Envelope",
     "Interval",
+    "KFold",
     "Loo",
     "Summary",
     "calibration_ranks",
@@ -46,6 +48,8 @@ __all__ = [
     "elpd_of",
     "equal_tailed",
     "highest_density",
+    "k_fold",
+    "leave_future_out",
     "log_predictive_density",
     "log_predictive_density_of",
     "loo",
