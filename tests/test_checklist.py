@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from likelax import checklist
-from likelax.checklist import Verdict, density, simulation
+from likelax.checklist import Verdict, density, simulation, view
 from likelax.data import Labelled, Masked
 from likelax.families import Bernoulli, Beta, Normal, Poisson
 from likelax.fit import em
@@ -308,3 +308,16 @@ def test_a_model_that_simulates_nan_fails_line_5(data):
     result = run(model, train.values, heldout.values)
     assert str(result.verdicts[4]) == "FAIL"
     assert "hold NaN or infinity" in result.lines[4].reason
+
+
+def test_sequences_in_a_batch_are_scored_step_by_step():
+    moves = jnp.array([[0.9, 0.1], [0.2, 0.8]])
+    model = HMM(jnp.array([0.5, 0.5]), moves, Poisson(jnp.array([1.0, 6.0])))
+    x = model.sample(jax.random.key(0), (3, 7))
+    got = view.scores(model, x).reshape(3, 7)
+    for row, scores in zip(x, got, strict=True):
+        for t in range(7):
+            before = float(model.log_prob(row[:t])) if t else 0.0
+            assert float(scores[t]) == pytest.approx(
+                float(model.log_prob(row[: t + 1])) - before, abs=1e-4
+            )

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -82,6 +83,20 @@ def test_a_penalty_holds_the_map_near_the_diagonal():
     held = jax.jit(lambda p, y: calibration.fit_dirichlet(p, y, penalty=10.0))(probs, labels)
     off = ~np.eye(C, dtype=bool)
     assert np.abs(held.matrix[off]).max() < 0.1 * np.abs(free.matrix[off]).max()
+
+    soft = targets(labels, np.ones(N))
+
+    # the mean squares of the off-diagonal entries and of the shifts, each times the penalty
+    def loss(theta):
+        matrix, shift = theta[:-C].reshape(C, C), theta[-C:]
+        scores = np.log(probs) @ matrix.T + shift
+        return -np.mean(np.sum(soft * log_softmax(scores, axis=1), axis=1)) + 10 * (
+            np.mean(matrix[off] ** 2) + np.mean(shift**2)
+        )
+
+    best = optimize.minimize(loss, np.append(np.eye(C).ravel(), np.zeros(C)), tol=1e-9).x
+    got = np.append(np.asarray(held.matrix).ravel(), held.shift)
+    np.testing.assert_allclose(got, best, atol=2e-3)
     with pytest.raises(ValueError, match="penalty must be at least 0"):
         calibration.fit_dirichlet(probs, labels, penalty=-1.0)
     with pytest.raises(ValueError, match="probs must have shape"):

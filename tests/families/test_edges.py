@@ -294,3 +294,27 @@ def test_entries_of_a_vector_count_from_its_end_too():
     for dims in ([-4], [3], [0, -3]):
         with pytest.raises(ValueError, match="dims must"):
             model.marginal(dims)
+
+
+def test_supports_of_priors_end_where_they_say():
+    x = jnp.array([-1.0, np.inf, np.nan, 3.0])
+    for law in (lx.ParetoUniform(scale=1.0, shape=2.0), lx.Pareto(scale=2.0, shape=0.5)):
+        got = np.asarray(law.log_prob(x))
+        assert (got[:2] == -np.inf).all(), law
+        assert np.isfinite(got[3])
+
+
+def test_pairs_of_other_length_are_refused():
+    model = lx.LinearRegression(jnp.zeros((1, 1)), jnp.eye(1))
+    x, y = jnp.ones((2, 1)), jnp.ones((2, 1))
+    for wrong in ((x, y, y), [x], x):
+        with pytest.raises(ValueError, match="pair"):
+            model.log_prob(wrong)
+
+
+def test_rows_of_counts_in_batches_with_missing_entries_are_possible_or_not():
+    model = lx.Multinomial(jnp.array([0.5, 0.3, 0.2]), total_count=4)
+    values = np.ones((2, 2, 3))
+    values[0, 1, 0] = 9.0
+    seen = np.array([[[1, 1, 0], [1, 0, 1]], [[0, 0, 0], [1, 1, 0]]], bool)
+    assert model.possible(lx.Masked(values, seen)).tolist() == [[True, False], [True, True]]

@@ -187,3 +187,12 @@ def test_no_point_is_on_the_edge_of_the_cube():
     """Digits that are all 0, or all 1, are the centres of the first and the last cell."""
     ends = _to_unit(jnp.array([0, 2**32 - 1], jnp.uint32))
     np.testing.assert_array_equal(ends, [2.0**-24, 1 - 2.0**-24])
+
+
+def test_control_variates_of_a_constant_have_its_draws_and_of_a_copy_infinitely_many():
+    x = jnp.arange(6.0)[:, None]
+    constant = monte_carlo.control_variates(jnp.full(6, 3.0), x, jnp.array([2.0]))
+    assert [float(constant.value), float(constant.standard_error), float(constant.ess)] == [3, 0, 6]
+    copy = monte_carlo.control_variates(jnp.arange(6.0), x, jnp.array([2.0]))
+    assert float(copy.value) == pytest.approx(2.0, rel=1e-5)
+    assert float(copy.ess) > 1e6

@@ -14,7 +14,7 @@ from likelax.hmm.inference import Smoothed
 from likelax.hmm.model import HMM
 from likelax.mixture import Mixture
 from likelax.model import SupportsLogProb, SupportsSample
-from likelax.numerics import as_float, logsumexp
+from likelax.numerics import as_float
 
 
 def is_serial(model: object) -> TypeGuard[HMM]:
@@ -72,8 +72,7 @@ def scores(model: SupportsLogProb, x: DataLike) -> Array:
     """
     if not isinstance(model, HMM):
         return jnp.atleast_1d(model.log_prob(x)).reshape(-1)
-    log_lik = model.emission_log_prob(unwrap(x)[0])
-    step = logsumexp(model.filter(x).log_predicted + log_lik, axis=-1)
+    step = model.filter(x).log_increments
     lengths = unwrap(x)[1]
     if lengths is not None:
         inside = jnp.arange(step.shape[-1]) < jnp.asarray(lengths, int)[..., None]
