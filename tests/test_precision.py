@@ -42,7 +42,7 @@ SILENT = {
         "expectation_from_noise latin_hypercube stratified uniform sobol loo_pit calibration_ranks "
         "rank uniform_envelope replicate simulate elbo analytic_entropy pathwise rloo score "
         "sticking_the_landing dreg iwae renyi vimco scattered importance match_moments check "
-        "score_expectation exponential gamma binomial"
+        "score_expectation exponential gamma binomial resample"
     ),
     "fits, whose status and objective tell": (
         "fit_fixed_draws laplace fit_guide fit_guides fit_rows"

@@ -196,3 +196,21 @@ def test_wrong_shapes_and_edges_are_named():
     a = bin_statistics(jnp.zeros(3), jnp.zeros(3), num_bins=2)
     with pytest.raises(ValueError, match="must share their edges"):
         a.merge(bin_statistics(jnp.zeros(3), jnp.zeros(3), edges=[0, 0.4, 1.0]))
+
+
+def test_lp_errors_lie_between_the_mean_and_the_largest_gap():
+    rng = np.random.default_rng(4)
+    p, y = rng.uniform(size=200).astype(np.float32), rng.integers(0, 2, 200)
+    bins = calibration.bin_statistics(p, y, num_bins=5)
+    assert float(calibration.lp_error(bins, 1.0)) == pytest.approx(float(calibration.ece(bins)))
+    rms = float(calibration.rms_error(bins))
+    assert float(calibration.lp_error(bins, 2.0)) == pytest.approx(rms, rel=1e-5)
+    gap, share = np.abs(np.asarray(bins.gap, float)), np.asarray(bins.fraction, float)
+    want = (share @ gap**3.5) ** (1 / 3.5)
+    assert float(calibration.lp_error(bins, 3.5)) == pytest.approx(want, rel=1e-5)
+    largest = float(calibration.max_error(bins))
+    assert float(calibration.lp_error(bins, 500.0)) == pytest.approx(largest, rel=1e-2)
+    flat = calibration.bin_statistics(jnp.array([0.5, 0.5]), jnp.array([0, 1]), num_bins=2)
+    assert calibration.lp_error(flat, 3.0) == 0
+    with pytest.raises(ValueError, match="power must be at least 1"):
+        calibration.lp_error(bins, 0.5)

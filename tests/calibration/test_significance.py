@@ -58,3 +58,15 @@ def test_a_band_holds_the_calibrated_and_not_the_over_confident():
     sure = calibration.bin_statistics(p, rng.uniform(size=2000) < p**2, num_bins=10).accuracy
     assert ((low <= fair) & (fair <= high)).sum() >= 9
     assert (sure < low).sum() >= 5
+
+
+def test_the_kolmogorov_smirnov_error_is_the_largest_cumulative_residual():
+    rng = np.random.default_rng(3)
+    p, y = np.round(rng.uniform(size=50), 1), rng.integers(0, 2, 50)  # ties
+    weights = rng.integers(0, 3, 50)
+    got = calibration.ks_error(p.astype(np.float32), y, weights=weights.astype(np.float32))
+    residual = [np.sum((weights * (y - p))[p <= at]) for at in np.unique(p)]
+    assert float(got) == pytest.approx(np.abs(residual).max() / weights.sum(), rel=1e-4)
+    copies = np.repeat(np.stack([p, y]), weights, axis=1).astype(np.float32)
+    assert float(calibration.ks_error(*copies)) == pytest.approx(float(got), rel=1e-4)
+    assert calibration.ks_error(np.array([0.0, 1.0], np.float32), np.array([0, 1])) == 0

@@ -196,3 +196,27 @@ def test_control_variates_of_a_constant_have_its_draws_and_of_a_copy_infinitely_
     copy = monte_carlo.control_variates(jnp.arange(6.0), x, jnp.array([2.0]))
     assert float(copy.value) == pytest.approx(2.0, rel=1e-5)
     assert float(copy.ess) > 1e6
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 1000])
+def test_resampling_keeps_each_draw_as_often_as_its_weight_says(num_samples):
+    weights = np.array([0.0, 0.3, 0.0, 0.05, 0.65, 0.0])
+    kept = np.asarray(monte_carlo.resample(jax.random.key(0), jnp.log(weights) + 7, num_samples))
+    counts = np.bincount(kept, minlength=6)
+    assert (np.abs(counts - num_samples * weights) < 1).all()
+    assert (np.diff(kept) >= 0).all()
+    assert (counts[weights == 0] == 0).all()
+
+
+def test_resampling_is_unbiased():
+    weights = jnp.array([0.11, 0.24, 0.65])
+    keys = jax.random.split(jax.random.key(1), 4000)
+    kept = jax.vmap(lambda key: monte_carlo.resample(key, jnp.log(weights), 4))(keys)
+    counts = np.asarray(jax.nn.one_hot(kept, 3).sum(axis=1))
+    error = counts.std(axis=0) / np.sqrt(4000)
+    assert (np.abs(counts.mean(axis=0) - 4 * np.asarray(weights)) < 5 * error).all()
+    none = monte_carlo.resample(jax.random.key(2), jnp.full(3, -jnp.inf), 2)
+    assert none.tolist() == [2, 2]
+    for wrong in (jnp.zeros((2, 2)), jnp.array([0.0, jnp.nan]), jnp.zeros(0)):
+        with pytest.raises(ValueError, match="log_weights"):
+            monte_carlo.resample(jax.random.key(3), wrong, 2)

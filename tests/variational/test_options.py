@@ -19,6 +19,7 @@ from likelax.variational import (
     fit_guide,
     fit_guides,
     full_rank,
+    importance,
     low_rank,
     match_moments,
     mean_field,
@@ -157,3 +158,13 @@ def test_the_gap_that_a_step_is_expected_to_gain_is_a_divergence(x64):
     got = _distance(guide, look, jnp.asarray(values), jnp.asarray(vectors))
     np.testing.assert_allclose(got, gap, rtol=1e-2)
     np.testing.assert_allclose(_agreement(guide, look, look), gap, rtol=1e-2)
+
+
+def test_the_log_evidence_of_importance_weights_is_that_of_a_normal():
+    guide = full_rank(jnp.zeros(2), scale=1.3)
+    found = importance(jax.random.key(5), lambda z: -jnp.sum((z - 0.3) ** 2) / 2 + 4, guide, 20_000)
+    want = 4 + np.log(2 * np.pi)
+    evidence = found.log_evidence
+    assert 0 < float(evidence.standard_error) < 0.02
+    assert abs(float(evidence.value) - want) < 4 * float(evidence.standard_error)
+    assert int(evidence.num_samples) == 20_000

@@ -8,6 +8,7 @@ from likelax.calibration.binning import (
     debiased_ece,
     debiased_squared_error,
     ece,
+    lp_error,
     max_error,
     quantile_edges,
     rms_error,
@@ -37,6 +38,7 @@ from likelax.calibration.resample import bootstrap_bins, consistency_band, consi
 from likelax.calibration.significance import (
     Significance,
     clopper_pearson,
+    ks_error,
     kuiper,
     spiegelhalter,
 )
@@ -76,7 +78,9 @@ __all__ = [
     "fit_temperature",
     "fit_vector",
     "fit_venn_abers",
+    "ks_error",
     "kuiper",
+    "lp_error",
     "max_error",
     "mmce",
     "quantile_edges",

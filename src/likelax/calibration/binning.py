@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, divide, named_floats
 from likelax.numerics.checks import (
+    check_number,
     check_simplex,
     check_size,
     check_type,
@@ -448,6 +449,36 @@ def rms_error(bins: Bins) -> Array:
     """
     square = jnp.sum(bins.fraction * bins.gap**2)
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+@checked()
+def lp_error(bins: Bins, power: float) -> Array:
+    """Lp calibration error: (sum_b fraction[b] |gap[b]|^power)^(1 / power), a scalar.
+
+    `ece` is that of power 1, `rms_error` of 2, and `max_error` its limit for large powers.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      bins: of `bin_statistics`.
+      power: at least 1 and finite.
+    Returns:
+      A scalar; its gradient where all gaps are zero is zero.
+    Raises:
+      ValueError: if power is below 1 or not finite.
+    Source: Kumar, Liang, Ma (2019), Verified uncertainty calibration.
+
+    Examples:
+      >>> bins = bin_statistics(jnp.array([0.25, 0.25, 0.75, 0.75]), jnp.array([0, 0, 1, 0]), num_bins=2)
+      >>> print(f"{lp_error(bins, 3.0):.4f}")
+      0.2500
+    """
+    check_number("power", power, lambda v: 1 <= v < np.inf, "at least 1 and finite")
+    gap = jnp.abs(bins.gap)
+    largest = jax.lax.stop_gradient(jnp.max(gap, initial=0))
+    unit = jnp.where(largest > 0, largest, 1)
+    total = jnp.sum(bins.fraction * (gap / unit) ** power)
+    return unit * jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / power), 0)
 
 
 @checked()

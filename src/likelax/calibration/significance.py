@@ -91,6 +91,42 @@ def kuiper(
       >>> round(float(test.statistic), 3), bool(test.p_value < 1e-6)
       (6.667, True)
     """
+    path, p, w = _path(confidence, outcome, weights)
+    spread = jnp.max(path, initial=0) - jnp.min(path, initial=0)
+    statistic = spread / jnp.sqrt(jnp.sum(w**2 * p * (1 - p)))
+    return Significance(statistic, _range_tail(statistic))
+
+
+def ks_error(
+    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+) -> Array:
+    """Kolmogorov-Smirnov calibration error: the largest cumulative residual, over the total weight.
+
+    With rows in order of confidence, max_k |sum_{j <= k} w[j] (y[j] - p[j])| / sum w. It needs no bins,
+    and is at most the ECE of any bins whose edges are finer than the data.
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      confidence, outcome, weights: (N,) as for `bin_statistics`.
+    Returns:
+      A scalar in [0, 1].
+    Raises:
+      ValueError: as for `kuiper`.
+    Source: Gupta et al. (2021), Calibration of neural networks using splines, ICLR.
+
+    Examples:
+      >>> print(ks_error(jnp.array([0.25, 0.75]), jnp.array([1, 1])))
+      0.5
+    """
+    path, _, w = _path(confidence, outcome, weights)
+    return jnp.max(jnp.abs(path), initial=0) / jnp.sum(w)
+
+
+def _path(
+    confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
+) -> tuple[Array, Array, Array]:
+    """(cumulative residuals in order of confidence, 0 inside ties; confidence; weights)."""
     p, y, w = check_rows(confidence, outcome, weights)
     check_probabilities("confidence", p, w)
     check_fit("outcome", y, w)
@@ -99,10 +135,7 @@ def kuiper(
     path = jnp.cumsum((w * (y - p))[order])
     last = jnp.concatenate([p[order][1:] != p[order][:-1], jnp.ones(1, bool)])
     # the order within ties is arbitrary, and 0 is always on the path
-    path = jnp.where(last, path, 0)
-    spread = jnp.max(path, initial=0) - jnp.min(path, initial=0)
-    statistic = spread / jnp.sqrt(jnp.sum(w**2 * p * (1 - p)))
-    return Significance(statistic, _range_tail(statistic))
+    return jnp.where(last, path, 0), p, w
 
 
 def _range_tail(x: Array) -> Array:

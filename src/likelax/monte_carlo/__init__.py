@@ -25,6 +25,7 @@ from likelax.monte_carlo.noise import (
     stratified,
     uniform,
 )
+from likelax.monte_carlo.resampling import resample
 
 __all__ = [
     "Estimate",
@@ -46,6 +47,7 @@ __all__ = [
     "poisson_rate_gradient",
     "psis",
     "quantile",
+    "resample",
     "rhat",
     "score_expectation",
     "sobol",

@@ -10,12 +10,13 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
-from likelax.numerics import cholesky, inverse_lower, logsumexp
+from likelax.numerics import cholesky, inverse_lower
 from likelax.numerics.checks import checked
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint, draws_and_log_guides
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
 from likelax.variational.space import Space, space_of
+from likelax.variational.weights import log_mean_weight
 
 
 class LaplaceFit(NamedTuple):
@@ -97,18 +98,7 @@ def _laplace(
     terms = jax.vmap(target)(draws) - log_q
     k_hat = monte_carlo.psis(terms).k_hat
     fit = Fit(model, *_rest(found, curved))
-    return LaplaceFit(guide, fit, log_evidence, _log_mean_weight(terms), k_hat)
-
-
-def _log_mean_weight(log_weights: Array) -> monte_carlo.Estimate:
-    """log E[w] from S log weights (S,), nats, with its standard error by the delta method."""
-    num, dtype = log_weights.shape[0], log_weights.dtype
-    total = logsumexp(log_weights)
-    ratio = num * jnp.exp(log_weights - total)  # weights over their mean
-    error = jnp.sqrt(jnp.mean((ratio - 1) ** 2) / (num - 1))
-    value = total - jnp.log(jnp.asarray(num, dtype))
-    ess = num / jnp.mean(ratio**2)
-    return monte_carlo.Estimate(value, error, ess, jnp.asarray(num))
+    return LaplaceFit(guide, fit, log_evidence, log_mean_weight(terms), k_hat)
 
 
 class FixedDrawFit(NamedTuple):

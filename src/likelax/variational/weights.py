@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax import monte_carlo
+from likelax.numerics import logsumexp
 from likelax.numerics.checks import checked
 from likelax.variational.estimators import Guide, LogJoint, density
 
@@ -21,11 +22,14 @@ class Weighted(NamedTuple):
       draws: a pytree with a leading axis S.
       log_weights: (S,) normalised, nats.
       k_hat: scalar.
+      log_evidence: `Estimate` of log p(x), nats: the log of the mean weight, not smoothed. Its expected
+        value is below log p(x), and its standard error is too small where k-hat is above 0.7.
     """
 
     draws: Any
     log_weights: Array
     k_hat: Array
+    log_evidence: monte_carlo.Estimate
 
 
 @checked()
@@ -49,10 +53,26 @@ def importance(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) 
       >>> w = importance(jax.random.key(0), lambda z: -jnp.sum(z**2) / 2, guide, 100)
       >>> bool(jnp.allclose(w.log_weights, -jnp.log(100.0)))
       True
+      >>> print(f"{w.log_evidence.value:.4f}")  # log(2 pi) / 2
+      0.9189
     """
     log_target, base, finish = density(log_joint, guide)
-    draws, smoothed = _smoothed(key, log_target, base, num_samples)
-    return Weighted(jax.vmap(finish)(draws), smoothed.log_weights, smoothed.k_hat)
+    draws, log_weights = _weighted_draws(key, log_target, base, num_samples)
+    smoothed = monte_carlo.psis(log_weights)
+    return Weighted(
+        jax.vmap(finish)(draws), smoothed.log_weights, smoothed.k_hat, log_mean_weight(log_weights)
+    )
+
+
+def log_mean_weight(log_weights: Array) -> monte_carlo.Estimate:
+    """log E[w] from S log weights (S,), nats, with its standard error by the delta method."""
+    num, dtype = log_weights.shape[0], log_weights.dtype
+    total = logsumexp(log_weights)
+    ratio = num * jnp.exp(log_weights - total)  # weights over their mean
+    error = jnp.sqrt(jnp.mean((ratio - 1) ** 2) / (num - 1))
+    value = total - jnp.log(jnp.asarray(num, dtype))
+    ess = num / jnp.mean(ratio**2)
+    return monte_carlo.Estimate(value, error, ess, jnp.asarray(num))
 
 
 @checked()
@@ -104,8 +124,8 @@ def _match_moments(
     def one_round(state: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
         base, later = state
         now, later = jax.random.split(later)
-        draws, smoothed = _smoothed(now, log_target, base, num_samples)
-        shares = jnp.exp(smoothed.log_weights)
+        draws, log_weights = _weighted_draws(now, log_target, base, num_samples)
+        shares = jnp.exp(monte_carlo.psis(log_weights).log_weights)
         loc = jnp.sum(shares[:, None] * draws, axis=0)
         centred = draws - loc[None]
         moved = base.with_moments(loc, (shares[:, None] * centred).T @ centred)
@@ -117,9 +137,9 @@ def _match_moments(
     return type(guide)(base, guide.space)
 
 
-def _smoothed(
+def _weighted_draws(
     key: Array, log_target: LogJoint, base: Any, num_samples: int
-) -> tuple[Any, monte_carlo.Psis]:
+) -> tuple[Array, Array]:
+    """(draws (S, D), log weights (S,) nats)."""
     draws = base.sample(key, (num_samples,))
-    log_weights = jax.vmap(log_target)(draws) - jax.vmap(base.log_prob)(draws)
-    return draws, monte_carlo.psis(log_weights)
+    return draws, jax.vmap(log_target)(draws) - jax.vmap(base.log_prob)(draws)
