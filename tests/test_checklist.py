@@ -321,3 +321,10 @@ def test_sequences_in_a_batch_are_scored_step_by_step():
             assert float(scores[t]) == pytest.approx(
                 float(model.log_prob(row[: t + 1])) - before, abs=1e-4
             )
+
+
+def test_draws_have_the_shape_of_sequences_in_a_batch():
+    moves = jnp.array([[0.9, 0.1], [0.2, 0.8]])
+    model = HMM(jnp.array([0.5, 0.5]), moves, Poisson(jnp.array([1.0, 6.0])))
+    assert view.shape_of(model, jnp.zeros((3, 7))) == (3, 7)
+    assert view.shape_of(model, jnp.zeros(7)) == (7,)

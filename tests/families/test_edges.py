@@ -318,3 +318,16 @@ def test_rows_of_counts_in_batches_with_missing_entries_are_possible_or_not():
     values[0, 1, 0] = 9.0
     seen = np.array([[[1, 1, 0], [1, 0, 1]], [[0, 0, 0], [1, 1, 0]]], bool)
     assert model.possible(lx.Masked(values, seen)).tolist() == [[True, False], [True, True]]
+
+
+def test_a_pareto_calls_data_below_its_scale_impossible():
+    model = lx.Pareto(scale=2.0, shape=1.5)
+    x = jnp.array([1.0, 3.0])
+    assert model.expected_log_prob(model.e_step(x, jnp.ones(2))[0]) == -np.inf
+    assert model.expected_log_prob(model.e_step(x, jnp.zeros(2))[0]) == 0
+
+
+def test_a_scale_without_data_stays():
+    model = lx.NormalKnownLoc(1.0, 3.0)
+    stats = model.e_step(jnp.array([2.0]), jnp.zeros(1))[0]
+    assert float(model.m_step(stats).scale) == 3.0

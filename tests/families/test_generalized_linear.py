@@ -317,3 +317,12 @@ def test_wrong_data_are_refused_by_name():
         )
     with pytest.raises(ValueError, match="precision must be"):
         RidgePrior(jnp.ones(3)).log_prob(jnp.zeros(2))
+
+
+def test_scaled_statistics_are_those_of_scaled_weights():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)))
+    y = jnp.array([0, 1, 0, 1, 1, 0, 1, 1])
+    model = lx.LogisticRegression(jnp.array([0.5, -0.3]))
+    stats = model.e_step((x, y), jnp.ones(8))[0]
+    half = model.e_step((x, y), jnp.full(8, 0.5))[0]
+    chex.assert_trees_all_close(lx.statistics.scale(stats, 0.5), half, rtol=1e-5)

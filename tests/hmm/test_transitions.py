@@ -182,3 +182,11 @@ def test_a_band_reaches_as_far_as_it_says_on_both_sides(up, down):
         want[others] = 0.4 / len(others) if others else 0.0
         want[i] = 0.6 if others else 1.0
         np.testing.assert_allclose(got[i], want, rtol=1e-6)
+
+
+def test_steps_with_inputs_that_are_no_numbers_are_not_possible():
+    transition = hmm.SoftmaxTransition(jnp.zeros((2, 2)), jnp.zeros((2, 2, 2)))
+    model = hmm.HMM(jnp.array([0.5, 0.5]), transition, lx.Poisson(jnp.array([1.0, 4.0])))
+    inputs = np.zeros((2, 3, 2), np.float32)
+    inputs[1, 1, 0] = np.nan
+    assert model.possible(lx.Driven(np.ones((2, 3)), inputs)).tolist() == [True, False]
