@@ -110,9 +110,14 @@ class Mutant(NamedTuple):
         rows[-1] = rows[-1][: self.end[1]]
         return " ".join(row.decode().strip() for row in [rows[0][self.start[1] :], *rows[1:]])
 
+    def line(self, source: str) -> str:
+        """The line of the source in which the expression begins."""
+        return source.splitlines()[self.start[0] - 1].strip()
+
     def shown(self, source: str) -> str:
         """The old and the new text."""
-        return f"{self.path}:{self.start[0]}\n    - {self.replaced(source)}\n    + {self.text}"
+        place = f"{self.path}:{self.start[0]}: {self.line(source)}"
+        return f"{place}\n    - {self.replaced(source)}\n    + {self.text}"
 
 
 # Faults
@@ -201,11 +206,14 @@ def sample(seed: int, count: int, only: str) -> list[Mutant]:
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
-def without_effect() -> set[tuple[str, str, str]]:
-    """(path, old text, new text) of the faults that are known to change no answer."""
-    lines = EQUIVALENT.read_text().splitlines()
-    rows = [line.split(" | ") for line in lines if line and not line.startswith("#")]
-    return {(path, old, new) for path, old, new, _ in rows}
+def without_effect() -> set[tuple[str, ...]]:
+    """(path, line, old text, new text) of the faults that are known to change no answer."""
+    found = set()
+    for block in EQUIVALENT.read_text().split("\n\n")[1:]:
+        place, old, new, _ = block.strip().split("\n", 3)
+        path, line = place.split(": ", 1)
+        found.add((path, line, old.strip().removeprefix("- "), new.strip().removeprefix("+ ")))
+    return found
 
 
 # Tests
@@ -356,7 +364,8 @@ def run(seed: int, count: int, only: str, workers: int, again: bool, budget: flo
     def one(mutant: Mutant) -> None:
         source = (ROOT / mutant.path).read_text()
         tests, by, began = tests_of(mutant, kept, budget), "", time.monotonic()
-        if (mutant.path, mutant.replaced(source), mutant.text) in equivalent:
+        said = (mutant.path, mutant.line(source), mutant.replaced(source), mutant.text)
+        if said in equivalent:
             outcome = "equivalent"
         else:
             slot = free.pop()

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from likelax import checklist
-from likelax.checklist import Verdict, density, simulation, view
+from likelax.checklist import Verdict, decision, density, simulation, view
 from likelax.data import Labelled, Masked
 from likelax.families import Bernoulli, Beta, Normal, Poisson
 from likelax.fit import em
@@ -328,3 +328,14 @@ def test_draws_have_the_shape_of_sequences_in_a_batch():
     model = HMM(jnp.array([0.5, 0.5]), moves, Poisson(jnp.array([1.0, 6.0])))
     assert view.shape_of(model, jnp.zeros((3, 7))) == (3, 7)
     assert view.shape_of(model, jnp.zeros(7)) == (7,)
+
+
+def test_rows_in_a_batch_are_decided_as_rows(data):
+    train, _ = data
+    flat = decision._decide(TRUTH, train.values, train.labels)
+    shape = (N // 2, 2)
+    got = decision._decide(TRUTH, train.values.reshape(shape), train.labels.reshape(shape))
+    for one, other in zip(got, flat, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    result = run(TRUTH, train.values.reshape(shape), train.values.reshape(shape))
+    assert result.verdicts[2] is Verdict.PASS

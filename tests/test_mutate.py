@@ -37,3 +37,10 @@ def test_faults_of_the_library_are_programs_that_differ():
         source = (mutate.ROOT / mutant.path).read_text()
         faulty = mutant.applied(source)
         assert ast.dump(ast.parse(faulty)) != ast.dump(ast.parse(source))
+
+
+def test_faults_without_effect_are_told_by_lines_that_are_there():
+    for path, line, old, _ in mutate.without_effect():
+        lines = [one.strip() for one in (mutate.ROOT / path).read_text().splitlines()]
+        assert line in lines, (path, line)
+        assert old.split()[0] in line, (path, line, old)

@@ -1,8 +1,10 @@
 """Options of guides and their fits at other values than the defaults."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,8 @@ from likelax.variational import (
     pathwise,
     scattered,
 )
+from likelax.variational.fitting import _worth
+from likelax.variational.leaves import Held, jittable
 from likelax.variational.natural import _agreement, _distance
 
 
@@ -168,3 +172,26 @@ def test_the_log_evidence_of_importance_weights_is_that_of_a_normal():
     assert 0 < float(evidence.standard_error) < 0.02
     assert abs(float(evidence.value) - want) < 4 * float(evidence.standard_error)
     assert int(evidence.num_samples) == 20_000
+
+
+def test_a_round_without_a_finite_covariance_leaves_the_guide():
+    guide = mean_field(jnp.zeros(2), scale=1.0)
+    wide = jnp.array([1.0, 1e25])  # the second variance overflows
+    base = dataclasses.replace(guide.base, scale=guide.base.scale * wide)
+    moved = type(guide)(base, guide.space)
+    found = match_moments(jax.random.key(6), moved.log_prob, moved, 100)
+    chex.assert_trees_all_equal(found, moved)
+
+
+def test_only_fits_that_can_be_used_are_worth_their_bound():
+    def worth(usable, value):
+        elbo = SimpleNamespace(value=jnp.array(value))
+        return float(_worth(SimpleNamespace(fit=SimpleNamespace(usable=usable), elbo=elbo)))
+
+    assert worth(True, 2.0) == 2.0
+    assert worth(False, 2.0) == worth(True, np.nan) == worth(True, np.inf) == -np.inf
+
+
+def test_only_what_is_no_array_or_number_is_held_as_it_is():
+    leaves = [np.ones(2), jnp.ones(2), 2.0, True, np.float32(1), abs]
+    assert [isinstance(jittable(leaf), Held) for leaf in leaves] == [False] * 5 + [True]
