@@ -11,7 +11,7 @@ from scipy import stats
 
 from likelax import checklist
 from likelax.checklist import Verdict, decision, density, simulation, view
-from likelax.data import Labelled, Masked
+from likelax.data import Labelled, Masked, Sequences
 from likelax.families import Bernoulli, Beta, Normal, Poisson
 from likelax.fit import em
 from likelax.hmm.model import HMM
@@ -339,3 +339,21 @@ def test_rows_in_a_batch_are_decided_as_rows(data):
         np.testing.assert_allclose(one, other, rtol=1e-6)
     result = run(TRUTH, train.values.reshape(shape), train.values.reshape(shape))
     assert result.verdicts[2] is Verdict.PASS
+
+
+@pytree
+class Joined(HMM):
+    """A chain whose smoother runs over the ends of sequences."""
+
+    def smoother(self, x):
+        return super().smoother(getattr(x, "values", x))
+
+
+def test_sequences_packed_into_one_are_checked_apart():
+    moves = jnp.array([[0.9, 0.1], [0.2, 0.8]])
+    parts = (jnp.array([0.1, 0.9]), moves, Poisson(jnp.array([1.0, 6.0])))
+    x = Sequences(HMM(*parts).sample(jax.random.key(0), (40,)), starts=jnp.arange(40) % 8 == 0)
+    assert run(HMM(*parts), x, x).verdicts[2] is Verdict.PASS
+    found = run(Joined(*parts), x, x).lines[2]
+    assert found.verdict is Verdict.FAIL
+    assert "Bayes" in found.reason or "prior times likelihood" in found.reason

@@ -10,7 +10,7 @@ from jax import Array
 
 from likelax.checklist import view
 from likelax.checklist.verdict import Line, Numbers, Verdict, line
-from likelax.data import DataLike, Sequences, take_labels
+from likelax.data import DataLike, take_labels, unlabelled
 from likelax.families.base import Prior
 from likelax.hmm.model import HMM
 from likelax.hmm.transitions import SoftmaxTransition
@@ -176,9 +176,7 @@ def check_responsibilities(model: SupportsLogProb, train: DataLike) -> Line:
     """Line 3: rows sum to one, equal Bayes' rule computed afresh, and EM does not descend."""
     if not has_latent(model):
         return line(3, Verdict.NOT_RUN, "The model has no latent variable.")
-    values, lengths = view.unwrap(train)
-    plain = values if lengths is None else Sequences(values, lengths)
-    resp, want, inside, counts_gap = view.call(_responsibilities, model, plain)
+    resp, want, inside, counts_gap = view.call(_responsibilities, model, unlabelled(train))
     resp, want, inside = (np.asarray(a) for a in (resp, want, inside))
     n = int(inside.sum())
     sums = np.abs(resp.sum(-1) - 1)[inside]
