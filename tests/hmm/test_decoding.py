@@ -1,5 +1,6 @@
 """The best path and the probability of a given one, against a list of all paths."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,3 +76,23 @@ def test_path_of_wrong_shape_is_refused():
     half = jnp.log(jnp.array([0.5, 0.5]))
     with pytest.raises(ValueError, match=r"path must be integers of shape \(T,\) = \(3,\)"):
         decoding.path_log_prob(jnp.zeros(2, int), half, jnp.zeros((2, 2)), jnp.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("gap", [0.03, 1e-4])
+def test_a_small_lead_at_the_first_step_decides_a_chain_that_never_forgets(gap):
+    """Blocks that begin from a guess must not agree before the lead has reached them."""
+    log_lik = jnp.zeros((10_000, 2)).at[0, 1].set(gap)
+    path, score = decoding.viterbi(jnp.log(jnp.full(2, 0.5)), jnp.log(jnp.eye(2)), log_lik)
+    assert (path == 1).all()
+    assert float(score) == pytest.approx(np.log(0.5) + gap, rel=1e-6)
+
+
+@pytest.mark.parametrize("parallel", [None, True])
+@pytest.mark.parametrize("num_states,num_steps", [(3, 10_000), (3, 50), (20, 300)])
+def test_of_equal_paths_the_lowest_wins_in_every_form(num_states, num_steps, parallel):
+    initial, moves = jnp.zeros(num_states), jnp.zeros((num_states, num_states))
+    log_lik = jnp.zeros((num_steps, num_states))
+    path, _ = decoding.viterbi(initial, moves, log_lik, parallel=parallel)
+    assert (path == 0).all()
+    many = jax.vmap(lambda lik: decoding.viterbi(initial, moves, lik, parallel=parallel)[0])
+    assert (many(jnp.zeros((40, min(num_steps, 300), num_states))) == 0).all()
