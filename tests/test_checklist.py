@@ -333,7 +333,7 @@ def test_draws_have_the_shape_of_sequences_in_a_batch():
 def test_rows_in_a_batch_are_decided_as_rows(data):
     train, _ = data
     flat = decision._decide(TRUTH, train.values, train.labels)
-    shape = (N // 2, 2)
+    shape = (N // 3, 3)
     got = decision._decide(TRUTH, train.values.reshape(shape), train.labels.reshape(shape))
     for one, other in zip(got, flat, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -115,40 +115,52 @@ def beta_tails(a: ArrayLike, b: ArrayLike, x: ArrayLike, y: ArrayLike) -> tuple[
     a, b, x, y = jnp.broadcast_arrays(*as_float(a, b, x, y))
     inside = (x > 0) & (y > 0)
     p, q = jnp.where(inside, x, 0.5), jnp.where(inside, y, 0.5)
-    # P(V <= x) grows by the first term where a is one larger, and falls by the second for b
-    raised_a, raised_b = jnp.where(a < 1, a + 1, a), jnp.where(b < 1, b + 1, b)
-    first = jnp.exp(log_binomial_term(a, b, p, q)) * b / (a + b)
-    second = jnp.exp(log_binomial_term(raised_a, b, p, q)) * raised_a / (raised_a + b)
-    step = jnp.where(a < 1, first, 0) - jnp.where(b < 1, second, 0)
-    lower, upper = _tails(raised_a, raised_b, p, q)
+    # both parameters at least one, and x below the mean
+    grown_a, grown_b = jnp.where(a < 1, a + 1, a), jnp.where(b < 1, b + 1, b)
+    n = grown_a + grown_b
+    # both are how far n x lies below its mean; the smaller of x and y has fewer roundings
+    below = jnp.where(p < q, grown_a - n * p, n * q - grown_b)
+    low = below >= 0
+    four = ((grown_a, grown_b), (grown_b, grown_a), (p, q), (q, p))
+    big_a, big_b, near, far = (jnp.where(low, v, w) for v, w in four)
+    # one call for all three terms, which keeps the program small
+    terms = jnp.stack([a, grown_a, big_a]), jnp.stack([b, b, big_b])
+    places = jnp.stack([p, p, near]), jnp.stack([q, q, far])
+    first, second, third = jnp.exp(log_binomial_term(*terms, *places))
+    # P(V <= x) falls by the first term where a grows by one, and grows by the second for b
+    step = jnp.where(a < 1, first * b / (a + b), 0)
+    step = step - jnp.where(b < 1, second * grown_a / (grown_a + b), 0)
+    tail = _far_tail(big_a, big_b, near, far, jnp.abs(below), third)
     at_end = jnp.where(x > 0, 1, 0).astype(x.dtype)
-    return jnp.where(inside, lower + step, at_end), jnp.where(inside, upper - step, 1 - at_end)
+    lower = jnp.where(inside, jnp.where(low, tail, 1 - tail) + step, at_end)
+    upper = jnp.where(inside, jnp.where(low, 1 - tail, tail) - step, 1 - at_end)
+    return lower, upper
 
 
-def _tails(a: Array, b: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """The tails for a and b of at least one, and x inside (0, 1)."""
+def _far_tail(a: Array, b: Array, x: Array, y: Array, below: Array, term: Array) -> Array:
+    """P(V <= x) for a and b of at least one, x inside (0, 1) and below the mean.
+
+    Args:
+      a, b, x, y: as for `beta_tails`.
+      below: how far (a + b) x lies below a.
+      term: the binomial term of a, b, x and y.
+    """
     is_single = jnp.finfo(a.dtype).bits <= 32
     num_terms, num_nodes, num_deviations, start = (
         (20, 12, 7.0, 40.0) if is_single else (50, 40, 9.0, 100.0)
     )
-    # both are how far n x lies below its mean a; the smaller of x and y has fewer roundings
-    below = jnp.where(x < y, a - (a + b) * x, (a + b) * y - b)
-    low = below >= 0
-    a, b, x, y = (jnp.where(low, v, w) for v, w in ((a, b), (b, a), (x, y), (y, x)))
-    below = jnp.abs(below)
     large = jnp.minimum(a, b) >= start
 
     def only(condition: Array) -> tuple[Array, ...]:
         values = ((a, start), (b, start), (x, 0.5), (y, 0.5), (below, 0.0))
         return tuple(jnp.where(condition, value, other) for value, other in values)
 
-    by_rule = _by_rule(num_nodes, num_deviations, *only(large))
-    far = jnp.where(large, by_rule, _by_fraction(num_terms, *only(~large)))
-    return jnp.where(low, far, 1 - far), jnp.where(low, 1 - far, far)
+    by_fraction = term * a / (a + b) * b * _fraction(num_terms, *only(~large))
+    return jnp.where(large, _by_rule(num_nodes, num_deviations, *only(large)), by_fraction)
 
 
-def _by_fraction(num_terms: int, a: Array, b: Array, x: Array, y: Array, below: Array) -> Array:
-    """P(V <= x) by Didonato's and Morris's continued fraction, for x below the mean."""
+def _fraction(num_terms: int, a: Array, b: Array, x: Array, y: Array, below: Array) -> Array:
+    """P(V <= x) B(a, b) / (x^a y^b) by Didonato's and Morris's continued fraction."""
     n = a + b
 
     def step(last: _Convergents, k: Array) -> tuple[_Convergents, None]:
@@ -162,8 +174,7 @@ def _by_fraction(num_terms: int, a: Array, b: Array, x: Array, y: Array, below: 
     first = a * (below + 1) / (a + 1)
     start = (jnp.zeros_like(a), 1 / first, 1 / first)
     ks = jnp.arange(1, num_terms + 1, dtype=a.dtype)
-    (_, _, fraction), _ = jax.lax.scan(step, start, ks)
-    return jnp.exp(log_binomial_term(a, b, x, y)) * (a / n) * b * fraction
+    return jax.lax.scan(step, start, ks)[0][2]
 
 
 def _by_rule(
@@ -176,9 +187,11 @@ def _by_rule(
     nodes, shares = np.polynomial.legendre.leggauss(num_nodes)
     steps = jnp.multiply.outer(length, jnp.asarray((1 + nodes) / 2, a.dtype))
     gap = below[..., None] + n[..., None] * steps  # from a to n times a node
-    bend = _bend(a[..., None], gap) + _bend(b[..., None], -gap)
+    both = jnp.stack([a, b])[..., None]
+    bend = jnp.sum(_bend(jnp.broadcast_to(both, (2, *gap.shape)), jnp.stack([gap, -gap])), axis=0)
     density = jnp.exp(-bend) / ((x[..., None] - steps) * (y[..., None] + steps))
-    peak = jnp.exp(factorial_excess(n) - factorial_excess(a) - factorial_excess(b))
+    of_n, of_a, of_b = factorial_excess(jnp.stack([n, a, b]))
+    peak = jnp.exp(of_n - of_a - of_b)
     return a / n * b * length / 2 * peak * (density @ jnp.asarray(shares, a.dtype))
 
 

@@ -343,19 +343,22 @@ def crps_beta(alpha: ArrayLike, beta: ArrayLike, x: ArrayLike) -> Array:
     shifted, rest = jnp.where(mirrored, 1 - x, x), jnp.where(mirrored, x, 1 - x)
     inside = (shifted > 0) & (rest > 0)
     p, q = jnp.where(inside, shifted, 0.5), jnp.where(inside, rest, 0.5)
-    lower, upper = beta_tails(a, b, p, q)
+    low = jnp.minimum(a, 1)
+    (lower, next_below), (upper, _) = beta_tails(
+        jnp.stack([a, low + 1]), jnp.stack([b, b]), jnp.stack([p, p]), jnp.stack([q, q])
+    )
     lift = jnp.where(inside, lower - upper, jnp.where(shifted > 0, 1, -1))
     mean = a / (a + b)
     # alpha >= 1: every term is of the order of the standard deviation
     step = jnp.where(inside, jnp.exp(log_binomial_term(a, b, p, q)), 0)
+    single = jnp.stack([a + b, a, b])
     one, two = (
-        factorial_excess(n) - factorial_excess(v) - factorial_excess(n - v)
-        for n, v in ((a + b, a), (2 * (a + b), 2 * a))
+        whole - part - rest
+        for whole, part, rest in factorial_excess(jnp.stack([single, 2 * single]))
     )
     usual = (shifted - mean) * lift + mean * (1 - mean) * (2 * step - jnp.exp(2 * one - two))
     # alpha < 1: next to zero all terms are of the order of the mean but their sum is not
-    low = jnp.minimum(a, 1)
-    next_below = jnp.where(inside, beta_tails(low + 1, b, p, q)[0], jnp.where(shifted > 0, 1, 0))
+    next_below = jnp.where(inside, next_below, jnp.where(shifted > 0, 1, 0))
     one, two = (gammaln(1 + v) - log_gamma_ratio(w, v) for v, w in ((low, b), (2 * low, 2 * b)))
     skew = shifted * lift - mean * (2 * next_below + jnp.expm1(two - 2 * one))
     return jnp.where(a >= 1, usual, skew)

@@ -104,7 +104,11 @@ def crps_binomial(total_count: ArrayLike, probs: ArrayLike, x: ArrayLike) -> Arr
     k = jnp.floor(x)
     inside = (k >= 0) & (k < n)
     count = jnp.where(inside, k, 0)
-    above, below = beta_tails(count + 1, n - count, p, q)
+    some = inside & (count > 0)
+    (above, _), (below, before) = beta_tails(
+        jnp.stack([count + 1, jnp.where(some, count, 1)]),
+        *(jnp.stack([v, v]) for v in (n - count, p, q)),
+    )
     lift = jnp.where(inside, below - above, jnp.where(k >= n, 1, -1))
     mean, variance = n * p, n * p * q
     square, shares = _frequencies(4 * p * q * (n - 1))
@@ -117,9 +121,7 @@ def crps_binomial(total_count: ArrayLike, probs: ArrayLike, x: ArrayLike) -> Arr
     mass = jnp.where(inside, jnp.exp(log_binomial_term(count, n - 1 - count, p, q)), 0)
     usual = (x - mean) * lift + variance * (2 * mass - kept)
     # variance < 1: at x = 0 all terms are of the order of the mean but their sum is not
-    some = inside & (count > 0)
-    before = jnp.where(some, beta_tails(jnp.where(some, count, 1), n - count, p, q)[1], 0)
-    before = jnp.where(k >= n, 1, before)
+    before = jnp.where(some, before, jnp.where(k >= n, 1, 0))
     rare = x * lift + mean * (p + q * lost - 2 * before)
     return jnp.where(none, distance, jnp.where(variance >= 1, usual, rare))
 
@@ -178,7 +180,12 @@ def _negative_binomial(r: Array, p: Array, q: Array, x: Array) -> Array:
     k = jnp.floor(x)
     inside = k >= 0
     count = jnp.where(inside, k, 0)
-    below, above = beta_tails(r, count + 1, p, q)
+    some = count > 0
+    (below, before), (above, _) = beta_tails(
+        jnp.stack([r, r + 1]),
+        jnp.stack([count + 1, jnp.where(some, count, 1)]),
+        *(jnp.stack([v, v]) for v in (p, q)),
+    )
     lift = jnp.where(inside, below - above, -1)
     curvature = 4 * q / p / p
     square, shares = _frequencies(curvature * (r + 1))
@@ -191,9 +198,7 @@ def _negative_binomial(r: Array, p: Array, q: Array, x: Array) -> Array:
     mass = jnp.where(inside, jnp.exp(log_binomial_term(r, count, p, q)), 0)
     usual = (x - mean) * lift + 2 * mean * mass - variance * kept
     # near zero, all terms are of the order of the mean but their sum is not
-    some = count > 0
-    before = jnp.where(some, beta_tails(r + 1, jnp.where(some, count, 1), p, q)[0], 0)
-    near = x * lift + mean * (lost / p - 2 * before)
+    near = x * lift + mean * (lost / p - 2 * jnp.where(some, before, 0))
     return jnp.where((variance >= 1) & (r >= 1), usual, near)
 
 
