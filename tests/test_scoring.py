@@ -421,8 +421,9 @@ def test_kernel_log_scores_and_variograms_by_hand():
         (scoring.crps_gamma_poisson, 0.0, (2.0, 0.5)),
     ],
 )
-def test_below_the_support_a_score_grows_by_the_distance(rule, edge, parameters):
+def test_a_score_is_continuous_at_the_edge_and_grows_by_the_distance_below(rule, edge, parameters):
     at = float(rule(*parameters, edge))
+    assert float(rule(*parameters, edge + 1e-5)) == pytest.approx(at, abs=1e-4)
     for distance in (0.25, 3.0):
         assert float(rule(*parameters, edge - distance)) == pytest.approx(at + distance, rel=1e-5)
 
