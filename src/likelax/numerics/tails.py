@@ -131,7 +131,7 @@ def beta_tails(a: ArrayLike, b: ArrayLike, x: ArrayLike, y: ArrayLike) -> tuple[
     step = jnp.where(a < 1, first * b / (a + b), 0)
     step = step - jnp.where(b < 1, second * grown_a / (grown_a + b), 0)
     tail = _far_tail(big_a, big_b, near, far, jnp.abs(below), third)
-    at_end = jnp.where(x > 0, 1, 0).astype(x.dtype)
+    at_end = jnp.where(x > 0, 1, 0).astype(x.dtype) + 0 * (x + y)  # NaN stays NaN
     lower = jnp.where(inside, jnp.where(low, tail, 1 - tail) + step, at_end)
     upper = jnp.where(inside, jnp.where(low, 1 - tail, tail) - step, 1 - at_end)
     return lower, upper

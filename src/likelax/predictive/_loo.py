@@ -1,6 +1,7 @@
 """Leave-one-out density and its relatives, from draws of one fit: PSIS-LOO, WAIC, LOO-PIT."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +66,7 @@ def loo(log_lik: ArrayLike, *, relative_efficiency: ArrayLike = 1.0) -> Loo:
     """
     log_lik = draws_by_rows(log_lik)
     size, lengths = _tails(relative_efficiency, *log_lik.shape)
-    return _gather(*_by_columns(lambda column: _loo_point(size, *column), log_lik, lengths))
+    return _gather(*_by_columns(partial(_loo_point, size), log_lik, *lengths))
 
 
 def loo_of(
@@ -101,11 +102,8 @@ def loo_of(
       (9,)
     """
     size, lengths = _tails(relative_efficiency, check_draws(draws), check_draws(x, name="x"))
-
-    def point(log_lik: Array, length: Array) -> tuple[Array, Array, Array]:
-        return _loo_point(size, log_lik, length)
-
-    return _gather(*map_observations(point, log_prob, draws, x, chunk_size, lengths))
+    point = partial(_loo_point, size)
+    return _gather(*map_observations(point, log_prob, draws, x, chunk_size, *lengths))
 
 
 def relative_efficiency(log_lik: ArrayLike, *, num_chains: int) -> Array:
@@ -239,19 +237,21 @@ def loo_pit(
     share = jax.random.uniform(key, x.shape, x.dtype)
     size, lengths = _tails(relative_efficiency, *log_lik.shape)
 
-    def point(ll: Array, x: Array, draws: Array, share: Array, length: Array) -> Array:
+    def point(ll: Array, x: Array, draws: Array, share: Array, *length: Array) -> Array:
         ratio = centre(-ll)
-        tail = smooth_tail(ratio, size, length)
+        tail = smooth_tail(ratio, size, *length)
         below = (draws < x).astype(ll.dtype) + share * (draws == x).astype(ll.dtype)
         rest, above = _weights(ratio, tail)
         held = jnp.sum(rest * below) + jnp.sum(above * below[tail.where])
         return held / (jnp.sum(rest) + jnp.sum(above))
 
-    return jax.vmap(point, in_axes=(1, 0, 1, 0, 0))(log_lik, x, draws, share, lengths)
+    return jax.vmap(point)(log_lik.T, x, draws.T, share, *lengths)
 
 
-def _tails(relative_efficiency: ArrayLike, num_draws: int, num_rows: int) -> tuple[int, Array]:
-    """The longest tail, and (N,) the length of each row's; see `tail_length`."""
+def _tails(
+    relative_efficiency: ArrayLike, num_draws: int, num_rows: int
+) -> tuple[int, tuple[Array, ...]]:
+    """The longest tail, and (N,) the length of each row's if they differ; see `tail_length`."""
     shape = np.shape(relative_efficiency)
     if shape not in ((), (num_rows,)):
         raise ValueError(
@@ -267,7 +267,7 @@ def _tails(relative_efficiency: ArrayLike, num_draws: int, num_rows: int) -> tup
     positive = "positive and finite"
     check_values("relative_efficiency", values, lambda v: (v > 0) & (v < np.inf), positive)
     lengths = [tail_length(num_draws, float(value)) for value in np.ravel(values)]
-    return max(lengths), jnp.asarray(np.broadcast_to(lengths, (num_rows,)))
+    return max(lengths), (jnp.asarray(lengths),) if shape else ()
 
 
 def _weights(ratio: Array, tail: Tail) -> tuple[Array, Array]:
@@ -277,7 +277,9 @@ def _weights(ratio: Array, tail: Tail) -> tuple[Array, Array]:
     return rest, jnp.where(in_tail, jnp.exp(jnp.where(in_tail, tail.smoothed, 0)), 0)
 
 
-def _loo_point(size: int, log_lik: Array, length: Array) -> tuple[Array, Array, Array]:
+def _loo_point(
+    size: int, log_lik: Array, length: Array | None = None
+) -> tuple[Array, Array, Array]:
     """(leave-one-out density, in-sample density, k_hat) of one observation from (S,).
 
     Outside the tail a weight times its likelihood is one and the same number, so the tail is
@@ -311,12 +313,12 @@ def _waic_point(log_lik: Array) -> tuple[Array, Array, Array]:
 
 
 def _by_columns(
-    point: Callable[[Any], tuple[Array, Array, Array]], log_lik: Array, *rest: Array
+    point: Callable[..., tuple[Array, Array, Array]], log_lik: Array, *rest: Array
 ) -> tuple[Array, Array, Array]:
     """`point` of every column of (S, N), some columns at a time."""
     # the barrier makes the draws of a row contiguous in memory: three times faster on a CPU
     rows = jax.lax.optimization_barrier(log_lik.T)
-    return chunks.map_rows(jax.vmap(point), (rows, *rest) if rest else rows, _ROWS)
+    return chunks.map_rows(lambda some: jax.vmap(point)(*some), (rows, *rest), _ROWS)
 
 
 def _gather(pointwise: Array, inside: Array, k_hat: Array) -> Loo:

@@ -26,7 +26,7 @@ def crps_ensemble(
       draws: (M, ...), the draws first; M >= 2 where fair.
       x: (...) the observed values.
       weights: (M,) or (M, ...), not negative; the means are weighted by them. Their scale is free. A
-        draw of weight zero may hold NaN.
+        draw of weight zero may hold NaN; without any weight the score is NaN.
       fair: take the second mean over distinct pairs, M (M - 1), which estimates the score of
         the distribution behind the draws without bias; otherwise over all M^2 pairs, the
         score of the draws themselves as a distribution. With weights w that sum to one, the mean over
