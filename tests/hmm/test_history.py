@@ -47,6 +47,7 @@ def test_hamiltons_model_of_the_business_cycle():
     np.testing.assert_allclose(before, np.exp(chain.marginal(smoothed)[:-1, 0]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hamiltons_estimates_are_a_maximum():
     with jax.enable_x64(True):
         slope = jax.grad(lambda e: hmm.log_partition(*hamilton(e)[:3]))(GNP["estimates"])

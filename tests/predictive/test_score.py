@@ -151,7 +151,7 @@ def test_loo_pit_is_uniform_where_the_plain_one_is_not():
 
 def test_each_row_has_its_own_efficiency():
     log_lik = log_likelihood()[-1]
-    efficiency = np.array([1.0, 0.05, 0.3, 1.0, 2.0, 0.3, 0.7, 1.0])
+    efficiency = np.array([1.0, 0.05, 0.05, 1.0, 2.0, 0.05, 2.0, 1.0])
     draws = jnp.asarray(log_lik.T)  # one row of "draws" for each observation
     got = predictive.loo(log_lik, relative_efficiency=efficiency)
     by_function = predictive.loo_of(
@@ -165,7 +165,8 @@ def test_each_row_has_its_own_efficiency():
     seen = seen.astype(np.float32)
     key = jax.random.key(0)
     pit = predictive.loo_pit(key, x, seen, log_lik, relative_efficiency=efficiency)
-    for n, one in enumerate(efficiency.tolist()):
+    for one in set(efficiency.tolist()):
+        n = efficiency == one
         want = predictive.loo(log_lik, relative_efficiency=one)
         np.testing.assert_allclose(got.pointwise[n], want.pointwise[n], rtol=1e-5)
         np.testing.assert_allclose(got.k_hat[n], want.k_hat[n], rtol=1e-4)

@@ -232,6 +232,7 @@ def stated(score):
     return float(STATED.search(" ".join(score.__doc__.split())).group(1))
 
 
+@pytest.mark.sampled(0.5)
 @few_and_many
 @pytest.mark.parametrize("case", CASES, ids=lambda f: f.__name__)
 def test_closed_crps_is_that_of_float64_and_never_negative(case, count):

@@ -135,12 +135,12 @@ def _swap_prior(model: Mixture | HMM, rows: DataLike) -> tuple[Array, Array, Arr
     wanted = _against_leader(jnp.broadcast_to(shift, odds.shape), before)
     possible = before.log_posterior > -30.0  # below it float32 has no third decimal
     wrong = _largest(jnp.where(possible, odds - wanted, 0))
-    return moved, wrong, _largest(before.log_lik), odds.shape[0]
+    return moved, wrong, _largest(before.log_lik), odds[..., 0].size
 
 
 def _against_leader(values: Array, parts: Parts) -> Array:
     """Differences to the component that leads each row: odds need no normaliser."""
-    leader = jnp.argmax(parts.log_posterior, axis=-1)[:, None]
+    leader = jnp.argmax(parts.log_posterior, axis=-1, keepdims=True)
     return values - jnp.take_along_axis(values, leader, axis=-1)
 
 

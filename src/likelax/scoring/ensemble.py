@@ -9,7 +9,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import chunks, divide, logsumexp, named_floats
-from likelax.numerics.checks import check_not_negative, check_number, check_order, check_positive
+from likelax.numerics.checks import (
+    check_not_negative,
+    check_number,
+    check_order,
+    check_positive,
+    check_values,
+)
 
 _COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
 _MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
@@ -140,11 +146,12 @@ def log_score_ensemble(
       draws: (M, ...), the draws first; M >= 2 without a bandwidth.
       x: (...) the observed values.
       bandwidth: broadcastable to x, positive; by default Silverman's rule,
-        1.06 min(deviation, interquartile range / 1.34) M^(-1/5).
+        1.06 min(deviation, interquartile range / 1.34) M^(-1/5), without the range where it is zero.
     Returns:
-      (...) nats; inf or NaN where all draws are equal and no bandwidth is given.
+      (...) nats.
     Raises:
-      ValueError: if the shapes differ, M = 1 without a bandwidth, or a bandwidth is not positive.
+      ValueError: if the shapes differ, M = 1 or all draws are equal without a bandwidth, or a bandwidth
+        is not positive.
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
     Source: Krueger, Lerch, Thorarinsdottir, Gneiting (2021), International Statistical Review 89;
       Silverman (1986), Density Estimation, equation 3.30.
@@ -162,7 +169,11 @@ def log_score_ensemble(
         middle = draws[:1]
         deviation = jnp.std(draws - middle, axis=0, ddof=1)
         quarter, three = jnp.quantile(draws - middle, jnp.array([0.25, 0.75], x.dtype), axis=0)
-        width = 1.06 * jnp.minimum(deviation, (three - quarter) / 1.34) * size**-0.2
+        reach = (three - quarter) / 1.34
+        spread = jnp.where(reach > 0, jnp.minimum(deviation, reach), deviation)
+        width = 1.06 * spread * size**-0.2
+        unequal = "not all equal where no bandwidth is given"
+        check_values("draws", deviation, lambda v: ~(v <= 0), unequal)
     else:
         (width,) = named_floats(bandwidth=bandwidth)
         check_positive(bandwidth=width)
