@@ -455,3 +455,21 @@ def test_what_cannot_be_scored_is_refused():
     ):
         with pytest.raises(ValueError, match="must be"):
             rule(*parameters, 1.0)
+
+
+def test_nan_stays_nan():
+    """Whatever the argument: a score of NaN is no score."""
+    calls = {
+        scoring.crps_beta: (2.0, 3.0, 0.5),
+        scoring.crps_student_t: (3.0, 0.0, 1.0, 0.5),
+        scoring.crps_gamma_poisson: (2.0, 3.0, 1.0),
+        scoring.crps_ensemble: (jnp.arange(4.0), 0.5),
+        scoring.threshold_crps_ensemble: (jnp.arange(4.0), 0.5),
+        scoring.log_score_ensemble: (jnp.arange(4.0), 0.5),
+        scoring.variogram_score: (jnp.arange(8.0).reshape(4, 2), jnp.arange(2.0)),
+    }
+    for rule, arguments in calls.items():
+        for at in range(len(arguments)):
+            spoilt = [jnp.asarray(a, float) for a in arguments]
+            spoilt[at] = spoilt[at].at[(0,) * spoilt[at].ndim].set(jnp.nan)
+            assert np.isnan(jax.jit(rule)(*spoilt)), (rule.__name__, at)

@@ -388,9 +388,9 @@ def crps_student_t(dof: ArrayLike, loc: ArrayLike, scale: ArrayLike, x: ArrayLik
     """
     dof, loc, scale, x = together(dof=dof, loc=loc, scale=scale, x=x)
     check_positive(dof=dof, scale=scale)
-    finite = dof > 0.5
+    infinite = dof <= 0.5
     normal = 4 / float(jnp.finfo(dof.dtype).eps)  # from here on, it is the normal to rounding
-    n = jnp.where(finite, jnp.minimum(dof, normal), 1)
+    n = jnp.where(infinite, 1, jnp.minimum(dof, normal))
     away = jnp.abs(x - loc)
     z = away / scale
     slant = z / jnp.sqrt(n)
@@ -412,7 +412,7 @@ def crps_student_t(dof: ArrayLike, loc: ArrayLike, scale: ArrayLike, x: ArrayLik
     slope = jnp.where(close, series, plain / jnp.where(close, 1, excess))
     per_unit = log_decay * _growth(excess * log_decay) - slope * _growth(excess * slope)
     factor = 2 * jnp.exp(jnp.log(n) / 2 - log_beta(half, n / 2))
-    return jnp.where(finite, away * lift + scale * factor * per_unit, jnp.inf)
+    return jnp.where(infinite, jnp.inf, away * lift + scale * factor * per_unit)
 
 
 def _growth(u: Array) -> Array:

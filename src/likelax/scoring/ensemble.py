@@ -226,7 +226,7 @@ def variogram_score(
 
     def apart(v: Array) -> Array:
         gap = jnp.abs(v[..., :, None] - v[..., None, :])
-        return jnp.where(gap > 0, jnp.where(gap > 0, gap, 1) ** power, 0)
+        return jnp.where(gap == 0, 0, jnp.where(gap == 0, 1, gap) ** power)
 
     def add(total: Array, draw: Array) -> tuple[Array, None]:
         return total + apart(draw), None
