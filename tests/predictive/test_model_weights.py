@@ -7,25 +7,9 @@ import pytest
 from scipy.optimize import minimize
 
 from likelax import predictive
+from reference.sine_models import log_likelihoods
 
 FROZEN = json.loads((Path(__file__).parents[1] / "reference" / "model_weights.json").read_text())
-
-
-def log_likelihoods():
-    """As in tests/reference/make_model_weights.py, which made the frozen values."""
-    state = np.random.RandomState(3)
-    x = np.linspace(-2, 2, 30)
-    y = np.sin(x) + 0.3 * state.standard_normal(30)
-    noise = state.standard_normal((3, 400, 1))
-    means = {
-        "left": np.where(x < 0.3, np.sin(x), 0) + 0.1 * noise[0],
-        "right": np.where(x > 0, np.sin(x), 0) + 0.1 * noise[1],
-        "middle": np.where(abs(x) < 1, x, 0) + 0.1 * noise[2],
-    }
-    return {
-        name: -(((y - mean) / 0.4) ** 2) / 2 - np.log(0.4) - np.log(2 * np.pi) / 2
-        for name, mean in means.items()
-    }
 
 
 @pytest.fixture(scope="module")

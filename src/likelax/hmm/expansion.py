@@ -174,9 +174,9 @@ def state_history(
     size = num_states**num_parts
     kept = size // num_states
     # (z_t, ..., z_t-H) -> (z_t+1, z_t, ..., z_t-H+1): the last part is forgotten
-    old, new = jnp.arange(size), jnp.arange(size)
-    follows = old[:, None] // num_states == new[None] % kept
-    moves = log_transition[old // kept][:, new // kept]
+    states = jnp.arange(size)
+    follows = states[:, None] // num_states == states[None] % kept
+    moves = log_transition[states // kept][:, states // kept]
     return Expanded(
         begin.reshape(size),
         jnp.where(follows, moves, -jnp.inf),

@@ -35,10 +35,6 @@ def resample(key: Array, log_weights: ArrayLike, num_samples: int) -> Array:
     if log_weights.ndim != 1 or 0 in log_weights.shape:
         raise ValueError(f"log_weights must have shape (S,) with S >= 1, got {log_weights.shape}")
     check_values("log_weights", log_weights, lambda v: v < jnp.inf, "below infinity, and not NaN")
-    return _resample(key, log_weights, num_samples)
-
-
-def _resample(key: Array, log_weights: Array, num_samples: int) -> Array:
     shares = jnp.exp(log_normalize(log_weights)[0])
     reached = jnp.cumsum(shares)
     # the last draw with weight reaches one exactly, whatever the rounding

@@ -113,10 +113,7 @@ def crps_binomial(total_count: ArrayLike, probs: ArrayLike, x: ArrayLike) -> Arr
     mean, variance = n * p, n * p * q
     square, shares = _frequencies(4 * p * q * (n - 1))
     log_power = (n - 1)[..., None] * jnp.log1p(-(4 * p * q)[..., None] * square)
-    kept, lost = (
-        jnp.sum(shares * jnp.exp(log_power), -1),
-        -jnp.sum(shares * jnp.expm1(log_power), -1),
-    )
+    kept, lost = _kept_and_lost(shares, log_power)
     # variance >= 1: every term is of the order of the standard deviation
     mass = jnp.where(inside, jnp.exp(log_binomial_term(count, n - 1 - count, p, q)), 0)
     usual = (x - mean) * lift + variance * (2 * mass - kept)
@@ -191,15 +188,19 @@ def _negative_binomial(r: Array, p: Array, q: Array, x: Array) -> Array:
     square, shares = _frequencies(curvature * (r + 1))
     log_base = -jnp.log1p(curvature[..., None] * square)
     log_power = r[..., None] * log_base
-    shares = shares * jnp.exp(log_base)
-    kept = jnp.sum(shares * jnp.exp(log_power), -1)
-    lost = -jnp.sum(shares * jnp.expm1(log_power), -1)
+    kept, lost = _kept_and_lost(shares * jnp.exp(log_base), log_power)
     # away from zero, every term is of the order of the standard deviation
     mass = jnp.where(inside, jnp.exp(log_binomial_term(r, count, p, q)), 0)
     usual = (x - mean) * lift + 2 * mean * mass - variance * kept
     # near zero, all terms are of the order of the mean but their sum is not
     near = x * lift + mean * (lost / p - 2 * jnp.where(some, before, 0))
     return jnp.where((variance >= 1) & (r >= 1), usual, near)
+
+
+def _kept_and_lost(shares: Array, log_power: Array) -> tuple[Array, Array]:
+    """The sums of shares times a power, and times one minus the power, over the last axis."""
+    kept = jnp.sum(shares * jnp.exp(log_power), axis=-1)
+    return kept, -jnp.sum(shares * jnp.expm1(log_power), axis=-1)
 
 
 def _frequencies(curvature: Array) -> tuple[Array, Array]:

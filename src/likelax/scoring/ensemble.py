@@ -82,7 +82,8 @@ def _shares_of(weights: ArrayLike, draws: Array) -> Array:
 def _weighted_score(away: Array, shares: Array, fair: bool) -> Array:
     """The score of (M, ...) distances from the outcome, the shares summing to one.
 
-    A sorted draw counts with its distance times the share beyond it, less the half of its own.
+    A sorted draw counts with its distance times its share, times its share and twice those beyond it;
+    fair, less the sum of all squared shares.
     """
     order = jnp.argsort(away, axis=0)
     away, shares = (jnp.take_along_axis(a, order, axis=0) for a in (away, shares))
