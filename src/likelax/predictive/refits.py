@@ -45,7 +45,7 @@ def k_fold(
     The folds are fitted as one batch. Rows are left out by weights of zero, so that all fits have one
     shape and one program.
 
-    Float32: within 1e-5 of 1 + its size of what `log_prob` returns.
+    Float32: the values are those that `log_prob` returns; their sum adds its own rounding.
 
     Args:
       key: a typed key, which assigns the rows to folds whose sizes differ by one at most.
@@ -107,7 +107,7 @@ def leave_future_out(
     pointwise[i] = log p(x_t, ..., x_t+num_ahead-1 | x_0..x_t-1), t = first + i, by the model
     fitted to x_0..x_s-1, where s <= t is the last step at which it was fitted
 
-    Float32: within 1e-5 of 1 + its size of what `log_increments` returns.
+    Float32: the values are sums of what `log_increments` returns, which add their own rounding.
 
     Args:
       fit: n, a scalar integer -> a model fitted to the first n steps. Leave out the others by weights
