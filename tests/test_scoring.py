@@ -294,6 +294,8 @@ def test_threshold_scores_add_up_to_the_whole():
     np.testing.assert_allclose(total, want, rtol=1e-5)
     with pytest.raises(ValueError, match="high"):
         scoring.threshold_crps_ensemble(draws, x, low=1.0, high=0.0)
+    with pytest.raises(ValueError, match="low must broadcast to the shape of x"):
+        scoring.threshold_crps_ensemble(draws, x, low=jnp.zeros((7, 1)))
 
 
 def test_quantile_scores_over_all_levels_are_the_crps():
@@ -416,6 +418,8 @@ def test_kernel_log_scores_and_variograms_by_hand():
     assert float(scoring.log_score_ensemble(ties, 1.5)) == pytest.approx(float(want), rel=1e-5)
     with pytest.raises(ValueError, match="bandwidth must be positive"):
         scoring.log_score_ensemble(draws[:, 0], 1.0, bandwidth=0.0)
+    with pytest.raises(ValueError, match="bandwidth must broadcast to the shape of x"):
+        scoring.log_score_ensemble(draws[:, 0], 1.0, bandwidth=jnp.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -459,8 +459,17 @@ def together(**values: ArrayLike) -> list[Array]:
     arrays = named_floats(**values)
     *_, x = arrays
     shape = x.shape if x.ndim else max((a.shape for a in arrays), key=len)
-    for name, a in zip(values, arrays, strict=True):
+    return of_shape(shape, **dict(zip(values, arrays, strict=True)))
+
+
+def of_shape(shape: tuple[int, ...], **arrays: Array) -> list[Array]:
+    """All broadcast to the shape of x.
+
+    Raises:
+      ValueError: for shapes that do not broadcast to that.
+    """
+    for name, a in arrays.items():
         lined_up = zip(reversed(a.shape), reversed(shape), strict=False)
         if a.ndim > len(shape) or any(m not in (1, n) for m, n in lined_up):
             raise ValueError(f"{name} must broadcast to the shape of x, {shape}, got {a.shape}")
-    return [jnp.broadcast_to(a, shape) for a in arrays]
+    return [jnp.broadcast_to(a, shape) for a in arrays.values()]

@@ -16,6 +16,7 @@ from likelax.numerics.checks import (
     check_positive,
     check_values,
 )
+from likelax.scoring.closed import of_shape
 
 _COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
 _MOST_ROWS = 2048  # for more rows the sorting network takes long to compile
@@ -131,8 +132,8 @@ def threshold_crps_ensemble(
     """
     draws, low, high, x = named_floats(draws=draws, low=low, high=high, x=x)
     _check_draws(draws, x.shape)
+    low, high = of_shape(x.shape, low=low, high=high)
     check_order(low=low, high=high)
-    low, high = jnp.broadcast_to(low, x.shape), jnp.broadcast_to(high, x.shape)
     return crps_ensemble(
         jnp.clip(draws, low[None], high[None]), jnp.clip(x, low, high), weights=weights, fair=fair
     )
@@ -178,7 +179,7 @@ def log_score_ensemble(
     else:
         (width,) = named_floats(bandwidth=bandwidth)
         check_positive(bandwidth=width)
-        width = jnp.broadcast_to(width, x.shape)
+        (width,) = of_shape(x.shape, bandwidth=width)
     z = (draws - x[None]) / width[None]
     log_mean = logsumexp(-(z**2) / 2, axis=0) - math.log(size)
     return jnp.log(width) + math.log(2 * math.pi) / 2 - log_mean
