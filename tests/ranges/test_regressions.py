@@ -54,9 +54,10 @@ def test_least_squares_far_from_zero(constant, count):
         assert_within(np.asarray(fitted.scale_tril, float)[:, 0, 0] / sd, 1.0, 1e-3)
 
 
+# the model, and up to which linear predictor the likelihood is steep enough to tell fits apart
 KINDS = {
-    "logistic": lx.LogisticRegression(jnp.zeros(3)),
-    "Poisson": lx.PoissonRegression(jnp.zeros(3)),
+    "logistic": (lx.LogisticRegression(jnp.zeros(3)), 6),
+    "Poisson": (lx.PoissonRegression(jnp.zeros(3)), 12),
 }
 
 
@@ -64,7 +65,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_generalised_fits_do_not_depend_on_the_origin(name, count):
     """Inputs at 1000 widths from zero beside a constant: the logistic fit "converged" 5 nats off."""
-    rng, model = generator(f"origin {name}"), KINDS[name]
+    rng, (model, steep) = generator(f"origin {name}"), KINDS[name]
 
     def fitted(x, y):
         found = fit.em(model, (x, y), max_steps=100)
@@ -81,7 +82,7 @@ def test_generalised_fits_do_not_depend_on_the_origin(name, count):
             np.float32
         )
         (status, got), (want_status, want) = run(x, y), run(near, y)
-        usable = np.asarray((status < 2) & (want_status < 2)) & (np.abs(want) < 12).all(1)
+        usable = np.asarray((status < 2) & (want_status < 2)) & (np.abs(want) < steep).all(1)
         assert usable.mean() > 0.9
         assert_within(np.asarray(got)[usable], np.asarray(want, float)[usable], 3e-2)
 
