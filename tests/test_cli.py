@@ -153,7 +153,7 @@ def test_tables_read_back_what_they_wrote(tmp_path):
         back = files.read_table(file, text=["who", "status"])
         np.testing.assert_array_equal(back["n"], columns["n"])
         assert back["status"].tolist() == columns["status"]
-        assert files.read_groups(file, "who", ["n"])["a"].tolist() == [1.5]
+        assert files.read_rows(file, ["n"], "who").parts()["a"].tolist() == [1.5]
 
 
 @pytest.mark.slow

@@ -35,7 +35,8 @@ WITHOUT_SOURCE = {
         "distribution", "gradient", "maximize", "minibatch_log_prob", "num_parameters", "statistics",
     },
     "input and output, or plumbing": {
-        "ComplementScore", "Minibatch", "Space", "build", "columns", "forget_unseen", "load", "mixed",
+        "ComplementScore", "Minibatch", "Space", "build", "columns", "forget_unseen", "load", "load_notes",
+        "mixed",
         "run", "save", "space_of",
     },
     "a start of a fit, or a choice between fits": {

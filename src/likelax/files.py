@@ -4,14 +4,17 @@ import csv
 import importlib
 import importlib.util
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # What stands for a missing number in a table.
 MISSING = frozenset({"", "na", "nan", "null", "none"})
+
+STDIN = Path("-")
 
 
 class DataError(Exception):
@@ -87,13 +90,19 @@ def read_table(file: Path, text: Iterable[str] = ()) -> dict[str, np.ndarray]:
       ...     print(read_table(file, text=["who"])["n"])
       [ 1. nan]
     """
+    columns = _columns(file)
+    return {
+        name: column if name in text else _numbers(file, name, column)
+        for name, column in columns.items()
+    }
+
+
+def _columns(file: Path) -> dict[str, np.ndarray]:
+    """The columns of a table by name: text from a CSV file, anything from a Parquet file."""
     if file.suffix == ".parquet":
-        return {
-            name: column if name in text else _numbers(file, name, column)
-            for name, column in _read_parquet(file).items()
-        }
+        return _read_parquet(file)
     try:
-        lines = file.read_text(encoding="utf-8-sig")
+        lines = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise DataError(f"{file} can't be read as text") from None
     try:
@@ -114,11 +123,7 @@ def read_table(file: Path, text: Iterable[str] = ()) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{file}: row {i + 1} of data has {len(row)} entries; wanted {len(names)}"
             )
-    columns = {name: np.array([row[j] for row in rows]) for j, name in enumerate(names)}
-    return {
-        name: column if name in text else _numbers(file, name, column)
-        for name, column in columns.items()
-    }
+    return {name: np.array([row[j] for row in rows], str) for j, name in enumerate(names)}
 
 
 def _is_number(text: str) -> bool:
@@ -156,45 +161,71 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def read_groups(file: Path, group: str, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """The data sets of a table: the rows of each value of a column, in the order of the file.
+class Rows(NamedTuple):
+    """Rows of numbers from a file.
+
+    Attributes:
+      values: (N,) for one column, else (N, D); NaN where missing.
+      columns: the names of the columns used.
+      groups: (N,) text, what each row belongs to; None without a column for it.
+    """
+
+    values: np.ndarray
+    columns: tuple[str, ...]
+    groups: np.ndarray | None
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows of each group, in the order in which the groups first appear."""
+        if self.groups is None:
+            return {"": self.values}
+        labels, first, where = np.unique(self.groups, return_index=True, return_inverse=True)
+        order = np.argsort(where, kind="stable")
+        ends = np.cumsum(np.bincount(where, minlength=len(labels)))[:-1]
+        parts = np.split(self.values[order], ends)
+        return {str(labels[i]): parts[i] for i in np.argsort(first)}
+
+
+def read_rows(file: Path, columns: Sequence[str] = (), group: str | None = None) -> Rows:
+    """Rows of numbers from a CSV, Parquet or NumPy file, or a CSV from standard input.
 
     Args:
-      file: .csv or .parquet.
-      group: name of the column that says which data set a row belongs to.
-      columns: names of the columns to use; empty: all others.
-    Returns:
-      Arrays (N,) for one column, else (N, D), by the value of the group.
+      file: .csv, .parquet, .npy, or `-` for standard input.
+      columns: names of the columns to use; empty: all but the group. An array has no names.
+      group: name of the column that says what a row belongs to.
     Raises:
       DataError: as `read_table`, or for a column that does not exist.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "t.csv"
+      ...     _ = file.write_text("who,n\\nann,1\\nbob,2\\nann,3\\n")
+      ...     print(read_rows(file, group="who").parts())
+      {'ann': array([1., 3.]), 'bob': array([2.])}
     """
-    names = _names(file)
-    for name in (group, *columns):
-        if name not in names:
-            raise DataError(f"{file} has no column {name!r}; it has {', '.join(names)}")
-    used = list(columns) or [name for name in names if name != group]
+    if file != STDIN and not file.is_file():
+        raise DataError(f"{file} does not exist" if not file.exists() else f"{file} is no file")
+    if file.suffix == ".npy":
+        if group is not None:
+            raise DataError(f"{file}: an array has no column {group!r}; use a table")
+        values = _read_array(file)
+        count = 1 if values.ndim == 1 else values.shape[1]
+        if columns and len(columns) != count:
+            raise DataError(f"{file} has {count} columns; wanted {len(columns)}")
+        names = tuple(columns) or tuple(f"column {i + 1}" for i in range(count))
+        return Rows(values[:, 0] if values.ndim == 2 and count == 1 else values, names, None)
+    if file != STDIN and file.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{file}: wanted a .csv, .parquet or .npy file, or - for standard input")
+    table = _columns(file)
+    for name in (*([] if group is None else [group]), *columns):
+        if name not in table:
+            raise DataError(f"{file} has no column {name!r}; it has {', '.join(table)}")
+    used = list(columns) or [name for name in table if name != group]
     if not used:
         raise DataError(f"{file} has no column beside {group!r}")
-    table = read_table(file, text=[name for name in names if name not in used])
-    values = [table[name] for name in used]
-    rows = values[0] if len(values) == 1 else np.stack(values, axis=1)
-    labels, first, where = np.unique(
-        table[group].astype(str), return_index=True, return_inverse=True
-    )
-    order = np.argsort(where, kind="stable")
-    parts = np.split(rows[order], np.cumsum(np.bincount(where, minlength=len(labels)))[:-1])
-    return {str(labels[i]): parts[i] for i in np.argsort(first)}
-
-
-def _names(file: Path) -> list[str]:
-    """The names of the columns of a table."""
-    if file.suffix == ".parquet":
-        return list(_read_parquet(file))
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return [name.strip() for name in next(csv.reader(stream), [])]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise DataError(f"{file} can't be read as text") from None
+    numbers = [_numbers(file, name, table[name]) for name in used]
+    values = numbers[0] if len(numbers) == 1 else np.stack(numbers, axis=1)
+    return Rows(values, tuple(used), None if group is None else table[group].astype(str))
 
 
 def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:

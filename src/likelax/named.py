@@ -104,6 +104,30 @@ class Named:
         """
         return Starter(self, columns, most)
 
+    def blank(self, columns: int | None, size: int | None) -> Model:
+        """A model of the right structure and shapes, whatever its values: what `fit.load` wants.
+
+        Args:
+          columns: D of rows (..., D); None for scalars.
+          size: number of components or states; None for a family alone.
+
+        Examples:
+          >>> parse("hmm:poisson").blank(None, 2).transition.shape
+          (2, 2)
+        """
+        leaf = LEAVES[self.family](columns)
+        if not self.has_sizes:
+            return leaf
+        count = 1 if size is None else size
+        weights, components = jnp.full(count, 1 / count), _stacked(leaf, count)
+        if self.kind == "mixture":
+            return Mixture(weights, components)
+        return HMM(weights, jnp.full((count, count), 1 / count), components)
+
+
+def _stacked(leaf: Model, count: int) -> Model:
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *jnp.shape(a))), leaf)
+
 
 def parse(text: str) -> Named:
     """A model from its name KIND:FAMILY.
@@ -187,7 +211,7 @@ class Starter:
         weights = jnp.where(used, 1.0, 0.0)
         weights = weights / jnp.sum(weights)
         shares = self._shares(key, rest, used, weights)
-        stack = jax.tree.map(lambda a: jnp.broadcast_to(a, (self.most, *jnp.shape(a))), leaf)
+        stack = _stacked(leaf, self.most)
         components = stack.stacked_m_step(stack.stacked_e_step(rest, shares))
         if self.named.kind == "mixture":
             return Mixture(weights, components)

@@ -143,3 +143,18 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_notes_come_back_and_must_be_what_json_holds(tmp_path):
+    file = tmp_path / "state.npz"
+    fit.save(file, {"a": 1.0}, notes={"columns": ("x", "y"), "share": 0.5, "none": None})
+    assert fit.load_notes(file) == {"columns": ["x", "y"], "share": 0.5, "none": None}
+    assert fit.load(file, {"a": 0.0})["a"] == 1.0
+    fit.save(file, {"a": 1.0})
+    assert fit.load_notes(file) == {}
+    for wrong in ({"a": {1, 2}}, {"a": float("nan")}, [1], "text"):
+        with pytest.raises(TypeError, match="notes must be a dict of what JSON can hold"):
+            fit.save(file, {"a": 1.0}, notes=wrong)
+    file.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="damaged, or was not written by likelax"):
+        fit.load_notes(file)

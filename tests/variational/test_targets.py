@@ -86,9 +86,10 @@ UNREACHABLE = "poisson 30x40"
 
 
 @pytest.mark.slow
-def test_of_random_targets_98_percent_are_fitted_and_none_is_claimed_wrongly():
+@pytest.mark.parametrize("part", range(3))
+def test_of_random_targets_98_percent_are_fitted_and_none_is_claimed_wrongly(part):
     near, count, misses, above = 0, 0, [], 0
-    for seed, (name, group) in enumerate(targets.random_groups()):
+    for seed, (name, group) in list(enumerate(targets.random_groups()))[part::3]:
         if name.startswith("hierarchy"):
             continue
         for target, found in zip(group, fit_all(group, seed=seed), strict=True):

@@ -20,7 +20,7 @@ from likelax.fit._stream import stepwise, stream
 from likelax.fit.algorithm import Algorithm, Data, run
 from likelax.fit.ascent import Ascent
 from likelax.fit.batch_run import Done
-from likelax.fit.checkpoint import load, save
+from likelax.fit.checkpoint import load, load_notes, save
 from likelax.fit.criteria import aic, bic, icl
 from likelax.fit.lbfgs import LBFGS, maximize_lbfgs
 from likelax.fit.result import Fit, FitError, Status, best
@@ -51,6 +51,7 @@ __all__ = [
     "implicit",
     "kmeans",
     "load",
+    "load_notes",
     "maximize",
     "maximize_lbfgs",
     "maximize_noisy",

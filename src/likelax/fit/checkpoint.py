@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -33,7 +33,9 @@ _UNREADABLE = (
 )
 
 
-def save(path: str | os.PathLike[str], tree: object) -> None:
+def save(
+    path: str | os.PathLike[str], tree: object, *, notes: Mapping[str, Any] | None = None
+) -> None:
     """Write a model, or any tree of arrays, to a file.
 
     The data are written to a second file that then replaces the old one. So a process that is
@@ -43,9 +45,10 @@ def save(path: str | os.PathLike[str], tree: object) -> None:
       path: the file; its folder must exist.
       tree: its leaves are arrays, numbers or random keys. The structure itself is not written, but a
         description of it: `load` is given a tree like it.
+      notes: what else the file should say, as JSON can hold it; `load_notes` reads it.
     Raises:
       FileNotFoundError: if the folder does not exist.
-      TypeError: for a leaf that is no array of numbers.
+      TypeError: for a leaf that is no array of numbers, or notes that are no dict that JSON can hold.
 
     Examples:
       >>> import tempfile
@@ -61,7 +64,7 @@ def save(path: str | os.PathLike[str], tree: object) -> None:
         kind, array = _to_disk(f"leaf {i} of {type(tree).__name__}", leaf)
         kinds.append(kind)
         arrays.append(array)
-    head = {"likelax": FORMAT, "structure": str(structure), "kinds": kinds}
+    head = {"likelax": FORMAT, "structure": str(structure), "kinds": kinds, "notes": _plain(notes)}
     with _replaced(Path(os.path.realpath(path))) as part:
         np.savez(part, *arrays, head=np.array(json.dumps(head)))
 
@@ -98,6 +101,35 @@ def load(path: str | os.PathLike[str], like: T) -> T:
         )
     each = zip(found, head["kinds"], leaves, strict=True)
     return jax.tree.unflatten(structure, [_from_disk(name, *three) for three in each])
+
+
+def load_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The notes that `save` kept in a file; empty without any.
+
+    Args:
+      path: the file.
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is damaged or was not written by `save`.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save(f"{folder}/state.npz", {"step": 3}, notes={"data": "spikes.csv"})
+      ...     print(load_notes(f"{folder}/state.npz"))
+      {'data': 'spikes.csv'}
+    """
+    found = _read(path)[0].get("notes")
+    return found if isinstance(found, dict) else {}
+
+
+def _plain(notes: Any) -> dict[str, Any]:
+    if notes is None:
+        return {}
+    if isinstance(notes, Mapping):
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            return dict(json.loads(json.dumps(dict(notes), allow_nan=False)))
+    raise TypeError(f"save: notes must be a dict of what JSON can hold; got {notes!r:.80}")
 
 
 def _to_disk(name: str, leaf: Any) -> tuple[str, np.ndarray]:

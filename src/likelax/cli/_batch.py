@@ -1,111 +1,21 @@
-"""The command line: `likelax tour` and `likelax batch`.
-
-Results go to standard output, messages to standard error. The exit codes are 0, and for `tour` 1 if a
-number is wrong; 2 for bad usage, 3 for bad data, and 4 if some data sets have no usable fit.
-"""
+"""`likelax batch`: one model to each of many data sets."""
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from likelax import files, fit, named
-from likelax import tour as guide
+from likelax.cli import common
 from likelax.data import Masked
-
-BAD_USAGE, BAD_DATA, NO_FIT = 2, 3, 4
-
-app = typer.Typer(
-    help="Classical probabilistic models in JAX.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+from likelax.kept import leaf_name
 
 
-@app.callback()
-def _main() -> None:
-    """Classical probabilistic models in JAX."""
-
-
-@app.command()
-def tour(
-    chapter: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this chapter; may be given more than once.", metavar="NAME"),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the figures and the page.", metavar="FOLDER")
-    ] = Path("tour"),
-) -> None:
-    """Walk through thirteen chapters on real data and check every number.
-
-    Exits with 1 if a number is wrong, and with 2 for a chapter that does not exist.
-    """
-    try:
-        chapters = guide.find(chapter or [])
-    except ValueError as error:
-        _refuse(error)
-    began = time.perf_counter()
-    console = Console()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    stops = []
-    with bar:
-        task = bar.add_task("Walking", total=len(chapters))
-        for stop in guide.walk(chapters):
-            stops.append(stop)
-            bar.update(task, advance=1, description=f"Done: {stop.chapter.name}")
-        stops.sort()
-        bar.update(task, description="Drawing")
-        page = guide.write_page(stops, output)
-    for stop in stops:
-        console.print(_table(stop))
-    checks = [check for stop in stops for check in stop.findings.checks]
-    wrong = [check for check in checks if not check.ok]
-    console.print(
-        f"{len(checks) - len(wrong)} of {len(checks)} numbers are right, "
-        f"in {time.perf_counter() - began:.0f} s. Figures and a page: {page}"
-    )
-    if wrong:
-        raise typer.Exit(1)
-
-
-def _table(stop: guide.Stop) -> Table:
-    table = Table(
-        title=f"{stop.number}. {stop.chapter.title}  [dim]({stop.chapter.name})[/dim]",
-        title_justify="left",
-        title_style="bold",
-        expand=True,
-        box=None,
-        padding=(0, 2, 0, 0),
-        header_style="dim",
-    )
-    table.add_column("Quantity", ratio=5)
-    table.add_column("Expected", ratio=4)
-    table.add_column("Ours", ratio=4)
-    table.add_column("Expected by", ratio=4, style="dim")
-    table.add_column("", width=5)
-    for check in stop.findings.checks:
-        mark = "[green]right[/green]" if check.ok else "[bold red]WRONG[/bold red]"
-        table.add_row(check.what, *check.shown(), check.source, mark)
-    table.add_section()
-    return table
-
-
-@app.command()
 def batch(
     data: Annotated[
         Path, typer.Argument(help="A folder of .npy and .csv files, or a .csv or .parquet table.")
@@ -154,14 +64,14 @@ def batch(
     try:
         found, sizes = named.parse(model), named.parse_sizes(states)
     except ValueError as error:
-        _refuse(error)
+        common.refuse(error)
     try:
         files.check_output(output)
     except files.DataError as error:
-        _refuse(error)
+        common.refuse(error)
     sets = _read_sets(data, group, columns)
     began = time.perf_counter()
-    done = _fit_all(
+    done = common.fit_all(
         fit.EM(tol, max_steps),
         found.starter(_columns(sets), max(sizes)),
         _masked(list(sets.values())),
@@ -178,50 +88,31 @@ def batch(
     failed = [name for name, wrong in zip(sets, np.asarray(done.failed), strict=True) if wrong]
     if failed:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        _refuse(f"no usable fit of {', '.join(failed[:5])}{more}; see {output}", NO_FIT)
-
-
-def _fit_all(*arguments: Any, **options: Any) -> fit.Batch[Any]:
-    """`fit.batch` with a bar of its progress on standard error."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("Fitting", total=None)
-
-        def show(now: fit.Done) -> None:
-            speed = f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second"
-            bar.update(task, completed=now.fits, total=now.total, description=speed)
-
-        try:
-            return fit.batch(*arguments, **options, progress=show)
-        except (ValueError, TypeError) as error:
-            _refuse(error, BAD_DATA)
+        common.refuse(
+            f"no usable fit of {', '.join(failed[:5])}{more}; see {output}", common.NO_FIT
+        )
 
 
 def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndarray]:
     """The data sets by name; ends the program where they can't be read."""
     if not data.exists():
-        _refuse(f"{data} does not exist")
+        common.refuse(f"{data} does not exist")
     wanted = [name.strip() for name in columns.split(",") if name.strip()]
     if data.is_dir():
         if group is not None or wanted:
-            _refuse("--group and --columns are for a table; a folder has a file for each data set")
+            common.refuse(
+                "--group and --columns are for a table; a folder has a file for each data set"
+            )
     elif data.suffix not in (".csv", ".parquet"):
-        _refuse(f"{data}: wanted a folder, a .csv or a .parquet file")
+        common.refuse(f"{data}: wanted a folder, a .csv or a .parquet file")
     elif group is None:
-        _refuse(f"{data}: name the column that tells the data sets apart by --group")
+        common.refuse(f"{data}: name the column that tells the data sets apart by --group")
     try:
         if group is None:
             return files.read_folder(data)
-        return files.read_groups(data, group, wanted)
+        return files.read_rows(data, wanted, group).parts()
     except files.DataError as error:
-        _refuse(error, BAD_DATA)
+        common.refuse(error, common.BAD_DATA)
 
 
 def _columns(sets: dict[str, np.ndarray]) -> int | None:
@@ -265,10 +156,10 @@ def _results(names: list[str], done: fit.Batch[Any], rows: np.ndarray) -> dict[s
     table["num_steps"] = np.ravel(best.num_steps)
     lead = best.status.ndim
     for path, leaf in jax.tree_util.tree_leaves_with_path(best.model):
-        name, array = jax.tree_util.keystr(path).lstrip("."), np.asarray(leaf)
+        array = np.asarray(leaf)
         flat = array.reshape(len(total), -1)
         for i, at in enumerate(np.ndindex(array.shape[lead:])):
-            table[name + (str(list(at)).replace(" ", "") if at else "")] = flat[:, i]
+            table[leaf_name(path, at)] = flat[:, i]
     return table
 
 
@@ -287,9 +178,3 @@ def _summary(done: fit.Batch[Any], count: int, seconds: float, output: Path) -> 
     table.add_row("Time", f"{seconds:.1f} s, {done.fits.status.size / seconds:.0f} fits a second")
     table.add_row("Results", str(output))
     return table
-
-
-def _refuse(error: Exception | str, code: int = BAD_USAGE) -> NoReturn:
-    """Say what is wrong in one sentence, and end with an exit code."""
-    typer.echo(f"likelax: {error}", err=True)
-    raise typer.Exit(code)

@@ -1,0 +1,137 @@
+"""The page of `likelax check --report`: the checklist, and pictures of the model beside its data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from likelax import files, kept, report
+from likelax.checklist import Checklist
+from likelax.hmm import HMM
+from likelax.mixture import Mixture
+
+MOST_SHOWN = 2000  # steps of a series that a picture can show
+MOST_COLOURS = 5
+
+
+def page(found: kept.Kept, rows: files.Rows, result: Checklist) -> str:
+    """HTML with the verdicts, figures and parameters.
+
+    Args:
+      found: the model.
+      rows: what it was fitted to.
+      result: of the checklist.
+    """
+    names, values = kept.parameters(found.model).values()
+    parameters = report.Table(
+        "Parameters of the model",
+        ("Parameter", "Value"),
+        [(name, f"{value:.6g}") for name, value in zip(names, values, strict=True)],
+        numeric=(1,),
+    )
+    passed = sum(line.verdict == "PASS" for line in result.lines)
+    lead = (
+        f"{found.name} of {', '.join(found.columns)}"
+        + (
+            f", {found.size} {'states' if found.named.takes_series else 'components'}"
+            if found.size
+            else ""
+        )
+        + f": {passed} of {len(result.lines)} lines of the checklist pass."
+    )
+    pictures = _pictures(found, rows)
+    return report.html("A fitted model", result, lead=lead, pictures=pictures, tables=[parameters])
+
+
+def _pictures(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
+    if isinstance(found.model, HMM):
+        return _of_series(found, rows)
+    if isinstance(found.model, Mixture) and (found.size or 0) <= MOST_COLOURS:
+        return [_density(found, rows)] if found.scalar else [_membership(found, rows)]
+    return []
+
+
+def _picture(draw: Callable[[Any], object], alt: str, caption: str) -> report.Picture:
+    from likelax import plots  # needs matplotlib, which the other commands do not
+
+    light, dark = (plots.png(plots.figure(draw, dark=dark)) for dark in (False, True))
+    return report.Picture(light, dark, alt, caption)
+
+
+def _of_series(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
+    """The first series, with the levels and the probabilities of its states."""
+    from likelax import plots
+
+    values = next(iter(rows.parts().values()))[:MOST_SHOWN]
+    x = kept.as_data(files.Rows(values, rows.columns, None), series=True)
+    path = np.asarray(found.model.viterbi(x)[0])
+    probs = np.exp(np.asarray(found.model.smoother(x).log_marginals, float))
+    column = values if values.ndim == 1 else values[:, 0]
+    known = np.isfinite(column)
+    shares = probs[known] / np.maximum(probs[known].sum(axis=0), 1e-30)
+    level = (shares.T @ column[known])[path]
+    time, name = np.arange(len(column)), rows.columns[0]
+
+    def levels(figure: Any) -> None:
+        ax = figure.subplots()
+        plots.state_levels(ax, time, column, level)
+        ax.set(xlabel="step", ylabel=name)
+
+    def states(figure: Any) -> None:
+        ax = figure.subplots()
+        plots.state_shares(ax, time, probs, [f"state {k}" for k in range(probs.shape[1])])
+        ax.set(xlabel="step", ylabel="probability")
+
+    found_pictures = [
+        _picture(
+            levels,
+            f"{name} over {len(time)} steps, and the mean of {name} in the decoded state.",
+            "The series, and the level of the most probable path of states.",
+        )
+    ]
+    if probs.shape[1] <= MOST_COLOURS:
+        alt = f"Posterior probability of {probs.shape[1]} states over {len(time)} steps."
+        found_pictures.append(_picture(states, alt, "Probability of each state at each step."))
+    return found_pictures
+
+
+def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
+    from likelax import plots
+
+    values = rows.values[np.isfinite(rows.values)]
+    whole = bool(np.all(values == np.round(values)))
+    low, high = values.min(), values.max()
+    grid = np.arange(low, high + 1) if whole and high - low < 500 else np.linspace(low, high, 400)
+    grid = grid.astype(np.float32)
+    parts = np.exp(np.asarray(found.model.component_log_prob(grid), float))
+    parts = parts * np.asarray(found.model.weights, float)
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        plots.density(ax, grid, parts, values)
+        ax.set(xlabel=rows.columns[0])
+
+    name = rows.columns[0]
+    return _picture(
+        draw,
+        f"Histogram of {name} and the density of {parts.shape[1]} components and their sum.",
+        "The mixture and its components over a histogram of the data.",
+    )
+
+
+def _membership(found: kept.Kept, rows: files.Rows) -> report.Picture:
+    from likelax import plots
+
+    x = rows.values[np.isfinite(rows.values).all(axis=1)]
+    shares = np.asarray(found.model.responsibilities(x.astype(np.float32)), float)
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        plots.membership(ax, x[:, 0], x[:, 1], shares)
+        ax.set(xlabel=rows.columns[0], ylabel=rows.columns[1])
+
+    return _picture(
+        draw,
+        f"{rows.columns[0]} and {rows.columns[1]} of each row, coloured by its component.",
+        "Each row in the first two columns, coloured by the probabilities of its components.",
+    )

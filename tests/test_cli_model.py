@@ -1,0 +1,247 @@
+"""`likelax fit` and what can be done with the model that it writes, beside the library itself."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from likelax import HMM, cli, files, fit, kept
+from likelax.data import Masked, Sequences
+
+runner = CliRunner()
+
+
+def run(*arguments, code=0, **options):
+    result = runner.invoke(cli.app, [str(a) for a in arguments], **options)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Counts of two series of two levels, and a model of them that has not seen the last."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(3)
+    lines = ["day,who,count"]
+    for who, length in (("a", 40), ("b", 25), ("c", 15)):
+        level = np.repeat(rng.permuted([2.0, 12.0, 2.0, 12.0]), 10)[:length]
+        lines += [f"{i},{who},{n}" for i, n in enumerate(rng.poisson(level))]
+    lines[5] = "4,a,"  # a count that is missing
+    (folder / "counts.csv").write_text("\n".join(lines) + "\n")
+    made = run(
+        *("fit", folder / "counts.csv", "--model", "hmm:poisson", "--columns", "count"),
+        *("--group", "who", "--states", "1:3", "--restarts", "2", "--holdout", "0.34"),
+        *("--output", folder / "model.npz", "--format", "json", "--seed", "2"),
+    )
+    (folder / "fit.json").write_text(made.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(home):
+    return kept.load(home / "model.npz")
+
+
+def series(home, groups):
+    rows = files.read_rows(home / "counts.csv", ["count"], "who")
+    parts = [rows.parts()[name].astype(np.float32) for name in groups]
+    starts = np.concatenate([np.arange(len(part)) == 0 for part in parts])
+    return Sequences(Masked.from_nan(np.concatenate(parts)), starts=starts)
+
+
+def test_fit_keeps_the_size_of_lowest_bic(home, model):
+    table, _, parameters = (home / "fit.json").read_text().partition("]\n")
+    sizes = json.loads(table + "]")
+    assert [row["size"] for row in sizes] == [1, 2, 3]
+    assert [row["chosen"] for row in sizes] == [False, True, False]
+    assert {row["status"] for row in sizes} == {"CONVERGED"}
+    x = series(home, "ab")
+    assert isinstance(model.model, HMM) and model.size == 2 and model.columns == ("count",)
+    best = sizes[1]
+    assert best["log_likelihood"] == pytest.approx(float(model.model.log_prob(x)), rel=1e-5)
+    assert best["bic"] == pytest.approx(float(fit.bic(model.model, x)), rel=1e-5)
+    assert best["parameters"] == int(fit.num_parameters(model.model))
+    assert min(row["bic"] for row in sizes) == best["bic"]
+    shown = {row["parameter"]: row["value"] for row in json.loads(parameters)}
+    assert shown["emissions.rate[1]"] == pytest.approx(float(model.model.emissions.rate[1]))
+    assert sorted(np.asarray(model.model.emissions.rate)) == pytest.approx([2, 12], rel=0.3)
+
+
+def test_decode_and_predict_are_viterbi_and_smoother(home, model):
+    x = series(home, "abc")
+    for command, want in (
+        ("decode", model.model.viterbi(x)[0]),
+        ("predict", np.argmax(model.model.smoother(x).log_marginals, axis=1)),
+    ):
+        out = home / f"{command}.csv"
+        run(command, home / "model.npz", home / "counts.csv", "--output", out)
+        found = files.read_table(out, text=["who"])
+        assert list(found) == ["who", "state", "probability[0]", "probability[1]"]
+        assert "".join(found["who"]) == "a" * 40 + "b" * 25 + "c" * 15
+        np.testing.assert_array_equal(found["state"], want)
+        probs = np.exp(np.asarray(model.model.smoother(x).log_marginals))
+        np.testing.assert_allclose(found["probability[1]"], probs[:, 1], rtol=1e-5, atol=1e-6)
+
+
+def test_score_and_sample(home, model):
+    x = series(home, "abc")
+    made = run("score", home / "model.npz", home / "counts.csv", "--format", "json")
+    (row,) = json.loads(made.stdout)
+    assert row["rows"] == 80
+    assert row["log_probability"] == pytest.approx(float(model.model.log_prob(x)), rel=1e-5)
+    assert row["a_row"] == pytest.approx(row["log_probability"] / 80)
+    assert row["bic"] == pytest.approx(float(fit.bic(model.model, x)), rel=1e-5)
+    made = run("sample", home / "model.npz", "--count", "7", "--seed", "5")
+    want = np.asarray(model.model.sample(jax.random.key(5), (7,)))
+    assert made.stdout.split() == ["count", *map(str, want)]
+
+
+def test_check_divides_the_data_as_the_fit_did_and_writes_a_page(home):
+    page = home / "report.html"
+    made = run(
+        "check", home / "model.npz", home / "counts.csv", "--report", page, "--format", "csv"
+    )
+    assert made.stdout.startswith("line,verdict,reason\n1. ") and made.stdout.count("PASS") >= 4
+    text = page.read_text(encoding="utf-8")
+    assert text.count('data-verdict="PASS"') == made.stdout.count("PASS")
+    assert text.count("<picture>") == 2 and "emissions.rate[1]" in text and "http" not in text
+
+
+def test_compare_names_the_model_that_predicts_better(home):
+    run(
+        *("fit", home / "counts.csv", "--model", "hmm:poisson", "--columns", "count"),
+        *("--group", "who", "--states", "1", "--restarts", "1", "--holdout", "0.34"),
+        *("--output", home / "one.npz"),
+    )
+    models = home / "one.npz", home / "model.npz"
+    made = run("compare", home / "counts.csv", *models, "--format", "json")
+    best, other = json.loads(made.stdout)
+    x = series(home, "abc")
+    for row, file in ((best, models[1]), (other, models[0])):
+        assert row["model"] == str(file)
+        want = float(kept.load(file).model.log_prob(x))
+        assert row["log_probability"] == pytest.approx(want, rel=1e-5)
+    gap = best["log_probability"] - other["log_probability"]
+    assert best["below_best"] == 0 and other["below_best"] == pytest.approx(gap, rel=1e-4)
+    assert 0 < other["standard_error"] < gap
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("mixture:normal", marks=pytest.mark.slow), "mixture:poisson", "mle:gamma"],
+)
+def test_rows_in_no_order(tmp_path, name):
+    rng = np.random.default_rng(1)
+    wide = name == "mixture:normal"
+    x = np.concatenate([rng.poisson(3, (30, 2)), rng.poisson(30, (30, 2))]) + 1.0
+    np.save(tmp_path / "x.npy", x if wide else x[:, 0])
+    size = [] if name == "mle:gamma" else ["--states", "2"]
+    options = [*size, "--restarts", "3", "--holdout", "0.3", "--output", tmp_path / "m.npz"]
+    run("fit", tmp_path / "x.npy", "--model", name, *options)
+    found = kept.load(tmp_path / "m.npz")
+    assert found.columns == (("column 1", "column 2") if wide else ("column 1",))
+    made = run("check", tmp_path / "m.npz", tmp_path / "x.npy", "--report", tmp_path / "r.html")
+    assert "PASS" in made.stdout
+    pictures = (tmp_path / "r.html").read_text(encoding="utf-8").count("<picture>")
+    if name == "mle:gamma":
+        assert pictures == 0
+        made = run("predict", tmp_path / "m.npz", tmp_path / "x.npy", code=2)
+        assert "has no components" in made.stderr
+        return
+    assert pictures == 1
+    made = run("predict", tmp_path / "m.npz", tmp_path / "x.npy")
+    want = found.model.predict((x if wide else x[:, 0]).astype(np.float32))
+    rows = [line.split(",") for line in made.stdout.split()[1:]]
+    assert [int(row[0]) for row in rows] == list(map(int, want))
+    made = run("decode", tmp_path / "m.npz", tmp_path / "x.npy", code=2)
+    assert "which has no path of states; use predict" in made.stderr
+
+
+def test_a_table_from_standard_input_and_as_markdown(home):
+    text = (home / "counts.csv").read_text()
+    made = run("score", home / "model.npz", "-", "--format", "markdown", input=text)
+    head, line, row = made.stdout.splitlines()
+    assert head == "| rows | log_probability | a_row | bic |" and line.startswith("| ---")
+    assert row.startswith("| 80 | -")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("fit counts.csv --model hmm:poison", 2, "no family 'poison'"),
+        ("fit counts.csv --model hmm:poisson --states 0", 2, "wanted a number, a list"),
+        ("fit counts.csv --model hmm:poisson --holdout 1", 2, "--holdout must lie in [0, 1)"),
+        ("fit counts.csv --model hmm:poisson --output m.pkl", 2, "wanted a .npz file"),
+        ("fit counts.csv --model mixture:poisson --group who", 2, "tells series apart"),
+        ("fit absent.csv --model hmm:poisson", 3, "does not exist"),
+        ("fit . --model hmm:poisson", 3, "is no file"),
+        ("fit model.npz --model hmm:poisson", 3, "wanted a .csv, .parquet or .npy file"),
+        ("fit counts.csv --model hmm:poisson", 3, "which is no number; name the columns"),
+        ("fit counts.csv --model hmm:poisson --columns n", 3, "no column 'n'; it has day, who"),
+        (
+            "fit counts.csv --model hmm:poisson --group who --columns count --holdout 0.1",
+            3,
+            "leaves 3 of 3 series to fit",
+        ),
+        ("fit ragged.csv --model mle:normal", 3, "row 2 of data has 1 entries; wanted 2"),
+        ("fit empty.csv --model mle:poisson", 3, "is empty"),
+        ("fit header.csv --model mle:poisson", 3, "to fit"),
+        ("check model.npz counts.csv --report r.txt", 2, "wanted an .html file"),
+        ("check counts.csv counts.csv", 3, "was not written by `likelax fit`"),
+        ("check broken.npz counts.csv", 3, "was not written by `likelax fit`"),
+        ("check absent.npz counts.csv", 3, "absent.npz does not exist"),
+        ("score model.npz negative.csv", 3, "no column 'who'"),
+        ("score model.npz short.csv", 3, "has no rows"),
+        ("compare counts.csv model.npz", 2, "two different models or more"),
+        ("decode model.npz counts.csv --output x.txt", 2, "written as .csv or .parquet"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(home, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(home)
+    (home / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    (home / "negative.csv").write_text("a\n-1\n2\n")
+    (home / "empty.csv").write_text("")
+    (home / "header.csv").write_text("a\n")
+    (home / "short.csv").write_text("who,count\n")
+    (home / "broken.npz").write_bytes((home / "model.npz").read_bytes()[:200])
+    made = run(*arguments.split(), code=code)
+    assert message in made.stderr and made.stderr.count("\n") == 1 and made.stdout == ""
+
+
+def test_data_that_no_model_fits_end_with_4(tmp_path):
+    (tmp_path / "x.csv").write_text("a\n-1\n2\n")
+    file = tmp_path / "m.npz"
+    arguments = ("fit", tmp_path / "x.csv", "--model", "mle:poisson", "--output", file)
+    made = run(*arguments, "--format", "json", code=4)
+    (row,) = json.loads(made.stdout)
+    assert row["status"] == "NON_FINITE" and row["bic"] is None and not row["chosen"]
+    assert "no usable fit to" in made.stderr and not file.exists()
+
+
+def test_a_model_fitted_to_everything_is_checked_on_new_data_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("old", "new"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=60))
+    run("fit", tmp_path / "old.npy", "--model", "mle:normal", "--output", tmp_path / "m.npz")
+    made = run("check", tmp_path / "m.npz", tmp_path / "new.npy", code=2)
+    assert "was fitted to all of its data" in made.stderr
+    checked = ("check", tmp_path / "m.npz", tmp_path / "new.npy", "--train", tmp_path / "old.npy")
+    assert "PASS" in run(*checked).stdout
+    (tmp_path / "wide.csv").write_text("5\n" + "\n".join(map(str, 40 + rng.normal(size=60))))
+    assert "FAIL" in run(*checked[:2], tmp_path / "wide.csv", *checked[3:], code=1).stdout
+
+
+def test_info_says_versions_and_devices():
+    made = run("info")
+    assert jax.__version__ in made.stdout and "cpu" in made.stdout
+
+
+def test_one_reading_of_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a,b\n1,x\n,y\n"))
+    rows = files.read_rows(files.STDIN, group="b")
+    assert rows.columns == ("a",) and list(rows.groups) == ["x", "y"]
+    np.testing.assert_array_equal(rows.values, [1, np.nan])
