@@ -68,6 +68,7 @@ def _read_array(file: Path) -> np.ndarray:
         not isinstance(array, np.ndarray)
         or array.dtype.kind not in "biuf"
         or array.ndim not in (1, 2)
+        or 0 in array.shape[1:]
     ):
         raise DataError(f"{file} must hold rows of numbers, of shape (N,) or (N, D)")
     return array

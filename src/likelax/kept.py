@@ -96,13 +96,27 @@ def as_data(rows: files.Rows, *, series: bool) -> DataLike:
       [1. 3. 2.] [ True False  True]
     """
     parts = list(rows.parts().values()) if series else [rows.values]
-    values = np.concatenate(parts).astype(np.float32)
+    values = single(np.concatenate(parts))
     x: DataLike = Masked.from_nan(values) if np.isnan(values).any() else jnp.asarray(values)
     if not series or rows.groups is None:
         return x
     starts = np.zeros(len(values), bool)
     starts[np.cumsum([0, *(len(part) for part in parts[:-1])])] = True
     return Sequences(x, starts=jnp.asarray(starts))
+
+
+def single(values: np.ndarray) -> np.ndarray:
+    """Numbers of a file in 32 bits.
+
+    Raises:
+      files.DataError: for a number that 32 bits can't hold.
+    """
+    large = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
+    if large.any():
+        raise files.DataError(
+            f"{values[large].flat[0]:g} is too large for 32 bits; change its unit"
+        )
+    return values.astype(np.float32)
 
 
 def divided(

@@ -13,7 +13,7 @@ from rich.table import Table
 from likelax import files, fit, named
 from likelax.cli import common
 from likelax.data import Masked
-from likelax.kept import leaf_name
+from likelax.kept import leaf_name, single
 
 
 def batch(
@@ -37,7 +37,7 @@ def batch(
         str, typer.Option(help="Numbers of components or states to try: 2, 2,4 or 2:5.")
     ] = "2",
     restarts: Annotated[int, typer.Option(help="Starts for each data set and size.", min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the starts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the starts.", min=0, max=2**32 - 1)] = 0,
     tol: Annotated[
         float | None, typer.Option(help="Relative rise of the objective at which to stop.")
     ] = None,
@@ -123,7 +123,10 @@ def _columns(sets: dict[str, np.ndarray]) -> int | None:
 
 def _masked(sets: list[np.ndarray]) -> list[Any]:
     """The data sets, as `Masked` with NaN for missing where some number is missing."""
-    sets = [array.astype(np.float32) for array in sets]
+    try:
+        sets = [single(array) for array in sets]
+    except files.DataError as error:
+        common.refuse(error, common.BAD_DATA)
     return [Masked.from_nan(a) for a in sets] if any(np.isnan(a).any() for a in sets) else sets
 
 

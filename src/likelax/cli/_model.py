@@ -23,7 +23,7 @@ Model = Annotated[Path, typer.Argument(help="A model that `likelax fit` wrote.")
 Columns = Annotated[
     str, typer.Option(help="Columns to use, separated by commas; all others by default.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=2**32 - 1)]
 Form = Annotated[common.Form, typer.Option("--format", help="How the table is written.")]
 Output = Annotated[Path | None, typer.Option(help="Write the table to this .csv or .parquet file.")]
 
