@@ -135,3 +135,13 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
     assert bool(after.converged) == (want <= 0.5)
     assert after.objective == pytest.approx(2.7 if gained else 2.5)
     np.testing.assert_allclose(after.best, 1.0 if gained else -1.0)
+
+
+@pytest.mark.parametrize("lost", [-jnp.inf, jnp.nan])
+def test_one_draw_without_a_finite_density_makes_a_look_not_finite(lost):
+    guide = variational.full_rank(jnp.zeros(2)).base
+    for edge, fine in ((9.0, True), (1.5, False)):
+        rule = natural.NaturalAscent(
+            log_joint=lambda z, edge=edge: jnp.where(z[0] > edge, lost, quadratic(z))
+        )
+        assert bool(rule._look_once(guide, jax.random.key(0))[1]) == fine
