@@ -139,7 +139,7 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
 
 @pytest.mark.parametrize("lost", [-jnp.inf, jnp.nan])
 def test_one_draw_without_a_finite_density_makes_a_look_not_finite(lost):
-    guide = variational.full_rank(jnp.zeros(2)).base
+    guide = variational.full_rank(jnp.zeros(2), scale=1.0).base
     for edge, fine in ((9.0, True), (1.5, False)):
         rule = natural.NaturalAscent(
             log_joint=lambda z, edge=edge: jnp.where(z[0] > edge, lost, quadratic(z))
