@@ -137,11 +137,17 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
     np.testing.assert_allclose(after.best, 1.0 if gained else -1.0)
 
 
-@pytest.mark.parametrize("lost", [-jnp.inf, jnp.nan])
-def test_one_draw_without_a_finite_density_makes_a_look_not_finite(lost):
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda z: jnp.where(z[0] > 1.5, -jnp.inf, 0.0),
+        lambda z: jnp.where(z[0] > 1.5, jnp.nan, 0.0),
+        lambda z: jnp.sqrt(jnp.maximum(z[0] - 9.0, 0.0)),  # its slope in z[0] is NaN below 9
+    ],
+)
+def test_a_look_is_finite_if_all_densities_and_all_slopes_are(lost):
     guide = variational.full_rank(jnp.zeros(2), scale=1.0).base
-    for edge, fine in ((9.0, True), (1.5, False)):
-        rule = natural.NaturalAscent(
-            log_joint=lambda z, edge=edge: jnp.where(z[0] > edge, lost, quadratic(z))
-        )
-        assert bool(rule._look_once(guide, jax.random.key(0))[1]) == fine
+    fine = natural.NaturalAscent(log_joint=quadratic)
+    assert fine._look_once(guide, jax.random.key(0))[1]
+    rule = natural.NaturalAscent(log_joint=lambda z: quadratic(z) + lost(z))
+    assert not rule._look_once(guide, jax.random.key(0))[1]
