@@ -142,7 +142,7 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
     [
         lambda z: jnp.where(z[0] > 1.5, -jnp.inf, 0.0),
         lambda z: jnp.where(z[0] > 1.5, jnp.nan, 0.0),
-        lambda z: jnp.sqrt(jnp.maximum(z[0] - 9.0, 0.0)),  # its slope in z[0] is NaN below 9
+        lambda z: jnp.sqrt(jnp.maximum(z[1] - 9.0, 0.0)),  # its slope in z[1] is NaN below 9
     ],
 )
 def test_a_look_is_finite_if_all_densities_and_all_slopes_are(lost):
