@@ -146,7 +146,7 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
     ],
 )
 def test_a_look_is_finite_if_all_densities_and_all_slopes_are(lost):
-    guide = variational.full_rank(jnp.zeros(2), scale=1.0).base
+    guide = variational.mean_field(jnp.zeros(2), scale=1.0).base
     fine = natural.NaturalAscent(log_joint=quadratic)
     assert fine._look_once(guide, jax.random.key(0))[1]
     rule = natural.NaturalAscent(log_joint=lambda z: quadratic(z) + lost(z))
