@@ -164,3 +164,22 @@ def test_counts_saturate_and_invalid_parameters_show():
 def test_counts_of_invalid_parameters_are_marked():
     for n, p in ((5.0, -0.1), (5.0, 1.1), (-1.0, 0.5), (np.inf, 0.5)):
         assert np.isnan(draws.binomial(jax.random.key(0), n, p, (2,))).all(), (n, p)
+
+
+@pytest.mark.parametrize(
+    ("sample", "law"),
+    [
+        (lambda key, n: draws.poisson(key, 10.0, (n,)), stats.poisson(10.0)),
+        (lambda key, n: draws.poisson(key, 25.0, (n,)), stats.poisson(25.0)),
+        (lambda key, n: draws.binomial(key, 40.0, 0.3, (n,)), stats.binom(40, np.float32(0.3))),
+    ],
+)
+def test_rejection_accepts_each_count_as_often_as_its_law(sample, law):
+    """A factor of the hat that is off by some percent moves a count between the two ways to accept it."""
+    number = 400_000
+    cells = np.arange(int(law.ppf(1e-4)), int(law.ppf(1 - 1e-4)) + 1)
+    counts = np.bincount(np.asarray(sample(jax.random.key(4), number), int), minlength=200)[cells]
+    want = number * law.pmf(cells)
+    rest = number - want.sum()
+    chi2 = ((counts - want) ** 2 / want).sum() + (number - counts.sum() - rest) ** 2 / rest
+    assert stats.chi2.sf(chi2, len(cells)) > 1e-6
