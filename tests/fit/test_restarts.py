@@ -188,3 +188,16 @@ def test_a_constant_column_still_has_a_start():
         fit.at_points(jax.random.key(0), x, 3, 5)
     with pytest.raises(ValueError, match=r"x must have shape \(N, D\) with N >= 1; got \(3,\)"):
         fit.at_points(jax.random.key(0), x[:, 0], 2)
+
+
+@pytest.mark.parametrize("max_steps", [0, 1, 3])
+def test_a_restart_has_the_trace_of_a_fit_alone(max_steps):
+    start = Mixture(jnp.array([0.5, 0.5]), Normal(jnp.array([-1.0, 3.0]), jnp.ones(2)))
+    options = {"max_steps": max_steps, "tol": 0.0}
+    both = fit.restarts(
+        jax.random.key(0), lambda key: start, X, num_restarts=2, keep_all=True, **options
+    )
+    alone = fit.em(start, X, **options)
+    for field in ("objectives", "objective", "num_steps", "status"):
+        for got in np.asarray(getattr(both, field)):
+            np.testing.assert_allclose(got, getattr(alone, field), rtol=1e-5)
