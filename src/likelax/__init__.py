@@ -23,6 +23,7 @@ from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.families import *  # noqa: F403
 from likelax.families.registry import FAMILIES as _FAMILIES
 from likelax.hmm.model import HMM, HMMPrior
+from likelax.hmm.variational import VariationalHMM
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import Density, Model, pytree
 from likelax.one_of import OneOf
@@ -46,6 +47,7 @@ __all__ = [
     "Sequences",
     "StickBreaking",
     "Variational",
+    "VariationalHMM",
     "VariationalMixture",
     "pytree",
     "Fixed",

@@ -28,6 +28,7 @@ from likelax.hmm.model import HMM, HMMPrior, HMMStats
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
+from likelax.hmm.variational import VariationalHMM
 
 __all__ = [
     "HMM",
@@ -39,6 +40,7 @@ __all__ = [
     "Packed",
     "Smoothed",
     "SoftmaxTransition",
+    "VariationalHMM",
     "backward",
     "banded",
     "explicit_duration",

@@ -75,7 +75,7 @@ class HMMPrior(JointPrior[HMMStats]):
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         return type(self)(
             None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(_moves(stats)),
+            None if self.transition is None else self.transition.posterior(moves_of(stats)),
             None if self.emissions is None else update(self.emissions, stats.emissions),
         )
 
@@ -391,7 +391,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         *batch, num_steps = shape
         key_moves, key_values = jax.random.split(key)
         log_initial, moves = numerics.as_float(
-            numerics.safe_log(self.initial_probs()),
+            self._log_initial(),
             self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
@@ -451,7 +451,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             driven = self._driven_transition().m_step(stats.transition, prior.transition)
             return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
-        seen = _moves(stats)
+        seen = moves_of(stats)
         moves = _rows(seen, prior.transition, self.transition)
         if initial is None and not isinstance(moves, Fixed):
             counts = seen.counts
@@ -472,7 +472,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
             jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(_moves(stats).counts, _value(self.transition)))
+            + jnp.sum(numerics.xlogy(moves_of(stats).counts, _value(self.transition)))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -576,9 +576,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
         """A kernel over every sequence."""
-        log_initial, log_lik = numerics.as_float(
-            numerics.safe_log(self.initial_probs()), seen.log_lik
-        )
+        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
 
         def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
             log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
@@ -586,6 +584,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
         known = (seen.lengths, seen.starts, seen.inputs)
         return over_batch(one, log_lik.shape[:-2], log_lik, *known)
+
+    def _log_initial(self) -> Array:
+        """(K,) nats."""
+        return numerics.safe_log(self.initial_probs())
 
     def _log_transition(self, inputs: Array | None) -> Array:
         """(K, K), or (T-1, K, K) where inputs (T, D) drive it; nats."""
@@ -617,7 +619,12 @@ def _value(parameter: Any) -> Array:
     return parameter
 
 
-def _moves(stats: HMMStats) -> CategoryCounts:
+def moves_of(stats: HMMStats) -> CategoryCounts:
+    """The counts of moves.
+
+    Raises:
+      ValueError: for the statistics of a `SoftmaxTransition`.
+    """
     if isinstance(stats.transition, DrivenCounts):
         raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
     return stats.transition
