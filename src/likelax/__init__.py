@@ -28,6 +28,7 @@ from likelax.mixture import Mixture, MixturePrior
 from likelax.model import Density, Model, pytree
 from likelax.one_of import OneOf
 from likelax.product import Independent, Product
+from likelax.time_varying import TimeVarying
 from likelax.variational_node import StickBreaking, Variational, VariationalMixture
 from likelax.wrappers import Fixed, Tied
 
@@ -46,6 +47,7 @@ __all__ = [
     "Product",
     "Sequences",
     "StickBreaking",
+    "TimeVarying",
     "Variational",
     "VariationalHMM",
     "VariationalMixture",

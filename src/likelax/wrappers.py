@@ -40,6 +40,11 @@ class Wrapper(Model[S, P]):
         """Axes of one observation of free length."""
         return self.model.free_ndim
 
+    @property
+    def time_varying(self) -> bool:
+        """As the model inside."""
+        return self.model.time_varying
+
     def log_prob(self, x: DataLike) -> Array:
         """Log density of the model inside, nats."""
         return self.model.log_prob(x)
@@ -99,6 +104,16 @@ class Wrapper(Model[S, P]):
     def predictive(self, prior: P) -> Density:
         """Predictive distribution of the model inside."""
         return self.model.predictive(prior)
+
+    def stacked_sample(
+        self,
+        key: Array,
+        index: Array,
+        lengths: Sequence[int] = (),
+        inputs: DataLike | None = None,
+    ) -> DataLike:
+        """That of the model inside."""
+        return self.model.stacked_sample(key, index, lengths, inputs)
 
     def stacked_log_prob(self, x: DataLike) -> Array:
         """That of the model inside."""

@@ -67,28 +67,6 @@ def where_above(parameter: Array, bound: float, moment: Callable[[Array], Array]
     return jnp.where(exists, moment(jnp.where(exists, parameter, bound + 1)), jnp.inf)
 
 
-def match_inputs(
-    name: str, inputs: DataLike, shape: Sequence[int], event: tuple[int, ...] | None = None
-) -> None:
-    """Raise unless every array of the inputs of a draw has the leading axes `shape`.
-
-    Args:
-      name: the function that was called, for the message.
-      inputs: any pytree of arrays.
-      shape: of the draws.
-      event: the axes that follow, or None for any.
-    Raises:
-      ValueError: naming both shapes.
-    """
-    for leaf in jax.tree.leaves(inputs):
-        got, lead = jnp.shape(leaf), tuple(shape)
-        if got[: len(lead)] != lead or (event is not None and got[len(lead) :] != event):
-            rest = "..." if event is None else ", ".join(map(str, event))
-            raise ValueError(
-                f"{name}: inputs must have shape (*shape, {rest}) with shape {lead}; got {got}"
-            )
-
-
 def inside(support: Array, x: Array, log_density: Array) -> Array:
     """The log density on the support, -inf off it, NaN at NaN."""
     if not jnp.issubdtype(x.dtype, jnp.floating):

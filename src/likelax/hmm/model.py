@@ -16,7 +16,7 @@ from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
-from likelax.mixture import C, Mixture, draw_each
+from likelax.mixture import C, Mixture
 from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
@@ -317,7 +317,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           `Mixture` of the emissions with a leading axis num_steps on every leaf: map over it
           with `jax.vmap`.
         Raises:
-          ValueError: for more than one sequence, or as `forecast`.
+          ValueError: for more than one sequence, for `TimeVarying` emissions, or as `forecast`.
 
         Examples:
           >>> from likelax import HMM, Bernoulli
@@ -327,6 +327,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           >>> print(jax.vmap(lambda mixture: mixture.mean())(ahead).round(3))
           [0.531 0.525]
         """
+        if self.emissions.time_varying:
+            raise ValueError(
+                "HMM.forecast_observations: the TimeVarying emissions of later steps are unknown"
+            )
         weights = jnp.exp(self.forecast(x, num_steps))
         if weights.ndim != 2:
             raise ValueError(
@@ -395,7 +399,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
-        values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)
+        values = self.emissions.stacked_sample(key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
 
     @one_program
@@ -565,6 +569,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _observe(self, x: DataLike) -> Observed:
         seen = observe(convert("x", x), self.emission_log_prob)
+        if seen.starts is not None and self.emissions.time_varying:
+            raise ValueError(
+                "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "
+                "steps of one series; pad the series: Sequences(values, lengths)"
+            )
         num_steps, driven = seen.log_lik.shape[-2], isinstance(self.transition, SoftmaxTransition)
         moves = () if driven else jnp.shape(_value(self.transition))[:-2]
         if moves not in ((), (num_steps - 1,)):
