@@ -152,8 +152,9 @@ class Density(abc.ABC):
 
     @property
     def time_varying(self) -> bool:
-        """Whether the parameters have an axis of time, as those of `TimeVarying`."""
-        return False
+        """Whether the parameters of any part have an axis of time, as those of `TimeVarying`."""
+        parts = jax.tree.leaves(self, is_leaf=lambda n: n is not self and isinstance(n, Density))
+        return any(isinstance(part, Density) and part.time_varying for part in parts)
 
     @abc.abstractmethod
     def log_prob(self, x: DataLike) -> Array:

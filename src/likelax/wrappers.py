@@ -40,11 +40,6 @@ class Wrapper(Model[S, P]):
         """Axes of one observation of free length."""
         return self.model.free_ndim
 
-    @property
-    def time_varying(self) -> bool:
-        """As the model inside."""
-        return self.model.time_varying
-
     def log_prob(self, x: DataLike) -> Array:
         """Log density of the model inside, nats."""
         return self.model.log_prob(x)

@@ -145,6 +145,11 @@ def test_what_has_no_meaning_is_refused():
     ):
         with pytest.raises(ValueError, match=sentence):
             node.log_prob(data)
+    inside = lx.HMM(node.initial, node.transition, lx.Product({"x": node.emissions}))
+    series = lx.Sequences({"x": jnp.zeros((1, T))}, jnp.array([T]), jnp.zeros((1, T), bool))
+    with pytest.raises(ValueError, match="starts can't be given"):
+        inside.log_prob(series)
+    assert np.isfinite(inside.log_prob(series.values))
     with pytest.raises(ValueError, match="emissions of later steps are unknown"):
         node.forecast_observations(jnp.zeros(T), 2)
     with pytest.raises(ValueError, match="must have T = 5 steps"):
