@@ -22,6 +22,7 @@ from likelax import (
 from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.families import *  # noqa: F403
 from likelax.families.registry import FAMILIES as _FAMILIES
+from likelax.hierarchical import Hierarchical
 from likelax.hmm.model import HMM, HMMPrior
 from likelax.hmm.variational import VariationalHMM
 from likelax.mixture import Mixture, MixturePrior
@@ -38,6 +39,7 @@ __all__ = [
     "HMMPrior",
     "Density",
     "Driven",
+    "Hierarchical",
     "Independent",
     "Labelled",
     "Masked",

@@ -131,6 +131,13 @@ class MixturePrior(JointPrior[MixtureStats]):
         components = None if self.components is None else update(self.components, stats.components)
         return type(self)(weights, components)
 
+    def nearest_to(self, others: Any) -> Self:
+        """Both parts nearest to those of others with a leading axis; None stays None."""
+        weights = None if self.weights is None else self.weights.nearest_to(others.weights)
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        components = None if self.components is None else each(self.components, others.components)
+        return type(self)(weights, components)
+
 
 @pytree
 class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):

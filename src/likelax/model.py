@@ -508,6 +508,16 @@ class JointPrior(abc.ABC, Generic[S]):
         It is the exact posterior if the latent variables were observed.
         """
 
+    def nearest_to(self, others: Self) -> Self:
+        """The prior nearest to several others, part by part; `Hierarchical` calls it.
+
+        Args:
+          others: priors of this type, with a leading axis G on every leaf.
+        Raises:
+          TypeError: for a prior that does not define it.
+        """
+        raise TypeError(f"Hierarchical: {type(self).__name__} cannot be fitted to groups")
+
 
 PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...]
 """A prior over the parameters of a model.

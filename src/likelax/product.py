@@ -201,6 +201,10 @@ class Product(Model[FieldStats, "Product"]):
         """For a product of priors: the fields' modes."""
         return self._each(lambda prior: prior.mode())
 
+    def nearest_to(self, others: "Product") -> "Product":
+        """For a product of priors: every field nearest to those of others with a leading axis."""
+        return Product(self._each(lambda prior, q: prior.nearest_to(q), others.fields))
+
     def log_evidence(self, stats: FieldStats) -> Array:
         """For a product of priors: the sum of the fields' log evidences, nats.
 
@@ -428,6 +432,11 @@ class Independent(Repeated[S]):
     def posterior(self, stats: object) -> Self:
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
+
+    def nearest_to(self, others: Self) -> Self:
+        """For a prior: every feature nearest to those of others with a leading axis."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        return type(self)(each(self.component, others.component))
 
     def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where every feature is possible."""

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike
 from likelax.families.base import Prior
-from likelax.families.beta import kl_beta
+from likelax.families.beta import Beta, kl_beta
 from likelax.families.dirichlet import Dirichlet
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, JointPrior, Model, P, PriorLike, S, check_stack, pytree
@@ -376,6 +376,12 @@ class StickBreaking:
         """alpha + counts, beta + the counts of all later components."""
         later = jnp.flip(jnp.cumsum(jnp.flip(stats.counts))) - stats.counts
         return type(self)(self.alpha + stats.counts, self.beta + later)
+
+    def nearest_to(self, others: Self) -> Self:
+        """Every stick nearest to those of others with a leading axis."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        found = each(Beta(self.alpha, self.beta), Beta(others.alpha, others.beta))
+        return type(self)(found.alpha, found.beta)
 
     def expected_log(self) -> Array:
         """E[log weights], (K,), nats.

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, split_host, split_mask
 from likelax.model import Density, Model, P, S
+from likelax.numerics import newton
 from likelax.numerics.checks import is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import inside_only
@@ -155,6 +156,24 @@ class Prior(Density, Generic[S]):
           TypeError: for a prior without a spread.
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
+    def nearest_to(self, others: Self) -> Self:
+        """The one of this family with the least sum of KL(other || it) over several others.
+
+        The M step of empirical Bayes: the prior under which the parameters of several groups, of which
+        the others are the posteriors, are most probable on average. Where others are alike in all
+        respects and certain, there is none.
+
+        Args:
+          others: distributions of this type, with a leading axis G on every leaf.
+        """
+
+        def closeness(prior: Self) -> Array:
+            return -jnp.sum(jax.vmap(lambda other: other.kl_divergence(prior))(others))
+
+        fields = dataclasses.fields(cast(Any, self))
+        free = tuple(field.name for field in fields if field.name not in self.held)
+        return newton.climb(closeness, self, free).point
 
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.

@@ -79,6 +79,15 @@ class HMMPrior(JointPrior[HMMStats]):
             None if self.emissions is None else update(self.emissions, stats.emissions),
         )
 
+    def nearest_to(self, others: Any) -> Self:
+        """Each part, and each row, nearest to those of others with a leading axis; None stays None."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        return type(self)(
+            None if self.initial is None else self.initial.nearest_to(others.initial),
+            None if self.transition is None else each(self.transition, others.transition),
+            None if self.emissions is None else each(self.emissions, others.emissions),
+        )
+
 
 @pytree
 class HMM(Model[HMMStats, HMMPrior], Generic[C]):
