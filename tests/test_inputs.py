@@ -62,7 +62,10 @@ CASES = {
             r"scale_tril \(D, D\)",
         ),
         (lambda: lx.MvNormal.from_covariance(np.zeros(2), np.eye(3)), "covariance"),
-        (lambda: lx.Independent(lx.Poisson(1.0)).log_prob([1]), "leading axis D"),
+        (
+            lambda: lx.Independent(lx.Poisson(1.0)).log_prob([1]),
+            "Independent.component must have a leading axis",
+        ),
         (
             lambda: lx.HMM(HALF, np.zeros((4, 2, 2)), chain().emissions).filter([1, 2, 3]),
             r"\(T-1, K, K\) = \(2, 2, 2\)",

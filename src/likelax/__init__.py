@@ -22,11 +22,14 @@ from likelax import (
 from likelax.data import Driven, Labelled, Masked, Sequences
 from likelax.families import *  # noqa: F403
 from likelax.families.registry import FAMILIES as _FAMILIES
+from likelax.hierarchical import Hierarchical
 from likelax.hmm.model import HMM, HMMPrior
+from likelax.hmm.variational import VariationalHMM
 from likelax.mixture import Mixture, MixturePrior
 from likelax.model import Density, Model, pytree
 from likelax.one_of import OneOf
 from likelax.product import Independent, Product
+from likelax.time_varying import TimeVarying
 from likelax.variational_node import StickBreaking, Variational, VariationalMixture
 from likelax.wrappers import Fixed, Tied
 
@@ -36,6 +39,7 @@ __all__ = [
     "HMMPrior",
     "Density",
     "Driven",
+    "Hierarchical",
     "Independent",
     "Labelled",
     "Masked",
@@ -45,7 +49,9 @@ __all__ = [
     "Product",
     "Sequences",
     "StickBreaking",
+    "TimeVarying",
     "Variational",
+    "VariationalHMM",
     "VariationalMixture",
     "pytree",
     "Fixed",

@@ -13,9 +13,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import DataLike, Labelled, check_labels, convert, rule_out, take_labels
-from likelax.families.base import Prior, match_inputs, match_weights
+from likelax.families.base import Prior, match_weights
 from likelax.model import (
-    Density,
     Dims,
     JointPrior,
     Model,
@@ -34,8 +33,6 @@ __all__ = [
 
 C = TypeVar("C", bound=Model)
 """The type of the components: K models, stacked."""
-
-D = TypeVar("D", bound=Density)
 
 
 def responsibilities(log_weights: ArrayLike, log_lik: ArrayLike) -> Array:
@@ -132,6 +129,13 @@ class MixturePrior(JointPrior[MixtureStats]):
         weights = None if self.weights is None else self.weights.posterior(stats.weights)
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         components = None if self.components is None else update(self.components, stats.components)
+        return type(self)(weights, components)
+
+    def nearest_to(self, others: Any) -> Self:
+        """Both parts nearest to those of others with a leading axis; None stays None."""
+        weights = None if self.weights is None else self.weights.nearest_to(others.weights)
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        components = None if self.components is None else each(self.components, others.components)
         return type(self)(weights, components)
 
 
@@ -382,7 +386,9 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         lead = tuple(shape)[: len(shape) - self.free_ndim]
         key_label, key_value = jax.random.split(key)
         labels = jax.random.categorical(key_label, numerics.safe_log(self.weights), shape=lead)
-        values = draw_each(self.components, key_value, labels, tuple(shape)[len(lead) :], inputs)
+        values = self.components.stacked_sample(
+            key_value, labels, tuple(shape)[len(lead) :], inputs
+        )
         return Labelled(values, labels)
 
     @one_program
@@ -566,41 +572,3 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def _joint(self, x: DataLike, each: Callable[[Any], Array]) -> Array:
         values, labels = take_labels(x)
         return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
-
-
-def draw_each(
-    models: Density,
-    key: Array,
-    index: Array,
-    lengths: Sequence[int] = (),
-    inputs: DataLike | None = None,
-) -> DataLike:
-    """One draw of models[index[n]] for every n.
-
-    Args:
-      models: K models, stacked.
-      key: random key.
-      index: (...) integers.
-      lengths: what `sample` of one model takes as shape.
-      inputs: (..., *lengths, ...), or None for models that take none.
-    Returns:
-      Draws of shape (..., *lengths, *event).
-    Raises:
-      ValueError: for inputs of other leading axes.
-    """
-    flat = index.reshape(-1)
-    keys = jax.random.split(key, flat.shape[0])
-    if inputs is None:
-        values = jax.vmap(lambda k, i: _take(models, i).sample(k, lengths))(keys, flat)
-    else:
-        match_inputs("sample", inputs, (*index.shape, *lengths))
-        rows = jax.tree.map(
-            lambda a: jnp.reshape(a, (*flat.shape, *jnp.shape(a)[index.ndim :])), inputs
-        )
-        draw = jax.vmap(lambda k, i, row: _take(models, i).sample_given(k, row, lengths))
-        values = draw(keys, flat, rows)
-    return jax.tree.map(lambda v: v.reshape(*index.shape, *v.shape[1:]), values)
-
-
-def _take(models: D, index: Array) -> D:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], models)

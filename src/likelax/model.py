@@ -29,6 +29,7 @@ from likelax.numerics.checks import (
     explained,
     first_index,
     is_concrete,
+    match_inputs,
 )
 from likelax.one_program import one_program
 from likelax.statistics import scale
@@ -149,6 +150,12 @@ class Density(abc.ABC):
         """
         return 0
 
+    @property
+    def time_varying(self) -> bool:
+        """Whether the parameters of any part have an axis of time, as those of `TimeVarying`."""
+        parts = jax.tree.leaves(self, is_leaf=lambda n: n is not self and isinstance(n, Density))
+        return any(isinstance(part, Density) and part.time_varying for part in parts)
+
     @abc.abstractmethod
     def log_prob(self, x: DataLike) -> Array:
         """Log density in nats: x of shape (..., *event) gives (...)."""
@@ -262,6 +269,42 @@ class Density(abc.ABC):
         if type(self).log_kernel is Density.log_kernel:
             return self.stacked_log_prob(x)
         return jax.vmap(lambda model: model.log_kernel(x), out_axes=-1)(self)
+
+    def stacked_sample(
+        self,
+        key: Array,
+        index: Array,
+        lengths: Sequence[int] = (),
+        inputs: DataLike | None = None,
+    ) -> DataLike:
+        """One draw of the model index[n] of K stacked ones, for every n.
+
+        Args:
+          key: random key.
+          index: (...) integers.
+          lengths: what `sample` of one model takes as shape.
+          inputs: (..., *lengths, ...), or None for models that take none.
+        Returns:
+          Draws of shape (..., *lengths, *event).
+        Raises:
+          ValueError: for inputs of other leading axes.
+        """
+        flat = index.reshape(-1)
+        keys = jax.random.split(key, flat.shape[0])
+
+        def take(at: Array) -> Any:
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[at], self)
+
+        if inputs is None:
+            values = jax.vmap(lambda k, i: take(i).sample(k, lengths))(keys, flat)
+        else:
+            match_inputs("sample", inputs, (*index.shape, *lengths))
+            rows = jax.tree.map(
+                lambda a: jnp.reshape(a, (*flat.shape, *jnp.shape(a)[index.ndim :])), inputs
+            )
+            draw = jax.vmap(lambda k, i, row: take(i).sample_given(k, row, lengths))
+            values = draw(keys, flat, rows)
+        return jax.tree.map(lambda v: v.reshape(*index.shape, *v.shape[1:]), values)
 
     def constraint(self, field: str, index: DataLike = None) -> Constraint | None:
         """The constraint of a parameter whose field does not declare one by `constrained`.
@@ -464,6 +507,16 @@ class JointPrior(abc.ABC, Generic[S]):
 
         It is the exact posterior if the latent variables were observed.
         """
+
+    def nearest_to(self, others: Self) -> Self:
+        """The prior nearest to several others, part by part; `Hierarchical` calls it.
+
+        Args:
+          others: priors of this type, with a leading axis G on every leaf.
+        Raises:
+          TypeError: for a prior that does not define it.
+        """
+        raise TypeError(f"Hierarchical: {type(self).__name__} cannot be fitted to groups")
 
 
 PriorLike: TypeAlias = Density | JointPrior[Any] | tuple["PriorLike | None", ...]

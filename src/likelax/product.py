@@ -201,6 +201,10 @@ class Product(Model[FieldStats, "Product"]):
         """For a product of priors: the fields' modes."""
         return self._each(lambda prior: prior.mode())
 
+    def nearest_to(self, others: "Product") -> "Product":
+        """For a product of priors: every field nearest to those of others with a leading axis."""
+        return Product(self._each(lambda prior, q: prior.nearest_to(q), others.fields))
+
     def log_evidence(self, stats: FieldStats) -> Array:
         """For a product of priors: the sum of the fields' log evidences, nats.
 
@@ -260,8 +264,86 @@ def _check_rows(shapes: list[tuple[int, ...]]) -> None:
         )
 
 
+class Repeated(Model[S, "Independent[Any]"], Generic[S]):
+    """A model with one set of parameters for each entry of an axis: what features and steps share.
+
+    Attributes:
+      component: a model with a leading axis on every leaf.
+    """
+
+    repeats: ClassVar[tuple[str, ...]] = ("component",)
+
+    component: Any
+
+    if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
+
+        def __init__(self, component: Model[S, Any]) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_part(type(self).__name__, "component", self.component)
+
+    def check_shapes(self, name: str) -> None:
+        """Raise for a component without an array, or with an array without the leading axis.
+
+        Raises:
+          ValueError: starting with `name`.
+        """
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.component)]
+        if not shapes or min(map(len, shapes)) == 0:
+            raise ValueError(
+                f"{name}: every array of {type(self).__name__}.component must have a leading axis; "
+                f"got {shapes}"
+            )
+        self.component.check_shapes(name)
+
+    def m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
+        """The M step of every entry. prior: an `Independent` of a prior with a leading axis."""
+        if prior is None:
+            return type(self)(jax.vmap(lambda model, s: model.m_step(s))(self.component, stats))
+        step = jax.vmap(lambda model, s, p: model.m_step(s, p))
+        return type(self)(step(self.component, stats, prior.component))
+
+    def stacked_m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
+        """M step of K models, entry by entry."""
+        step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
+        return type(self)(step(self.component, stats, None if prior is None else prior.component))
+
+    def pool(self, stats: S) -> S:
+        """Statistics of K models, each entry pooled over the K."""
+        return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
+
+    def pool_with_prior(
+        self, stats: S, prior: "Independent | None"
+    ) -> tuple[S, "Independent | None"]:
+        """Statistics and priors of K models, each entry pooled over the K."""
+        if prior is None:
+            return self.pool(stats), None
+        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p), in_axes=1, out_axes=1)
+        stats, component = step(self.component, stats, prior.component)
+        return stats, Independent(component)
+
+    def expected_log_prob(self, stats: S) -> Array:
+        """Sum of the entries' expected log probabilities, nats."""
+        return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
+
+    def log_prior(self, prior: "Independent[Any] | None") -> Array:
+        """Log density of all parameters under an `Independent` of a prior, nats; 0 without one."""
+        if prior is None:
+            return jnp.zeros(())
+        each = jax.vmap(lambda model, p: model.log_prior(p))
+        return jnp.sum(each(self.component, prior.component))
+
+    def mean(self) -> DataLike:
+        """The entries' means, with a leading axis."""
+        return jax.vmap(lambda model: model.mean())(self.component)
+
+    def variance(self) -> DataLike:
+        """The entries' variances, with a leading axis."""
+        return jax.vmap(lambda model: model.variance())(self.component)
+
+
 @pytree
-class Independent(Model[S, "Independent[Any]"], Generic[S]):
+class Independent(Repeated[S]):
     """One model repeated over the last axes: log p(x) = sum_d log p_d(x[..., d])
 
     Float32: answers of its methods within 1e-5 of 1 + their size, and of one rounding of the
@@ -277,35 +359,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
       -1.3863
     """
 
-    repeats: ClassVar[tuple[str, ...]] = ("component",)
-
     component: Any
 
     if TYPE_CHECKING:  # the field is dynamic, so that its own attributes can be read
 
         def __init__(self, component: Model[S, Any]) -> None: ...
 
-    def __post_init__(self) -> None:
-        check_part("Independent", "component", self.component)
-
     @property
     def event_ndim(self) -> int:
         """Axes of one observation: the features', and those of each feature."""
         return 1 + self.component.event_ndim
-
-    def check_shapes(self, name: str) -> None:
-        """Raise for a component without an array, or with arrays of different numbers of features.
-
-        Raises:
-          ValueError: starting with `name`.
-        """
-        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.component)]
-        if not shapes or min(map(len, shapes)) == 0:
-            raise ValueError(
-                f"{name}: every array of Independent.component must have a leading axis D; "
-                f"got {shapes}"
-            )
-        self.component.check_shapes(name)
 
     @property
     def num_features(self) -> int:
@@ -357,43 +420,6 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         step = jax.vmap(lambda model, v: model.stacked_e_step(v, shares), (1, 0), out_axes=1)
         return step(self.component, self._features(x, num_features))
 
-    def m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
-        """Every feature's own M step. prior: an `Independent` of a prior with leading axis D."""
-        if prior is None:
-            return type(self)(jax.vmap(lambda model, s: model.m_step(s))(self.component, stats))
-        step = jax.vmap(lambda model, s, p: model.m_step(s, p))
-        return type(self)(step(self.component, stats, prior.component))
-
-    def stacked_m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
-        """M step of K models with D features each, feature by feature."""
-        step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
-        return type(self)(step(self.component, stats, None if prior is None else prior.component))
-
-    def pool(self, stats: S) -> S:
-        """Statistics of K models with D features each, each feature pooled over the K."""
-        return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
-
-    def pool_with_prior(
-        self, stats: S, prior: "Independent | None"
-    ) -> tuple[S, "Independent | None"]:
-        """Statistics and priors of K models with D features each, each feature pooled over the K."""
-        if prior is None:
-            return self.pool(stats), None
-        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p), in_axes=1, out_axes=1)
-        stats, component = step(self.component, stats, prior.component)
-        return stats, Independent(component)
-
-    def expected_log_prob(self, stats: S) -> Array:
-        """Sum of the features' expected log probabilities, nats."""
-        return jnp.sum(jax.vmap(lambda model, s: model.expected_log_prob(s))(self.component, stats))
-
-    def log_prior(self, prior: "Independent[Any] | None") -> Array:
-        """Log density of all parameters under an `Independent` of a prior, nats; 0 without one."""
-        if prior is None:
-            return jnp.zeros(())
-        each = jax.vmap(lambda model, p: model.log_prior(p))
-        return jnp.sum(each(self.component, prior.component))
-
     def predictive(self, prior: "Independent[Any] | None") -> "Independent":
         """The features' predictive distributions."""
         each = jax.vmap(lambda model, p: model.predictive(p))
@@ -407,6 +433,11 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """For a prior: every feature updated by its statistics."""
         return type(self)(jax.vmap(lambda prior, s: prior.posterior(s))(self.component, stats))
 
+    def nearest_to(self, others: Self) -> Self:
+        """For a prior: every feature nearest to those of others with a leading axis."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        return type(self)(each(self.component, others.component))
+
     def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where every feature is possible."""
         axis = -1 - self.component.event_ndim
@@ -416,14 +447,6 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
             feature = jax.tree.unflatten(structure, [leaf[d] for leaf in leaves])
             found = found & feature.possible(jax.tree.map(lambda a, d=d: a.take(d, axis), x))
         return found
-
-    def mean(self) -> DataLike:
-        """The features' means, (D, *event)."""
-        return jax.vmap(lambda model: model.mean())(self.component)
-
-    def variance(self) -> DataLike:
-        """The features' variances, (D, *event)."""
-        return jax.vmap(lambda model: model.variance())(self.component)
 
     def mode(self) -> DataLike:
         """For a prior: the features' modes."""

@@ -1,7 +1,9 @@
 """Variational Bayes by EM: nodes whose parameters are distributions, updated by an M step."""
 
+import abc
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,12 @@ from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, take_labels
+from likelax.data import DataLike
 from likelax.families.base import Prior
-from likelax.families.beta import kl_beta
+from likelax.families.beta import Beta, kl_beta
 from likelax.families.dirichlet import Dirichlet
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, Model, PriorLike, S, check_stack, pytree
+from likelax.model import Density, JointPrior, Model, P, PriorLike, S, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts
@@ -52,6 +54,11 @@ class Variational(Model[S, Prior[S]]):
     if TYPE_CHECKING:  # the fields are dynamic, so that their own attributes can be read
 
         def __init__(self, posterior: Prior[S], likelihood: Model[S, Any]) -> None: ...
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of axes of one observation."""
+        return self.likelihood.event_ndim
 
     @one_program
     def log_prob(self, x: DataLike) -> Array:
@@ -95,6 +102,14 @@ class Variational(Model[S, Prior[S]]):
         """
         return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
+    def pool_with_prior(self, stats: S, prior: Prior[S] | None) -> tuple[S, Prior[S] | None]:
+        """Not supported: K distributions with one covariance or scale between them.
+
+        Raises:
+          TypeError: always.
+        """
+        raise TypeError("Tied: Variational components cannot share a covariance or scale")
+
     def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
         return self.posterior.expected_log_likelihood(stats)
@@ -114,8 +129,94 @@ def _given(prior: Prior[S] | None, verb: str) -> Prior[S]:
     return prior
 
 
+class VariationalNode(Model[S, P]):
+    """A node with latent variables, its parameters distributions: what mixtures and chains share.
+
+    Its E step is that of the node at expected log parameters, exp(E_q[log p]), whose weights sum to
+    less than one.
+    """
+
+    @abc.abstractmethod
+    def _at_expectations(self) -> Model[S, P]:
+        """The node whose log parameters are E_q[log parameters]: not normalised."""
+
+    @abc.abstractmethod
+    def predictive(self, prior: P | None = None) -> Density:
+        """The distribution of one new observation; prior is not used."""
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of axes of one observation."""
+        return self._at_expectations().event_ndim
+
+    @property
+    def free_ndim(self) -> int:
+        """Axes of one observation of free length."""
+        return self._at_expectations().free_ndim
+
+    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
+        """Draws from the predictive distribution."""
+        return self.predictive().sample(key, shape)
+
+    def mean(self) -> DataLike:
+        """Mean of the predictive distribution."""
+        return self.predictive().mean()
+
+    def variance(self) -> DataLike:
+        """Variance of the predictive distribution."""
+        return self.predictive().variance()
+
+    @one_program
+    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
+        """Expected statistics and the first part of the ELBO, summed with the weights."""
+        return self._at_expectations().e_step(x, weights)
+
+    def expected_log_prob(self, stats: S) -> Array:
+        """Expected complete-data log probability as a function of the statistics, nats."""
+        return self._at_expectations().expected_log_prob(stats)
+
+    def num_observations(self, x: DataLike) -> Array:
+        """One, or the number of steps of a sequence without padding, (...)."""
+        return self._at_expectations().num_observations(x)
+
+    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
+        """Where x is possible."""
+        return self._at_expectations().possible(x)
+
+    def check_labels(self, name: str, x: DataLike) -> None:
+        """Raise if labels in x are out of range.
+
+        Args:
+          name: the function that was called, for the message.
+          x: data, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`.
+        """
+        self._at_expectations().check_labels(name, x)
+
+
+def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: Any) -> list[Any]:
+    """The parts of a joint prior, all of which a variational node needs.
+
+    Raises:
+      ValueError: naming the parts, where one is missing.
+    """
+    names = [field.name for field in dataclasses.fields(cast(Any, wanted))]
+    parts = [getattr(prior, name, None) for name in names]
+    if any(part is None for part in parts):
+        raise ValueError(
+            f"{node}: {verb} needs {wanted.__name__}({', '.join(names)}); pass prior=... to fit.em"
+        )
+    return parts
+
+
+def minus_divergence(components: Model[Any, Any], prior: PriorLike) -> Array:
+    """-KL(q || prior) summed over K stacked components, nats."""
+    return jnp.sum(jax.vmap(lambda c, p: c.log_prior(p))(components, prior))
+
+
 @pytree
-class VariationalMixture(Model[MixtureStats, MixturePrior]):
+class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
     """A mixture with distributions over its weights and over the parameters of its components.
 
     Its E step is that of `Mixture` at exp(E_q[log weights]) and E_q[log p].
@@ -148,10 +249,9 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         Raises:
           ValueError: starting with `name`.
         """
-        weights = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.weights)]
-        if () in weights:
-            raise ValueError(f"{name}: weights must have arrays of shape (K,), got a number")
-        check_stack(name, "components", self.components, "weights", weights[0])
+        check_stack(
+            name, "components", self.components, "weights", size_of(name, "weights", self.weights)
+        )
 
     @property
     def num_components(self) -> int:
@@ -161,7 +261,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
     @one_program
     def log_prob(self, x: DataLike) -> Array:
         """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
-        return self._mixture().log_prob(x)
+        return self._at_expectations().log_prob(x)
 
     @one_program
     def log_responsibilities(self, x: DataLike) -> Array:
@@ -169,32 +269,15 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
 
         As `Mixture.log_responsibilities`, which has an example of it.
         """
-        return self._mixture().log_responsibilities(x)
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> DataLike:
-        """Draws from the predictive mixture."""
-        return self.predictive().sample(key, shape)
-
-    def mean(self) -> DataLike:
-        """Mean of the predictive mixture."""
-        return self.predictive().mean()
-
-    def variance(self) -> DataLike:
-        """Variance of the predictive mixture."""
-        return self.predictive().variance()
+        return self._at_expectations().log_responsibilities(x)
 
     def components_log_joint(self, x: DataLike) -> Array:
         """E_q[log weights[k] + log p_k(x)], (..., K), nats.
 
         `log_responsibilities` is this up to a constant; see the example of `Mixture`.
         """
-        log_lik = self._mixture().component_log_prob(x)
+        log_lik = self._at_expectations().component_log_prob(x)
         return log_lik + jnp.broadcast_to(self.weights.expected_log(), log_lik.shape)
-
-    @one_program
-    def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[MixtureStats, Array]:
-        """Expected statistics and the first part of the ELBO, summed with the weights."""
-        return self._mixture().e_step(x, weights)
 
     @one_program
     def m_step(self, stats: MixtureStats, prior: MixturePrior | None = None) -> Self:
@@ -206,13 +289,8 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
           ValueError: where a part is missing.
         """
         over_weights, over_components = _both_parts(prior, "m_step")
-        step = jax.vmap(lambda c, s, p: c.m_step(s, p))
-        components = step(self.components, stats.components, over_components)
+        components = self.components.stacked_m_step(stats.components, over_components)
         return type(self)(over_weights.posterior(stats.weights), components)
-
-    def expected_log_prob(self, stats: MixtureStats) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
-        return self._mixture().expected_log_prob(stats)
 
     def log_prior(self, prior: MixturePrior | None) -> Array:
         """-KL(q || prior) of weights and components, nats.
@@ -221,12 +299,8 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
           ValueError: where a part of the prior is missing.
         """
         over_weights, over_components = _both_parts(prior, "log_prior")
-        each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
-        return jnp.sum(each) - self.weights.kl_divergence(over_weights)
-
-    def possible(self, x: DataLike) -> np.ndarray | np.bool_:
-        """Where x is possible for one of the components."""
-        return self.components.stacked_possible(take_labels(x)[0])
+        divergence = self.weights.kl_divergence(over_weights)
+        return minus_divergence(self.components, over_components) - divergence
 
     @one_program
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
@@ -237,28 +311,25 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         weights = numerics.normalize(self.weights.mean())
         return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
-    def check_labels(self, name: str, x: DataLike) -> None:
-        """Raise if labels in x are out of range.
-
-        Args:
-          name: the function that was called, for the message.
-          x: data, plain or wrapped.
-        Raises:
-          ValueError: starting with `name`.
-        """
-        self._mixture().check_labels(name, x)
-
-    def _mixture(self) -> Mixture:
+    def _at_expectations(self) -> Mixture:
+        """The mixture at exp(E_q[log weights]) and E_q[log p]."""
         return Mixture(jnp.exp(self.weights.expected_log()), self.components)
 
 
-def _both_parts(prior: MixturePrior | None, verb: str) -> tuple[Any, PriorLike]:
-    if prior is None or prior.weights is None or prior.components is None:
-        raise ValueError(
-            f"VariationalMixture: {verb} needs MixturePrior(weights, components); "
-            "pass prior=... to fit.em"
-        )
-    return prior.weights, prior.components
+def _both_parts(prior: MixturePrior | None, verb: str) -> list[Any]:
+    return parts_of_prior("VariationalMixture", verb, MixturePrior, prior)
+
+
+def size_of(name: str, field: str, weights: "Dirichlet | StickBreaking") -> tuple[int, ...]:
+    """The shape of the arrays of a distribution over weights.
+
+    Raises:
+      ValueError: where one of them is a number.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(weights)]
+    if () in shapes:
+        raise ValueError(f"{name}: {field} must have arrays of shape (K,), got a number")
+    return shapes[0]
 
 
 @pytree
@@ -305,6 +376,12 @@ class StickBreaking:
         """alpha + counts, beta + the counts of all later components."""
         later = jnp.flip(jnp.cumsum(jnp.flip(stats.counts))) - stats.counts
         return type(self)(self.alpha + stats.counts, self.beta + later)
+
+    def nearest_to(self, others: Self) -> Self:
+        """Every stick nearest to those of others with a leading axis."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        found = each(Beta(self.alpha, self.beta), Beta(others.alpha, others.beta))
+        return type(self)(found.alpha, found.beta)
 
     def expected_log(self) -> Array:
         """E[log weights], (K,), nats.

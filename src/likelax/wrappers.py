@@ -100,6 +100,16 @@ class Wrapper(Model[S, P]):
         """Predictive distribution of the model inside."""
         return self.model.predictive(prior)
 
+    def stacked_sample(
+        self,
+        key: Array,
+        index: Array,
+        lengths: Sequence[int] = (),
+        inputs: DataLike | None = None,
+    ) -> DataLike:
+        """That of the model inside."""
+        return self.model.stacked_sample(key, index, lengths, inputs)
+
     def stacked_log_prob(self, x: DataLike) -> Array:
         """That of the model inside."""
         return self.model.stacked_log_prob(x)

@@ -52,6 +52,61 @@ def test_durations_are_those_of_all_segmentations(x64):
     np.testing.assert_allclose(by_duration(args[2]), counts / total, rtol=1e-10, atol=1e-12)
 
 
+def semi_markov(seed):
+    """Initial, transition and duration probabilities of two states, and log likelihoods of six steps."""
+    rng = np.random.default_rng(seed)
+    initial, moves = rng.dirichlet(np.ones(2)), rng.dirichlet(np.ones(2), 2)
+    return (initial, moves, rng.dirichlet(np.ones(3), 2)), rng.normal(size=(6, 2))
+
+
+def cuts(num_steps):
+    """All ways to cut the steps into visits, as lists of their lengths."""
+    for inside in itertools.product([False, True], repeat=num_steps - 1):
+        edges = np.flatnonzero([True, *inside, True])
+        yield np.diff(edges)
+
+
+def score(parts, log_lik, *, ends):
+    """The sum over all visits that fill the data, the last one complete or of any further length."""
+    (initial, moves, duration), total = parts, 0.0
+    beyond = np.cumsum(duration[:, ::-1], axis=1)[:, ::-1]  # of lasting h steps or more
+    for lengths in cuts(len(log_lik)):
+        if max(lengths) > duration.shape[1]:
+            continue
+        for states in itertools.product(range(2), repeat=len(lengths)):
+            prob = initial[states[0]] * np.prod(
+                [moves[a, b] for a, b in itertools.pairwise(states)]
+            )
+            last = (duration if ends else beyond)[states[-1], lengths[-1] - 1]
+            before = zip(states[:-1], lengths[:-1], strict=True)
+            prob *= last * np.prod([duration[k, d - 1] for k, d in before])
+            path = np.repeat(states, lengths)
+            total += prob * np.exp(log_lik[range(len(path)), path].sum())
+    return np.log(total)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_last_visit_is_censored_or_ends_with_the_data(x64, ends):
+    parts, log_lik = semi_markov(4)
+    final = np.arange(6) == 5
+    chain = hmm.explicit_duration(*map(np.log, parts), log_lik, ends=final if ends else None)
+    got = hmm.log_partition(*chain[:3])
+    np.testing.assert_allclose(got, score(parts, log_lik, ends=ends), rtol=1e-12)
+
+
+def test_every_sequence_ends_a_visit(x64):
+    parts, log_lik = semi_markov(5)
+    potentials = [np.log(a) for a in parts]
+    ends = np.array([False, True, False, False, True, False])  # step 5 is padding
+    chain = hmm.explicit_duration(*potentials, log_lik, ends=ends)
+    starts = np.array([True, False, True, False, False, False])
+    got = hmm.log_partition(*chain[:3], length=5, starts=starts)
+    want = score(parts, log_lik[:2], ends=True) + score(parts, log_lik[2:5], ends=True)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"ends must have shape \(T,\) = \(6,\)"):
+        hmm.explicit_duration(*potentials, log_lik, ends=ends[:3])
+
+
 @pytest.mark.slow
 def test_geometric_durations_are_an_ordinary_chain(x64):
     """Visits of geometric length, cut off where 1e-12 of them is left."""

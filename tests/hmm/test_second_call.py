@@ -55,6 +55,14 @@ CALLS = {
     "log_partition, gradient": lambda s: jax.grad(hmm.log_partition, 2)(*float32(potentials(s))),
     "filter": lambda s: hmm.filter(*potentials(s)),
     "filter_step": lambda s: hmm.filter_step(*potentials(s)[:2], potentials(s)[2][0]),
+    "smoother_start": lambda s: hmm.smoother_start(potentials(s)[0], 2),
+    "smoother_step": lambda s: hmm.smoother_step(
+        hmm.smoother_start(potentials(s)[0], 2), potentials(s)[1], potentials(s)[2][0]
+    ),
+    "viterbi_start": lambda s: hmm.viterbi_start(potentials(s)[0], 2),
+    "viterbi_step": lambda s: hmm.viterbi_step(
+        hmm.viterbi_start(potentials(s)[0], 2), potentials(s)[1], potentials(s)[2][0]
+    ),
     "backward": lambda s: hmm.backward(*potentials(s)),
     "smoother": lambda s: hmm.smoother(*potentials(s)),
     "smoother, many transitions": lambda s: hmm.smoother(*potentials(s, varying=True)),
@@ -107,7 +115,8 @@ CALLS = {
 }
 # classes and tuples, which compute nothing by themselves
 NO_FUNCTION = {"HMM", "HMMPrior", "HMMStats", "Expanded", "Filtered", "Packed", "Smoothed"}
-NO_FUNCTION |= {"SoftmaxTransition", "FilterStep"}
+NO_FUNCTION |= {"SoftmaxTransition", "FilterStep", "VariationalHMM"}
+NO_FUNCTION |= {"SmootherState", "SmootherStep", "ViterbiState", "ViterbiStep"}
 
 _compiled = []
 

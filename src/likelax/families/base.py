@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, split_host, split_mask
 from likelax.model import Density, Model, P, S
+from likelax.numerics import newton
 from likelax.numerics.checks import is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import inside_only
@@ -65,28 +66,6 @@ def where_above(parameter: Array, bound: float, moment: Callable[[Array], Array]
     """
     exists = parameter > bound
     return jnp.where(exists, moment(jnp.where(exists, parameter, bound + 1)), jnp.inf)
-
-
-def match_inputs(
-    name: str, inputs: DataLike, shape: Sequence[int], event: tuple[int, ...] | None = None
-) -> None:
-    """Raise unless every array of the inputs of a draw has the leading axes `shape`.
-
-    Args:
-      name: the function that was called, for the message.
-      inputs: any pytree of arrays.
-      shape: of the draws.
-      event: the axes that follow, or None for any.
-    Raises:
-      ValueError: naming both shapes.
-    """
-    for leaf in jax.tree.leaves(inputs):
-        got, lead = jnp.shape(leaf), tuple(shape)
-        if got[: len(lead)] != lead or (event is not None and got[len(lead) :] != event):
-            rest = "..." if event is None else ", ".join(map(str, event))
-            raise ValueError(
-                f"{name}: inputs must have shape (*shape, {rest}) with shape {lead}; got {got}"
-            )
 
 
 def inside(support: Array, x: Array, log_density: Array) -> Array:
@@ -177,6 +156,24 @@ class Prior(Density, Generic[S]):
           TypeError: for a prior without a spread.
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
+    def nearest_to(self, others: Self) -> Self:
+        """The one of this family with the least sum of KL(other || it) over several others.
+
+        The M step of empirical Bayes: the prior under which the parameters of several groups, of which
+        the others are the posteriors, are most probable on average. Where others are alike in all
+        respects and certain, there is none.
+
+        Args:
+          others: distributions of this type, with a leading axis G on every leaf.
+        """
+
+        def closeness(prior: Self) -> Array:
+            return -jnp.sum(jax.vmap(lambda other: other.kl_divergence(prior))(others))
+
+        fields = dataclasses.fields(cast(Any, self))
+        free = tuple(field.name for field in fields if field.name not in self.held)
+        return newton.climb(closeness, self, free).point
 
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.

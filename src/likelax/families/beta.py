@@ -17,7 +17,7 @@ from likelax.families.base import (
     inside,
 )
 from likelax.families.bernoulli import Bernoulli
-from likelax.families.simplex import expected_log_density, fit_simplex
+from likelax.families.simplex import expected_log_density, fit_simplex, nearest_concentration
 from likelax.model import Density, Model, pytree
 from likelax.numerics.special import (
     factorial_excess,
@@ -150,6 +150,13 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
         x, weights = numerics.as_float(x, weights)
         sides = jnp.stack([x, 1 - x], axis=-1)
         return positive_rows(sides.reshape(-1, 2), weights.reshape(-1))
+
+    def nearest_to(self, others: Self) -> Self:
+        """The beta with the least sum of KL(other || it) over others with a leading axis."""
+        start = jnp.stack(numerics.as_float(self.alpha, self.beta))
+        shapes = jnp.stack(numerics.as_float(others.alpha, others.beta), axis=-1)
+        found = nearest_concentration(shapes, start.astype(shapes.dtype))
+        return type(self)(found[0], found[1])
 
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = fit_simplex(stats, jnp.stack(numerics.as_float(self.alpha, self.beta)))

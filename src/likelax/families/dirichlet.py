@@ -21,6 +21,7 @@ from likelax.families.simplex import (
     fit_simplex,
     log_density,
     masked_total,
+    nearest_concentration,
     simplex_moments,
     unseen_lack,
 )
@@ -125,6 +126,11 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         """Dirichlet(concentration + counts)."""
         concentration, counts = numerics.as_float(self.concentration, stats.counts)
         return type(self)(concentration + counts)
+
+    def nearest_to(self, others: Self) -> Self:
+        """The Dirichlet with the least sum of KL(other || it) over others with a leading axis."""
+        start, concentration = numerics.as_float(self.concentration, others.concentration)
+        return type(self)(nearest_concentration(concentration, start))
 
     def expected_log(self) -> Array:
         """E[log v[c]], (C,), nats.

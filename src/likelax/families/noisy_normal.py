@@ -12,11 +12,12 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.data import DataLike
-from likelax.families.base import finite, match_inputs, match_weights
+from likelax.families.base import finite, match_weights
 from likelax.families.normal import Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.regression import split_pair, split_pair_host
 from likelax.model import Model, pytree
+from likelax.numerics.checks import match_inputs
 from likelax.one_program import one_program
 from likelax.statistics import Moments, pool_scatter, scalar_moments
 

@@ -10,8 +10,9 @@ from jax import Array
 
 from likelax import numerics
 from likelax.data import DataLike, split_host, split_mask, take_mask, with_mask
-from likelax.families.base import finite, match_inputs
+from likelax.families.base import finite
 from likelax.model import Model, P, S
+from likelax.numerics.checks import match_inputs
 
 
 def split_pair(name: str, x: DataLike, parts: tuple[str, str]) -> list[tuple[Array, Array | None]]:

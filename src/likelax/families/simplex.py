@@ -37,6 +37,12 @@ def latent_simplex(concentration: Array, weights: Array) -> PositiveMoments:
     return add_lack(stats, log_minus_digamma(concentration) - log_minus_digamma(total), weights)
 
 
+def nearest_concentration(concentration: Array, start: Array) -> Array:
+    """The concentration (C,) of the Dirichlet p with the least sum of KL(q || p) over q of (G, C)."""
+    stats = latent_simplex(concentration, jnp.ones_like(concentration[..., 0]))
+    return fit_simplex(stats, start)
+
+
 def add_lack(stats: PositiveMoments, lack: Array, weights: Array) -> PositiveMoments:
     """Statistics of latent points from those of their means.
 

@@ -12,11 +12,9 @@ from likelax.hmm.expansion import (
 )
 from likelax.hmm.inference import (
     Filtered,
-    FilterStep,
     Smoothed,
     backward,
     filter,
-    filter_step,
     fixed_lag_smoother,
     forecast,
     log_partition,
@@ -25,9 +23,22 @@ from likelax.hmm.inference import (
 )
 from likelax.hmm.matching import match_states, relabel
 from likelax.hmm.model import HMM, HMMPrior, HMMStats
+from likelax.hmm.online import (
+    FilterStep,
+    SmootherState,
+    SmootherStep,
+    ViterbiState,
+    ViterbiStep,
+    filter_step,
+    smoother_start,
+    smoother_step,
+    viterbi_start,
+    viterbi_step,
+)
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
+from likelax.hmm.variational import VariationalHMM
 
 __all__ = [
     "HMM",
@@ -38,7 +49,12 @@ __all__ = [
     "HMMStats",
     "Packed",
     "Smoothed",
+    "SmootherState",
+    "SmootherStep",
     "SoftmaxTransition",
+    "VariationalHMM",
+    "ViterbiState",
+    "ViterbiStep",
     "backward",
     "banded",
     "explicit_duration",
@@ -57,10 +73,14 @@ __all__ = [
     "relabel",
     "sample_paths",
     "smoother",
+    "smoother_start",
+    "smoother_step",
     "state_history",
     "stationary",
     "sticky",
     "switching_mean",
     "top_k_paths",
     "viterbi",
+    "viterbi_start",
+    "viterbi_step",
 ]

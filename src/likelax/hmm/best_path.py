@@ -60,7 +60,7 @@ class _Scores:
 
     def leave(self, state: tuple[Array, Array], move: Array | None) -> Array:
         scores, peak = state
-        into = _best_into(scores, self.c.log_transition if move is None else move)
+        into = best_into(scores, self.c.log_transition if move is None else move)
         return into - jnp.where(peak == -jnp.inf, 0, peak)[None]
 
     def keep(self, message: Array, state: tuple[Array, Array]) -> Array:
@@ -72,7 +72,7 @@ class _Scores:
         return jnp.all((handed == begun) | near)
 
 
-def _best_into(scores: Array, move: Array) -> Array:
+def best_into(scores: Array, move: Array) -> Array:
     """(K, ...) max_i scores[i] + move[i]."""
     if scores.ndim == 1:
         return jnp.max(scores[:, None] + move, axis=0)
@@ -88,16 +88,16 @@ def _choices(c: Chain, scores: Array) -> Array:
         scores, end, move = xs
         move = c.log_transition if move is None else move
         ahead = jnp.where(end, 0, move[:, jnp.maximum(after, 0)])
-        state = jnp.where((after < 0) & ~end, -1, _choose(scores + ahead))
+        state = jnp.where((after < 0) & ~end, -1, choose(scores + ahead))
         return state, state
 
-    state = _choose(scores[-1])
+    state = choose(scores[-1])
     every = (scores[:-1], last(c)[:-1], stacked(c))
     _, path = lax.scan(step, state, every, reverse=True)
     return jnp.concatenate([path, state[None]])
 
 
-def _choose(scores: Array) -> Array:
+def choose(scores: Array) -> Array:
     """The lowest state of the best score, -1 if all are impossible."""
     best = jnp.argmax(scores).astype(jnp.int32)
     return jnp.where(jnp.max(scores) == -jnp.inf, -1, best)
@@ -124,13 +124,13 @@ def best_predecessors(c: Chain, scores: Array) -> tuple[Array, Array]:
 
 
 def _best_of_many(scores: Array) -> Array:
-    """(T, ...) as `_choose`, of scores (T, K, ...)."""
+    """(T, ...) as `choose`, of scores (T, K, ...)."""
     best = jnp.argmax(scores, axis=1).astype(jnp.int32)
     return jnp.where(jnp.max(scores, axis=1) == -jnp.inf, -1, best)
 
 
 def _best_of_few(scores: list[Array]) -> Array:
-    """As `_choose`, of the scores of the states one by one; a byte holds them."""
+    """As `choose`, of the scores of the states one by one; a byte holds them."""
     top, best = scores[0], jnp.zeros((), jnp.int8)
     for k, row in enumerate(scores[1:], 1):
         best = jnp.where(row > top, jnp.int8(k), best)

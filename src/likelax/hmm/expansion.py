@@ -56,13 +56,22 @@ class Expanded(NamedTuple):
 
 
 def explicit_duration(
-    log_initial: ArrayLike, log_transition: ArrayLike, log_duration: ArrayLike, log_lik: ArrayLike
+    log_initial: ArrayLike,
+    log_transition: ArrayLike,
+    log_duration: ArrayLike,
+    log_lik: ArrayLike,
+    *,
+    ends: ArrayLike | None = None,
 ) -> Expanded:
     """A semi-Markov chain: each visit to a state lasts a number of steps of its own distribution.
 
     A composite state is (state k, steps r that the visit still has, this one included): from r > 1
     the next is (k, r - 1), from r = 1 a new visit (j, d) begins with probability
-    transition[k, j] duration[j, d]. The last visit may go on after the data.
+    transition[k, j] duration[j, d].
+
+    The last visit may go on after the data: if the data have h steps of it, it counts with the
+    probability of lasting h steps or more (right censoring). With `ends` True at the last step it ends
+    there, and counts with duration[j, h].
 
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
@@ -72,6 +81,8 @@ def explicit_duration(
         state end for good, other values let two visits to it follow each other.
       log_duration: (K, D) nats; entry d - 1 is a visit of d steps.
       log_lik: (T, K) nats.
+      ends: (T,) booleans, True at the steps that are known to be the last of a visit, such as the end
+        of each sequence. None: nothing is known.
     Returns:
       `Expanded` with sizes (K, D). A kernel over it costs T (K D)^2 operations.
     Raises:
@@ -106,6 +117,12 @@ def explicit_duration(
             f"(K, D) and log_lik (T, K); got {log_initial.shape}, {log_transition.shape}, "
             f"{log_duration.shape} and {log_lik.shape}"
         )
+    if ends is not None:
+        ends = numerics.as_booleans("ends", ends)
+        if ends.shape != log_lik.shape[:1]:
+            raise ValueError(
+                f"explicit_duration: ends must have shape (T,) = {log_lik.shape[:1]}, got {ends.shape}"
+            )
     longest = log_duration.shape[1]
     size = num_states * longest
     begin = log_initial[:, None] + log_duration
@@ -116,10 +133,13 @@ def explicit_duration(
     count_down = same & (left[None, :, None, None] == left[None, None, None, :] + 1)
     over = jnp.broadcast_to(left[None, :, None, None] == 0, count_down.shape)
     moves = jnp.where(over, visit[:, None], jnp.where(count_down, 0, -jnp.inf))
+    each = jnp.broadcast_to(log_lik[:, :, None], (*log_lik.shape, longest))
+    if ends is not None:
+        each = jnp.where(ends[:, None, None] & (left > 0)[None, None], -jnp.inf, each)
     return Expanded(
         begin.reshape(size),
         moves.reshape(size, size).astype(log_lik.dtype),
-        jnp.repeat(log_lik, longest, axis=1),
+        each.reshape(-1, size),
         (num_states, longest),
     )
 

@@ -28,7 +28,6 @@ log domain are computed again, and not the batch.
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -203,64 +202,6 @@ def _filter(c: Chain, parallel: bool | None) -> Filtered:
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
     (increments,) = blank(c, out.increment, value=0)
     return Filtered(log_filtered, log_predicted, increments, total(c, out.increment))
-
-
-class FilterStep(NamedTuple):
-    """The states after one more step of data.
-
-    Attributes:
-      log_filtered: (K,) log p(z_t = k | x_0..x_t), nats.
-      log_predicted: (K,) log p(z_t+1 = k | x_0..x_t), nats: what the next step starts from.
-      log_increment: scalar, log p(x_t | x_0..x_t-1), nats.
-    """
-
-    log_filtered: Array
-    log_predicted: Array
-    log_increment: Array
-
-
-def filter_step(
-    log_predicted: ArrayLike, log_transition: ArrayLike, log_lik: ArrayLike
-) -> FilterStep:
-    """One step of `filter`, for data that arrive one at a time: keep `log_predicted` between steps.
-
-    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
-
-    Args:
-      log_predicted: (K,) nats: log_initial at the first step, then that of the step before.
-      log_transition: (K, K) nats, from this step to the next.
-      log_lik: (K,) log p(x_t | z_t = k), nats; zeros for a missing step.
-    Returns:
-      `FilterStep`. After a step that no state can explain, all are -inf.
-    Raises:
-      ValueError: at trace time, if shapes do not match.
-    Source: Rabiner (1989), Proc. IEEE 77(2), eq. 19-21, normalised.
-
-    Examples:
-      >>> state, move = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
-      >>> for x in (0, 0, 1):
-      ...     step = filter_step(state, move, jnp.log(jnp.array([[0.8, 0.2], [0.3, 0.7]]))[:, x])
-      ...     state = step.log_predicted
-      >>> print(jnp.exp(step.log_filtered).round(3), f"{step.log_increment:.3f}")
-      [0.504 0.496] -1.173
-    """
-    log_predicted, log_transition, log_lik = named_floats(
-        log_predicted=log_predicted, log_transition=log_transition, log_lik=log_lik
-    )
-    if log_lik.ndim != 1 or 0 in log_lik.shape:
-        raise ValueError(f"log_lik must have shape (K,) with K >= 1, got {log_lik.shape}")
-    checked_chain = chain(log_predicted, log_transition, log_lik[None], None, None)
-    return _filter_step(checked_chain)
-
-
-@compiled
-def _filter_step(c: Chain) -> FilterStep:
-    # a second step without data, for what is predicted there
-    both = dataclasses.replace(c, log_lik=jnp.pad(c.log_lik, ((0, 1), (0, 0))))
-    run = log_domain.filtered(both)
-    impossible = run.increment[0] == -jnp.inf
-    filtered = jnp.where(impossible, -jnp.inf, run.filtered[0])
-    return FilterStep(filtered, run.predicted[1], run.increment[0])
 
 
 def backward(

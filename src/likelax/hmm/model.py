@@ -16,7 +16,7 @@ from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, paths
 from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
-from likelax.mixture import C, Mixture, draw_each
+from likelax.mixture import C, Mixture
 from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
@@ -75,8 +75,17 @@ class HMMPrior(JointPrior[HMMStats]):
         update = jax.vmap(lambda prior, s: prior.posterior(s))
         return type(self)(
             None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(_moves(stats)),
+            None if self.transition is None else self.transition.posterior(moves_of(stats)),
             None if self.emissions is None else update(self.emissions, stats.emissions),
+        )
+
+    def nearest_to(self, others: Any) -> Self:
+        """Each part, and each row, nearest to those of others with a leading axis; None stays None."""
+        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
+        return type(self)(
+            None if self.initial is None else self.initial.nearest_to(others.initial),
+            None if self.transition is None else each(self.transition, others.transition),
+            None if self.emissions is None else each(self.emissions, others.emissions),
         )
 
 
@@ -317,7 +326,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           `Mixture` of the emissions with a leading axis num_steps on every leaf: map over it
           with `jax.vmap`.
         Raises:
-          ValueError: for more than one sequence, or as `forecast`.
+          ValueError: for more than one sequence, for `TimeVarying` emissions, or as `forecast`.
 
         Examples:
           >>> from likelax import HMM, Bernoulli
@@ -327,6 +336,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           >>> print(jax.vmap(lambda mixture: mixture.mean())(ahead).round(3))
           [0.531 0.525]
         """
+        if self.emissions.time_varying:
+            raise ValueError(
+                "HMM.forecast_observations: the TimeVarying emissions of later steps are unknown"
+            )
         weights = jnp.exp(self.forecast(x, num_steps))
         if weights.ndim != 2:
             raise ValueError(
@@ -391,11 +404,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         *batch, num_steps = shape
         key_moves, key_values = jax.random.split(key)
         log_initial, moves = numerics.as_float(
-            numerics.safe_log(self.initial_probs()),
+            self._log_initial(),
             self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
         )
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
-        values = draw_each(self.emissions, key_values, states, inputs=emission_inputs)
+        values = self.emissions.stacked_sample(key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
 
     @one_program
@@ -451,7 +464,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             driven = self._driven_transition().m_step(stats.transition, prior.transition)
             return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
-        seen = _moves(stats)
+        seen = moves_of(stats)
         moves = _rows(seen, prior.transition, self.transition)
         if initial is None and not isinstance(moves, Fixed):
             counts = seen.counts
@@ -472,7 +485,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
             jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(_moves(stats).counts, _value(self.transition)))
+            + jnp.sum(numerics.xlogy(moves_of(stats).counts, _value(self.transition)))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -565,6 +578,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _observe(self, x: DataLike) -> Observed:
         seen = observe(convert("x", x), self.emission_log_prob)
+        if seen.starts is not None and self.emissions.time_varying:
+            raise ValueError(
+                "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "
+                "steps of one series; pad the series: Sequences(values, lengths)"
+            )
         num_steps, driven = seen.log_lik.shape[-2], isinstance(self.transition, SoftmaxTransition)
         moves = () if driven else jnp.shape(_value(self.transition))[:-2]
         if moves not in ((), (num_steps - 1,)):
@@ -576,9 +594,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
         """A kernel over every sequence."""
-        log_initial, log_lik = numerics.as_float(
-            numerics.safe_log(self.initial_probs()), seen.log_lik
-        )
+        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
 
         def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
             log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
@@ -586,6 +602,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
         known = (seen.lengths, seen.starts, seen.inputs)
         return over_batch(one, log_lik.shape[:-2], log_lik, *known)
+
+    def _log_initial(self) -> Array:
+        """(K,) nats."""
+        return numerics.safe_log(self.initial_probs())
 
     def _log_transition(self, inputs: Array | None) -> Array:
         """(K, K), or (T-1, K, K) where inputs (T, D) drive it; nats."""
@@ -617,7 +637,12 @@ def _value(parameter: Any) -> Array:
     return parameter
 
 
-def _moves(stats: HMMStats) -> CategoryCounts:
+def moves_of(stats: HMMStats) -> CategoryCounts:
+    """The counts of moves.
+
+    Raises:
+      ValueError: for the statistics of a `SoftmaxTransition`.
+    """
     if isinstance(stats.transition, DrivenCounts):
         raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
     return stats.transition

@@ -736,6 +736,28 @@ def check_same_shape(**arrays: Any) -> None:
             raise ValueError(f"{name} must have the shape of {first}, {wanted}, got {got}")
 
 
+def match_inputs(
+    name: str, inputs: Any, shape: Sequence[int], event: tuple[int, ...] | None = None
+) -> None:
+    """Raise unless every array of the inputs of a draw has the leading axes `shape`.
+
+    Args:
+      name: the function that was called, for the message.
+      inputs: any pytree of arrays.
+      shape: of the draws.
+      event: the axes that follow, or None for any.
+    Raises:
+      ValueError: naming both shapes.
+    """
+    for leaf in jax.tree.leaves(inputs):
+        got, lead = np.shape(leaf), tuple(shape)
+        if got[: len(lead)] != lead or (event is not None and got[len(lead) :] != event):
+            rest = "..." if event is None else ", ".join(map(str, event))
+            raise ValueError(
+                f"{name}: inputs must have shape (*shape, {rest}) with shape {lead}; got {got}"
+            )
+
+
 def checked(**least: int | None) -> Callable[[F], F]:
     """A decorator that validates the options of a function by their annotations.
 
