@@ -92,7 +92,7 @@ def test_without_bounds_truncated_and_censored_forecasts_are_the_usual_ones():
     inf = jnp.inf
     for kind in ("truncated", "censored"):
         rules = {
-            k: getattr(scoring, f"crps_{kind}_{k}") for k in ("normal", "logistic", "student_t")
+            k: jax.jit(getattr(scoring, f"crps_{kind}_{k}")) for k in ("normal", "logistic", "student_t")
         }
         want = scoring.crps_normal(0.5, 2.0, x)
         np.testing.assert_allclose(rules["normal"](0.5, 2.0, -inf, inf, x), want, rtol=2e-6)
@@ -111,10 +111,11 @@ def test_a_score_of_a_truncated_normal_is_that_of_its_draws():
     z = stats.norm.cdf([low, high])
     inside = stats.norm.ppf(z[0] + (np.arange(700) + 0.5) / 700 * (z[1] - z[0]))
     draws = np.concatenate([np.full(200, low), inside, np.full(100, high)]).astype(np.float32)
-    for x in (0.0, 0.5, 1.1, 4.0):
-        got = scoring.crps_truncated_normal(0.0, 1.0, low, high, x, **masses)
-        # 700 quantiles of the part between miss it by 1 / 700 of its width
-        assert got == pytest.approx(float(scoring.crps_ensemble(draws, x, fair=False)), abs=2e-3)
+    x = jnp.array([0.0, 0.5, 1.1, 4.0])
+    got = jax.jit(scoring.crps_truncated_normal)(0.0, 1.0, low, high, x, **masses)
+    many = jnp.repeat(draws[:, None], 4, axis=1)
+    # 700 quantiles of the part between miss it by 1 / 700 of its width
+    np.testing.assert_allclose(got, scoring.crps_ensemble(many, x, fair=False), atol=2e-3)
 
 
 @pytest.mark.parametrize("population", [(3, 7, 1), (0, 5, 3), (40, 60, 100), (50, 900, 300)])
@@ -122,10 +123,10 @@ def test_crps_of_draws_without_replacement_is_its_sum(population):
     m, n, size = population
     k = np.arange(-5, size + 6)
     cdf = stats.hypergeom.cdf(k, m + n, m, size)
-    for x in (-2.0, 0.0, 1.0, float(m * size // (m + n)), float(size) + 3):
-        want = np.sum((cdf - (k >= x)) ** 2)
-        got = scoring.crps_hypergeometric(m, n, size, x)
-        np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
+    x = np.array([-2.0, 0.0, 1.0, m * size // (m + n), size + 3.0])
+    want = np.sum((cdf[:, None] - (k[:, None] >= x)) ** 2, axis=0)
+    got = scoring.crps_hypergeometric(m, n, size, jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
     log_mass = stats.hypergeom.logpmf(k, m + n, m, size)
     got = scoring.log_score_hypergeometric(m, n, size, jnp.asarray(k))
     np.testing.assert_allclose(got, -log_mass, rtol=2e-5, atol=2e-6)
@@ -278,7 +279,7 @@ def test_moment_and_log_scores_of_draws_are_scoringrules():
     probs, label = jnp.array([0.1, 0.2, 0.4, 0.3]), jnp.array(2)
     close(scoring.ranked_log_score(probs, label), FROZEN["ranked_log_score"])
     assert np.isnan(jax.jit(scoring.ranked_log_score)(probs, jnp.array(4)))
-    levels = jnp.broadcast_to(jnp.arange(1, 13) / 13.0, (5, 12))
+    levels = jnp.broadcast_to(jnp.arange(1.0, 13.0) / 13, (5, 12))
     each = scoring.quantile_score(draws[..., 0].T, jnp.repeat(x[:, :1], 12, axis=1), level=levels)
     close(2 * jnp.mean(each, axis=-1), FROZEN["crps_quantile"])
 
