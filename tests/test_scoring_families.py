@@ -92,7 +92,8 @@ def test_without_bounds_truncated_and_censored_forecasts_are_the_usual_ones():
     inf = jnp.inf
     for kind in ("truncated", "censored"):
         rules = {
-            k: jax.jit(getattr(scoring, f"crps_{kind}_{k}")) for k in ("normal", "logistic", "student_t")
+            k: jax.jit(getattr(scoring, f"crps_{kind}_{k}"))
+            for k in ("normal", "logistic", "student_t")
         }
         want = scoring.crps_normal(0.5, 2.0, x)
         np.testing.assert_allclose(rules["normal"](0.5, 2.0, -inf, inf, x), want, rtol=2e-6)
