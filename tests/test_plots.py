@@ -1,6 +1,7 @@
 import matplotlib
 import numpy as np
 import pytest
+from scipy import stats
 
 from likelax import plots
 
@@ -26,6 +27,7 @@ DRAWINGS = {
     "reliability, band": lambda ax: plots.reliability(
         ax, [0.2, np.nan, 0.9], [0.3, np.nan, 0.8], [5, 0, 9], band=([0.1, 0, 0.8], [0.3, 1, 1])
     ),
+    "reliability, mass": lambda ax: plots.reliability(ax, [0.2, 0.9], [0.3, 0.8], [5, 9], mass=0.5),
     "corp": lambda ax: plots.corp(
         ax, np.linspace(0, 1, 30), np.linspace(0, 1, 30) ** 2, [0.01, 0.1, 0.2]
     ),
@@ -91,3 +93,16 @@ def test_ecdf_difference_marks_what_lies_outside():
     np.testing.assert_allclose(outside, [[0.5, 0.2]])
     with pytest.raises(ValueError, match="mass must be"):
         plots.figure(lambda f: plots.rank_histogram(f.subplots(), [1, 2], mass=0.5))
+
+
+def test_a_reliability_diagram_shows_binomial_bounds_by_default():
+    count, probs = np.array([10.0, 1, 1000, 7, 50, 3]), np.array([0.5, 0.9, 0.01, 0, 1, 0.999])
+    ax = matplotlib.figure.Figure().subplots()
+    plots.reliability(ax, probs, probs, count, mass=0.9)
+    corners = ax.collections[0].get_paths()[0].vertices
+    for level, choose in ((0.05, np.min), (0.95, np.max)):
+        want = stats.binom.ppf(level, count, probs) / count
+        got = [choose(corners[np.isclose(corners[:, 0], p), 1]) for p in probs]
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    with pytest.raises(ValueError, match="mass must be in"):
+        plots.reliability(ax, probs, probs, count, mass=95)

@@ -28,6 +28,73 @@ SUPPORT = {
     "crps_gamma": (0, np.inf),
     "crps_log_normal": (0, np.inf),
 }
+INF = np.inf
+# ours, theirs as a function of x and their arguments, our arguments before x, and our options
+FAMILIES = [
+    ("crps_beta", lambda x: sr.crps_beta(x, 4.0, 3.0, -1.0, 3.0), [4.0, 3.0], {"low": -1.0, "high": 3.0}),
+    ("crps_exponential", lambda x: sr.crps_exponentialM(x, 0.3, -1.0, 2.0), [0.5],
+     {"low": -1.0, "low_mass": 0.3}),
+    ("crps_uniform", lambda x: sr.crps_uniform(x, -1.0, 3.0, 0.2, 0.3), [-1.0, 3.0],
+     {"low_mass": 0.2, "high_mass": 0.3}),
+    ("crps_two_piece_exponential", lambda x: sr.crps_2pexponential(x, 0.4, 2.0, 0.5), [0.5, 0.4, 2.0], {}),
+    ("crps_two_piece_normal", lambda x: sr.crps_2pnormal(x, 0.4, 2.0, 0.5), [0.5, 0.4, 2.0], {}),
+    ("crps_censored_shifted_gamma", lambda x: sr.crps_csg0(np.maximum(x, 0), 0.8, 0.5, shift=0.7),
+     [0.8, 0.5, 0.7], {}),
+    *(
+        (
+            "crps_generalized_extreme_value",
+            lambda x, shape=shape: sr.crps_gev(x, np.array(shape), 0.5, 2.0),
+            [shape, 0.5, 2.0],
+            {},
+        )
+        for shape in (-0.4, 0.0, 0.7)
+    ),
+    *(
+        ("crps_generalized_pareto", lambda x, shape=shape: sr.crps_gpd(x, shape, -2.0, 2.0, 0.1),
+         [shape, -2.0, 2.0], {"low_mass": 0.1})
+        for shape in (-0.4, 0.0, 0.7)
+    ),
+    ("crps_truncated_normal", lambda x: sr.crps_gtcnormal(x, 0.5, 2.0, -1.0, 3.0, 0.1, 0.2),
+     [0.5, 2.0, -1.0, 3.0], {"low_mass": 0.1, "high_mass": 0.2}),
+    ("crps_truncated_normal", lambda x: sr.crps_tnormal(x, 0.5, 2.0, -1.0, INF), [0.5, 2.0, -1.0, INF], {}),
+    ("crps_censored_normal", lambda x: sr.crps_cnormal(x, 0.5, 2.0, -1.0, 3.0), [0.5, 2.0, -1.0, 3.0], {}),
+    ("crps_truncated_logistic", lambda x: sr.crps_gtclogistic(x, 0.5, 2.0, -1.0, 3.0, 0.1, 0.2),
+     [0.5, 2.0, -1.0, 3.0], {"low_mass": 0.1, "high_mass": 0.2}),
+    ("crps_truncated_logistic", lambda x: sr.crps_tlogistic(x, 0.5, 2.0, -1.0, 3.0),
+     [0.5, 2.0, -1.0, 3.0], {}),
+    ("crps_censored_logistic", lambda x: sr.crps_clogistic(x, 0.5, 2.0, -1.0, 3.0),
+     [0.5, 2.0, -1.0, 3.0], {}),
+    ("crps_truncated_student_t", lambda x: sr.crps_gtct(x, 3.0, 0.5, 2.0, -1.0, 3.0, 0.1, 0.2),
+     [3.0, 0.5, 2.0, -1.0, 3.0], {"low_mass": 0.1, "high_mass": 0.2}),
+    ("crps_truncated_student_t", lambda x: sr.crps_tt(x, 3.0, 0.5, 2.0, -INF, 3.0),
+     [3.0, 0.5, 2.0, -INF, 3.0], {}),
+    ("crps_censored_student_t", lambda x: sr.crps_ct(x, 3.0, 0.5, 2.0, -1.0, 3.0),
+     [3.0, 0.5, 2.0, -1.0, 3.0], {}),
+    ("crps_log_laplace", lambda x: sr.crps_loglaplace(x, 0.5, 0.6), [0.5, 0.6], {}),
+    ("crps_log_logistic", lambda x: sr.crps_loglogistic(x, 0.5, 0.6), [0.5, 0.6], {}),
+    ("log_score_two_piece_exponential", lambda x: sr.logs_2pexponential(x, 0.4, 2.0, 0.5),
+     [0.5, 0.4, 2.0], {}),
+    ("log_score_two_piece_normal", lambda x: sr.logs_2pnormal(x, 0.4, 2.0, 0.5), [0.5, 0.4, 2.0], {}),
+    ("log_score_logistic", lambda x: sr.logs_logistic(x, 0.5, 2.0), [0.5, 2.0], {}),
+    ("log_score_log_laplace", lambda x: sr.logs_loglaplace(x, 0.5, 0.6), [0.5, 0.6], {}),
+    ("log_score_log_logistic", lambda x: sr.logs_loglogistic(x, 0.5, 0.6), [0.5, 0.6], {}),
+    *(
+        ("log_score_generalized_extreme_value", lambda x, shape=shape: sr.logs_gev(x, shape, 0.5, 2.0),
+         [shape, 0.5, 2.0], {})
+        for shape in (-0.4, 0.7)
+    ),
+    *(
+        ("log_score_generalized_pareto", lambda x, shape=shape: sr.logs_gpd(x, shape, -2.0, 2.0),
+         [shape, -2.0, 2.0], {})
+        for shape in (-0.4, 0.7)
+    ),
+    ("log_score_truncated_normal", lambda x: sr.logs_tnormal(x, 0.5, 2.0, -1.0, 3.0),
+     [0.5, 2.0, -1.0, 3.0], {}),
+    ("log_score_truncated_logistic", lambda x: sr.logs_tlogistic(x, 0.5, 2.0, -1.0, 3.0),
+     [0.5, 2.0, -1.0, 3.0], {}),
+    ("log_score_truncated_student_t", lambda x: sr.logs_tt(x, 3.0, 0.5, 2.0, -1.0, 3.0),
+     [3.0, 0.5, 2.0, -1.0, 3.0], {}),
+]  # fmt: skip
 
 
 def ensemble() -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +155,61 @@ def main() -> None:
     out["variogram_score_weighted"] = sr.vs_ensemble(
         seen, moved, np.broadcast_to(pairs, (5, 3, 3)), p=1.0
     ).tolist()
+    out["families"] = []
+    for name, theirs, arguments, options in FAMILIES:
+        positive = "shifted" not in name and ("log_l" in name)
+        x_there = np.array([v for v in X if v > 0] if positive else X)
+        values = np.asarray(theirs(x_there.copy())).tolist()  # one changes its argument
+        out["families"].append([name, arguments, options, x_there.tolist(), values])
+    out["families"] += [
+        [name, [40, 60, 30], {}, counts.tolist(), np.asarray(theirs(counts, 40, 60, 30)).tolist()]
+        for name, theirs in (
+            ("crps_hypergeometric", sr.crps_hypergeometric),
+            ("log_score_hypergeometric", sr.logs_hypergeometric),
+        )
+    ]
+
+    def weight(v: np.ndarray) -> np.ndarray:
+        return np.exp(-np.sum(v**2, axis=-1) / 4)
+
+    def weight_of_number(v: np.ndarray) -> np.ndarray:
+        return np.exp(-(v**2) / 4)
+
+    def chain(v: np.ndarray) -> np.ndarray:
+        return np.clip(v, -0.5, 0.7)
+
+    pairs = np.broadcast_to(np.arange(9.0).reshape(3, 3), (5, 3, 3))
+    out["kernel"] = {
+        "fair": sr.gksmv_ensemble(seen, moved, estimator="fair").tolist(),
+        "all": sr.gksmv_ensemble(seen, moved, estimator="nrg").tolist(),
+        "number": sr.gksuv_ensemble(x, first, estimator="fair").tolist(),
+    }
+    out["variogram_score_fair"] = sr.vs_ensemble(seen, moved, pairs, estimator="fair").tolist()
+    out["threshold"] = {
+        "energy": sr.twes_ensemble(seen, moved, chain, estimator="nrg").tolist(),
+        "variogram": sr.twvs_ensemble(seen, moved, chain).tolist(),
+        "kernel": sr.twgksmv_ensemble(seen, moved, chain, estimator="nrg").tolist(),
+    }
+    out["outcome"] = {
+        "crps": sr.owcrps_ensemble(x, first, w_func=weight_of_number).tolist(),
+        "energy": sr.owes_ensemble(seen, moved, weight).tolist(),
+        "variogram": sr.owvs_ensemble(seen, moved, weight, w=pairs).tolist(),
+        "kernel": sr.owgksmv_ensemble(seen, moved, weight).tolist(),
+    }
+    out["rescaled"] = {
+        "crps": sr.vrcrps_ensemble(x, first, w_func=weight_of_number).tolist(),
+        "energy": sr.vres_ensemble(seen, moved, weight).tolist(),
+        "variogram": sr.vrvs_ensemble(seen, moved, weight, w=pairs).tolist(),
+        "kernel": sr.vrgksmv_ensemble(seen, moved, weight).tolist(),
+    }
+    wide = np.full(5, 0.7)
+    out["threshold_log_score"] = [
+        sr.clogs_ensemble(x, first, a=-0.5, b=0.7, bw=wide, cens=cens).tolist()
+        for cens in (True, False)
+    ]
+    out["dawid_sebastiani_ensemble"] = sr.dssmv_ensemble(seen, moved).tolist()
+    out["ranked_log_score"] = float(sr.rls_score(np.array(3), np.array([0.1, 0.2, 0.4, 0.3])))
+    out["crps_quantile"] = sr.crps_quantile(x, first, np.arange(1, 13) / 13).tolist()
     out["quantile_score"] = sr.quantile_score(np.array(X), 0.6, 0.3).tolist()
     out["interval_score"] = sr.interval_score(np.array(X), 0.0, 1.0, 0.2).tolist()
     out["ranked_probability_score"] = float(

@@ -19,6 +19,7 @@ from likelax.model import pytree
 from likelax.numerics import as_array, named_floats
 from likelax.numerics.checks import (
     check_fraction,
+    check_not_negative,
     check_numbers,
     check_order,
     check_same_shape,
@@ -183,9 +184,11 @@ class Conformal:
     arguments.
 
     Attributes:
-      threshold: scalar; inf if there are too few rows for any finite bound.
+      threshold: scalar, or (...) where each new row has a weight; inf if there are too few rows for
+        any finite bound.
 
-    Source: Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World.
+    Source: Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World; with weights of new
+      rows Tibshirani, Barber, Candes, Ramdas (2019), Conformal prediction under covariate shift.
 
     Examples:
       >>> print(Conformal(jnp.array(0.6)).sets(jnp.array([0.5, 0.3, 0.2])))
@@ -195,16 +198,27 @@ class Conformal:
     threshold: Array
 
     @classmethod
-    def of_scores(cls, scores: ArrayLike, *, mass: float, weights: ArrayLike | None = None) -> Self:
-        """The smallest score s with weight(scores <= s) >= mass * (total weight + 1).
+    def of_scores(
+        cls,
+        scores: ArrayLike,
+        *,
+        mass: float,
+        weights: ArrayLike | None = None,
+        new_weights: ArrayLike = 1.0,
+    ) -> Self:
+        """The smallest score s with weight(scores <= s) >= mass * (total weight + new weight).
+
+        Under a shift of covariates the guarantee holds where all weights are the ratio of the density
+        of the covariates among new rows to that among these, up to one common factor.
 
         Args:
           scores: (N,) nonconformity of rows that the model has not seen.
           mass: in (0, 1).
           weights: (N,) non-negative; 0 removes the row. None is all ones.
+          new_weights: (...) non-negative, of the new rows, one threshold each.
         Raises:
-          ValueError: if mass is not in (0, 1), the shapes differ, there is no row with weight, or
-            one holds NaN.
+          ValueError: if mass is not in (0, 1), the shapes differ, there is no row with weight, one
+            holds NaN, or a new weight is negative.
 
         Examples:
           >>> print(Conformal.of_scores(jnp.arange(9.0), mass=0.5).threshold)
@@ -216,7 +230,10 @@ class Conformal:
         scores = jnp.where(weights == 0, jnp.inf, scores)
         order = jnp.argsort(scores)
         cumulative = jnp.cumsum(weights[order])
-        at = first_reaching(cumulative, mass * (cumulative[-1] + 1))
+        (new_weights,) = named_floats(new_weights=new_weights)
+        check_not_negative(new_weights=new_weights)
+        new_weights = new_weights.astype(cumulative.dtype)
+        at = first_reaching(cumulative, mass * (cumulative[-1] + new_weights))
         top = jnp.full(1, jnp.inf, scores.dtype)
         return cls(jnp.concatenate([scores[order], top])[at])
 
@@ -224,22 +241,32 @@ class Conformal:
         """The classes in the prediction set: (..., C) booleans. See the example of the class.
 
         Args:
-          probs: (..., C) of new rows.
+          probs: (..., C) of new rows; where these have weights, in the same order.
         Raises:
-          ValueError: for rows that do not sum to one.
+          ValueError: for rows that do not sum to one, or another number of rows than weights.
         """
         (probs,) = named_floats(probs=probs)
         if probs.ndim < 1:
             raise ValueError(f"probs must have shape (..., C), got {probs.shape}")
         check_simplex("probs", probs)
         check_values("probs", probs, np.isfinite, "finite")
-        return 1 - probs <= self.threshold
+        self._check_rows("probs", probs.shape[:-1])
+        threshold = jnp.broadcast_to(self.threshold, probs.shape[:-1])
+        return 1 - probs <= threshold[..., None]
+
+    def _check_rows(self, name: str, shape: tuple[int, ...]) -> None:
+        if self.threshold.shape not in ((), shape):
+            raise ValueError(
+                f"{name} must have as many rows as there were new_weights, {self.threshold.shape}, "
+                f"got {shape}"
+            )
 
     def interval(self, lower: ArrayLike, upper: ArrayLike) -> Interval:
         """The model's intervals, widened by the threshold, or narrowed if it is negative.
 
         Args:
-          lower, upper: (...) the model's intervals for new rows.
+          lower, upper: (...) the model's intervals for new rows; where these have weights, in the same
+            order.
         Raises:
           ValueError: if the shapes differ, or an upper bound is below the lower one.
 
@@ -250,11 +277,17 @@ class Conformal:
         lower, upper = named_floats(lower=lower, upper=upper)
         check_same_shape(lower=lower, upper=upper)
         check_order(lower=lower, upper=upper)
+        self._check_rows("lower", lower.shape)
         return Interval(lower - self.threshold, upper + self.threshold)
 
 
 def fit_conformal_sets(
-    probs: ArrayLike, labels: ArrayLike, *, mass: float = 0.9, weights: ArrayLike | None = None
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    mass: float = 0.9,
+    weights: ArrayLike | None = None,
+    new_weights: ArrayLike = 1.0,
 ) -> Conformal:
     """Sets of classes that contain the true one with probability at least `mass`.
 
@@ -268,11 +301,13 @@ def fit_conformal_sets(
       labels: (N,) integers in [0, C).
       mass: in (0, 1).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      new_weights: (...) non-negative, of the new rows to be passed to `sets`. With weights that are
+        ratios of densities, of new rows over these, the guarantee holds under a shift of covariates.
     Returns:
       `Conformal`; use `sets`.
     Raises:
-      ValueError: if the shapes differ, mass is not in (0, 1), a label is out of range, or a row does
-        not sum to one.
+      ValueError: if the shapes differ, mass is not in (0, 1), a label is out of range, a row does
+        not sum to one, or a new weight is negative.
       TypeError: if labels are not integers.
     Source: Sadinle, Lei, Wasserman (2019), JASA 114.
 
@@ -286,7 +321,7 @@ def fit_conformal_sets(
     labels = check_labels("probs", probs, labels)
     check_simplex("probs", probs)
     chosen = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
-    return Conformal.of_scores(1 - chosen, mass=mass, weights=weights)
+    return Conformal.of_scores(1 - chosen, mass=mass, weights=weights, new_weights=new_weights)
 
 
 def fit_conformal_interval(
@@ -296,6 +331,7 @@ def fit_conformal_interval(
     *,
     mass: float = 0.9,
     weights: ArrayLike | None = None,
+    new_weights: ArrayLike = 1.0,
 ) -> Conformal:
     """Intervals that contain the truth with probability at least `mass`, from those of a model.
 
@@ -307,7 +343,7 @@ def fit_conformal_interval(
     Args:
       lower, upper: (N,) the model's interval for rows that it has not seen.
       x: (N,) the observed values.
-      mass, weights: as for `fit_conformal_sets`.
+      mass, weights, new_weights: as for `fit_conformal_sets`.
     Returns:
       `Conformal`; use `interval`.
     Raises:
@@ -329,4 +365,5 @@ def fit_conformal_interval(
     _, _, rows = check_rows(x, x, weights, name="x", frequencies=False)
     for name, bound in (("lower", lower), ("upper", upper), ("x", x)):
         check_kept(name, bound, rows, lambda v: ~np.isnan(v), "a number")
-    return Conformal.of_scores(jnp.maximum(lower - x, x - upper), mass=mass, weights=weights)
+    away = jnp.maximum(lower - x, x - upper)
+    return Conformal.of_scores(away, mass=mass, weights=weights, new_weights=new_weights)

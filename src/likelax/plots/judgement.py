@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from likelax.numerics.checks import check_fraction
+from likelax.numerics.tails import beta_tails
 from likelax.plots.parts import label_line, legend_above
 from likelax.plots.style import colors, ink, soft
 
@@ -19,6 +21,7 @@ def reliability(
     low: ArrayLike | None = None,
     high: ArrayLike | None = None,
     band: tuple[ArrayLike, ArrayLike] | None = None,
+    mass: float = 0.95,
 ) -> Axes:
     """Reliability diagram: the observed frequency for each confidence.
 
@@ -28,10 +31,13 @@ def reliability(
       ax: axes to draw on.
       confidence, accuracy, count: (B,) of each bin; empty bins are left out.
       low, high: (B,) bounds of an interval for the accuracy, or None.
-      band: (lower, upper), each (B,): bounds for the bins of a calibrated model, or None. See
-        `calibration.consistency_band`.
+      band: (lower, upper), each (B,): bounds for the bins of a calibrated model, as of
+        `calibration.consistency_band`. By default, central binomial quantiles at the confidence of each bin.
+      mass: of the default band, in (0, 1).
     Returns:
       ax, the axes.
+    Raises:
+      ValueError: if mass is not in (0, 1).
 
     Examples:
       >>> from matplotlib.figure import Figure
@@ -45,9 +51,12 @@ def reliability(
     x, y, n = confidence[held], accuracy[held], count[held]
     bars = ax.bar(x, 0.14 * n / n.max(), width=0.035, bottom=-0.05, color=soft(), alpha=0.45)
     bars.set_label("forecasts")
-    if band is not None:
+    check_fraction("mass", mass)
+    if band is None:
+        lower, upper = (_binomial_quantile(n, x, p) for p in ((1 - mass) / 2, (1 + mass) / 2))
+    else:
         lower, upper = (np.asarray(bound, float)[held] for bound in band)
-        ax.fill_between(x, lower, upper, color=soft(), alpha=0.2, linewidth=0)
+    ax.fill_between(x, lower, upper, color=soft(), alpha=0.2, linewidth=0)
     ax.plot([0, 1], [0, 1], color=soft(), linestyle=(0, (4, 2)), linewidth=1.2)
     if low is not None and high is not None:
         error = np.stack([y - np.asarray(low)[held], np.asarray(high)[held] - y])
@@ -65,6 +74,23 @@ def reliability(
     )
     ax.set_aspect("equal", adjustable="box")
     return ax
+
+
+def _binomial_quantile(count: np.ndarray, probs: np.ndarray, level: float) -> np.ndarray:
+    """The smallest share k / count of successes with P(K <= k) >= level, by bisection over k.
+
+    Examples:
+      >>> _binomial_quantile(np.array([10.0, 1.0]), np.array([0.5, 0.9]), 0.025).tolist()
+      [0.2, 0.0]
+    """
+    low, high = np.full_like(count, -1), np.ceil(count)
+    while (high - low > 1).any():
+        middle = np.floor((low + high) / 2)
+        k = np.clip(middle, 0, np.maximum(count - 1, 0))
+        below = np.asarray(beta_tails(count - k, k + 1, 1 - probs, probs)[0])
+        reached = (middle >= count) | ((middle >= 0) & (below >= level))
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return np.minimum(high / count, 1)
 
 
 def corp(ax: Axes, knots: ArrayLike, values: ArrayLike, parts: Sequence[float]) -> Axes:

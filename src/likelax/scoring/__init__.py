@@ -16,6 +16,7 @@ from likelax.scoring.classes import (
     brier_score,
     log_score,
     log_score_from_logits,
+    ranked_log_score,
     ranked_probability_score,
 )
 from likelax.scoring.closed import (
@@ -34,20 +35,64 @@ from likelax.scoring.closed import (
 from likelax.scoring.counts import (
     crps_binomial,
     crps_gamma_poisson,
+    crps_hypergeometric,
     crps_negative_binomial,
     crps_poisson,
 )
 from likelax.scoring.ensemble import (
     crps_ensemble,
-    energy_score,
+    error_spread_score,
     log_score_ensemble,
     threshold_crps_ensemble,
-    variogram_score,
+    threshold_log_score_ensemble,
+)
+from likelax.scoring.extremes import (
+    crps_generalized_extreme_value,
+    crps_generalized_pareto,
+)
+from likelax.scoring.limited import (
+    crps_censored_logistic,
+    crps_censored_normal,
+    crps_censored_student_t,
+    crps_truncated_logistic,
+    crps_truncated_normal,
+    crps_truncated_student_t,
+)
+from likelax.scoring.log_densities import (
+    log_score_generalized_extreme_value,
+    log_score_generalized_pareto,
+    log_score_hypergeometric,
+    log_score_log_laplace,
+    log_score_log_logistic,
+    log_score_logistic,
+    log_score_truncated_logistic,
+    log_score_truncated_normal,
+    log_score_truncated_student_t,
+    log_score_two_piece_exponential,
+    log_score_two_piece_normal,
+)
+from likelax.scoring.pieces import crps_two_piece_exponential, crps_two_piece_normal
+from likelax.scoring.positive import (
+    crps_censored_shifted_gamma,
+    crps_log_laplace,
+    crps_log_logistic,
 )
 from likelax.scoring.quantiles import (
     interval_score,
     quantile_score,
     weighted_interval_score,
+)
+from likelax.scoring.rescaled import (
+    rescaled_crps_ensemble,
+    rescaled_energy_score,
+    rescaled_kernel_score,
+    rescaled_variogram_score,
+)
+from likelax.scoring.vectors import (
+    dawid_sebastiani_ensemble,
+    energy_score,
+    gaussian_kernel_score,
+    variogram_score,
 )
 
 __all__ = [
@@ -56,6 +101,7 @@ __all__ = [
     "brier_score",
     "log_score",
     "log_score_from_logits",
+    "ranked_log_score",
     "ranked_probability_score",
     "crps_beta",
     "crps_exponential",
@@ -70,13 +116,46 @@ __all__ = [
     "dawid_sebastiani_score",
     "crps_binomial",
     "crps_gamma_poisson",
+    "crps_hypergeometric",
     "crps_negative_binomial",
     "crps_poisson",
+    "crps_generalized_extreme_value",
+    "crps_generalized_pareto",
+    "crps_censored_logistic",
+    "crps_censored_normal",
+    "crps_censored_student_t",
+    "crps_truncated_logistic",
+    "crps_truncated_normal",
+    "crps_truncated_student_t",
+    "crps_two_piece_exponential",
+    "crps_two_piece_normal",
+    "crps_censored_shifted_gamma",
+    "crps_log_laplace",
+    "crps_log_logistic",
+    "log_score_logistic",
+    "log_score_log_logistic",
+    "log_score_log_laplace",
+    "log_score_two_piece_normal",
+    "log_score_two_piece_exponential",
+    "log_score_generalized_pareto",
+    "log_score_generalized_extreme_value",
+    "log_score_hypergeometric",
+    "log_score_truncated_normal",
+    "log_score_truncated_logistic",
+    "log_score_truncated_student_t",
     "crps_ensemble",
     "energy_score",
     "log_score_ensemble",
     "threshold_crps_ensemble",
+    "threshold_log_score_ensemble",
+    "error_spread_score",
     "variogram_score",
+    "gaussian_kernel_score",
+    "dawid_sebastiani_ensemble",
+    "rescaled_crps_ensemble",
+    "rescaled_energy_score",
+    "rescaled_kernel_score",
+    "rescaled_variogram_score",
     "interval_score",
     "quantile_score",
     "weighted_interval_score",

@@ -154,6 +154,37 @@ def ranked_probability_score(probs: ArrayLike, labels: ArrayLike) -> Array:
     return jnp.where(inside, score, jnp.nan)
 
 
+def ranked_log_score(probs: ArrayLike, labels: ArrayLike) -> Array:
+    """Log score of each event "class <= c" of ordered classes, added up.
+
+    -sum_c log P(class <= c) where label <= c, and log P(class > c) where not
+
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+
+    Args:
+      probs: (..., C), classes in order.
+      labels: (...) integers in [0, C); NaN for a traced one outside.
+    Returns:
+      (...) nats; inf where an event that came was called impossible, with a finite gradient.
+    Raises:
+      ValueError: if the shapes differ, a label is out of range, or a row does not sum to one.
+      TypeError: if labels are not integers.
+    Source: Tödter, Ahrens (2012), Monthly Weather Review 140.
+
+    Examples:
+      >>> print(ranked_log_score(jnp.array([[0.5, 0.25, 0.25]]), jnp.array([2])))  # log 2 + log 4
+      [2.0794]
+    """
+    probs, labels = _probabilities(probs, labels)
+    inside = (labels >= 0) & (labels < probs.shape[-1])
+    below = jnp.cumsum(probs, axis=-1)[..., :-1]
+    above = jnp.cumsum(probs[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    classes = jnp.arange(probs.shape[-1] - 1, dtype=labels.dtype)
+    reached = labels[..., None] <= classes.reshape((1,) * labels.ndim + (-1,))
+    score = -jnp.sum(safe_log(jnp.where(reached, below, above)), axis=-1)
+    return jnp.where(inside, _at_least_zero(score), jnp.nan)
+
+
 def _at_least_zero(score: Array) -> Array:
     # 1 plus one rounding is a probability too; the sum turns -0 into 0
     return jnp.where(score < 0, 0, score) + 0.0

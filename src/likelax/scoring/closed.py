@@ -19,6 +19,7 @@ from likelax.numerics.checks import (
     check_order,
     check_positive,
     check_simplex,
+    check_values,
 )
 from likelax.numerics.special import (
     deviance,
@@ -204,46 +205,98 @@ def crps_logistic(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:
     return away + scale * (2 * jnp.log1p(jnp.exp(-away / scale)) - 1)
 
 
-def crps_uniform(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> Array:
-    """CRPS of a forecast uniform on [low, high].
+def crps_uniform(
+    low: ArrayLike,
+    high: ArrayLike,
+    x: ArrayLike,
+    *,
+    low_mass: ArrayLike = 0.0,
+    high_mass: ArrayLike = 0.0,
+) -> Array:
+    """CRPS of a forecast uniform on [low, high], with masses at its ends if any.
 
-    (high - low) (|z - c| + c^2 - c + 1 / 3), z = (x - low) / (high - low), c = z within [0, 1]
+    |x - x'| + (high - low) (integral of (low_mass + rest t)^2 from 0 to c
+      + integral of (high_mass + rest t)^2 from 0 to 1 - c), x' = x within the bounds,
+    c = (x' - low) / (high - low), rest = 1 - low_mass - high_mass
 
     Args:
       low, high: broadcastable to x, low < high.
+      x: (...) the observed values.
+      low_mass, high_mass: broadcastable to x, in [0, 1] and at most 1 together: probability of exactly
+        `low` and of exactly `high`.
+    Returns:
+      (...) in the unit of x.
     Raises:
-      ValueError: if shapes do not broadcast to that of x, or high is not above low.
+      ValueError: if shapes do not broadcast to that of x, high is not above low, or a mass is out of
+        range.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
       >>> round(float(crps_uniform(0.0, 1.0, 2.0)), 4)
       1.3333
+      >>> float(crps_uniform(0.0, 1.0, 0.0, low_mass=0.75, high_mass=0.25))
+      0.0625
     """
-    low, high, x = together(low=low, high=high, x=x)
+    low, high, x, low_mass, high_mass = together(
+        low=low, high=high, x=x, low_mass=low_mass, high_mass=high_mass
+    )
     check_order(low=low, high=high, strict=True)
-    inside = jnp.clip((x - low) / (high - low), 0, 1)
+    check_masses(low_mass=low_mass, high_mass=high_mass)
+    length = high - low
+    inside = jnp.clip((x - low) / length, 0, 1)
     away = jnp.maximum(low - x, 0) + jnp.maximum(x - high, 0)
-    return away + (high - low) * ((inside - 0.5) ** 2 + 1 / 12)
+    rest = 1 - low_mass - high_mass
+    parts = sum(
+        c * (mass * (mass + rest * c) + (rest * c) ** 2 / 3)
+        for mass, c in ((low_mass, inside), (high_mass, 1 - inside))
+    )
+    return away + length * parts
 
 
-def crps_exponential(rate: ArrayLike, x: ArrayLike) -> Array:
-    """CRPS of an exponential forecast: |x| - 2 F(x) / rate + 1 / (2 rate).
+def check_masses(**masses: Array) -> None:
+    """Raise unless masses at one or two points are in [0, 1] and at most 1 together.
+
+    Raises:
+      ValueError: naming the masses.
+    """
+    for name, mass in masses.items():
+        check_values(name, mass, lambda v: ~((v < 0) | (v > 1)), "in [0, 1]")
+    whole = sum(masses.values())
+    check_values(" + ".join(masses), whole, lambda v: ~(v > 1 + 1e-6), "at most 1")
+
+
+def crps_exponential(
+    rate: ArrayLike, x: ArrayLike, *, low: ArrayLike = 0.0, low_mass: ArrayLike = 0.0
+) -> Array:
+    """CRPS of an exponential forecast of what lies above `low`, with a mass at `low` if any.
+
+    |y| - 2 p F(y) / rate + p^2 / (2 rate), y = x - low, p = 1 - low_mass
 
     Args:
       rate: broadcastable to x, positive.
+      x: (...) the observed values.
+      low: broadcastable to x, the least value.
+      low_mass: broadcastable to x, in [0, 1]: probability of exactly `low`.
+    Returns:
+      (...) in the unit of x.
     Raises:
-      ValueError: if shapes do not broadcast to that of x, or a rate is not positive.
+      ValueError: if shapes do not broadcast to that of x, a rate is not positive, or a mass is not in
+        [0, 1].
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Jordan, Krueger, Lerch (2019), appendix A.
 
     Examples:
       >>> float(crps_exponential(1.0, 0.0))
       0.5
+      >>> float(crps_exponential(1.0, 2.0, low=2.0, low_mass=0.5))
+      0.125
     """
-    rate, x = together(rate=rate, x=x)
+    rate, x, low, low_mass = together(rate=rate, x=x, low=low, low_mass=low_mass)
     check_positive(rate=rate)
-    return jnp.abs(x) + (2 * jnp.expm1(-rate * jnp.maximum(x, 0)) + 0.5) / rate
+    check_masses(low_mass=low_mass)
+    y, rest = x - low, 1 - low_mass
+    return jnp.abs(y) + rest * (2 * jnp.expm1(-rate * jnp.maximum(y, 0)) + rest / 2) / rate
 
 
 def crps_gamma(concentration: ArrayLike, rate: ArrayLike, x: ArrayLike) -> Array:
@@ -315,19 +368,28 @@ def _half_series(num_terms: int) -> tuple[float, ...]:
 HALF_SERIES = _half_series(20)
 
 
-def crps_beta(alpha: ArrayLike, beta: ArrayLike, x: ArrayLike) -> Array:
-    """CRPS of a beta forecast on [0, 1] with mean m = alpha / (alpha + beta).
+def crps_beta(
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    x: ArrayLike,
+    *,
+    low: ArrayLike = 0.0,
+    high: ArrayLike = 1.0,
+) -> Array:
+    """CRPS of a beta forecast on [low, high], on [0, 1] with mean m = alpha / (alpha + beta).
 
-    (x - m) (2 F(x) - 1) + 2 m x^alpha (1 - x)^beta / (alpha B(alpha, beta))
-      - 2 m B(2 alpha, 2 beta) / (alpha B(alpha, beta)^2)
+    (high - low) ((y - m) (2 F(y) - 1) + 2 m y^alpha (1 - y)^beta / (alpha B(alpha, beta))
+      - 2 m B(2 alpha, 2 beta) / (alpha B(alpha, beta)^2)), y = (x - low) / (high - low)
 
     Args:
       alpha, beta: broadcastable to x, positive.
-      x: (...) the observed values; outside [0, 1] the forecast called them impossible.
+      x: (...) the observed values; outside [low, high] the forecast called them impossible.
+      low, high: broadcastable to x, low < high.
     Returns:
       (...) in the unit of x.
     Raises:
-      ValueError: if shapes do not broadcast to that of x, or a parameter is not positive.
+      ValueError: if shapes do not broadcast to that of x, a parameter is not positive, or high is not
+        above low.
     Float32: right to 2e-5 of score and spread, and to one rounding of the arguments.
     Source: Taillardat et al. (2016), Monthly Weather Review 144.
 
@@ -335,12 +397,19 @@ def crps_beta(alpha: ArrayLike, beta: ArrayLike, x: ArrayLike) -> Array:
       >>> round(float(crps_beta(1.0, 1.0, 0.0)), 4)  # uniform on [0, 1]
       0.3333
     """
-    a, b, x = together(alpha=alpha, beta=beta, x=x)
+    a, b, x, low, high = together(alpha=alpha, beta=beta, x=x, low=low, high=high)
     check_positive(alpha=a, beta=b)
+    check_order(low=low, high=high, strict=True)
+    length = high - low
+    return length * _unit_beta(a, b, (x - low) / length, (high - x) / length)
+
+
+def _unit_beta(a: Array, b: Array, x: Array, y: Array) -> Array:
+    """`crps_beta` on [0, 1] of x = 1 - y."""
     # mirrored, the mean is at most 1 / 2
     mirrored = a > b
     a, b = jnp.where(mirrored, b, a), jnp.where(mirrored, a, b)
-    shifted, rest = jnp.where(mirrored, 1 - x, x), jnp.where(mirrored, x, 1 - x)
+    shifted, rest = jnp.where(mirrored, y, x), jnp.where(mirrored, x, y)
     inside = (shifted > 0) & (rest > 0)
     p, q = jnp.where(inside, shifted, 0.5), jnp.where(inside, rest, 0.5)
     low = jnp.minimum(a, 1)
@@ -410,13 +479,13 @@ def crps_student_t(dof: ArrayLike, loc: ArrayLike, scale: ArrayLike, x: ArrayLik
     series = polynomial(HALF_SERIES, y) - polynomial(HALF_SERIES, y / 2) / 2
     plain = log_gamma_ratio(n / 2, half) - log_gamma_ratio(n - 0.5, half)
     slope = jnp.where(close, series, plain / jnp.where(close, 1, excess))
-    per_unit = log_decay * _growth(excess * log_decay) - slope * _growth(excess * slope)
+    per_unit = log_decay * growth(excess * log_decay) - slope * growth(excess * slope)
     factor = 2 * jnp.exp(jnp.log(n) / 2 - log_beta(half, n / 2))
     return jnp.where(infinite, jnp.inf, away * lift + scale * factor * per_unit)
 
 
-def _growth(u: Array) -> Array:
-    """(exp(u) - 1) / u."""
+def growth(u: Array) -> Array:
+    """(exp(u) - 1) / u, which is 1 at 0."""
     small = jnp.abs(u) < 0.1
     series = polynomial(_INVERSE_FACTORIALS, jnp.where(small, u, 0))
     return jnp.where(small, series, jnp.expm1(u) / jnp.where(small, 1, u))
@@ -456,13 +525,13 @@ def together(**values: ArrayLike) -> list[Array]:
     Raises:
       ValueError: for shapes that do not broadcast to that.
     """
-    arrays = named_floats(**values)
-    *_, x = arrays
-    shape = x.shape if x.ndim else max((a.shape for a in arrays), key=len)
-    return of_shape(shape, **dict(zip(values, arrays, strict=True)))
+    arrays = dict(zip(values, named_floats(**values), strict=True))
+    x = arrays["x"]
+    shape = x.shape if x.ndim else max((a.shape for a in arrays.values()), key=len)
+    return of_shape(shape, **arrays)
 
 
-def of_shape(shape: tuple[int, ...], **arrays: Array) -> list[Array]:
+def of_shape(shape: tuple[int, ...], /, **arrays: Array) -> list[Array]:
     """All broadcast to the shape of x.
 
     Raises:

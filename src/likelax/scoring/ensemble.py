@@ -1,4 +1,4 @@
-"""Scores of forecasts given as draws, of numbers and of vectors."""
+"""Scores of forecasts given as draws of numbers."""
 
 import functools
 import math
@@ -6,12 +6,12 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import log_ndtr, ndtr
 from jax.typing import ArrayLike
 
 from likelax.numerics import chunks, divide, logsumexp, named_floats
 from likelax.numerics.checks import (
     check_not_negative,
-    check_number,
     check_order,
     check_positive,
     check_values,
@@ -55,19 +55,18 @@ def crps_ensemble(
       0.625
     """
     draws, x = named_floats(draws=draws, x=x)
-    _check_draws(draws, x.shape)
+    check_draws(draws, x.shape)
     size = draws.shape[0]
-    if fair and size < 2:
-        raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
+    check_pairs(size, fair)
     if weights is not None:
-        shares = _shares_of(weights, draws)
+        shares = shares_of(weights, draws)
         return _weighted_score(jnp.where(shares > 0, draws - x[None], 0), shares, fair)
     # distances from x suffice, and lose no digits for a large offset
     away = draws - x[None]
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
 
-def _shares_of(weights: ArrayLike, draws: Array) -> Array:
+def shares_of(weights: ArrayLike, draws: Array) -> Array:
     """Weights of draws in the shape of the draws, summing to one."""
     (weights,) = named_floats(weights=weights)
     if weights.shape not in (draws.shape[:1], draws.shape):
@@ -131,7 +130,7 @@ def threshold_crps_ensemble(
       0.0
     """
     draws, low, high, x = named_floats(draws=draws, low=low, high=high, x=x)
-    _check_draws(draws, x.shape)
+    check_draws(draws, x.shape)
     low, high = of_shape(x.shape, low=low, high=high)
     check_order(low=low, high=high)
     return crps_ensemble(
@@ -163,79 +162,116 @@ def log_score_ensemble(
       0.9189
     """
     draws, x = named_floats(draws=draws, x=x)
-    _check_draws(draws, x.shape)
-    size = draws.shape[0]
-    if bandwidth is None:
-        if size < 2:
-            raise ValueError("draws: at least two are needed without a bandwidth, got one")
-        middle = draws[:1]
-        deviation = jnp.std(draws - middle, axis=0, ddof=1)
-        quarter, three = jnp.quantile(draws - middle, jnp.array([0.25, 0.75], x.dtype), axis=0)
-        reach = (three - quarter) / 1.34
-        spread = jnp.where(reach > 0, jnp.minimum(deviation, reach), deviation)
-        width = 1.06 * spread * size**-0.2
-        unequal = "not all equal where no bandwidth is given"
-        check_values("draws", deviation, lambda v: ~(v <= 0), unequal)
-    else:
-        (width,) = named_floats(bandwidth=bandwidth)
-        check_positive(bandwidth=width)
-        (width,) = of_shape(x.shape, bandwidth=width)
+    return _kernel_score(draws, x, _bandwidth(draws, x, bandwidth))
+
+
+def _kernel_score(draws: Array, x: Array, width: Array) -> Array:
     z = (draws - x[None]) / width[None]
-    log_mean = logsumexp(-(z**2) / 2, axis=0) - math.log(size)
+    log_mean = logsumexp(-(z**2) / 2, axis=0) - math.log(len(draws))
     return jnp.log(width) + math.log(2 * math.pi) / 2 - log_mean
 
 
-def variogram_score(
-    draws: ArrayLike, x: ArrayLike, *, weights: ArrayLike | None = None, power: float = 0.5
+def _bandwidth(draws: Array, x: Array, bandwidth: ArrayLike | None) -> Array:
+    check_draws(draws, x.shape)
+    size = draws.shape[0]
+    if bandwidth is not None:
+        (width,) = named_floats(bandwidth=bandwidth)
+        check_positive(bandwidth=width)
+        return of_shape(x.shape, bandwidth=width)[0]
+    if size < 2:
+        raise ValueError("draws: at least two are needed without a bandwidth, got one")
+    middle = draws[:1]
+    deviation = jnp.std(draws - middle, axis=0, ddof=1)
+    quarter, three = jnp.quantile(draws - middle, jnp.array([0.25, 0.75], x.dtype), axis=0)
+    reach = (three - quarter) / 1.34
+    spread = jnp.where(reach > 0, jnp.minimum(deviation, reach), deviation)
+    unequal = "not all equal where no bandwidth is given"
+    check_values("draws", deviation, lambda v: ~(v <= 0), unequal)
+    return 1.06 * spread * size**-0.2
+
+
+def threshold_log_score_ensemble(
+    draws: ArrayLike,
+    x: ArrayLike,
+    *,
+    low: ArrayLike = -jnp.inf,
+    high: ArrayLike = jnp.inf,
+    bandwidth: ArrayLike | None = None,
+    conditional: bool = False,
 ) -> Array:
-    """Variogram score of vector draws.
+    """Log score within (low, high) of draws smoothed by normal kernels.
 
-    sum_ij w[i, j] (|x[i] - x[j]|^p - mean_m |draw[m, i] - draw[m, j]|^p)^2
-
-    It sees wrong dependence between the parts of a vector, which the energy score hardly does, and not
-    a shift that all parts share.
+    Censored likelihood: `log_score_ensemble` where x is within, and minus the log of the probability of
+    being outside where it is not.
 
     Args:
-      draws: (M, ..., D), the draws first.
-      x: (..., D).
-      weights: (D, D) not negative, of the pairs; all one by default.
-      power: p, positive.
+      draws, x, bandwidth: as for `log_score_ensemble`.
+      low, high: broadcastable to x, low at most high.
+      conditional: instead, the score of the forecast given that x is within, and 0 where it is not. It
+        does not see a wrong probability of being within.
     Returns:
-      (...) in the unit of x to the power 2 p. The gradient where two parts of x or of a draw coincide
-      is zero.
+      (...) nats.
     Raises:
-      ValueError: if the shapes do not fit, a weight is negative, or power is not positive.
+      ValueError: as `log_score_ensemble`, or if high is below low.
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
-    Source: Scheuerer, Hamill (2015), Monthly Weather Review 143.
+    Source: Diks, Panchenko, van Dijk (2011), Journal of Econometrics 163.
 
     Examples:
-      >>> draws = jnp.array([[0.0, 1.0], [0.0, 4.0]])
-      >>> float(variogram_score(draws, jnp.array([1.0, 1.0])))  # 2 ((1 + 2) / 2)^2
-      4.5
+      >>> score = threshold_log_score_ensemble(jnp.zeros(3), 1.0, high=0.0, bandwidth=1.0)
+      >>> print(f"{score:.4f}")  # log 2
+      0.6931
+    """
+    draws, x, low, high = named_floats(draws=draws, x=x, low=low, high=high)
+    width = _bandwidth(draws, x, bandwidth)
+    low, high = of_shape(x.shape, low=low, high=high)
+    check_order(low=low, high=high)
+    inside = (x > low) & (x < high)
+    score = _kernel_score(draws, x, width)
+    under, over = ((v - draws) / width[None] for v in (low[None], high[None]))
+    if conditional:
+        # from the side where both tails are small
+        flipped = under > 0
+        less, more = jnp.where(flipped, -over, under), jnp.where(flipped, -under, over)
+        shares = logsumexp(jnp.log(ndtr(more) - ndtr(less)), axis=0) - math.log(len(draws))
+        return jnp.where(inside, score + shares, 0)
+    tails = jnp.stack([log_ndtr(under), log_ndtr(-over)])
+    outside = logsumexp(tails, axis=(0, 1)) - math.log(len(draws))
+    return jnp.where(inside, score, -outside)
+
+
+def error_spread_score(draws: ArrayLike, x: ArrayLike) -> Array:
+    """Error-spread score of draws: (s^2 - e^2 - e s g)^2, e = m - x.
+
+    m, s and g are mean, deviation and skewness of the draws. It judges whether the spread tells the size
+    of the error, and is proper for these moments.
+
+    Args:
+      draws: (M, ...), the draws first, M >= 3.
+      x: (...) the observed values.
+    Returns:
+      (...) in the fourth power of the unit of x.
+    Raises:
+      ValueError: if the shapes differ, or M is below 3.
+    Float32: within 1e-5 of (s^2 + e^2)^2, and of one rounding of the arguments.
+    Source: Christensen, Moroz, Palmer (2015), Quarterly Journal of the Royal Meteorological Society 141.
+
+    Examples:
+      >>> float(error_spread_score(jnp.array([-1.0, 0.0, 1.0]), 0.0))
+      1.0
     """
     draws, x = named_floats(draws=draws, x=x)
-    _check_draws(draws, x.shape)
-    check_number("power", power, lambda v: 0 < v < math.inf, "positive and finite")
-    if x.ndim < 1:
-        raise ValueError("x must have shape (..., D), got ()")
-    size = x.shape[-1]
-    shares = jnp.ones((size, size), x.dtype)
-    if weights is not None:
-        (shares,) = named_floats(weights=weights)
-        if shares.shape != (size, size):
-            raise ValueError(f"weights must have shape {(size, size)}, got {shares.shape}")
-        check_not_negative(weights=shares)
-
-    def apart(v: Array) -> Array:
-        gap = jnp.abs(v[..., :, None] - v[..., None, :])
-        return jnp.where(gap == 0, 0, jnp.where(gap == 0, 1, gap) ** power)
-
-    def add(total: Array, draw: Array) -> tuple[Array, None]:
-        return total + apart(draw), None
-
-    total, _ = jax.lax.scan(add, jnp.zeros((*x.shape, size), x.dtype), draws)
-    gap = apart(x) - total / draws.shape[0]
-    return jnp.sum(jnp.broadcast_to(shares, gap.shape) * gap**2, axis=(-2, -1))
+    check_draws(draws, x.shape)
+    size = len(draws)
+    if size < 3:
+        raise ValueError(f"draws: at least three are needed for a skewness, got {size}")
+    away = draws - x[None]
+    error = jnp.mean(away, axis=0)
+    gap = away - error[None]
+    variance = jnp.sum(gap**2, axis=0) / (size - 1)
+    # deviation times skewness
+    factor = size / ((size - 1) * (size - 2))
+    pull = factor * divide(jnp.sum(gap**3, axis=0), variance, 0.0)
+    return (variance - error**2 - error * pull) ** 2
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -303,57 +339,12 @@ def _network(x: Array) -> Array:
     return x[:size]
 
 
-def energy_score(draws: ArrayLike, x: ArrayLike, *, fair: bool = True) -> Array:
-    """Energy score of vector draws: mean ||draw - x|| - mean ||draw - draw'|| / 2.
+def check_draws(draws: Array, shape: tuple[int, ...]) -> None:
+    """Raise unless draws have the shape of x after their first axis, and there is one at least.
 
-    The CRPS of vectors. The cost is M^2 distances, one row of them in memory at a time.
-
-    Args:
-      draws: (M, ..., D), the draws first.
-      x: (..., D).
-      fair: as in `crps_ensemble`.
-    Returns:
-      (...) in the unit of x, never negative. The gradient where two points coincide is zero.
     Raises:
-      ValueError: if the shapes differ, x is a scalar, or M = 1 and fair.
-    Float32: right to 2e-5 of itself, and to one rounding of the arguments.
-    Source: Gneiting, Raftery (2007), JASA 102, section 4.3.
-
-    Examples:
-      >>> float(energy_score(jnp.array([[0.0, 0.0], [6.0, 8.0]]), jnp.zeros(2)))
-      0.0
+      ValueError: saying both shapes.
     """
-    draws, x = named_floats(draws=draws, x=x)
-    _check_draws(draws, x.shape)
-    if x.ndim < 1:
-        raise ValueError("x must have shape (..., D), got (); use `crps_ensemble` for scalars")
-    size = draws.shape[0]
-    if fair and size < 2:
-        raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")
-
-    # Half the sum of |a| + |b| - |a - b| over pairs of distances from x. None of these terms is
-    # negative, and with unit vectors u each is |u_a + u_b|^2 |a| |b| / (|a| + |b| + |a - b|).
-    away = draws - x[None]
-    unit = jax.lax.stop_gradient(jnp.max(jnp.abs(away), axis=(0, -1)))
-    away = divide(away, unit[None, ..., None], 0.0)
-    length = _norm(away)
-    direction = divide(away, length[..., None], 0.0)
-
-    def row(total: Array, index: Array) -> tuple[Array, None]:
-        a, u, size = away[index], direction[index], length[index]
-        around = length + size[None] + _norm(away - a[None])
-        square = jnp.sum((direction + u[None]) ** 2, axis=-1)
-        terms = square * length * divide(jnp.broadcast_to(size, length.shape), around, 0.0)
-        itself = jnp.arange(len(length)) == index
-        terms = jnp.where(jnp.expand_dims(itself, tuple(range(1, terms.ndim))) & fair, 0, terms)
-        return total + jnp.sum(terms, axis=0), None
-
-    total, _ = jax.lax.scan(row, jnp.zeros(x.shape[:-1], x.dtype), jnp.arange(size))
-    pairs = size * (size - 1) if fair else size * size
-    return unit * total / (2 * pairs)
-
-
-def _check_draws(draws: Array, shape: tuple[int, ...]) -> None:
     if draws.ndim != len(shape) + 1 or draws.shape[1:] != shape or draws.shape[0] < 1:
         raise ValueError(
             f"draws must have shape (M, *x.shape) = (M, {', '.join(map(str, shape))}), "
@@ -361,7 +352,11 @@ def _check_draws(draws: Array, shape: tuple[int, ...]) -> None:
         )
 
 
-def _norm(v: Array) -> Array:
-    """Euclidean length over the last axis, with gradient zero at zero."""
-    square = jnp.sum(v**2, axis=-1)
-    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+def check_pairs(size: int, fair: bool) -> None:
+    """Raise for a single draw where the score is fair.
+
+    Raises:
+      ValueError: saying how to score it.
+    """
+    if fair and size < 2:
+        raise ValueError("draws: a fair score needs at least two draws, got one; use fair=False")

@@ -1,0 +1,224 @@
+"""Vertically re-scaled scores: forecasts compared with the outcome as measures with a density.
+
+A weight w of outcomes says how much each matters. Threshold weights are the usual score after a map, as
+of `jnp.clip(v, low, high)`, of draws and x; outcome weights are w(x) times the usual score with w(draws) as
+weights of the draws. Here the measure w dP is compared with w(x) at x, so that a probability of w that is too low or too high
+costs as well.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from likelax.numerics import named_floats
+from likelax.numerics.checks import check_not_negative, check_number
+from likelax.scoring.ensemble import check_draws
+from likelax.scoring.vectors import (
+    far_part,
+    kernel_width,
+    mean_variogram,
+    norm,
+    pair_weights,
+)
+
+
+def rescaled_crps_ensemble(
+    draws: ArrayLike,
+    x: ArrayLike,
+    draw_weights: ArrayLike,
+    x_weight: ArrayLike,
+    *,
+    center: ArrayLike = 0.0,
+) -> Array:
+    """Vertically re-scaled CRPS of draws: integral of the squared difference of two measures.
+
+    The measure up to t of masses w(draw) / M at the draws, less w(x) at x, less what is missing to a total of
+    zero at `center`.
+
+    Args:
+      draws: (M, ...), the draws first.
+      x: (...) the observed values.
+      draw_weights: (M, ...), not negative: w at the draws.
+      x_weight: (...), not negative: w at x.
+      center: a number. A probability of w that is wrong costs its square times the distance from here.
+    Returns:
+      (...) in the unit of x times the square of the weights.
+    Raises:
+      ValueError: if the shapes differ, or a weight is negative.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
+
+    Examples:
+      >>> draws, weights = jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])
+      >>> float(rescaled_crps_ensemble(draws, 2.0, weights, 1.0))  # 1 / 4 up to 1, 1 up to 2
+      1.25
+    """
+    draws, x, masses = _measure(draws, x, draw_weights, x_weight)
+    middle = _center(center, x)[None]
+    points = jnp.concatenate([draws, x[None], middle])
+    order = jnp.argsort(points, axis=0)
+    points, masses = (jnp.take_along_axis(a, order, axis=0) for a in (points, masses))
+    up_to = jnp.cumsum(masses, axis=0)[:-1]
+    return jnp.sum(up_to**2 * jnp.diff(points, axis=0), axis=0)
+
+
+def rescaled_energy_score(
+    draws: ArrayLike,
+    x: ArrayLike,
+    draw_weights: ArrayLike,
+    x_weight: ArrayLike,
+    *,
+    center: ArrayLike = 0.0,
+) -> Array:
+    """Vertically re-scaled energy score of vector draws: `rescaled_crps_ensemble` of vectors.
+
+    Args:
+      draws: (M, ..., D), the draws first.
+      x: (..., D).
+      draw_weights: (M, ...), not negative: w at the draws.
+      x_weight: (...), not negative: w at x.
+      center: a number, or (D,).
+    Returns:
+      (...) in the unit of x times the square of the weights.
+    Raises:
+      ValueError: if the shapes differ, or a weight is negative.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
+
+    Examples:
+      >>> draws, weights = jnp.array([[1.0], [3.0]]), jnp.array([1.0, 0.0])
+      >>> float(rescaled_energy_score(draws, jnp.array([2.0]), weights, 1.0))
+      1.25
+    """
+    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    middle = _center(center, x)[None]
+    return _energy(norm, jnp.concatenate([draws, x[None], middle]), masses)
+
+
+def rescaled_kernel_score(
+    draws: ArrayLike,
+    x: ArrayLike,
+    draw_weights: ArrayLike,
+    x_weight: ArrayLike,
+    *,
+    bandwidth: ArrayLike = 1.0,
+) -> Array:
+    """Vertically re-scaled `gaussian_kernel_score` of vector draws.
+
+    sum_ij m[i] m[j] k(i, j) / 2 over the draws, with masses w(draw) / M, and x, with mass -w(x)
+
+    Args:
+      draws: (M, ..., D), the draws first.
+      x: (..., D).
+      draw_weights: (M, ...), not negative: w at the draws.
+      x_weight: (...), not negative: w at x.
+      bandwidth: of the kernel, a positive number.
+    Returns:
+      (...) in the square of the weights.
+    Raises:
+      ValueError: if the shapes differ, a weight is negative, or the bandwidth is not positive.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
+
+    Examples:
+      >>> weights = jnp.array([1.0, 0.0])
+      >>> draws = jnp.array([[1.0], [3.0]])
+      >>> float(rescaled_kernel_score(draws, jnp.array([1.0]), weights, 1.0))  # (1 / 2)^2 / 2
+      0.125
+    """
+    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    width = kernel_width(bandwidth, x)
+    points, masses = jnp.concatenate([draws, x[None]]), masses[:-1]
+    lost = _energy(lambda gap: far_part(gap, width), points, masses)
+    return jnp.sum(masses, axis=0) ** 2 / 2 + lost
+
+
+def rescaled_variogram_score(
+    draws: ArrayLike,
+    x: ArrayLike,
+    draw_weights: ArrayLike,
+    x_weight: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    power: float = 0.5,
+) -> Array:
+    """Vertically re-scaled variogram score of vector draws.
+
+    sum_ij v[i, j] (w(x) |x[i] - x[j]|^p - mean_m w(draw[m]) |draw[m, i] - draw[m, j]|^p)^2
+
+    Args:
+      draws: (M, ..., D), the draws first.
+      x: (..., D).
+      draw_weights: (M, ...), not negative: w at the draws.
+      x_weight: (...), not negative: w at x.
+      weights: (D, D) not negative, v of the pairs; all one by default.
+      power: p, positive.
+    Returns:
+      (...) in the unit of x to the power 2 p times the square of the weights.
+    Raises:
+      ValueError: if the shapes differ, a weight is negative, or power is not positive.
+    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
+    Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
+
+    Examples:
+      >>> draws, x = jnp.array([[0.0, 1.0], [0.0, 4.0]]), jnp.array([0.0, 1.0])
+      >>> float(rescaled_variogram_score(draws, x, jnp.array([1.0, 0.0]), 1.0))  # 2 (1 - 1 / 2)^2
+      0.5
+    """
+    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    check_number("power", power, lambda v: 0 < v < float("inf"), "positive and finite")
+    pairs = pair_weights(weights, x)
+    gap = mean_variogram(jnp.concatenate([draws, x[None]]), masses[:-1], power)
+    return jnp.sum(jnp.broadcast_to(pairs, gap.shape) * gap**2, axis=(-2, -1))
+
+
+def _measure(
+    draws: ArrayLike,
+    x: ArrayLike,
+    draw_weights: ArrayLike,
+    x_weight: ArrayLike,
+    vectors: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Draws, x, and masses (M + 2, ...) of the draws, of x and of the centre, which sum to zero."""
+    draws, x, draw_weights, x_weight = named_floats(
+        draws=draws, x=x, draw_weights=draw_weights, x_weight=x_weight
+    )
+    check_draws(draws, x.shape)
+    if vectors and x.ndim < 1:
+        raise ValueError("x must have shape (..., D), got (); use x[..., None] for numbers")
+    shape = x.shape[:-1] if vectors else x.shape
+    if draw_weights.shape != (len(draws), *shape) or x_weight.shape != shape:
+        raise ValueError(
+            f"draw_weights must have shape {(len(draws), *shape)} and x_weight {shape}, got "
+            f"{draw_weights.shape} and {x_weight.shape}"
+        )
+    check_not_negative(draw_weights=draw_weights, x_weight=x_weight)
+    itself = draw_weights[..., None] if vectors else draw_weights
+    draws = jnp.where(itself == 0, x[None], draws)
+    masses = draw_weights / len(draws)
+    rest = x_weight - jnp.sum(masses, axis=0)
+    return draws, x, jnp.concatenate([masses, -x_weight[None], rest[None]])
+
+
+def _center(center: ArrayLike, x: Array) -> Array:
+    (center,) = named_floats(center=center)
+    if center.shape not in ((), x.shape[-1:]):
+        raise ValueError(
+            f"center must be a number or have shape {x.shape[-1:]}, got {center.shape}"
+        )
+    center = jnp.expand_dims(center, tuple(range(x.ndim - center.ndim)))
+    return jnp.broadcast_to(center.astype(x.dtype), x.shape)
+
+
+def _energy(distance: Callable[[Array], Array], points: Array, masses: Array) -> Array:
+    """-sum_ij m[i] m[j] distance(p[i] - p[j]) / 2, one row of pairs at a time."""
+
+    def row(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
+        point, mass = both
+        terms = jnp.sum(masses * distance(points - point[None]), axis=0)
+        return total + mass * terms, None
+
+    return -jax.lax.scan(row, jnp.zeros_like(masses[0]), (points, masses))[0] / 2
