@@ -132,7 +132,7 @@ class BayesianGaussianMixture(GaussianEstimator):
             self.mean_prior_ = _shaped("means", self.mean_prior, (num_dims,), dtype)
         shape = {"full": (num_dims,) * 2, "tied": (num_dims,) * 2, "diag": (num_dims,)}.get(kind, ())
         if self.covariance_prior is None:
-            self.covariance_prior_ = _spread(X, weights, kind)
+            self.covariance_prior_ = _spread(X, weights, kind, self.reg_covar)
         else:
             name = f"{kind} covariance_prior"
             self.covariance_prior_ = _shaped(name, self.covariance_prior, shape, dtype)
@@ -270,11 +270,18 @@ def _shaped(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> np.nda
     return value
 
 
-def _spread(X: np.ndarray, weights: Any, kind: str) -> Any:
-    """The covariance of the data in the shape of one component's, with N - 1 in place of N."""
+def _spread(X: np.ndarray, weights: Any, kind: str, ridge: float) -> Any:
+    """The covariance of the data in the shape of one component's, with N - 1 in place of N.
+
+    Where it is singular the ridge is added: with a singular prior there is no lower bound.
+    """
+    num_dims = X.shape[1]
     weights = np.ones(len(X), X.dtype) if weights is None else weights
     gap = X - np.average(X, axis=0, weights=weights)
     scatter = (weights[:, None] * gap).T @ gap / (weights.sum() - 1)
     if kind in ("full", "tied"):
+        if np.linalg.matrix_rank(scatter, hermitian=True) < num_dims:
+            scatter = scatter + ridge * np.eye(num_dims, dtype=X.dtype)
         return scatter
-    return np.diag(scatter) if kind == "diag" else np.diag(scatter).mean()
+    variances = np.diag(scatter) if kind == "diag" else np.diag(scatter).mean()
+    return variances if np.all(variances > 0) else variances + X.dtype.type(ridge)
