@@ -13,6 +13,7 @@ from likelax.interop.sklearn.arguments import check_number
 from likelax.interop.sklearn.naive_bayes import UNLABELLED, NaiveBayesEstimator, indicators
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.mixture import Mixture
+from likelax.numerics import safe_log
 from likelax.product import Independent
 from likelax.statistics import Moments
 
@@ -104,4 +105,4 @@ def _merged(before: Moments, x: Array, shares: Array) -> Moments:
 @jax.jit
 def _log_joint(model: Mixture, x: Array) -> Array:
     log_prob = model.component_log_prob(x)
-    return log_prob + jnp.broadcast_to(jnp.log(model.weights), log_prob.shape)
+    return log_prob + jnp.broadcast_to(safe_log(model.weights), log_prob.shape)

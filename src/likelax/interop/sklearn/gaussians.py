@@ -79,7 +79,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
         with computing(X.dtype):
             prior = self._prepare(X, weights)
             fits = self._fits(X, weights, prior, again)
-            found = fits if fits.status.ndim == 0 else best(fits)
+            found = to_numpy(fits if fits.status.ndim == 0 else best(fits))
             self._say(to_numpy(fits))
             if found.status == Status.COLLAPSED:
                 raise ValueError(
@@ -89,8 +89,8 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
                     "input data."
                 )
             self.n_iter_ = int(found.num_steps)
-            trace = np.asarray(found.objectives)[: self.n_iter_]
-            self._read(to_numpy(found.model))
+            trace = found.objectives[: self.n_iter_]
+            self._read(found.model)
         self.converged_ = bool(found.status == Status.CONVERGED)
         self.lower_bounds_ = trace.tolist()
         self.lower_bound_ = float(found.objective) if self.n_iter_ else -np.inf
@@ -212,7 +212,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
     def model_(self) -> Model:
         """The likelax model, in JAX's current floating type."""
         check_is_fitted(self)
-        return self._model(self.means_.dtype)
+        return self._model(np.dtype(jnp.result_type(float)))
 
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -65,7 +65,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         self,
         n_components: int = 2,
         *,
-        emission: str = "full",
+        emission: str = "diag",
         tol: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
@@ -117,10 +117,11 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
                     f"the fit ended with status {Status(int(found.status)).name}: use fewer states, or a "
                     "larger scale_floor"
                 )
-            model = to_numpy(found.model)
+            found = to_numpy(found)
+        model = found.model
         self.startprob_, self.transmat_ = model.initial, model.transition
         self.emissions_ = model.emissions
-        self.converged_ = bool(found.converged)
+        self.converged_ = bool(found.status == Status.CONVERGED)
         self.n_iter_ = int(found.num_steps)
         self.log_likelihood_ = float(found.objective)
         if not self.converged_:
@@ -181,7 +182,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def model_(self) -> HMM:
         """The likelax model, in JAX's current floating type."""
         check_is_fitted(self)
-        return self._model(self.transmat_.dtype)
+        return self._model(np.dtype(jnp.result_type(float)))
 
     def _model(self, dtype: Any) -> HMM:
         parts = HMM(self.startprob_, self.transmat_, self.emissions_)
@@ -190,7 +191,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def _data(self, X: Any, lengths: Any, groups: Any, reset: bool = False) -> tuple[Any, Any]:
         if not reset:
             check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", reset=reset)
+        X = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", reset=reset, ensure_min_samples=2 if reset else 1)
         if not reset:
             X = X.astype(self.transmat_.dtype, copy=False)
         if lengths is not None and groups is not None:

@@ -83,7 +83,7 @@ class RowEM:
             jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(new)])
         )
         small = jnp.abs(bound - state.objective) < jnp.asarray(self.tol, dtype)
-        status = jnp.where(count >= jnp.asarray(self.max_steps), int(Status.MAX_STEPS), RUNNING)
+        status = jnp.where(count >= jnp.asarray(self.max_steps, count.dtype), int(Status.MAX_STEPS), RUNNING)
         status = jnp.where(small, int(Status.CONVERGED), status)
         status = jnp.where(broken, int(Status.COLLAPSED), status)
         after = RowState(new, bound.astype(dtype), count, status.astype(state.status.dtype))
@@ -106,7 +106,7 @@ class RowEM:
         added = jnp.asarray(self.ridge, moments.scatter.dtype) * moments.weight
         num_dims = moments.mean.shape[-1]
         if moments.scatter.ndim == moments.mean.ndim + 1:
-            added = added[:, None, None] * jnp.eye(num_dims, dtype=added.dtype)
+            added = added[:, None, None] * jnp.eye(num_dims, dtype=added.dtype)[None]
         elif added.ndim < moments.scatter.ndim:
             added = jnp.broadcast_to(added[:, None], moments.scatter.shape)
         widened = Moments(moments.weight, moments.mean, moments.scatter + added)
