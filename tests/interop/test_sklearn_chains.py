@@ -89,5 +89,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="cannot produce"):
         HiddenMarkovModel(emission="poisson", random_state=0).fit(X - 100)
     with pytest.raises(ValueError, match="status COLLAPSED"):
-        HiddenMarkovModel(emission="diag", random_state=0, scale_floor=None).fit(np.eye(2)[[0, 0, 1, 1]])
+        HiddenMarkovModel(emission="diag", random_state=0, scale_floor=None).fit(
+            np.eye(2)[[0, 0, 1, 1]]
+        )
     assert chains.as_sequences(X, LENGTHS).starts.sum() == 4

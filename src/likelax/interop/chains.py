@@ -26,7 +26,9 @@ def check_lengths(lengths: ArrayLike | None, num_rows: int) -> np.ndarray:
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or np.any(found < 1):
         raise ValueError(f"lengths must be positive integers of shape (B,), got {lengths!r}")
     if found.sum() != num_rows:
-        raise ValueError(f"lengths must add to the number of rows, {num_rows}; they add to {found.sum()}")
+        raise ValueError(
+            f"lengths must add to the number of rows, {num_rows}; they add to {found.sum()}"
+        )
     return found
 
 
@@ -60,7 +62,7 @@ def as_sequences(x: np.ndarray, lengths: np.ndarray) -> DataLike:
       >>> as_sequences(np.zeros(3), np.array([2, 1])).starts
       array([ True, False,  True])
     """
-    starts = np.zeros(len(x), bool)
+    starts: Any = np.zeros(len(x), bool)
     starts[np.cumsum(lengths) - lengths] = True
     missing = np.isnan(x) if np.issubdtype(x.dtype, np.floating) else np.zeros(1, bool)
     values: DataLike = Masked(np.where(missing, 0, x), ~missing) if missing.any() else x

@@ -130,7 +130,9 @@ class BayesianGaussianMixture(GaussianEstimator):
             self.mean_prior_ = np.average(X, axis=0, weights=weights).astype(dtype)
         else:
             self.mean_prior_ = _shaped("means", self.mean_prior, (num_dims,), dtype)
-        shape = {"full": (num_dims,) * 2, "tied": (num_dims,) * 2, "diag": (num_dims,)}.get(kind, ())
+        shape = {"full": (num_dims,) * 2, "tied": (num_dims,) * 2, "diag": (num_dims,)}.get(
+            kind, ()
+        )
         if self.covariance_prior is None:
             self.covariance_prior_ = _spread(X, weights, kind, self.reg_covar)
         else:
@@ -156,16 +158,14 @@ class BayesianGaussianMixture(GaussianEstimator):
             np.broadcast_to(self.mean_prior_, (size, num_dims)),
             np.full(size, self.mean_precision_prior_),
             np.full(size, self.degrees_of_freedom_prior_),
-            np.broadcast_to(
-                self.covariance_prior_, (size, *np.shape(self.covariance_prior_))
-            ),
+            np.broadcast_to(self.covariance_prior_, (size, *np.shape(self.covariance_prior_))),
             self.covariance_type,
             dtype,
         )
         return MixturePrior(over_weights, _posterior(components))
 
     def _template(self, num_dims: int, dtype: Any) -> VariationalMixture:
-        prior = self._prior(num_dims, dtype)
+        prior: Any = self._prior(num_dims, dtype)
         likelihood = _likelihood(self.n_components, num_dims, self.covariance_type, dtype)
         return VariationalMixture(prior.weights, _wrapped(prior.components, likelihood))
 
@@ -179,14 +179,14 @@ class BayesianGaussianMixture(GaussianEstimator):
             over_weights = Dirichlet(jnp.asarray(self.weight_concentration_, dtype))
         kind = self.covariance_type
         dof = np.broadcast_to(self.degrees_of_freedom_, (size,))
-        covariances = self.covariances_
+        covariances: Any = self.covariances_
         if kind == "tied":
             covariances = np.broadcast_to(covariances, (size, num_dims, num_dims))
         scale = covariances * dof.reshape(-1, *(1,) * (covariances.ndim - 1))
         components = _components(self.means_, self.mean_precision_, dof, scale, kind, dtype)
         return VariationalMixture(over_weights, components)
 
-    def _read(self, model: VariationalMixture) -> None:
+    def _read(self, model: Any) -> None:
         posterior, kind = _posterior(model.components), self.covariance_type
         if isinstance(model.weights, StickBreaking):
             self.weight_concentration_: Any = (model.weights.alpha, model.weights.beta)
@@ -209,7 +209,7 @@ class BayesianGaussianMixture(GaussianEstimator):
             shape = inner.alpha[:, 0] if kind == "diag" else inner.alpha
             self.degrees_of_freedom_ = 2 * shape
             self.covariances_ = inner.beta / inner.alpha
-        self.precisions_cholesky_ = precision_roots(self.covariances_, kind)
+        self.precisions_cholesky_ = precision_roots(np.asarray(self.covariances_), kind)
         self.precisions_ = precisions(self.precisions_cholesky_, kind)
 
 
@@ -230,7 +230,8 @@ def _components(loc: Any, kappa: Any, dof: Any, scale: Any, kind: str, dtype: An
         posterior = NormalInverseWishart(loc, kappa, dof, scale)
     elif kind == "diag":
         kappa, shape = (jnp.broadcast_to(p[:, None], loc.shape) for p in (kappa, dof / 2))
-        posterior = Independent(NormalInverseGamma(loc, kappa, shape, scale / 2))
+        each: Any = NormalInverseGamma(loc, kappa, shape, scale / 2)
+        posterior = Independent(each)
     else:
         posterior = NormalInverseGamma(loc, kappa, dof / 2, scale / 2)
     return _wrapped(posterior, _likelihood(size, num_dims, kind, dtype))
@@ -240,8 +241,14 @@ def _likelihood(size: int, num_dims: int, kind: str, dtype: Any) -> Any:
     """A model of the family, of which only the type and the shape count."""
     loc = jnp.zeros((size, num_dims), dtype)
     if kind in ("full", "tied"):
-        return MvNormal(loc, jnp.broadcast_to(jnp.eye(num_dims, dtype=dtype), (*loc.shape, num_dims)))
-    return Normal(loc, jnp.ones_like(loc)) if kind == "diag" else SphericalNormal(loc, jnp.ones_like(loc[:, 0]))
+        return MvNormal(
+            loc, jnp.broadcast_to(jnp.eye(num_dims, dtype=dtype), (*loc.shape, num_dims))
+        )
+    return (
+        Normal(loc, jnp.ones_like(loc))
+        if kind == "diag"
+        else SphericalNormal(loc, jnp.ones_like(loc[:, 0]))
+    )
 
 
 def _wrapped(posterior: Any, likelihood: Any) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Self
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -72,7 +74,9 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
       [0 1]
     """
 
-    def __init__(self, estimator: Any = None, *, method: str = "temperature", cv: Any = None) -> None:
+    def __init__(
+        self, estimator: Any = None, *, method: str = "temperature", cv: Any = None
+    ) -> None:
         self.estimator = estimator
         self.method = method
         self.cv = cv
@@ -122,12 +126,13 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if len(self.classes_) == 1:
             return np.ones((len(probs), 1))
         with computing(np.float64):
+            recalibrators = jax.tree.map(jnp.asarray, self.recalibrators_)
             if self.method in OF_LOGITS:
-                return np.asarray(self.recalibrators_.apply(_logits(probs)))
+                return np.asarray(recalibrators.apply(_logits(probs)))
             if self.method in OF_PROBS:
-                return np.asarray(self.recalibrators_.apply(probs))
+                return np.asarray(recalibrators.apply(probs))
             scores = _scores(self.method, probs)
-            each = zip(self.recalibrators_, scores.T, strict=True)
+            each = zip(recalibrators, scores.T, strict=True)
             found = np.stack([np.asarray(r.apply(column)) for r, column in each], axis=1)
         if found.shape[1] == 1:
             return np.concatenate([1 - found, found], axis=1)
@@ -240,4 +245,3 @@ def _fitted(model: Any, X: Any, y: np.ndarray, index: Any, params: dict[str, Any
         for name, value in params.items()
     }
     return model.fit(_rows(X, index), _rows(y, index), **own)
-

@@ -116,7 +116,6 @@ class GaussianMixture(GaussianEstimator):
     def _prepare(self, X: np.ndarray, weights: Any) -> None:
         num_dims = X.shape[1]
         size, kind = self.n_components, self.covariance_type
-        self._given = (None, None, None)
         proportions = means = roots = None
         if self.weights_init is not None:
             proportions = _given("weights", self.weights_init, (size,), X.dtype)
@@ -160,7 +159,14 @@ class GaussianMixture(GaussianEstimator):
         if means is not None:
             found[1] = np.broadcast_to(means, (self.n_init, *shape))
         if roots is not None:
-            scales = _leaves(_build(np.ones(shape[0], X.dtype), np.zeros(shape, X.dtype), roots, self.covariance_type))[2]
+            scales = _leaves(
+                _build(
+                    np.ones(shape[0], X.dtype),
+                    np.zeros(shape, X.dtype),
+                    roots,
+                    self.covariance_type,
+                )
+            )[2]
             found[2] = np.broadcast_to(scales, (self.n_init, *scales.shape))
         return jax.tree.unflatten(jax.tree.structure(models), [jnp.asarray(f) for f in found])
 
@@ -172,11 +178,14 @@ class GaussianMixture(GaussianEstimator):
             "diag": np.ones((size, num_dims), dtype),
             "spherical": np.ones(size, dtype),
         }[kind]
-        return _build(np.full(size, 1 / size, dtype), np.zeros((size, num_dims), dtype), roots, kind)
+        return _build(
+            np.full(size, 1 / size, dtype), np.zeros((size, num_dims), dtype), roots, kind
+        )
 
     def _model(self, dtype: Any) -> Mixture:
         parts = (self.weights_, self.means_, self.precisions_cholesky_)
-        return _build(*(np.asarray(part, dtype) for part in parts), self.covariance_type)
+        weights, means, roots = (np.asarray(part, dtype) for part in parts)
+        return _build(weights, means, roots, self.covariance_type)
 
     def _read(self, model: Mixture) -> None:
         self.weights_, self.means_, scales = _leaves(model)
@@ -199,7 +208,7 @@ def _leaves(model: Mixture) -> list[Any]:
 def _build(proportions: Any, means: Any, roots: Any, kind: str) -> Mixture:
     """The mixture of scikit-learn's parameters."""
     dtype = means.dtype
-    tril = None
+    tril: Any = None
     if kind in ("full", "tied"):
         tril = jnp.asarray(lower_triangles(roots, kind, means.shape), dtype)
     loc = jnp.asarray(means)

@@ -54,12 +54,13 @@ class GaussianNB(NaiveBayesEstimator):
         dtype, size = X.dtype, len(self.classes_)
         if first:
             self.class_count_ = np.zeros(size, dtype)
-            self.theta_ = np.zeros((size, X.shape[1]), dtype)
+            self.theta_: Any = np.zeros((size, X.shape[1]), dtype)
             self.var_ = np.zeros((size, X.shape[1]), dtype)
             self.epsilon_ = dtype.type(0)
             self.class_prior_ = self._given_priors(dtype)
+        weight: Any = np.broadcast_to(self.class_count_[:, None], self.theta_.shape)
         before = Moments(
-            np.broadcast_to(self.class_count_[:, None], self.theta_.shape),
+            weight,
             self.theta_,
             (self.var_ - self.epsilon_) * self.class_count_[:, None],
         )
@@ -89,7 +90,9 @@ class GaussianNB(NaiveBayesEstimator):
     def _log_joint(self, X: np.ndarray) -> Array:
         dtype = self.theta_.dtype
         with computing(dtype):
-            normals = Independent(Normal(jnp.asarray(self.theta_), jnp.sqrt(jnp.asarray(self.var_))))
+            normals = Independent(
+                Normal(jnp.asarray(self.theta_), jnp.sqrt(jnp.asarray(self.var_)))
+            )
             model = Mixture(jnp.asarray(self.class_prior_), normals)
             return _log_joint(model, X.astype(dtype, copy=False))
 

@@ -107,11 +107,11 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
         """A `Fit`, or `Fit`s with a leading axis of starts."""
         previous = self.lower_bound_ if again else -np.inf
         algorithm = RowEM(
-            *(X.dtype.type(value) for value in (self.tol,)),
+            X.dtype.type(self.tol),
             np.int32(self.max_iter),
             X.dtype.type(self.reg_covar),
             X.dtype.type(previous),
-            shared=prior is not None and self.covariance_type == "tied",
+            prior is not None and self.covariance_type == "tied",
         )
         data = Data(jnp.asarray(X), None if weights is None else jnp.asarray(weights), prior)
         if again:

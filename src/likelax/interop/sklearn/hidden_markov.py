@@ -98,9 +98,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         check_choice(self, "emission", EMISSIONS)
         X, data = self._data(X, lengths, groups, reset=True)
         if len(X) < self.n_components:
-            raise ValueError(
-                f"n_samples={len(X)} should be >= n_components={self.n_components}."
-            )
+            raise ValueError(f"n_samples={len(X)} should be >= n_components={self.n_components}.")
         with computing(X.dtype):
             starts = self._starts(X)
             if not np.all(starts.emissions.stacked_possible(data.values)):
@@ -152,9 +150,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         with computing(X.dtype):
             return np.exp(np.asarray(self._model(X.dtype).smoother(data).log_marginals))
 
-    def score(
-        self, X: Any, y: Any = None, *, lengths: Any = None, groups: Any = None
-    ) -> float:
+    def score(self, X: Any, y: Any = None, *, lengths: Any = None, groups: Any = None) -> float:
         """Log likelihood of all sequences, divided by the number of rows, nats.
 
         Args:
@@ -191,7 +187,14 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def _data(self, X: Any, lengths: Any, groups: Any, reset: bool = False) -> tuple[Any, Any]:
         if not reset:
             check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", reset=reset, ensure_min_samples=2 if reset else 1)
+        X = validate_data(
+            self,
+            X,
+            dtype=FLOATS,
+            ensure_all_finite="allow-nan",
+            reset=reset,
+            ensure_min_samples=2 if reset else 1,
+        )
         if not reset:
             X = X.astype(self.transmat_.dtype, copy=False)
         if lengths is not None and groups is not None:
@@ -224,10 +227,11 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         moves = np.broadcast_to(stay, (self.n_init, size, size))
         return HMM(jnp.asarray(initial), jnp.asarray(moves), emissions)
 
-    def _emissions(self, means: np.ndarray, widths: np.ndarray) -> Any:
-        kind, scales = self.emission, np.broadcast_to(widths, means.shape)
+    def _emissions(self, means: Any, widths: Any) -> Any:
+        kind = self.emission
+        scales: Any = np.broadcast_to(widths, means.shape)
         if kind in ("full", "tied"):
-            tril = np.broadcast_to(np.diag(widths), (*means.shape, len(widths)))
+            tril: Any = np.broadcast_to(np.diag(widths), (*means.shape, len(widths)))
             normal = MvNormal(means, tril)
             return Tied(normal) if kind == "tied" else normal
         if kind == "diag":

@@ -71,19 +71,25 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
         x, y, weights = x[kept], y[kept], weights[kept]
         self.increasing_ = _is_rising(x, y) if self.increasing == "auto" else bool(self.increasing)
         sign = 1 if self.increasing_ else -1
+        low = np.min(sign * y)
+        width = np.max(sign * y) - low
+        # the fit of a linear function of y is that function of the fit; outcomes lie in 0..1
+        outcome = (sign * y - low) / (width if width > 0 else 1)
         with computing(x.dtype):
-            found = fit_isotonic(x, sign * y, weights=weights)
-            knots, values = np.array(found.knots), sign * np.array(found.values)
+            found = fit_isotonic(x, np.clip(outcome, 0, 1), weights=weights)
+            knots, values = np.array(found.knots), np.array(found.values)
+        values = sign * (values * width + low)
         values = np.clip(
             values,
             -np.inf if self.y_min is None else self.y_min,
             np.inf if self.y_max is None else self.y_max,
         ).astype(x.dtype)
         self.X_min_, self.X_max_ = knots[0], knots[-1]
+        fresh = np.diff(knots, prepend=-np.inf) > 0
+        knots, values = knots[fresh], values[fresh]
         inner = np.ones(len(knots), bool)
         # within a level piece only its ends are needed
         inner[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
-        inner[1:] &= knots[1:] != knots[:-1]
         self.X_thresholds_, self.y_thresholds_ = knots[inner], values[inner]
         self.n_features_in_ = 1
         return self

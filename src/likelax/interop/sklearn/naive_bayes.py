@@ -47,9 +47,7 @@ class NaiveBayesEstimator(ClassifierMixin, BaseEstimator):
         """
         return self._fit(X, y, None, sample_weight, first=True)
 
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Add a batch of labelled rows to those before.
 
         Args:
@@ -209,7 +207,9 @@ class CountEstimator(NaiveBayesEstimator):
 
     def _check_alpha(self) -> Any:
         """alpha: a number or (D,)."""
-        alpha = self.alpha if isinstance(self.alpha, numbers.Real) else np.asarray(self.alpha)
+        alpha: Any = self.alpha
+        if not isinstance(alpha, numbers.Real):
+            alpha = np.asarray(alpha)
         if isinstance(alpha, np.ndarray):
             if alpha.shape != (self.n_features_in_,):
                 raise ValueError(

@@ -66,9 +66,7 @@ class RowEM:
         status = jnp.where(none, int(Status.MAX_STEPS), RUNNING)
         return RowState(model, jnp.asarray(self.previous, dtype), jnp.zeros((), int), status)
 
-    def step(
-        self, state: RowState, data: Data, key: Array | None = None
-    ) -> tuple[RowState, Array]:
+    def step(self, state: RowState, data: Data, key: Array | None = None) -> tuple[RowState, Array]:
         """One E step and one M step."""
         model, dtype = state.model, state.objective.dtype
         stats, total = model.e_step(data.x, data.weights)
@@ -83,7 +81,9 @@ class RowEM:
             jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(new)])
         )
         small = jnp.abs(bound - state.objective) < jnp.asarray(self.tol, dtype)
-        status = jnp.where(count >= jnp.asarray(self.max_steps, count.dtype), int(Status.MAX_STEPS), RUNNING)
+        status = jnp.where(
+            count >= jnp.asarray(self.max_steps, count.dtype), int(Status.MAX_STEPS), RUNNING
+        )
         status = jnp.where(small, int(Status.CONVERGED), status)
         status = jnp.where(broken, int(Status.COLLAPSED), status)
         after = RowState(new, bound.astype(dtype), count, status.astype(state.status.dtype))
