@@ -82,7 +82,7 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.cv = cv
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
-        """Fit the classifier and the recalibrator.
+        """Fit the classifier and the recalibrator. See the example of the class.
 
         Args:
           X: rows, as the classifier takes them.
@@ -116,10 +116,12 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Calibrated probabilities of the classes, (N, K).
+        """Calibrated probabilities of the classes, (N, K). See the example of the class.
 
         Args:
           X: rows, as the classifier takes them.
+        Raises:
+          NotFittedError: before `fit`.
         """
         check_is_fitted(self)
         probs = np.asarray(self.estimator_.predict_proba(X), np.float64)
@@ -141,16 +143,18 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return np.where(total > 0, found / np.where(total > 0, total, 1), even)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, (N,).
+        """The most probable class of each row, (N,). See the example of the class.
 
         Args:
           X: rows, as the classifier takes them.
+        Raises:
+          NotFittedError: before `fit`.
         """
         probs = self.predict_proba(X)
         return self.classes_[np.argmax(probs, axis=1)]
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """What goes to the classifier and to the splitter."""
+        """What goes to the classifier and to the splitter. See the example of the class."""
         return (
             MetadataRouter(owner=self)
             .add_self_request(self)

@@ -95,8 +95,12 @@ class GaussianMixture(GaussianEstimator):
     def bic(self, X: Any) -> float:
         """Bayesian information criterion of the data, nats: the lower, the better.
 
+        See the example of the class.
+
         Args:
           X: (N, D).
+        Raises:
+          NotFittedError: before `fit`.
         """
         log_prob = self.score_samples(X)
         return float(-2 * log_prob.sum() + self._n_parameters() * np.log(len(log_prob)))
@@ -104,8 +108,12 @@ class GaussianMixture(GaussianEstimator):
     def aic(self, X: Any) -> float:
         """Akaike information criterion of the data, nats: the lower, the better.
 
+        See the example of the class.
+
         Args:
           X: (N, D).
+        Raises:
+          NotFittedError: before `fit`.
         """
         return float(-2 * self.score_samples(X).sum() + 2 * self._n_parameters())
 

@@ -81,7 +81,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, *, lengths: Any = None, groups: Any = None) -> Self:
-        """Fit by EM, from `n_init` starts, and keep the best.
+        """Fit by EM, from `n_init` starts, and keep the best. See the example of the class.
 
         Args:
           X: (N, D) rows of all sequences; NaN is missing.
@@ -131,10 +131,12 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any, *, lengths: Any = None, groups: Any = None) -> np.ndarray:
-        """The most probable path, integers (N,).
+        """The most probable path, integers (N,). See the example of the class.
 
         Args:
           X, lengths, groups: as for `fit`.
+        Raises:
+          NotFittedError: before `fit`.
         """
         X, data = self._data(X, lengths, groups)
         with computing(X.dtype):
@@ -143,8 +145,12 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def predict_proba(self, X: Any, *, lengths: Any = None, groups: Any = None) -> np.ndarray:
         """Probabilities of the states of each row given all rows of its sequence, (N, K).
 
+        See the example of the class.
+
         Args:
           X, lengths, groups: as for `fit`.
+        Raises:
+          NotFittedError: before `fit`.
         """
         X, data = self._data(X, lengths, groups)
         with computing(X.dtype):
@@ -153,8 +159,12 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None, *, lengths: Any = None, groups: Any = None) -> float:
         """Log likelihood of all sequences, divided by the number of rows, nats.
 
+        See the example of the class.
+
         Args:
           X, y, lengths, groups: as for `fit`.
+        Raises:
+          NotFittedError: before `fit`.
         """
         X, data = self._data(X, lengths, groups)
         with computing(X.dtype):
@@ -163,8 +173,12 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """One sequence: its rows (n_samples, D), and its states (n_samples,).
 
+        See the example of the class.
+
         Args:
           n_samples: the number of rows.
+        Raises:
+          NotFittedError: before `fit`.
         """
         check_is_fitted(self)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -176,7 +190,11 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
 
     @property
     def model_(self) -> HMM:
-        """The likelax model, in JAX's current floating type."""
+        """The likelax model, in JAX's current floating type.
+
+        Raises:
+          NotFittedError: before `fit`.
+        """
         check_is_fitted(self)
         return self._model(np.dtype(jnp.result_type(float)))
 

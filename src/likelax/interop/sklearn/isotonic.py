@@ -48,7 +48,7 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
         self.out_of_bounds = out_of_bounds
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Pool adjacent violators.
+        """Pool adjacent violators. See the example of the class.
 
         Args:
           X: (N,) or (N, 1).
@@ -95,7 +95,7 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def predict(self, T: Any) -> np.ndarray:
-        """The function at T, (N,).
+        """The function at T, (N,). See the example of the class.
 
         Args:
           T: (N,) or (N, 1).
@@ -116,18 +116,22 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
         return values.astype(dtype, copy=False)
 
     def transform(self, T: Any) -> np.ndarray:
-        """As `predict`.
+        """As `predict`. See the example of the class.
 
         Args:
           T: (N,) or (N, 1).
+        Raises:
+          NotFittedError: before `fit`.
         """
         return self.predict(T)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """The name of the one column of `transform`.
+        """The name of the one column of `transform`. See the example of the class.
 
         Args:
           input_features: not used.
+        Raises:
+          NotFittedError: before `fit`.
         """
         check_is_fitted(self)
         return np.asarray(["isotonicregression0"], dtype=object)
