@@ -68,7 +68,7 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
       temperature scaling; Vovk, Petej & Fedorova (2015), Large-scale probabilistic predictors.
 
     Examples:
-      >>> X, y = np.arange(20.0)[:, None], np.array([0, 1] * 3 + [0] * 4 + [1] * 10)
+      >>> X, y = np.arange(20.0)[:, None], np.array([0] * 6 + [0, 1] * 4 + [1] * 6)
       >>> found = CalibratedClassifier(method="platt", cv=2).fit(X, y)
       >>> print(found.predict([[0.0], [19.0]]))
       [0 1]
