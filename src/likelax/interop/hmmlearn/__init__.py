@@ -1,0 +1,18 @@
+"""hmmlearn's classes, computed by likelax's models: changing the import is enough.
+
+Needs the extra `sklearn`, as hmmlearn itself does; hmmlearn is not needed.
+"""
+
+from likelax.interop.hmmlearn.base import BaseHMM
+from likelax.interop.hmmlearn.counts import CategoricalHMM, MultinomialHMM, PoissonHMM
+from likelax.interop.hmmlearn.gaussian import GaussianHMM
+from likelax.interop.hmmlearn.monitor import ConvergenceMonitor
+
+__all__ = [
+    "BaseHMM",
+    "CategoricalHMM",
+    "ConvergenceMonitor",
+    "GaussianHMM",
+    "MultinomialHMM",
+    "PoissonHMM",
+]

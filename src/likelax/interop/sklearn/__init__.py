@@ -1,0 +1,26 @@
+"""scikit-learn's estimators, computed by likelax's models.
+
+Needs the extra `sklearn`: scikit-learn 1.6 or later.
+"""
+
+from likelax.interop.sklearn.bayesian_mixture import BayesianGaussianMixture
+from likelax.interop.sklearn.calibrated import CalibratedClassifier
+from likelax.interop.sklearn.categorical_naive_bayes import CategoricalNB
+from likelax.interop.sklearn.counts import BernoulliNB, ComplementNB, MultinomialNB
+from likelax.interop.sklearn.gaussian_mixture import GaussianMixture
+from likelax.interop.sklearn.gaussian_naive_bayes import GaussianNB
+from likelax.interop.sklearn.hidden_markov import HiddenMarkovModel
+from likelax.interop.sklearn.isotonic import IsotonicRegression
+
+__all__ = [
+    "BayesianGaussianMixture",
+    "BernoulliNB",
+    "CalibratedClassifier",
+    "CategoricalNB",
+    "ComplementNB",
+    "GaussianMixture",
+    "GaussianNB",
+    "HiddenMarkovModel",
+    "IsotonicRegression",
+    "MultinomialNB",
+]
