@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 import likelax
@@ -166,3 +167,18 @@ def test_missing_targets_of_series_are_those_of_their_steps():
     assert np.all(got[~seen.any(-1)] == 0)
     np.testing.assert_allclose(np.ravel(got), want, rtol=1e-5)
     chex.assert_trees_all_close(model.e_step(wide), model.e_step(long), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x", [jnp.ones((2, 3)), (jnp.ones((3, 1)),) * 3, (jnp.ones((3, 1)),), {"inputs": jnp.ones(3)}]
+)
+@pytest.mark.parametrize(
+    "model",
+    [
+        LinearRegression(jnp.zeros((1, 1)), jnp.eye(1)),
+        likelax.PoissonRegression(jnp.zeros(1)),
+    ],
+)
+def test_what_is_no_pair_is_refused(model, x):
+    with pytest.raises(ValueError, match=r"x must be a pair \(\w+, \w+\); got"):
+        model.log_prob(x)
