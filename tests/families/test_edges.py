@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import chex
 import jax
@@ -43,6 +44,7 @@ from likelax.families import (
     VonMises,
     Weibull,
 )
+from likelax.families.registry import FAMILIES
 
 
 def log_fraction(value: Fraction) -> float:
@@ -70,6 +72,11 @@ OUTSIDE = [
     (Weibull(shape=1.5, scale=1.0), [-1.0, jnp.inf]),
     (Uniform(0.0, 1.0), [-1.0, 2.0]),
     (Pareto(scale=1.0, shape=1.0), [0.5, jnp.inf]),
+    (lx.ParetoUniform(scale=1.0, shape=2.0), [-1.0, jnp.inf]),
+    (lx.UniformFromZero(2.0), [-1.0, 2.5]),
+    (lx.GammaKnownShape(2.0, 1.0), [-1.0, jnp.inf]),
+    (lx.BetaNegativeBinomial(2.0, 1.0, total_count=3.0), [-1.0, 0.5]),
+    (Geometric(0.3), [-1.0, 0.5]),
 ]
 
 
@@ -82,6 +89,21 @@ def test_outside_the_support_is_minus_inf_with_finite_gradient(model, x):
         model, x[:1]
     )
     chex.assert_tree_all_finite(slopes)
+
+
+def test_every_family_of_part_of_the_line_has_points_outside():
+    """A family of numbers that is nowhere -inf needs none."""
+    around = jnp.array([-1e3, -1.0, -0.1, 0.5, 1.1, 1e3])
+    bounded = set()
+    special = {"Categorical", "Delta", "NoisyNormal"}  # codes, one point, pairs
+    for entry in FAMILIES:
+        if entry.inputs is not None or entry.name in special:
+            continue
+        model = entry.example()
+        x = jax.eval_shape(partial(entry.draw, model), jax.random.key(0))
+        if isinstance(x, jax.ShapeDtypeStruct) and not x.shape:
+            bounded |= {entry.name} if np.any(model.log_prob(around) == -np.inf) else set()
+    assert bounded - {type(model).__name__ for model, _ in OUTSIDE} == set()
 
 
 EDGES = [

@@ -277,9 +277,7 @@ class BaseHMM(BaseEstimator):
         raise NotImplementedError
 
 
-def check_simplex(
-    name: str, value: Any, shape: tuple[int, ...], wanted: str
-) -> np.ndarray:
+def check_simplex(name: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:
     """A parameter whose last axis sums to one.
 
     Args:

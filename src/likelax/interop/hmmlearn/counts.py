@@ -194,9 +194,7 @@ class MultinomialHMM(_SymbolHMM):
         if self.n_trials is None:
             self.n_trials = totals
         elif not np.all(totals == self.n_trials):
-            raise ValueError(
-                "Total count for each sample should add up to the number of trials"
-            )
+            raise ValueError("Total count for each sample should add up to the number of trials")
         self.n_features = X.shape[1]
         super()._start(X, rng)
 
@@ -275,7 +273,7 @@ class PoissonHMM(BaseHMM):
         self.lambdas_weight = lambdas_weight
 
     def _observations(self, X: np.ndarray) -> np.ndarray:
-        if np.any(X < 0) or np.any(X != np.round(X)):
+        if np.any(X < 0) or np.any(np.round(X) != X):
             raise ValueError("X must be nonnegative integers")
         return X
 
