@@ -104,5 +104,5 @@ def test_a_reliability_diagram_shows_binomial_bounds_by_default():
         want = stats.binom.ppf(level, count, probs) / count
         got = [choose(corners[np.isclose(corners[:, 0], p), 1]) for p in probs]
         np.testing.assert_allclose(got, want, atol=1e-6)
-    with pytest.raises(ValueError, match="mass must be in"):
+    with pytest.raises(ValueError, match="mass must lie in"):
         plots.reliability(ax, probs, probs, count, mass=95)
