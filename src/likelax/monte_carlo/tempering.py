@@ -134,9 +134,9 @@ def tempered_draws(
         kept = resample(select, log_weights, num_samples)
         start = (state.flat[kept], state.log_prior[kept], lik[kept])
 
-        def metropolis(current: Any, key: Array) -> tuple[Any, Array]:
+        def metropolis(current: Any, number: Array) -> tuple[Any, Array]:
             at, prior, lik = current
-            jump, decide = jax.random.split(key)
+            jump, decide = jax.random.split(jax.random.fold_in(move, number))
             noise = jax.random.normal(jump, at.shape, at.dtype)
             new = at + noise @ tril.T
             new_prior, new_lik = densities(new)
@@ -147,9 +147,7 @@ def tempered_draws(
                      jnp.where(accept, new_lik, lik))  # fmt: skip
             return moved, jnp.mean(accept.astype(at.dtype))
 
-        (flat, prior, lik), accepted = jax.lax.scan(
-            metropolis, start, jax.random.split(move, num_moves)
-        )
+        (flat, prior, lik), accepted = jax.lax.scan(metropolis, start, jnp.arange(num_moves))
         return _State(
             flat,
             prior,
