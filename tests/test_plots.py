@@ -35,6 +35,7 @@ DRAWINGS = {
     "ecdf_difference": lambda ax: plots.ecdf_difference(
         ax, [0.25, 0.5, 0.75], [0.2, 0.7, 0.8], [0.1, 0.4, 0.6], [0.3, 0.6, 0.9]
     ),
+    "chain_ranks": lambda ax: plots.chain_ranks(ax, RNG.normal(size=(3, 40)), num_bins=5),
     "rank_histogram": lambda ax: plots.rank_histogram(ax, RNG.multinomial(200, np.ones(10) / 10)),
     "coverage": lambda ax: plots.coverage(ax, [0.5, 0.9], [0.4, 0.8], low=[0.3, 0.7], high=[1, 1]),
     "predictive_overlay": lambda ax: plots.predictive_overlay(
@@ -104,5 +105,22 @@ def test_a_reliability_diagram_shows_binomial_bounds_by_default():
         want = stats.binom.ppf(level, count, probs) / count
         got = [choose(corners[np.isclose(corners[:, 0], p), 1]) for p in probs]
         np.testing.assert_allclose(got, want, atol=1e-6)
-    with pytest.raises(ValueError, match="mass must be in"):
+    with pytest.raises(ValueError, match="mass must lie in"):
         plots.reliability(ax, probs, probs, count, mass=95)
+
+
+def test_bars_of_chains_count_the_ranks_of_all_draws():
+    draws = np.random.default_rng(1).integers(0, 9, (3, 60)).astype(float)  # with ties
+    ax = plots.chain_ranks(matplotlib.figure.Figure().subplots(), draws, num_bins=4)
+    ranks = stats.rankdata(draws).reshape(draws.shape) - 0.5
+    heights = np.array([[bar.get_height() for bar in bars] for bars in ax.containers])
+    want = [np.histogram(row, bins=4, range=(0, 180))[0] for row in ranks]
+    np.testing.assert_allclose(heights / heights.sum(1, keepdims=True) * 60, want)
+    for wrong, message in (
+        ((draws[0],), r"draws must have shape \(C, S\)"),
+        ((np.full((2, 3), np.nan),), "draws must be numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.chain_ranks(ax, *wrong)
+    with pytest.raises(ValueError, match="num_bins must be from 2 to 180"):
+        plots.chain_ranks(ax, draws, num_bins=1)

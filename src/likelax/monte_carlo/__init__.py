@@ -26,11 +26,13 @@ from likelax.monte_carlo.noise import (
     uniform,
 )
 from likelax.monte_carlo.resampling import resample
+from likelax.monte_carlo.tempering import Tempered, tempered_draws
 
 __all__ = [
     "Estimate",
     "Noise",
     "Psis",
+    "Tempered",
     "antithetic",
     "centre",
     "chain_mean",
@@ -52,6 +54,7 @@ __all__ = [
     "score_expectation",
     "sobol",
     "stratified",
+    "tempered_draws",
     "uniform",
     "weighted",
 ]

@@ -4,6 +4,7 @@ Every chart takes a matplotlib `Axes` first and returns it. `figure` makes one t
 in print, on a light page or a dark one; nothing here opens a window or touches pyplot.
 """
 
+from likelax.plots.chains import chain_ranks
 from likelax.plots.forecasts import (
     coverage,
     ecdf_difference,
@@ -26,6 +27,7 @@ from likelax.plots.style import colors, figure, halo, ink, png, soft
 
 __all__ = [
     "bars",
+    "chain_ranks",
     "colors",
     "comparison",
     "corp",

@@ -1,6 +1,7 @@
 """Posterior prediction: simulate, score on new data, and compare with what was seen."""
 
 from likelax.predictive._loo import Loo, loo, loo_of, loo_pit, relative_efficiency, waic, waic_of
+from likelax.predictive._moment_match import moment_match
 from likelax.predictive._statistics import STATISTICS, correlation, statistics
 from likelax.predictive.checks import Check, check, p_value, pit
 from likelax.predictive.model_weights import pseudo_bma_weights, stacking_weights
@@ -11,7 +12,13 @@ from likelax.predictive.ranks import (
     rank,
     uniform_envelope,
 )
-from likelax.predictive.refits import KFold, k_fold, leave_future_out
+from likelax.predictive.refits import (
+    FutureOut,
+    KFold,
+    k_fold,
+    leave_future_out,
+    psis_leave_future_out,
+)
 from likelax.predictive.score import (
     Elpd,
     compare,
@@ -35,6 +42,7 @@ __all__ = [
     "Check",
     "Elpd",
     "Envelope",
+    "FutureOut",
     "Interval",
     "KFold",
     "Loo",
@@ -55,9 +63,11 @@ __all__ = [
     "loo",
     "loo_of",
     "loo_pit",
+    "moment_match",
     "p_value",
     "pit",
     "pseudo_bma_weights",
+    "psis_leave_future_out",
     "rank",
     "relative_efficiency",
     "replicate",

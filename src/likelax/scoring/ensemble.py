@@ -233,10 +233,10 @@ def threshold_log_score_ensemble(
         flipped = under > 0
         less, more = jnp.where(flipped, -over, under), jnp.where(flipped, -under, over)
         shares = logsumexp(jnp.log(ndtr(more) - ndtr(less)), axis=0) - math.log(len(draws))
-        return jnp.where(inside, score + shares, 0)
+        return jnp.where(jnp.isnan(x), x, jnp.where(inside, score + shares, 0))
     tails = jnp.stack([log_ndtr(under), log_ndtr(-over)])
     outside = logsumexp(tails, axis=(0, 1)) - math.log(len(draws))
-    return jnp.where(inside, score, -outside)
+    return jnp.where(jnp.isnan(x), x, jnp.where(inside, score, -outside))
 
 
 def error_spread_score(draws: ArrayLike, x: ArrayLike) -> Array:

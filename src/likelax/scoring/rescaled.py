@@ -41,7 +41,7 @@ def rescaled_crps_ensemble(
     Args:
       draws: (M, ...), the draws first.
       x: (...) the observed values.
-      draw_weights: (M, ...), not negative: w at the draws.
+      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
       x_weight: (...), not negative: w at x.
       center: a number. A probability of w that is wrong costs its square times the distance from here.
     Returns:
@@ -52,9 +52,9 @@ def rescaled_crps_ensemble(
     Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
 
     Examples:
-      >>> draws, weights = jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])
-      >>> float(rescaled_crps_ensemble(draws, 2.0, weights, 1.0))  # 1 / 4 up to 1, 1 up to 2
-      1.25
+      >>> draws, weights = jnp.array([1.0, 3.0]), jnp.array([1.0, 0.5])
+      >>> float(rescaled_crps_ensemble(draws, 2.0, weights, 1.0))  # (1/4)^2 + (3/4)^2 + (1/4)^2
+      0.6875
     """
     draws, x, masses = _measure(draws, x, draw_weights, x_weight)
     middle = _center(center, x)[None]
@@ -78,7 +78,7 @@ def rescaled_energy_score(
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws.
+      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
       x_weight: (...), not negative: w at x.
       center: a number, or (D,).
     Returns:
@@ -89,9 +89,9 @@ def rescaled_energy_score(
     Source: Allen, Ginsbourger, Ziegel (2023), SIAM/ASA Journal on Uncertainty Quantification 11.
 
     Examples:
-      >>> draws, weights = jnp.array([[1.0], [3.0]]), jnp.array([1.0, 0.0])
+      >>> draws, weights = jnp.array([[1.0], [3.0]]), jnp.array([1.0, 0.5])
       >>> float(rescaled_energy_score(draws, jnp.array([2.0]), weights, 1.0))
-      1.25
+      0.6875
     """
     draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
     middle = _center(center, x)[None]
@@ -113,7 +113,7 @@ def rescaled_kernel_score(
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws.
+      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
       x_weight: (...), not negative: w at x.
       bandwidth: of the kernel, a positive number.
     Returns:
@@ -152,7 +152,7 @@ def rescaled_variogram_score(
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws.
+      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
       x_weight: (...), not negative: w at x.
       weights: (D, D) not negative, v of the pairs; all one by default.
       power: p, positive.

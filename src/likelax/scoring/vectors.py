@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import cholesky, divide, named_floats, solve_lower
-from likelax.numerics.checks import check_not_negative, check_number
+from likelax.numerics.checks import check_not_negative, check_number, check_values
 from likelax.scoring.ensemble import check_draws, check_pairs, shares_of
 
 
@@ -218,9 +219,10 @@ def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
       draws: (M, ..., D), the draws first, M > D.
       x: (..., D).
     Returns:
-      (...); NaN where the draws lie in fewer than D dimensions.
+      (...); NaN or infinite where traced draws lie in fewer than D dimensions.
     Raises:
-      ValueError: if the shapes differ, x is a scalar, or M is at most D.
+      ValueError: if the shapes differ, x is a scalar, M is at most D, or the draws lie in fewer than D
+        dimensions.
     Float32: within 1e-4 of 1 + its size where the correlations are below 0.99.
     Source: Dawid, Sebastiani (1999), Annals of Statistics 27.
 
@@ -241,6 +243,9 @@ def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
         return jnp.sum(solve_lower(tril, mean) ** 2) + 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
 
     each = jax.vmap(score, in_axes=(1, 0))(draws.reshape(size, -1, dim), x.reshape(-1, dim))
+    given = jnp.isfinite(jnp.sum(draws)) & jnp.isfinite(jnp.sum(x))
+    spread = f"spread over {dim} dimensions, so that their covariance has an inverse"
+    check_values("draws", jnp.where(given, each, 0), np.isfinite, spread)
     return each.reshape(x.shape[:-1])
 
 
