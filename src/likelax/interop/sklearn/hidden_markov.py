@@ -101,7 +101,9 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
             raise ValueError(f"n_samples={len(X)} should be >= n_components={self.n_components}.")
         with computing(X.dtype):
             starts = self._starts(X)
-            if not np.all(jax.tree.map(lambda leaf: leaf[0], starts).emissions.stacked_possible(data.values)):
+            if not np.all(
+                jax.tree.map(lambda leaf: leaf[0], starts).emissions.stacked_possible(data.values)
+            ):
                 raise ValueError(f"X holds values that {self.emission!r} emissions cannot produce")
             floor = self.scale_floor if self.emission in EMISSIONS[:4] else None
             algorithm = EM(self.tol, self.max_iter, scale_floor=floor)
