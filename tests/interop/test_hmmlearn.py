@@ -47,6 +47,7 @@ def quiet():
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize(("name", "options", "x", "names"), CASES)
 def test_a_fit_is_that_of_hmmlearn(name, options, x, names):
     wanted = getattr(peer, name)(2, random_state=0, **options).fit(x, LENGTHS)
@@ -79,6 +80,7 @@ def test_a_fit_is_that_of_hmmlearn(name, options, x, names):
     assert draws.shape == (4, x.shape[1]) and states[0] == 1
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("kind", ["spherical", "diag", "full", "tied"])
 def test_a_chain_of_mixtures_ends_where_that_of_hmmlearn_does(kind):
     # hmmlearn takes covariances about the means of the step before; the two agree where they stand still
@@ -101,6 +103,7 @@ def test_a_chain_of_mixtures_ends_where_that_of_hmmlearn_does(kind):
     assert same.aic(X, LENGTHS) == pytest.approx(wanted.aic(X, LENGTHS) + 2)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("kind", ["spherical", "diag", "full", "tied"])
 def test_priors_of_mixtures_leave_a_state_without_rows_finite(kind):
     model = ours.GMMHMM(
@@ -133,6 +136,15 @@ def test_letters_choose_what_is_initialised_and_fitted(capsys):
         np.testing.assert_array_equal(held.startprob_, first.startprob_)
         assert clone(held).params == "t"
     assert capsys.readouterr().err.count("\n") == 8
+
+
+def test_the_base_keeps_its_arguments():
+    model = ours.BaseHMM(
+        n_components=3, startprob_prior=2.0, transmat_prior=3.0, algorithm="map", random_state=1,
+        n_iter=7, tol=0.1, verbose=True, params="s", init_params="t", implementation="scaling",
+    )  # fmt: skip
+    assert clone(model).get_params() == model.get_params()
+    assert (model.monitor_.tol, model.monitor_.n_iter, model.monitor_.verbose) == (0.1, 7, True)
 
 
 def test_gamma_priors_weigh_against_the_rows_of_a_state():

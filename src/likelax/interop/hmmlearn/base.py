@@ -171,6 +171,8 @@ class BaseHMM(BaseEstimator):
           n_samples: the number of rows.
           random_state: as in scikit-learn; None: that of the constructor.
           currstate: the first state, or None to draw it.
+        Raises:
+          NotFittedError: before `fit`.
         """
         seed = self.random_state if random_state is None else random_state
         key = jax.random.key(check_random_state(seed).randint(2**31 - 1))

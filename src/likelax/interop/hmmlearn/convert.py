@@ -14,13 +14,13 @@ from likelax.mixture import Mixture
 from likelax.product import Independent
 
 
-def to_likelax(model: Any) -> HMM | Mixture:
-    """A fitted model of hmmlearn, scikit-learn or this package as a likelax model.
+def to_likelax(fitted: Any) -> HMM | Mixture:
+    """A fitted model of hmmlearn, scikit-learn or this package as a likelax fitted.
 
     It is in JAX's current floating type.
 
     Args:
-      model: a fitted `GaussianHMM`, `GMMHMM`, `CategoricalHMM` or `PoissonHMM` of hmmlearn or of
+      fitted: a `GaussianHMM`, `GMMHMM`, `CategoricalHMM` or `PoissonHMM` of hmmlearn or of
         this package, or a `GaussianMixture`; D features become an event of shape (D,).
     Raises:
       TypeError: for another class.
@@ -30,35 +30,37 @@ def to_likelax(model: Any) -> HMM | Mixture:
       >>> print(f"{to_likelax(found).log_prob(jnp.array([0, 1])) - found.score([[0], [1]]):.3f}")
       0.000
     """
-    name = type(model).__name__
+    name = type(fitted).__name__
     if name == "GaussianMixture":
-        size, num_dims = model.means_.shape
-        covariances = _matrices(model.covariances_, model.covariance_type, size, num_dims)
-        return Mixture(_array(model.weights_), _normals(model.means_, covariances))
+        size, num_dims = fitted.means_.shape
+        covariances = _matrices(fitted.covariances_, fitted.covariance_type, size, num_dims)
+        return Mixture(_array(fitted.weights_), _normals(fitted.means_, covariances))
     emissions: Any
     if name == "GaussianHMM":
-        size, num_dims = model.means_.shape
-        kind = "diag" if model.covariance_type == "spherical" else model.covariance_type
-        covariances = np.asarray(model._covars_)
+        size, num_dims = fitted.means_.shape
+        kind = "diag" if fitted.covariance_type == "spherical" else fitted.covariance_type
+        covariances = np.asarray(fitted._covars_)
         if kind == "diag":
             covariances = np.broadcast_to(covariances.reshape(size, -1), (size, num_dims))
-        emissions = _normals(model.means_, _matrices(covariances, kind, size, num_dims))
+        emissions = _normals(fitted.means_, _matrices(covariances, kind, size, num_dims))
     elif name == "GMMHMM":
-        size, num_mix, num_dims = model.means_.shape
-        covariances, kind = np.asarray(model.covars_), model.covariance_type
+        size, num_mix, num_dims = fitted.means_.shape
+        covariances, kind = np.asarray(fitted.covars_), fitted.covariance_type
         if kind == "tied":
             covariances, kind = np.repeat(covariances[:, None], num_mix, axis=1), "full"
         flat = covariances.reshape(size * num_mix, *covariances.shape[2:])
         matrices = _matrices(flat, kind, size * num_mix, num_dims)
         shape = (size, num_mix, num_dims, num_dims)
-        emissions = Mixture(_array(model.weights_), _normals(model.means_, matrices.reshape(shape)))
+        emissions = Mixture(
+            _array(fitted.weights_), _normals(fitted.means_, matrices.reshape(shape))
+        )
     elif name == "CategoricalHMM":
-        emissions = Categorical(_array(model.emissionprob_))
+        emissions = Categorical(_array(fitted.emissionprob_))
     elif name == "PoissonHMM":
-        emissions = Independent(Poisson(_array(model.lambdas_)))
+        emissions = Independent(Poisson(_array(fitted.lambdas_)))
     else:
         raise TypeError(f"to_likelax: no likelax model for a {name}")
-    return HMM(_array(model.startprob_), _array(model.transmat_), emissions)
+    return HMM(_array(fitted.startprob_), _array(fitted.transmat_), emissions)
 
 
 def from_likelax(model: HMM) -> GaussianHMM | CategoricalHMM | PoissonHMM:
