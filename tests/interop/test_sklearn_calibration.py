@@ -56,6 +56,7 @@ def test_isotonic_calibration_is_that_of_scikit_learn():
     np.testing.assert_allclose(found.predict_proba(x), wanted.predict_proba(x), atol=1e-9)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_recalibrator_is_fitted_to_rows_left_out(method):
     x, y = BINARY

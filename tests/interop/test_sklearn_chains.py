@@ -53,6 +53,7 @@ def test_a_grid_over_sequences_is_a_loop_by_hand():
         np.testing.assert_allclose(found, scores, rtol=1e-12)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("emission", ["tied", "diag", "poisson", "bernoulli"])
 def test_each_emission_finds_the_two_states(emission):
     x = {"poisson": np.round(np.abs(X) * 3), "bernoulli": X > 2.0}.get(emission, X).astype(float)

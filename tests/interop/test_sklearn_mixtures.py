@@ -24,6 +24,7 @@ def assert_same(found, wanted, names, rtol=1e-7):
         )
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gaussian_mixture_is_that_of_scikit_learn(kind):
     options = {"n_components": 3, "covariance_type": kind, "random_state": 0, "tol": 1e-4}
@@ -40,6 +41,7 @@ def test_a_gaussian_mixture_is_that_of_scikit_learn(kind):
     )
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("start", ["k-means++", "random", "random_from_data"])
 def test_starts_are_those_of_scikit_learn_and_the_best_of_several_is_kept(start):
     options = {

@@ -171,11 +171,13 @@ class BaseHMM(BaseEstimator):
           n_samples: the number of rows.
           random_state: as in scikit-learn; None: that of the constructor.
           currstate: the first state, or None to draw it.
+        Raises:
+          NotFittedError: before `fit`.
         """
-        model = self._fitted()
         seed = self.random_state if random_state is None else random_state
         key = jax.random.key(check_random_state(seed).randint(2**31 - 1))
         with jax.enable_x64(True):
+            model = self._sampler()
             if currstate is not None:
                 first = np.eye(self.n_components)[currstate]
                 model = HMM(jnp.asarray(first), model.transition, model.emissions)
@@ -223,6 +225,10 @@ class BaseHMM(BaseEstimator):
         self._check()
         return self._model()
 
+    def _sampler(self) -> HMM:
+        """The model that is drawn from."""
+        return self._fitted()
+
     def _model(self) -> HMM:
         parts = HMM(self.startprob_, self.transmat_, self._emissions())
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), parts)
@@ -258,7 +264,8 @@ class BaseHMM(BaseEstimator):
             counts = stats.initial.counts + self.startprob_prior - 1
             self.startprob_ = _normalized(counts, self.startprob_)
         if "t" in self.params:
-            counts = stats.transition.counts + self.transmat_prior - 1
+            moves: Any = stats.transition
+            counts = moves.counts + self.transmat_prior - 1
             self.transmat_ = _normalized(counts, self.transmat_)
 
     def _num_parameters(self) -> int:

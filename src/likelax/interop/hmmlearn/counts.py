@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.utils import check_random_state
 
 from likelax.families import Categorical, Multinomial, Poisson
-from likelax.hmm.model import HMMStats
+from likelax.hmm.model import HMM, HMMStats
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
 from likelax.product import Independent
 
@@ -201,23 +202,14 @@ class MultinomialHMM(_SymbolHMM):
     def _emissions(self) -> Any:
         return Multinomial(self.emissionprob_)
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, currstate: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """As `BaseHMM.sample`, with an example of the class.
-
-        Args:
-          n_samples, random_state, currstate: as for `BaseHMM.sample`.
-        Raises:
-          ValueError: unless `n_trials` is one number.
-        """
+    def _sampler(self) -> HMM:
         trials = np.unique([] if self.n_trials is None else self.n_trials)
         if len(trials) != 1:
             raise ValueError("For sampling, a single n_trials must be given")
-        rng = check_random_state(self.random_state if random_state is None else random_state)
-        states = super().sample(n_samples, rng, currstate)[1]
-        rows = [rng.multinomial(int(trials[0]), self.emissionprob_[state]) for state in states]
-        return np.array(rows), states
+        model = self._fitted()
+        totals = jnp.full(self.n_components, int(trials[0]))
+        emissions = Multinomial(model.emissions.probs, total_count=totals)
+        return HMM(model.initial, model.transition, emissions)
 
 
 class PoissonHMM(BaseHMM):
