@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused():
     for call, sentence in (
         (lambda: node.log_prob(x[:2]), f"x must have the leading axis G = {G}"),
         (
-            lambda: lx.Hierarchical(node._group(0), node.prior).log_prob(x),
+            lambda: lx.Hierarchical(alone, alone.posterior).log_prob(x),
             "leading axis G >= 1 of one",
         ),
         (lambda: fit.em(node, x, prior=node.prior), "leave prior out"),
