@@ -164,8 +164,13 @@ class Unfitted(JointPrior):
 
 def test_what_does_not_fit_is_refused():
     node, x = chains()
+    alone = lx.Variational(lx.Gamma(1.0, 1.0), lx.Poisson(1.0))
     for call, sentence in (
         (lambda: node.log_prob(x[:2]), f"x must have the leading axis G = {G}"),
+        (
+            lambda: lx.Hierarchical(alone, alone.posterior).log_prob(x),
+            "leading axis G >= 1 of one",
+        ),
         (lambda: fit.em(node, x, prior=node.prior), "leave prior out"),
         (lambda: fit.em(node, x, weights=jnp.ones(())), "leave weights out"),
         (lambda: fit.em(node, x + 2), "probability zero"),

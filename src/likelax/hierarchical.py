@@ -75,9 +75,10 @@ class Hierarchical(Model[S, Any]):
           ValueError: starting with `name`.
         """
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.groups)]
-        if not shapes or len({shape[:1] for shape in shapes}) > 1 or () in shapes:
+        if not shapes or shapes[0][:1] in ((), (0,)) or len({s[:1] for s in shapes}) > 1:
             raise ValueError(
-                f"{name}: every array of Hierarchical.groups must have a leading axis G; got {shapes}"
+                f"{name}: every array of Hierarchical.groups must have a leading axis G >= 1 of one "
+                f"length; got {shapes}"
             )
         self.groups.check_shapes(name)
 
@@ -111,7 +112,6 @@ class Hierarchical(Model[S, Any]):
             raise ValueError(
                 "Hierarchical: the data of all groups are one observation; leave weights out"
             )
-        self.check_shapes("Hierarchical")
         self._check_groups(x)
         stats, each = jax.vmap(lambda group, rows: group.e_step(rows))(self.groups, x)
         return stats, jnp.sum(each) - self._divergence()
@@ -166,6 +166,7 @@ class Hierarchical(Model[S, Any]):
         Raises:
           ValueError: starting with `name`.
         """
+        self.check_shapes(name)
         self._group(0).check_labels(name, x)
 
     def _group(self, g: int) -> Any:
@@ -175,6 +176,7 @@ class Hierarchical(Model[S, Any]):
         return -jnp.sum(jax.vmap(lambda group: group.log_prior(self.prior))(self.groups))
 
     def _check_groups(self, x: DataLike) -> None:
+        self.check_shapes("Hierarchical")
         sizes = [jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)]
         if set(sizes) != {(self.num_groups,)}:
             raise ValueError(
