@@ -61,7 +61,7 @@ def test_rows_are_assigned_and_their_doubt_measured():
     model = Mixture(jnp.array([0.5, 0.5]), Uniform(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0])))
     x = jnp.array([0.5, 1.5, 2.5, 9.0])
     np.testing.assert_array_equal(model.predict(x), [0, 0, 1, -1])
-    close(model.entropy(x), [0.0, np.log(2), 0.0, 0.0])
+    close(model.responsibility_entropy(x), [0.0, np.log(2), 0.0, 0.0])
 
 
 def test_a_weight_of_zero_is_exact_and_differentiable():

@@ -197,6 +197,20 @@ class Product(Model[FieldStats, "Product"]):
         """The fields' variances; None where a product of priors has no prior."""
         return self._each(lambda model: None if model is None else model.variance())
 
+    def entropy(self) -> Array:
+        """Sum of the fields' entropies, nats."""
+        return _total(self._each(lambda model: model.entropy()))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of the fields' divergences from those of other, nats.
+
+        Raises:
+          ValueError: for other fields.
+        """
+        self._same_type(other)
+        fields = self._aligned(other.fields, "other.fields")
+        return _total(self._each(lambda model, q: model.kl_divergence(q), fields))
+
     def mode(self) -> DataLike:
         """For a product of priors: the fields' modes."""
         return self._each(lambda prior: prior.mode())
@@ -424,6 +438,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
     def variance(self) -> DataLike:
         """The features' variances, (D, *event)."""
         return jax.vmap(lambda model: model.variance())(self.component)
+
+    def entropy(self) -> Array:
+        """Sum of the features' entropies, nats."""
+        return jnp.sum(jax.vmap(lambda model: model.entropy())(self.component))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of the features' divergences from those of other, nats."""
+        self._same_type(other)
+        each = jax.vmap(lambda model, q: model.kl_divergence(q))
+        return jnp.sum(each(self.component, other.component))
 
     def mode(self) -> DataLike:
         """For a prior: the features' modes."""

@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike, take_labels
 from likelax.families.base import Prior
-from likelax.families.beta import kl_beta
 from likelax.families.dirichlet import Dirichlet
+from likelax.families.simplex import simplex_divergence
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, S, check_stack, pytree
 from likelax.numerics.checks import checked
@@ -320,7 +320,8 @@ class StickBreaking:
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
-        return jnp.sum(kl_beta(self.alpha, self.beta, other.alpha, other.beta))
+        mine, theirs = (jnp.stack([p.alpha, p.beta], axis=-1) for p in (self, other))
+        return jnp.sum(simplex_divergence(mine, theirs))
 
     def mean(self) -> Array:
         """(K,) expected weights; their sum is below one, since components beyond K have the rest."""

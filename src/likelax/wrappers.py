@@ -72,6 +72,31 @@ class Wrapper(Model[S, P]):
         """Variance of the model inside."""
         return self.model.variance()
 
+    def cdf(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...)."""
+        return self.model.cdf(x)
+
+    def log_cdf(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...), nats."""
+        return self.model.log_cdf(x)
+
+    def log_survival(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...), nats."""
+        return self.model.log_survival(x)
+
+    def quantile(self, prob: ArrayLike, *, upper: bool = False) -> Array:
+        """That of the model inside, (...); `upper` as there, for prob."""
+        return self.model.quantile(prob, upper=upper)
+
+    def entropy(self) -> Array:
+        """That of the model inside, nats."""
+        return self.model.entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of the models inside, nats; `other` has the same wrapper."""
+        self._same_type(other)
+        return self.model.kl_divergence(other.model)
+
     def marginal(self, dims: Dims) -> Self:
         """The marginal of the model inside, wrapped the same way."""
         return self._around(self.model.marginal(dims))

@@ -207,20 +207,6 @@ class Prior(Density, Generic[S]):
         # the statistics do not tell whether x lies in the support
         return jnp.where(likelihood.log_prob(x) == -jnp.inf, -jnp.inf, terms)
 
-    def kl_divergence(self, other: Self) -> Array:
-        """KL(self || other) of two distributions of one type, nats.
-
-        Raises:
-          TypeError: for another type, or a prior without a closed form here.
-        """
-        raise TypeError(f"{type(self).__name__}: the divergence has no closed form here")
-
-    def _same_type(self, other: Any) -> None:
-        if type(other) is not type(self):
-            raise TypeError(
-                f"kl_divergence: wanted two {type(self).__name__}; got {type(other).__name__}"
-            )
-
 
 Conjugate = TypeVar("Conjugate", bound=Prior)
 """The type of a family's conjugate prior."""
