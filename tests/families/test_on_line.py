@@ -35,6 +35,7 @@ SCIPY = {
     "NormalKnownScale": lambda m: stats.norm(m.loc, m.scale),
     "NormalMean": lambda m: stats.norm(m.loc, m.scale),
     "Pareto": lambda m: stats.pareto(m.shape, scale=m.scale),
+    "ParetoKnownScale": lambda m: stats.pareto(m.shape, scale=m.scale),
     "Poisson": lambda m: stats.poisson(m.rate),
     "StudentT": lambda m: stats.t(m.dof, m.loc, m.scale),
     "Uniform": lambda m: stats.uniform(m.low, m.high - m.low),
@@ -47,7 +48,7 @@ SMOOTH = [name for name in SMOOTH if name not in COUNTS]
 
 
 def test_every_family_of_one_number_is_tested_here():
-    assert {*SMOOTH, *COUNTS} == {*SCIPY, "ParetoUniform"}
+    assert {*SMOOTH, *COUNTS} == {*SCIPY, "ParetoUniform", "GammaPareto"}
 
 
 @jax.jit
@@ -195,6 +196,10 @@ def grid(name):
     if name == "ParetoUniform":
         sides = between(0.0, 1.5), above(1.5)
         return tuple(np.concatenate(both) for both in zip(*sides, strict=True))
+    if name == "GammaPareto":
+        log_x, weights = SCALARS["Lomax"]
+        log_x, weights = log_x[log_x < 600], weights[log_x < 600]
+        return 1.5 * np.exp(log_x), 1.5 * np.exp(log_x) * weights
     if name == "VonMises":
         x = np.linspace(-np.pi, np.pi, 2001)[:-1]
         return x, np.full(2000, np.pi / 1000)
@@ -227,6 +232,7 @@ OTHERS = {
     "NormalKnownScale": lx.NormalKnownScale(-1.0, 0.7),
     "NormalMean": lx.NormalMean(-1.0, 0.7),
     "Pareto": lx.Pareto(scale=1.0, shape=3.0),
+    "ParetoKnownScale": lx.ParetoKnownScale(0.4, 3.0),
     "Poisson": lx.Poisson(4.0),
     "Uniform": lx.Uniform(-1.0, 3.0),
     "UniformFromZero": lx.UniformFromZero(5.0),
@@ -239,7 +245,7 @@ WITHOUT_ENTROPY = {
 }
 
 
-@pytest.mark.parametrize("name", [*SCALARS, "ParetoUniform", "VonMises"])
+@pytest.mark.parametrize("name", [*SCALARS, "GammaPareto", "ParetoUniform", "VonMises"])
 def test_entropies_and_divergences_are_integrals(name, x64):
     model = BY_NAME[name].example()
     other = OTHERS.get(name, model)

@@ -181,8 +181,8 @@ def simplex_entropy(concentration: ArrayLike) -> Array:
     """Entropy of a Dirichlet over the last axis (..., C), nats, without terms that cancel.
 
     Examples:
-      >>> print(f"{simplex_entropy(jnp.ones(2)):.4f}")  # uniform on [0, 1]
-      0.0000
+      >>> print(f"{simplex_entropy(jnp.full(2, 2.0)):.4f}")
+      -0.1251
     """
     (a,) = numerics.as_float(concentration)
     num_values, total = a.shape[-1], jnp.sum(a, axis=-1)
