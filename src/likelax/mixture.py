@@ -443,9 +443,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         if prior.weights is not None:
             total = total + prior.weights.log_prob(self.weights)
         if prior.components is not None:
-            total = total + jnp.sum(
-                jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
-            )
+            total = total + self.components.stacked_log_prior(prior.components)
         return total
 
     def marginal(self, dims: Dims) -> "Mixture":

@@ -442,6 +442,18 @@ class Model(Density, Generic[S, P]):
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
 
+    def stacked_log_prior(self, prior: P | None) -> Array:
+        """Sum of the log priors of K stacked models, a scalar in nats.
+
+        Args:
+          prior: the model's prior with a leading axis K on every leaf, or None.
+        """
+        return jnp.sum(jax.vmap(lambda model, p: model.log_prior(p))(self, prior))
+
+    def tied_log_prior(self, prior: P | None) -> Array:
+        """`stacked_log_prior` of K models that share one spread; `Tied` calls it."""
+        return self.stacked_log_prior(prior)
+
     def predictive(self, prior: P) -> Density:
         """The distribution of one new observation, with the parameters integrated out.
 

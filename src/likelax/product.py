@@ -119,6 +119,11 @@ class Product(Model[FieldStats, "Product"]):
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
         return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p), stats, priors))
 
+    def stacked_log_prior(self, prior: "Product | None") -> Array:
+        """Sum of the log priors of K products, field by field, nats."""
+        priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
+        return _total(self._each(lambda m, p: m.stacked_log_prior(p), priors))
+
     def pool(self, stats: FieldStats) -> FieldStats:
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
@@ -382,6 +387,16 @@ class Independent(Model[S, "Independent[Any]"], Generic[S]):
         """M step of K models with D features each, feature by feature."""
         step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
         return type(self)(step(self.component, stats, None if prior is None else prior.component))
+
+    def stacked_log_prior(self, prior: "Independent[Any] | None") -> Array:
+        """Sum of the log priors of K models with D features each, nats."""
+        each = jax.vmap(lambda m, p: m.stacked_log_prior(p), in_axes=1)
+        return jnp.sum(each(self.component, None if prior is None else prior.component))
+
+    def tied_log_prior(self, prior: "Independent[Any] | None") -> Array:
+        """`stacked_log_prior` of K models that share the spread of each feature, nats."""
+        each = jax.vmap(lambda m, p: m.tied_log_prior(p), in_axes=1)
+        return jnp.sum(each(self.component, None if prior is None else prior.component))
 
     def pool(self, stats: S) -> S:
         """Statistics of K models with D features each, each feature pooled over the K."""

@@ -16,10 +16,11 @@ from likelax.families.base import Prior
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import simplex_divergence
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, Model, PriorLike, S, check_stack, pytree
+from likelax.model import Density, Model, S, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
-from likelax.statistics import CategoryCounts
+from likelax.statistics import CategoryCounts, scale
+from likelax.wrappers import Tied
 
 
 @pytree
@@ -95,6 +96,24 @@ class Variational(Model[S, Prior[S]]):
         """
         return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
+    def pool_with_prior(self, stats: S, prior: Prior[S] | None) -> tuple[S, Prior[S] | None]:
+        """Empty statistics, and the posterior of K stacked nodes with one spread in common.
+
+        Its M step under that is itself; `Tied` calls it.
+
+        Raises:
+          ValueError: without a prior.
+        """
+        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats)
+
+    def tied_log_prior(self, prior: Prior[S] | None) -> Array:
+        """-KL(q || prior) of K stacked nodes with one spread in common, nats.
+
+        Raises:
+          ValueError: without a prior.
+        """
+        return -self.posterior.tied_divergence(_given(prior, "log_prior"))
+
     def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
         return self.posterior.expected_log_likelihood(stats)
@@ -125,7 +144,9 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
 
     Attributes:
       weights: q(weights), a `Dirichlet`, or `StickBreaking` for Dirichlet-process weights.
-      components: `Variational` with a leading axis K on every leaf.
+      components: `Variational` with a leading axis K on every leaf, or `Tied` around it, for one
+        covariance: the prior of that is then the mean of the K in the prior, and counts once. With
+        `SphericalNormal` every component has one variance for all directions.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2; Blei & Jordan (2006),
     Bayesian Analysis 1, 121-143.
@@ -140,7 +161,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
     """
 
     weights: "Dirichlet | StickBreaking"
-    components: Variational[Any]
+    components: Variational[Any] | Tied[Any, Any]
 
     def check_shapes(self, name: str) -> None:
         """Raise for another number of components than weights.
@@ -206,8 +227,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
           ValueError: where a part is missing.
         """
         over_weights, over_components = _both_parts(prior, "m_step")
-        step = jax.vmap(lambda c, s, p: c.m_step(s, p))
-        components = step(self.components, stats.components, over_components)
+        components = self.components.stacked_m_step(stats.components, over_components)
         return type(self)(over_weights.posterior(stats.weights), components)
 
     def expected_log_prob(self, stats: MixtureStats) -> Array:
@@ -221,8 +241,8 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
           ValueError: where a part of the prior is missing.
         """
         over_weights, over_components = _both_parts(prior, "log_prior")
-        each = jax.vmap(lambda c, p: c.log_prior(p))(self.components, over_components)
-        return jnp.sum(each) - self.weights.kl_divergence(over_weights)
+        over = self.components.stacked_log_prior(over_components)
+        return over - self.weights.kl_divergence(over_weights)
 
     def possible(self, x: DataLike) -> np.ndarray | np.bool_:
         """Where x is possible for one of the components."""
@@ -252,7 +272,7 @@ class VariationalMixture(Model[MixtureStats, MixturePrior]):
         return Mixture(jnp.exp(self.weights.expected_log()), self.components)
 
 
-def _both_parts(prior: MixturePrior | None, verb: str) -> tuple[Any, PriorLike]:
+def _both_parts(prior: MixturePrior | None, verb: str) -> tuple[Any, Any]:
     if prior is None or prior.weights is None or prior.components is None:
         raise ValueError(
             f"VariationalMixture: {verb} needs MixturePrior(weights, components); "

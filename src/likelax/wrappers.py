@@ -171,7 +171,7 @@ class Tied(Wrapper[S, P]):
 
     `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
     around `Independent(Normal(...))` the variances are shared feature by feature, around
-    `SphericalNormal` the one variance. `Tied` can be anywhere inside the components of a `Mixture` or
+    `SphericalNormal` the one variance, and around `Variational` the distribution of the spread. `Tied` can be anywhere inside the components of a `Mixture` or
     the emissions of an `HMM`, such as in a field of a `Product`. It shares over the components of the
     nearest mixture or HMM around it. Each component has a copy; EM and gradient fits keep them equal.
 
@@ -196,6 +196,10 @@ class Tied(Wrapper[S, P]):
 
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
+
+    def stacked_log_prior(self, prior: P | None) -> Array:
+        """The log prior of K components that share one covariance or scale, nats."""
+        return self.model.tied_log_prior(prior)
 
     def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.

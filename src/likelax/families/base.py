@@ -178,6 +178,28 @@ class Prior(Density, Generic[S]):
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
+    def tied_posterior(self, stats: S) -> Self:
+        """K priors, stacked, of parameters with one spread in common: their posterior, stacked.
+
+        The prior of the spread is the mean of theirs.
+
+        Args:
+          stats: statistics with a leading axis K.
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
+    def tied_divergence(self, other: Self) -> Array:
+        """KL(self || other) of K stacked ones that share one spread, which counts once, nats.
+
+        Args:
+          other: the priors of `tied_posterior`.
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
