@@ -16,7 +16,10 @@ from likelax.model import Density, Model
 PAGE = Path(__file__).with_name("families.md")
 
 
-ANSWERS = ("log_prob", "sample", "mean", "variance", "e_step", "m_step", "predictive")
+ANSWERS = (
+    *("log_prob", "sample", "mean", "variance", "log_cdf", "quantile", "entropy", "kl_divergence"),
+    *("e_step", "m_step", "predictive"),
+)
 
 
 def how_it_learns(entry: Entry) -> str:

@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from scipy import special
 
+import likelax as lx
 from likelax import data, mixture
 from likelax.data import Labelled, Masked
 from likelax.families import (
@@ -61,7 +63,7 @@ def test_rows_are_assigned_and_their_doubt_measured():
     model = Mixture(jnp.array([0.5, 0.5]), Uniform(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0])))
     x = jnp.array([0.5, 1.5, 2.5, 9.0])
     np.testing.assert_array_equal(model.predict(x), [0, 0, 1, -1])
-    close(model.entropy(x), [0.0, np.log(2), 0.0, 0.0])
+    close(model.responsibility_entropy(x), [0.0, np.log(2), 0.0, 0.0])
 
 
 def test_a_weight_of_zero_is_exact_and_differentiable():
@@ -264,3 +266,38 @@ def test_options_that_take_inputs_draw_given_them():
     np.testing.assert_array_equal(given, inputs)
     wanted = np.where(drawn.labels == 0, 1, -1) * np.asarray(inputs)[:, 0]
     np.testing.assert_allclose(targets.reshape(-1), wanted, atol=0.01)
+
+
+def tied_em(x, weights, means, *, spherical, floor, num_steps):
+    """EM for a mixture of normals with one diagonal or spherical covariance, in NumPy."""
+    variance = np.maximum(np.ones(x.shape[1]), floor**2)
+    for _ in range(num_steps):
+        square = ((x[:, None] - means) ** 2 / variance).sum(-1) + np.log(variance).sum()
+        joint = np.log(weights) - square / 2
+        resp = np.exp(joint - special.logsumexp(joint, axis=1, keepdims=True))
+        weights, means = resp.mean(0), resp.T @ x / resp.sum(0)[:, None]
+        variance = (resp[..., None] * (x[:, None] - means) ** 2).sum((0, 1)) / len(x)
+        if spherical:
+            variance = np.full_like(variance, variance.mean())
+        variance = np.maximum(variance, floor**2)
+    return weights, means, np.sqrt(variance)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("floor", [None, 1.1])
+def test_one_diagonal_or_spherical_covariance_for_all_components(x64, spherical, floor):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-2, [0.5, 2.0], (30, 2)), rng.normal(1, [0.5, 2.0], (50, 2))])
+    means, weights = np.array([[-1.0, 0.0], [2.0, 1.0]]), np.array([0.4, 0.6])
+    component = (
+        lx.SphericalNormal(jnp.array(means), jnp.ones(2))
+        if spherical
+        else lx.Independent(lx.Normal(jnp.array(means), jnp.ones((2, 2))))
+    )
+    start = Mixture(jnp.array(weights), lx.Tied(component))
+    got = lx.fit.em(start, x, tol=0.0, max_steps=7, scale_floor=floor).model
+    want = tied_em(x, weights, means, spherical=spherical, floor=floor or 0.0, num_steps=7)
+    model = got.components.model if spherical else got.components.model.component
+    scale = want[2][0] * np.ones(2) if spherical else np.tile(want[2], (2, 1))
+    for one, other in ((got.weights, want[0]), (model.loc, want[1]), (model.scale, scale)):
+        np.testing.assert_allclose(one, other, rtol=1e-9)

@@ -1,7 +1,9 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from sklearn.cluster import KMeans
 from sklearn.mixture import BayesianGaussianMixture
 
@@ -19,10 +21,12 @@ from likelax.families import (
     NormalInverseWishart,
     Pareto,
     Poisson,
+    SphericalNormal,
 )
 from likelax.mixture import MixturePrior
 from likelax.product import Independent
 from likelax.variational_node import StickBreaking, Variational, VariationalMixture
+from likelax.wrappers import Tied
 
 ROWS = np.array([[0.3, -1.0], [1.2, 0.4], [-0.7, 2.0], [0.1, 0.2]])
 CASES = {
@@ -118,6 +122,114 @@ def test_bayesian_gaussian_mixture_of_scikit_learn(x64, process):
     assert np.all(np.diff(elbos) >= -1e-9)
     # their bound lacks the constants of the prior
     np.testing.assert_allclose(gaps[0], gaps[1], rtol=1e-10)
+
+
+def coordinate_ascent(x, labels, prior, num_steps, *, tied):
+    """Variational Bayes of spherical normals in NumPy, one responsibility at a time."""
+    loc0, kappa0, alpha0, beta0, concentration0 = prior
+    num_dims, size = x.shape[1], labels.max() + 1
+    resp = np.eye(size)[labels]
+    for _ in range(num_steps):
+        counts = resp.sum(0)
+        means = resp.T @ x / counts[:, None]
+        scatter = np.array([np.sum(resp[:, k] * ((x - means[k]) ** 2).sum(1)) for k in range(size)])
+        kappa, alpha = kappa0 + counts, alpha0 + num_dims * counts / 2
+        loc = (kappa0 * loc0 + counts[:, None] * means) / kappa[:, None]
+        pull = kappa0 * counts / kappa * ((means - loc0) ** 2).sum(1)
+        beta = beta0 + (scatter + pull) / 2
+        if tied:
+            alpha = np.full(size, alpha0 + num_dims * len(x) / 2)
+            beta = np.full(size, beta0 + (scatter + pull).sum() / 2)
+        concentration = concentration0 + counts
+        log_weights = special.digamma(concentration) - special.digamma(concentration.sum())
+        square = ((x[:, None] - loc) ** 2).sum(-1) * alpha / beta + num_dims / kappa
+        log_resp = log_weights + num_dims / 2 * (special.digamma(alpha) - np.log(beta)) - square / 2
+        resp = special.softmax(log_resp, axis=1)
+    return loc, kappa, alpha, beta, concentration
+
+
+def stacked(tree, size):
+    return jax.tree.map(lambda a: jnp.stack([jnp.asarray(a, float)] * size), tree)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_spherical_mixture_is_coordinate_ascent(x64, tied):
+    """scikit-learn takes other degrees of freedom here, which ascend no bound."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-2, 1, (40, 3)), rng.normal(1, 1.5, (50, 3))])
+    labels = np.arange(90) % 3
+    prior = (x.mean(0), 0.7, 2.0, 1.5, 0.3)
+    gamma = stacked(NormalInverseGamma(*prior[:4]), 3)
+    weights = Dirichlet(jnp.full(3, 0.3))
+    nodes = Variational(gamma, SphericalNormal(jnp.zeros((3, 3)), jnp.ones(3)))
+    model = VariationalMixture(weights, Tied(nodes) if tied else nodes)
+    priors = MixturePrior(weights, gamma)
+    model = fit.from_labels(model, x, labels, prior=priors)
+
+    @jax.jit
+    def step(model):
+        stats, log_prob = model.e_step(x)
+        return model.m_step(stats, priors), log_prob + model.log_prior(priors)
+
+    elbos = []
+    for _ in range(9):
+        model, elbo = step(model)
+        elbos.append(elbo)
+    assert np.all(np.diff(elbos) >= -1e-9)
+    q = (model.components.model if tied else model.components).posterior
+    got = q.loc, q.kappa, q.alpha, q.beta, model.weights.concentration
+    want = coordinate_ascent(x, labels, prior, 10, tied=tied)
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_tied_mixture_of_scikit_learn(x64):
+    """Their prior of the one covariance counts K times in its mean, and its degrees of freedom are
+    divided by K, which the components cannot see: with K times the prior the fits are the same."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(-3, 1, (60, 2)), rng.normal(2, 1.5, (90, 2))])
+    size = 3
+    labels = KMeans(size, n_init=1, random_state=np.random.RandomState(0)).fit(x).labels_
+    weights = Dirichlet(jnp.full(size, 0.3))
+    wishart = NormalInverseWishart(x.mean(axis=0), 1.0, 2.0 * size, np.cov(x.T) * size)
+    prior = MixturePrior(weights, stacked(wishart, size))
+    nodes = Variational(prior.components, stacked(MvNormal(np.zeros(2), np.eye(2)), size))
+    model = fit.from_labels(VariationalMixture(weights, Tied(nodes)), x, labels, prior=prior)
+
+    @jax.jit
+    def step(model):
+        stats, log_prob = model.e_step(x)
+        return model.m_step(stats, prior), log_prob + model.log_prior(prior)
+
+    elbos = []
+    for count in range(1, 13):
+        model, elbo = step(model)
+        elbos.append(elbo)
+        if count in (2, 12):
+            peer = scikit_learn(x, size, False, count, "tied")
+            q = model.components.model.posterior
+            np.testing.assert_allclose(q.loc, peer.means_, rtol=1e-8)
+            np.testing.assert_allclose(
+                (q.scale / q.dof[:, None, None])[0], peer.covariances_, rtol=1e-8
+            )
+            mean = model.weights.mean()
+            np.testing.assert_allclose(mean / mean.sum(), peer.weights_, rtol=1e-8)
+    assert np.all(np.diff(elbos) >= -1e-9)
+    np.testing.assert_allclose(q.dof, 2 * size + len(x))
+    assert model.predictive().log_prob(x).shape == (150,)
+
+
+def test_one_tied_component_is_an_untied_one(x64):
+    prior = stacked(NormalInverseGamma(0.2, 0.7, 1.5, 2.0), 1)
+    node = Variational(prior, Normal(jnp.zeros(1), jnp.ones(1)))
+    stats = node.stacked_e_step(jnp.asarray(ROWS[:, 0]), jnp.ones((len(ROWS), 1)))
+    alone, tied = node.stacked_m_step(stats, prior), Tied(node).stacked_m_step(stats, prior)
+    chex.assert_trees_all_close(alone, tied.model, rtol=1e-12)
+    np.testing.assert_allclose(
+        alone.stacked_log_prior(prior), tied.stacked_log_prior(prior), rtol=1e-12
+    )
+    with pytest.raises(TypeError, match="Tied: Gamma has no covariance or scale to share"):
+        Gamma(jnp.ones(2), jnp.ones(2)).tied_posterior(None)
 
 
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical"])

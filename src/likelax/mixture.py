@@ -308,7 +308,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return jnp.where(possible, jnp.argmax(log_resp, axis=-1), -1)
 
     @one_program
-    def entropy(self, x: DataLike) -> Array:
+    def responsibility_entropy(self, x: DataLike) -> Array:
         """Entropy of the posterior over components, (...), nats.
 
         It is 0 where the component is certain, and for an impossible row.
@@ -319,7 +319,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         Examples:
           >>> from likelax import Poisson
           >>> model = Mixture(jnp.array([0.5, 0.5]), Poisson(jnp.array([1.0, 1.0])))
-          >>> print(model.entropy(jnp.array([3, 9])).round(4))  # log 2
+          >>> print(model.responsibility_entropy(jnp.array([3, 9])).round(4))  # log 2
           [0.6931 0.6931]
         """
         log_resp = self.log_responsibilities(x)
@@ -449,9 +449,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         if prior.weights is not None:
             total = total + prior.weights.log_prob(self.weights)
         if prior.components is not None:
-            total = total + jnp.sum(
-                jax.vmap(lambda c, p: c.log_prior(p))(self.components, prior.components)
-            )
+            total = total + self.components.stacked_log_prior(prior.components)
         return total
 
     def marginal(self, dims: Dims) -> "Mixture":
@@ -511,6 +509,21 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         spread = jax.tree.map(lambda m, total: (m - total[None]) ** 2, means, self._average(means))
         within = jax.vmap(lambda c: c.variance())(self.components)
         return self._average(jax.tree.map(jnp.add, within, spread))
+
+    @one_program
+    def log_cdf(self, x: ArrayLike) -> Array:
+        """log sum_k weights[k] P_k(X <= x), (...), nats, of a mixture of models of one number."""
+        return self._log_average(jax.vmap(lambda c: c.log_cdf(x), out_axes=-1)(self.components))
+
+    @one_program
+    def log_survival(self, x: ArrayLike) -> Array:
+        """log sum_k weights[k] P_k(X > x), (...), nats, of a mixture of models of one number."""
+        each = jax.vmap(lambda c: c.log_survival(x), out_axes=-1)(self.components)
+        return self._log_average(each)
+
+    def _log_average(self, terms: Array) -> Array:
+        terms, log_weights = numerics.as_float(terms, numerics.safe_log(self.weights))
+        return numerics.logsumexp(terms + jnp.broadcast_to(log_weights, terms.shape), axis=-1)
 
     @one_program
     def predictive(self, prior: MixturePrior) -> "Mixture":

@@ -77,6 +77,11 @@ _TYPED = (
     "expected_log_likelihood", "kl_divergence", "pool", "_maximum_likelihood",
 )  # fmt: skip
 
+# methods whose errors of shapes are explained, besides those
+_MOMENTS = (
+    "mean", "variance", "cdf", "log_cdf", "log_survival", "quantile", "entropy",
+)  # fmt: skip
+
 
 def with_checked_key(sample: Callable[..., Any], place: int) -> Callable[..., Any]:
     """A method that draws, with a check of its key and of the shape, `place` arguments later."""
@@ -126,7 +131,7 @@ class Density(abc.ABC):
             if name in vars(cls):
                 # a prior may be an `Independent` or a `Product` of priors
                 setattr(cls, name, checked(prior=None)(vars(cls)[name]))
-        for name in (*_TYPED, "sample", "sample_given", "sample_labelled", "mean", "variance"):
+        for name in (*_TYPED, "sample", "sample_given", "sample_labelled", *_MOMENTS):
             if inspect.isfunction(vars(cls).get(name)):
                 setattr(cls, name, explained(vars(cls)[name]))
 
@@ -205,6 +210,76 @@ class Density(abc.ABC):
         raise TypeError(
             f"{type(self).__name__}.variance: no closed form; take it from .sample(key, (S,))"
         )
+
+    def cdf(self, x: ArrayLike) -> Array:
+        """P(X <= x), (...), of a model of one number.
+
+        Args:
+          x: (...), also outside the support, and for counts also between whole numbers.
+        Raises:
+          TypeError: for a model without a closed form here.
+        """
+        return jnp.exp(self.log_cdf(x))
+
+    def log_cdf(self, x: ArrayLike) -> Array:
+        """log P(X <= x), (...), nats, right in both tails.
+
+        Args:
+          x: (...) as for `cdf`.
+        Raises:
+          TypeError: for a model without a closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}.cdf: no closed form")
+
+    def log_survival(self, x: ArrayLike) -> Array:
+        """log P(X > x), (...), nats, right in both tails.
+
+        Args:
+          x: (...) as for `cdf`.
+        Raises:
+          TypeError: for a model without a closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}.log_survival: no closed form")
+
+    def quantile(self, prob: ArrayLike, *, upper: bool = False) -> Array:
+        """The smallest x with P(X <= x) >= prob, (...).
+
+        Args:
+          prob: (...) in [0, 1]; NaN outside. 0 and 1 give the ends of the support.
+          upper: whether prob is P(X > x) instead: a float just below 1 has few digits left, and
+            quantiles of the upper tail are exact only so.
+        Raises:
+          TypeError: for a model without a closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}.quantile: no closed form")
+
+    def entropy(self) -> Array:
+        """-E[log p(X)], a scalar in nats; of a density, with respect to the unit of x.
+
+        Raises:
+          TypeError: for a model without a closed form here.
+        """
+        raise TypeError(
+            f"{type(self).__name__}.entropy: no closed form; average -log_prob over draws"
+        )
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self || other) = E[log p(X) - log q(X)] of two models of one type, a scalar in nats.
+
+        inf where other gives 0 to something that self does not.
+
+        Args:
+          other: q.
+        Raises:
+          TypeError: for another type, or a model without a closed form here.
+        """
+        raise TypeError(f"{type(self).__name__}: the divergence has no closed form here")
+
+    def _same_type(self, other: Any) -> None:
+        if type(other) is not type(self):
+            raise TypeError(
+                f"kl_divergence: wanted two {type(self).__name__}; got {type(other).__name__}"
+            )
 
     def num_observations(self, x: DataLike) -> Array:
         """Number of observations in each entry of `log_prob(x)`, (...): one, or T for a series."""
@@ -409,6 +484,18 @@ class Model(Density, Generic[S, P]):
         raise ValueError(
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
+
+    def stacked_log_prior(self, prior: P | None) -> Array:
+        """Sum of the log priors of K stacked models, a scalar in nats.
+
+        Args:
+          prior: the model's prior with a leading axis K on every leaf, or None.
+        """
+        return jnp.sum(jax.vmap(lambda model, p: model.log_prior(p))(self, prior))
+
+    def tied_log_prior(self, prior: P | None) -> Array:
+        """`stacked_log_prior` of K models that share one spread; `Tied` calls it."""
+        return self.stacked_log_prior(prior)
 
     def predictive(self, prior: P) -> Density:
         """The distribution of one new observation, with the parameters integrated out.

@@ -119,6 +119,11 @@ class Product(Model[FieldStats, "Product"]):
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
         return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p), stats, priors))
 
+    def stacked_log_prior(self, prior: "Product | None") -> Array:
+        """Sum of the log priors of K products, field by field, nats."""
+        priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
+        return _total(self._each(lambda m, p: m.stacked_log_prior(p), priors))
+
     def pool(self, stats: FieldStats) -> FieldStats:
         """Statistics of K products, each field pooled over them."""
         return self._each(lambda model, s: model.pool(s), stats)
@@ -196,6 +201,20 @@ class Product(Model[FieldStats, "Product"]):
     def variance(self) -> DataLike:
         """The fields' variances; None where a product of priors has no prior."""
         return self._each(lambda model: None if model is None else model.variance())
+
+    def entropy(self) -> Array:
+        """Sum of the fields' entropies, nats."""
+        return _total(self._each(lambda model: model.entropy()))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of the fields' divergences from those of other, nats.
+
+        Raises:
+          ValueError: for other fields.
+        """
+        self._same_type(other)
+        fields = self._aligned(other.fields, "other.fields")
+        return _total(self._each(lambda model, q: model.kl_divergence(q), fields))
 
     def mode(self) -> DataLike:
         """For a product of priors: the fields' modes."""
@@ -333,6 +352,16 @@ class Repeated(Model[S, "Independent[Any]"], Generic[S]):
         each = jax.vmap(lambda model, p: model.log_prior(p))
         return jnp.sum(each(self.component, prior.component))
 
+    def stacked_log_prior(self, prior: "Independent[Any] | None") -> Array:
+        """Sum of the log priors of K models, nats."""
+        each = jax.vmap(lambda m, p: m.stacked_log_prior(p), in_axes=1)
+        return jnp.sum(each(self.component, None if prior is None else prior.component))
+
+    def tied_log_prior(self, prior: "Independent[Any] | None") -> Array:
+        """`stacked_log_prior` of K models that share the spread of each entry, nats."""
+        each = jax.vmap(lambda m, p: m.tied_log_prior(p), in_axes=1)
+        return jnp.sum(each(self.component, None if prior is None else prior.component))
+
     def mean(self) -> DataLike:
         """The entries' means, with a leading axis."""
         return jax.vmap(lambda model: model.mean())(self.component)
@@ -340,6 +369,16 @@ class Repeated(Model[S, "Independent[Any]"], Generic[S]):
     def variance(self) -> DataLike:
         """The entries' variances, with a leading axis."""
         return jax.vmap(lambda model: model.variance())(self.component)
+
+    def entropy(self) -> Array:
+        """Sum of the entries' entropies, nats."""
+        return jnp.sum(jax.vmap(lambda model: model.entropy())(self.component))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of the entries' divergences from those of other, nats."""
+        self._same_type(other)
+        each = jax.vmap(lambda model, q: model.kl_divergence(q))
+        return jnp.sum(each(self.component, other.component))
 
 
 @pytree

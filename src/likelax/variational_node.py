@@ -15,13 +15,15 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.data import DataLike
 from likelax.families.base import Prior
-from likelax.families.beta import Beta, kl_beta
+from likelax.families.beta import Beta
 from likelax.families.dirichlet import Dirichlet
+from likelax.families.simplex import simplex_divergence
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
-from likelax.model import Density, JointPrior, Model, P, PriorLike, S, check_stack, pytree
+from likelax.model import Density, JointPrior, Model, P, S, check_stack, pytree
 from likelax.numerics.checks import checked
 from likelax.one_program import one_program
-from likelax.statistics import CategoryCounts
+from likelax.statistics import CategoryCounts, scale
+from likelax.wrappers import Tied
 
 
 @pytree
@@ -103,12 +105,22 @@ class Variational(Model[S, Prior[S]]):
         return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
     def pool_with_prior(self, stats: S, prior: Prior[S] | None) -> tuple[S, Prior[S] | None]:
-        """Not supported: K distributions with one covariance or scale between them.
+        """Empty statistics, and the posterior of K stacked nodes with one spread in common.
+
+        Its M step under that is itself; `Tied` calls it.
 
         Raises:
-          TypeError: always.
+          ValueError: without a prior.
         """
-        raise TypeError("Tied: Variational components cannot share a covariance or scale")
+        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats)
+
+    def tied_log_prior(self, prior: Prior[S] | None) -> Array:
+        """-KL(q || prior) of K stacked nodes with one spread in common, nats.
+
+        Raises:
+          ValueError: without a prior.
+        """
+        return -self.posterior.tied_divergence(_given(prior, "log_prior"))
 
     def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
@@ -210,11 +222,6 @@ def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: A
     return parts
 
 
-def minus_divergence(components: Model[Any, Any], prior: PriorLike) -> Array:
-    """-KL(q || prior) summed over K stacked components, nats."""
-    return jnp.sum(jax.vmap(lambda c, p: c.log_prior(p))(components, prior))
-
-
 @pytree
 class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
     """A mixture with distributions over its weights and over the parameters of its components.
@@ -226,7 +233,9 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
 
     Attributes:
       weights: q(weights), a `Dirichlet`, or `StickBreaking` for Dirichlet-process weights.
-      components: `Variational` with a leading axis K on every leaf.
+      components: `Variational` with a leading axis K on every leaf, or `Tied` around it, for one
+        covariance: the prior of that is then the mean of the K in the prior, and counts once. With
+        `SphericalNormal` every component has one variance for all directions.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2; Blei & Jordan (2006),
     Bayesian Analysis 1, 121-143.
@@ -241,7 +250,7 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
     """
 
     weights: "Dirichlet | StickBreaking"
-    components: Variational[Any]
+    components: Variational[Any] | Tied[Any, Any]
 
     def check_shapes(self, name: str) -> None:
         """Raise for another number of components than weights.
@@ -299,8 +308,8 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
           ValueError: where a part of the prior is missing.
         """
         over_weights, over_components = _both_parts(prior, "log_prior")
-        divergence = self.weights.kl_divergence(over_weights)
-        return minus_divergence(self.components, over_components) - divergence
+        over = self.components.stacked_log_prior(over_components)
+        return over - self.weights.kl_divergence(over_weights)
 
     @one_program
     def predictive(self, prior: MixturePrior | None = None) -> Mixture:
@@ -397,7 +406,8 @@ class StickBreaking:
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
-        return jnp.sum(kl_beta(self.alpha, self.beta, other.alpha, other.beta))
+        mine, theirs = (jnp.stack([p.alpha, p.beta], axis=-1) for p in (self, other))
+        return jnp.sum(simplex_divergence(mine, theirs))
 
     def mean(self) -> Array:
         """(K,) expected weights; their sum is below one, since components beyond K have the rest."""

@@ -72,6 +72,31 @@ class Wrapper(Model[S, P]):
         """Variance of the model inside."""
         return self.model.variance()
 
+    def cdf(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...)."""
+        return self.model.cdf(x)
+
+    def log_cdf(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...), nats."""
+        return self.model.log_cdf(x)
+
+    def log_survival(self, x: ArrayLike) -> Array:
+        """That of the model inside, (...), nats."""
+        return self.model.log_survival(x)
+
+    def quantile(self, prob: ArrayLike, *, upper: bool = False) -> Array:
+        """That of the model inside, (...); `upper` as there, for prob."""
+        return self.model.quantile(prob, upper=upper)
+
+    def entropy(self) -> Array:
+        """That of the model inside, nats."""
+        return self.model.entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of the models inside, nats; `other` has the same wrapper."""
+        self._same_type(other)
+        return self.model.kl_divergence(other.model)
+
     def marginal(self, dims: Dims) -> Self:
         """The marginal of the model inside, wrapped the same way."""
         return self._around(self.model.marginal(dims))
@@ -156,7 +181,7 @@ class Tied(Wrapper[S, P]):
 
     `Mixture(weights, Tied(MvNormal(loc, scale_tril)))` is the mixture with one full covariance;
     around `Independent(Normal(...))` the variances are shared feature by feature, around
-    `SphericalNormal` the one variance. `Tied` can be anywhere inside the components of a `Mixture` or
+    `SphericalNormal` the one variance, and around `Variational` the distribution of the spread. `Tied` can be anywhere inside the components of a `Mixture` or
     the emissions of an `HMM`, such as in a field of a `Product`. It shares over the components of the
     nearest mixture or HMM around it. Each component has a copy; EM and gradient fits keep them equal.
 
@@ -181,6 +206,10 @@ class Tied(Wrapper[S, P]):
 
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
+
+    def stacked_log_prior(self, prior: P | None) -> Array:
+        """The log prior of K components that share one covariance or scale, nats."""
+        return self.model.tied_log_prior(prior)
 
     def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.

@@ -19,9 +19,10 @@ from nestings import near
 NUM_DRAWS = 20_000
 SIGMAS = 5.5  # a mean of draws is farther off with probability 4e-8
 # the support moves with a parameter, so that the score has another mean than zero
-SHARP = ("Delta", "Pareto", "Uniform", "UniformFromZero")
+SHARP = ("Delta", "GammaPareto", "Pareto", "Uniform", "UniformFromZero")
 # the same families with parameters whose support lies within that of the example
 NARROWER = {
+    "GammaPareto": {"concentration": 8.3, "rate": 2.0, "scale": 1.8},
     "Pareto": {"scale": 1.8, "shape": 5.8},
     "Uniform": {"low": -0.3, "high": 1.5},
     "UniformFromZero": {"high": 1.5},

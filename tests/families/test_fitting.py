@@ -44,6 +44,7 @@ from likelax.families import (
     NormalKnownLoc,
     NormalKnownScale,
     Pareto,
+    ParetoKnownScale,
     Poisson,
     StudentT,
     Uniform,
@@ -100,6 +101,7 @@ CLOSED = {
     # the bound is no stationary point
     "Uniform": Case(Uniform(-1.0, 1.0), REALS, ("low", "high")),
     "UniformFromZero": Case(UniformFromZero(1.0), POSITIVE, ("high",)),
+    "ParetoKnownScale": Case(ParetoKnownScale(1.0, 1.0), 1 + POSITIVE, ("scale",)),
     "Pareto": Case(Pareto(scale=1.0, shape=1.0), 1 + POSITIVE, ("scale",)),
 }
 # fit.em finds it

@@ -49,6 +49,7 @@ SCALARS = {
     **dict.fromkeys(["Lomax", "Weibull"], POSITIVE),
     "Beta": between(0.0, 1.0),
     "Pareto": above(1.5),
+    "ParetoKnownScale": above(0.5),
     "Uniform": between(-0.5, 2.0),
     "UniformFromZero": between(0.0, 2.0),
 }
@@ -149,7 +150,7 @@ def test_moments_of_vectors_and_pairs_are_scipys(index, x64):
 
 def test_every_family_is_tested_here():
     given_inputs = {entry.name for entry in FAMILIES if entry.inputs is not None}
-    here = {*SCALARS, *VECTORS, "ParetoUniform", "VonMises", *given_inputs}
+    here = {*SCALARS, *VECTORS, "GammaPareto", "ParetoUniform", "VonMises", *given_inputs}
     assert here == set(BY_NAME)
     for entry in FAMILIES:
         assert entry.family.mean is not Density.mean
@@ -173,6 +174,7 @@ MISSING = [
     (lx.Pareto(scale=1.0, shape=1.0), INF, INF),
     (lx.ParetoUniform(scale=1.0, shape=2.0), 1.0, INF),
     (lx.ParetoUniform(scale=1.0, shape=0.5), INF, INF),
+    (lx.GammaPareto(9.0, 5.0, 1.0), INF, INF),
     (lx.Lomax(2.0, 1.0), 1.0, INF),
     (lx.Lomax(1.0, 1.0), INF, INF),
     (lx.GammaGamma(1.5, 1.0, 2.0), 4.0, INF),

@@ -32,6 +32,7 @@ from likelax.families import (
     NormalKnownScale,
     NormalMean,
     Pareto,
+    ParetoKnownScale,
     Poisson,
     UniformFromZero,
 )
@@ -158,6 +159,13 @@ PAIRS = {
         REALS,
         np.array([-3.0, 0.4, 5.0]),
         normal_grid,
+    ),
+    "Gamma-Pareto": Pair(
+        Gamma(3.0, 2.0),
+        lambda v: ParetoKnownScale(0.5, v),
+        0.5 + WAITS,
+        np.array([0.6, 2.0, 50.0]),
+        positive_grid,
     ),
     "Pareto-Uniform": Pair(
         # data below the scale, so that the integrand has no step: the other side is tested below

@@ -296,5 +296,5 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="takes no inputs"):
         node.log_prob(lx.Driven(jnp.asarray(x), jnp.zeros((4, 1))))
     tied = lx.Tied(node.emissions)
-    with pytest.raises(TypeError, match="cannot share"):
+    with pytest.raises(TypeError, match="has no covariance or scale to share"):
         fit.em(lx.VariationalHMM(node.initial, node.transition, tied), x, prior=over)

@@ -269,6 +269,27 @@ CASES = {
         ),
         lambda x, s, a: np.log(a) - np.log(s) - (a + 1) * np.log(x / s),
     ),
+    "ParetoKnownScale": (
+        lx.ParetoKnownScale,
+        lambda r, n: (
+            s := positive(r, n),
+            a := log_uniform(r, 1e-2, 1e6, n),
+            (s * (1 + log_uniform(r, 1e-3, 1e3, n) / np.maximum(a, 1))).astype(np.float32),
+        ),
+        lambda x, s, a: np.log(a) - np.log(s) - (a + 1) * np.log(x / s),
+    ),
+    "GammaPareto": (
+        lx.GammaPareto,
+        lambda r, n: (
+            log_uniform(r, 1e-2, 1e4, n),
+            log_uniform(r, 1e-2, 1e4, n),
+            s := positive(r, n),
+            (s * (1 + log_uniform(r, 1e-3, 1e3, n))).astype(np.float32),
+        ),
+        lambda x, a, b, s: (
+            np.log(a) - np.log(b) - (a + 1) * np.log1p(np.log(x / s) / b) - np.log(x)
+        ),
+    ),
     "ParetoUniform": (
         lambda s, a: lx.ParetoUniform(scale=s, shape=a),
         lambda r, n: (

@@ -175,6 +175,28 @@ class Prior(Density, Generic[S]):
         free = tuple(field.name for field in fields if field.name not in self.held)
         return newton.climb(closeness, self, free).point
 
+    def tied_posterior(self, stats: S) -> Self:
+        """K priors, stacked, of parameters with one spread in common: their posterior, stacked.
+
+        The prior of the spread is the mean of theirs.
+
+        Args:
+          stats: statistics with a leading axis K.
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
+    def tied_divergence(self, other: Self) -> Array:
+        """KL(self || other) of K stacked ones that share one spread, which counts once, nats.
+
+        Args:
+          other: the priors of `tied_posterior`.
+        Raises:
+          TypeError: for a prior without a spread.
+        """
+        raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
 
@@ -203,20 +225,6 @@ class Prior(Density, Generic[S]):
         terms = jax.vmap(one)(flat).reshape(rows)
         # the statistics do not tell whether x lies in the support
         return jnp.where(likelihood.log_prob(x) == -jnp.inf, -jnp.inf, terms)
-
-    def kl_divergence(self, other: Self) -> Array:
-        """KL(self || other) of two distributions of one type, nats.
-
-        Raises:
-          TypeError: for another type, or a prior without a closed form here.
-        """
-        raise TypeError(f"{type(self).__name__}: the divergence has no closed form here")
-
-    def _same_type(self, other: Any) -> None:
-        if type(other) is not type(self):
-            raise TypeError(
-                f"kl_divergence: wanted two {type(self).__name__}; got {type(other).__name__}"
-            )
 
 
 Conjugate = TypeVar("Conjugate", bound=Prior)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, unit_interval
@@ -13,7 +14,9 @@ from likelax.families.base import (
     Family,
     inside,
 )
+from likelax.families.on_line import Counts, LogTails
 from likelax.model import pytree
+from likelax.numerics.special import deviance
 from likelax.statistics import BinaryCounts, coin_counts
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @pytree
-class Bernoulli(Family[BinaryCounts, "Beta"]):
+class Bernoulli(Counts, Family[BinaryCounts, "Beta"]):
     """x is 1 with probability `probs` and 0 otherwise.
 
     log p(x) = x log probs + (1 - x) log(1 - probs)
@@ -54,6 +57,25 @@ class Bernoulli(Family[BinaryCounts, "Beta"]):
         """probs (1 - probs)."""
         (probs,) = numerics.as_float(self.probs)
         return probs * (1 - probs)
+
+    def entropy(self) -> Array:
+        """-probs log probs - (1 - probs) log(1 - probs), nats."""
+        (probs,) = numerics.as_float(self.probs)
+        return -numerics.xlogy(probs, probs) - numerics.xlog1py(1 - probs, -probs)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """probs log(probs / probs') + (1 - probs) log((1 - probs) / (1 - probs')), nats."""
+        self._same_type(other)
+        probs, probs0 = numerics.as_float(self.probs, other.probs)
+        return deviance(probs, probs0) + deviance(1 - probs, 1 - probs0)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, 1.0
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, probs = numerics.as_float(x, self.probs)
+        zero, one = numerics.xlog1py(1.0, -probs), numerics.safe_log(probs)
+        return jnp.broadcast_to(zero, x.shape), jnp.broadcast_to(one, x.shape)
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """successes log probs + failures log(1 - probs), nats."""

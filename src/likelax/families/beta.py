@@ -17,7 +17,14 @@ from likelax.families.base import (
     inside,
 )
 from likelax.families.bernoulli import Bernoulli
-from likelax.families.simplex import expected_log_density, fit_simplex, nearest_concentration
+from likelax.families.on_line import LogTails, OnLine
+from likelax.families.simplex import (
+    expected_log_density,
+    fit_simplex,
+    nearest_concentration,
+    simplex_divergence,
+    simplex_entropy,
+)
 from likelax.model import Density, Model, pytree
 from likelax.numerics.special import (
     factorial_excess,
@@ -26,11 +33,12 @@ from likelax.numerics.special import (
     log_binomial_term,
     log_zero_power,
 )
+from likelax.numerics.tails import beta_quantile, log_beta_tails
 from likelax.statistics import BinaryCounts, PositiveMoments, positive_rows
 
 
 @pytree
-class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
+class Beta(OnLine, Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     """p(v) = v^(alpha - 1) (1 - v)^(beta - 1) / B(alpha, beta) for v in [0, 1].
 
     As a prior of a probability it is updated by `BinaryCounts`; as a model of data its `m_step`
@@ -87,7 +95,8 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
         self._same_type(other)
-        return kl_beta(self.alpha, self.beta, other.alpha, other.beta)
+        mine, theirs = (numerics.as_float(p.alpha, p.beta) for p in (self, other))
+        return simplex_divergence(jnp.stack(mine), jnp.stack(theirs))
 
     def mean(self) -> Array:
         """alpha / (alpha + beta)."""
@@ -98,6 +107,26 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
         """alpha beta / ((alpha + beta)^2 (alpha + beta + 1))."""
         a, b = numerics.as_float(self.alpha, self.beta)
         return a / (a + b) * (b / (a + b)) / (a + b + 1)
+
+    def entropy(self) -> Array:
+        """log B(alpha, beta) - E[(alpha - 1) log v + (beta - 1) log(1 - v)], nats."""
+        return simplex_entropy(jnp.stack(numerics.as_float(self.alpha, self.beta)))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, 1.0
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, alpha, beta = numerics.as_float(x, self.alpha, self.beta)
+        return log_beta_tails(alpha, beta, x, 1 - x)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, a, b = numerics.as_float(below, above, self.alpha, self.beta)
+        left = below < above
+        near, far = jnp.where(left, a, b), jnp.where(left, b, a)
+        found = beta_quantile(near, far, jnp.minimum(below, above))
+        start = jax.lax.stop_gradient(jnp.where(left, found, 1 - found))
+        inner = (start > 0) & (start < 1)
+        return jnp.where(inner, self._polished(jnp.where(inner, start, 0.5), below, above), start)
 
     def mode(self) -> Array:
         """(alpha - 1) / (alpha + beta - 2) where both exceed one.
@@ -161,20 +190,3 @@ class Beta(Estimable[PositiveMoments, Never], Prior[BinaryCounts]):
     def _maximum_likelihood(self, stats: PositiveMoments) -> Self:
         fitted = fit_simplex(stats, jnp.stack(numerics.as_float(self.alpha, self.beta)))
         return type(self)(fitted[0], fitted[1])
-
-
-def kl_beta(alpha: ArrayLike, beta: ArrayLike, alpha0: ArrayLike, beta0: ArrayLike) -> Array:
-    """KL(Beta(alpha, beta) || Beta(alpha0, beta0)), nats; broadcasts.
-
-    Examples:
-      >>> print(f"{kl_beta(2.0, 1.0, 1.0, 1.0):.4f}")
-      0.1931
-    """
-    alpha, beta, alpha0, beta0 = numerics.as_float(alpha, beta, alpha0, beta0)
-    total = digamma(alpha + beta)
-    return (
-        log_beta(alpha0, beta0)
-        - log_beta(alpha, beta)
-        + (alpha - alpha0) * (digamma(alpha) - total)
-        + (beta - beta0) * (digamma(beta) - total)
-    )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive, unit_interval
@@ -21,13 +22,16 @@ from likelax.families.base import (
     where_above,
 )
 from likelax.families.beta import Beta
+from likelax.families.on_line import Counts, LogTails
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
 from likelax.numerics import draws
 from likelax.numerics.special import (
+    deviance,
     log_beta_binomial,
     log_binomial_term,
 )
+from likelax.numerics.tails import log_beta_tails, log_complement
 from likelax.statistics import BinaryCounts, PositiveMoments, coin_counts
 
 
@@ -55,7 +59,7 @@ def _check_probs(name: str, probs: Any) -> None:
 
 
 @pytree
-class Binomial(_BinaryFamily):
+class Binomial(Counts, _BinaryFamily):
     """p(x) = C(n, x) probs^x (1 - probs)^(n - x) for x = 0, ..., n, with n = total_count.
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
@@ -107,6 +111,23 @@ class Binomial(_BinaryFamily):
         n, probs = numerics.as_float(self.total_count, self.probs)
         return n * probs * (1 - probs)
 
+    def kl_divergence(self, other: Self) -> Array:
+        """total_count times that of one trial, nats; NaN for another total_count."""
+        self._same_type(other)
+        n, n0, probs, probs0 = numerics.as_float(
+            self.total_count, other.total_count, self.probs, other.probs
+        )
+        value = n * (deviance(probs, probs0) + deviance(1 - probs, 1 - probs0))
+        return jnp.where(n == n0, value, jnp.nan)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, self.total_count
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, n, probs = numerics.as_float(x, self.total_count, self.probs)
+        above, below = log_beta_tails(x + 1, jnp.maximum(n - x, 1), probs, 1 - probs)
+        return below, above
+
     def predictive(self, prior: Beta) -> "BetaBinomial":
         """Binomial with a beta-distributed probability."""
         return BetaBinomial(prior.alpha, prior.beta, total_count=self.total_count)
@@ -146,7 +167,7 @@ def _counts_up_to(x: Array, n: Array, *parameters: Array) -> list[Array]:
 
 
 @pytree
-class NegativeBinomial(_BinaryFamily):
+class NegativeBinomial(Counts, _BinaryFamily):
     """x failures before success number r = total_count: C(x + r - 1, x) probs^r (1 - probs)^x
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
@@ -199,6 +220,19 @@ class NegativeBinomial(_BinaryFamily):
         r, probs = numerics.as_float(self.total_count, self.probs)
         return numerics.divide(r * (1 - probs), probs**2, jnp.inf)
 
+    def kl_divergence(self, other: Self) -> Array:
+        """total_count / probs times that of one trial, nats; NaN for another total_count."""
+        self._same_type(other)
+        r, r0, probs, probs0 = numerics.as_float(
+            self.total_count, other.total_count, self.probs, other.probs
+        )
+        each = deviance(probs, probs0) + deviance(1 - probs, 1 - probs0)
+        return jnp.where(r == r0, r / probs * each, jnp.nan)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, r, probs = numerics.as_float(x, self.total_count, self.probs)
+        return log_beta_tails(r, x + 1, probs, 1 - probs)
+
     def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Negative binomial with a beta-distributed probability."""
         return BetaNegativeBinomial(prior.alpha, prior.beta, total_count=self.total_count)
@@ -230,7 +264,7 @@ def _counts(x: Array, *parameters: Array) -> list[Array]:
 
 
 @pytree
-class Geometric(_BinaryFamily):
+class Geometric(Counts, _BinaryFamily):
     """x failures before the first success: p(x) = probs (1 - probs)^x for x = 0, 1, 2, ...
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -265,6 +299,23 @@ class Geometric(_BinaryFamily):
         """(1 - probs) / probs^2; inf where probs is 0."""
         (probs,) = numerics.as_float(self.probs)
         return numerics.divide(1 - probs, probs**2, jnp.inf)
+
+    def entropy(self) -> Array:
+        """That of one trial over probs, nats."""
+        (probs,) = numerics.as_float(self.probs)
+        each = -numerics.xlogy(probs, probs) - numerics.xlog1py(1 - probs, -probs)
+        return numerics.divide(each, probs, jnp.inf)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of one trial over probs, nats."""
+        self._same_type(other)
+        probs, probs0 = numerics.as_float(self.probs, other.probs)
+        return (deviance(probs, probs0) + deviance(1 - probs, 1 - probs0)) / probs
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, probs = numerics.as_float(x, self.probs)
+        log_upper = numerics.xlog1py(x + 1, -probs)
+        return log_complement(log_upper), log_upper
 
     def predictive(self, prior: Beta) -> "BetaNegativeBinomial":
         """Geometric with a beta-distributed probability: r = 1."""

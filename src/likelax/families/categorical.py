@@ -14,6 +14,7 @@ from likelax.families.base import (
 )
 from likelax.families.simplex import check_simplex
 from likelax.model import pytree
+from likelax.numerics.special import deviance
 from likelax.statistics import CategoryCounts, category_counts
 
 if TYPE_CHECKING:
@@ -54,6 +55,16 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
         """NaN: the values have no order."""
         (probs,) = numerics.as_float(self.probs)
         return jnp.full((), jnp.nan, probs.dtype)
+
+    def entropy(self) -> Array:
+        """-sum_c probs[c] log probs[c], nats."""
+        (probs,) = numerics.as_float(self.probs)
+        return -jnp.sum(numerics.xlogy(probs, probs))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """sum_c probs[c] log(probs[c] / probs'[c]), nats."""
+        self._same_type(other)
+        return jnp.sum(deviance(self.probs, other.probs))
 
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c], nats."""

@@ -1,6 +1,7 @@
 """Continuous families without a conjugate prior here: log-normal, Laplace, Weibull, von Mises."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Never, Self
 
@@ -19,15 +20,18 @@ from likelax.families.base import (
     inside,
 )
 from likelax.families.normal import Normal
+from likelax.families.on_line import LogTails, OnLine, exponential_quantile
 from likelax.model import pytree
-from likelax.numerics.special import log_ratio, log_zero_power, polynomial
+from likelax.numerics.special import deviance, log_ratio, log_zero_power, polynomial
+from likelax.numerics.tails import log_complement
 from likelax.statistics import Merging, Moments, heaviest, pool_scatter
 
 LOG_2PI = float(np.log(2 * np.pi))
+EULER = float(np.euler_gamma)
 
 
 @pytree
-class LogNormal(Estimable[Moments, Never]):
+class LogNormal(OnLine, Estimable[Moments, Never]):
     """log x ~ Normal(loc, scale), x > 0
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -68,6 +72,26 @@ class LogNormal(Estimable[Moments, Never]):
         """mean^2 (exp(scale^2) - 1)."""
         _, scale = numerics.as_float(self.loc, self.scale)
         return self.mean() ** 2 * jnp.expm1(scale**2)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """loc + log scale + (1 + log(2 pi)) / 2, nats."""
+        normal = self._normal()
+        loc, entropy = numerics.as_float(self.loc, normal.entropy())
+        return loc + entropy
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of the normals of log x, nats."""
+        self._same_type(other)
+        return self._normal().kl_divergence(other._normal())
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return self._normal()._log_tails(jnp.log(x))
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        return jnp.exp(self._normal()._quantile(below, above, upper))
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """Log likelihood as a function of the moments of log x, nats."""
@@ -112,7 +136,7 @@ class LaplaceStats:
 
 
 @pytree
-class Laplace(Estimable[LaplaceStats, Never]):
+class Laplace(OnLine, Estimable[LaplaceStats, Never]):
     """log p(x) = -|x - loc| / scale - log(2 scale)
 
     The maximum is the weighted median, which is not a function of fixed statistics. `e_step`
@@ -172,6 +196,31 @@ class Laplace(Estimable[LaplaceStats, Never]):
         _, scale = numerics.as_float(self.loc, self.scale)
         return 2 * scale**2
 
+    def entropy(self) -> Array:
+        """1 + log(2 scale), nats."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return 1 + jnp.log(2 * scale)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """s (z + exp(-z)) - 1 - log s, s the ratio of the scales, z = |loc - loc'| / scale, nats."""
+        self._same_type(other)
+        loc, scale, loc0, scale0 = numerics.as_float(self.loc, self.scale, other.loc, other.scale)
+        ratio = scale / scale0
+        apart = deviance(1.0, jnp.exp(-jnp.abs(loc - loc0) / scale))
+        return deviance(1.0, ratio) + ratio * apart
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, loc, scale = numerics.as_float(x, self.loc, self.scale)
+        left = x < loc
+        away = jnp.where(left, loc - x, x - loc)
+        log_tail = -math.log(2) - numerics.divide(away, scale, jnp.inf)
+        other = log_complement(log_tail)
+        return jnp.where(left, log_tail, other), jnp.where(left, other, log_tail)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, loc, scale = numerics.as_float(below, above, self.loc, self.scale)
+        return loc + scale * jnp.where(below < above, jnp.log(2 * below), -jnp.log(2 * above))
+
     def expected_log_prob(self, stats: LaplaceStats) -> Array:
         """A lower bound of the log likelihood that touches it at the model of the E step, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
@@ -223,7 +272,7 @@ class WeibullStats:
 
 
 @pytree
-class Weibull(Estimable[WeibullStats, Never]):
+class Weibull(OnLine, Estimable[WeibullStats, Never]):
     """p(x) = (shape / scale) (x / scale)^(shape - 1) exp(-(x / scale)^shape), x >= 0
 
     `m_step` is one Newton step on the likelihood of the shape, which has a single maximum:
@@ -262,6 +311,34 @@ class Weibull(Estimable[WeibullStats, Never]):
         """scale^2 (Gamma(1 + 2 / shape) - Gamma(1 + 1 / shape)^2)."""
         k, _ = numerics.as_float(self.shape, self.scale)
         return self.mean() ** 2 * jnp.expm1(gammaln(1 + 2 / k) - 2 * gammaln(1 + 1 / k))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """gamma (1 - 1 / shape) + log(scale / shape) + 1 with Euler's gamma, nats."""
+        k, scale = numerics.as_float(self.shape, self.scale)
+        return EULER * (1 - 1 / k) + jnp.log(scale / k) + 1
+
+    def kl_divergence(self, other: Self) -> Array:
+        """c - log r - (1 - r) gamma - 1 + exp(-c) Gamma(1 + r), nats.
+
+        r is shape' / shape, c is shape' log(scale' / scale), and gamma is Euler's.
+        """
+        self._same_type(other)
+        k, scale, k0, scale0 = numerics.as_float(self.shape, self.scale, other.shape, other.scale)
+        shift, ratio = k0 * log_ratio(scale0, scale), k0 / k
+        last = jnp.exp(gammaln(1 + ratio) - shift)
+        return shift - jnp.log(ratio) - (1 - ratio) * EULER - 1 + last
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, k, scale = numerics.as_float(x, self.shape, self.scale)
+        log_upper = -jnp.exp(k * log_ratio(x, scale))
+        return log_complement(log_upper), log_upper
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, k, scale = numerics.as_float(below, above, self.shape, self.scale)
+        return scale * exponential_quantile(below, above) ** (1 / k)
 
     def expected_log_prob(self, stats: WeibullStats) -> Array:
         """Log likelihood at the model whose `e_step` gave the statistics, nats."""
@@ -423,6 +500,13 @@ def _solve_concentration(length: Array, spread: Array) -> Array:
     return jnp.where(inner, found, ends)
 
 
+def _lack(kappa: Array) -> Array:
+    """1 - I1 / I0."""
+    some = kappa > 0
+    lack = jnp.exp(_log_lack(jnp.log(jnp.where(some, kappa, 1)), jnp.asarray(True)))
+    return jnp.where(some, lack, 1 - kappa / 2)
+
+
 @pytree
 class VonMises(Estimable[Direction, Never]):
     """log p(x) = concentration cos(x - loc) - log(2 pi I0(concentration)), x an angle in radians
@@ -492,7 +576,22 @@ class VonMises(Estimable[Direction, Never]):
     def variance(self) -> Array:
         """The circular variance 1 - E[cos(x - loc)] = 1 - I1 / I0, between 0 and 1."""
         _, kappa = numerics.as_float(self.loc, self.concentration)
-        return 1 - i1e(kappa) / i0e(kappa)
+        return _lack(kappa)
+
+    def entropy(self) -> Array:
+        """log(2 pi I0) - concentration I1 / I0, nats."""
+        _, kappa = numerics.as_float(self.loc, self.concentration)
+        return LOG_2PI + jnp.log(i0e(kappa)) + kappa * _lack(kappa)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """log(I0(k') / I0(k)) + (k - k' cos(loc - loc')) I1(k) / I0(k), nats."""
+        self._same_type(other)
+        loc, kappa, loc0, kappa0 = numerics.as_float(
+            self.loc, self.concentration, other.loc, other.concentration
+        )
+        lack = _lack(kappa)
+        apart = lack + 2 * (1 - lack) * jnp.sin((loc - loc0) / 2) ** 2
+        return jnp.log(i0e(kappa0)) - jnp.log(i0e(kappa)) - kappa * lack + kappa0 * apart
 
     def expected_log_prob(self, stats: Direction) -> Array:
         """concentration length cos(angle - loc) - weight log(2 pi I0), nats."""

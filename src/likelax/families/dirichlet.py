@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 from likelax import numerics
@@ -22,6 +22,8 @@ from likelax.families.simplex import (
     log_density,
     masked_total,
     nearest_concentration,
+    simplex_divergence,
+    simplex_entropy,
     simplex_moments,
     unseen_lack,
 )
@@ -160,9 +162,7 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
         self._same_type(other)
-        a, a0 = numerics.as_float(self.concentration, other.concentration)
-        norm = gammaln(jnp.sum(a)) - gammaln(jnp.sum(a0)) - jnp.sum(gammaln(a) - gammaln(a0))
-        return norm + jnp.sum((a - a0) * self.expected_log())
+        return simplex_divergence(self.concentration, other.concentration)
 
     def mean(self) -> Array:
         """concentration / sum(concentration)."""
@@ -172,6 +172,10 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         """mean (1 - mean) / (sum(concentration) + 1), (C,)."""
         mean, a = numerics.as_float(self.mean(), self.concentration)
         return mean * (1 - mean) / (jnp.sum(a) + 1)
+
+    def entropy(self) -> Array:
+        """log B(concentration) - E[sum_c (concentration[c] - 1) log v[c]], nats."""
+        return simplex_entropy(self.concentration)
 
     def mode(self) -> Array:
         """(concentration - 1) / sum(concentration - 1) where all are at least one.

@@ -6,6 +6,7 @@ from typing import Any, Never, Self
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
@@ -18,12 +19,15 @@ from likelax.families.base import (
 )
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
 from likelax.families.gamma import Gamma
+from likelax.families.on_line import LogTails, OnLine, exponential_quantile
 from likelax.model import pytree
+from likelax.numerics.special import deviance
+from likelax.numerics.tails import log_complement
 from likelax.statistics import EventCounts, PositiveMoments
 
 
 @pytree
-class Exponential(Family[EventCounts, Gamma]):
+class Exponential(OnLine, Family[EventCounts, Gamma]):
     """log p(x) = log rate - rate x  for x >= 0
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -55,6 +59,28 @@ class Exponential(Family[EventCounts, Gamma]):
         """1 / rate^2."""
         (rate,) = numerics.as_float(self.rate)
         return 1 / rate**2
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """1 - log rate, nats."""
+        (rate,) = numerics.as_float(self.rate)
+        return 1 - jnp.log(rate)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """r - 1 - log r, r the rate of other over this one, nats."""
+        self._same_type(other)
+        rate, rate0 = numerics.as_float(self.rate, other.rate)
+        return deviance(1.0, rate0 / rate)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, rate = numerics.as_float(x, self.rate)
+        return log_complement(-rate * x), -rate * x
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, rate = numerics.as_float(below, above, self.rate)
+        return exponential_quantile(below, above) / rate
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
@@ -91,7 +117,7 @@ class Exponential(Family[EventCounts, Gamma]):
 
 
 @pytree
-class Lomax(Estimable[PositiveMoments, Never]):
+class Lomax(OnLine, Estimable[PositiveMoments, Never]):
     """p(x) = integral of Exponential(x | r) Gamma(r | concentration, rate) dr, x >= 0
 
     A Pareto distribution moved to start at zero. `e_step` gives the expected statistics of the
@@ -127,6 +153,23 @@ class Lomax(Estimable[PositiveMoments, Never]):
         """a rate^2 / ((a - 1)^2 (a - 2)) with a = concentration; inf where a <= 2."""
         a, b = numerics.as_float(self.concentration, self.rate)
         return where_above(a, 2, lambda a: a * (b / (a - 1)) ** 2 / (a - 2))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """log(rate / concentration) + 1 + 1 / concentration, nats."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return jnp.log(b / a) + 1 + 1 / a
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        log_upper = -a * jnp.log1p(x / b)
+        return log_complement(log_upper), log_upper
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, a, b = numerics.as_float(below, above, self.concentration, self.rate)
+        return b * jnp.expm1(exponential_quantile(below, above) / a)
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""

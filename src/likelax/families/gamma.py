@@ -22,15 +22,25 @@ from likelax.families.base import (
 from likelax.families.compound import (
     expected_log_gamma,
     fit_gamma,
+    gamma_entropy,
     gamma_evidence,
     kl_gamma,
     latent_gamma,
     log_gamma_density,
 )
+from likelax.families.on_line import LogTails, OnLine
 from likelax.families.poisson import Poisson
+from likelax.families.simplex import simplex_entropy
 from likelax.model import Density, Model, pytree
 from likelax.numerics import draws
-from likelax.numerics.special import factorial_excess, log_beta, log_binomial_term, log_zero_power
+from likelax.numerics.special import (
+    factorial_excess,
+    log_beta,
+    log_binomial_term,
+    log_minus_digamma,
+    log_zero_power,
+)
+from likelax.numerics.tails import log_beta_tails, log_gamma_tails
 from likelax.statistics import EventCounts, PositiveMoments, positive_moments
 
 
@@ -41,7 +51,7 @@ def _updated(concentration: ArrayLike, rate: ArrayLike, stats: EventCounts) -> t
 
 
 @pytree
-class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
+class Gamma(OnLine, Estimable[PositiveMoments, Never], Prior[EventCounts]):
     """p(v) = rate^concentration v^(concentration - 1) exp(-rate v) / Gamma(concentration), v >= 0.
 
     As a prior of a rate it is updated by `EventCounts`; as a model of data its `m_step` finds
@@ -103,6 +113,18 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         a, b = numerics.as_float(self.concentration, self.rate)
         return a / b**2
 
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """a - log rate + log Gamma(a) + (1 - a) digamma(a) with a = concentration, nats."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return gamma_entropy(a) - jnp.log(b)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        return log_gamma_tails(a, b * x)
+
     def mode(self) -> Array:
         """(concentration - 1) / rate, or 0 where concentration is below one."""
         concentration, rate = numerics.as_float(self.concentration, self.rate)
@@ -141,7 +163,7 @@ class Gamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
 
 
 @pytree
-class GammaKnownShape(Family[EventCounts, Gamma]):
+class GammaKnownShape(OnLine, Family[EventCounts, Gamma]):
     """A gamma whose concentration is known and whose rate has a gamma prior.
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
@@ -178,6 +200,21 @@ class GammaKnownShape(Family[EventCounts, Gamma]):
     def variance(self) -> Array:
         """concentration / rate^2."""
         return self._gamma().variance()
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """That of a `Gamma`, nats."""
+        return self._gamma().entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of two gamma distributions, nats."""
+        self._same_type(other)
+        return self._gamma().kl_divergence(other._gamma())
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return self._gamma()._log_tails(x)
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""
@@ -219,7 +256,7 @@ class GammaKnownShape(Family[EventCounts, Gamma]):
 
 
 @pytree
-class GammaGamma(Estimable[PositiveMoments, Never]):
+class GammaGamma(OnLine, Estimable[PositiveMoments, Never]):
     """p(x) = integral of Gamma(x | shape, r) Gamma(r | concentration, rate) dr, x >= 0
 
     A scaled beta prime distribution. `e_step` gives the expected statistics of the latent
@@ -266,6 +303,19 @@ class GammaGamma(Estimable[PositiveMoments, Never]):
         a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
         return where_above(a, 2, lambda a: c * (c + a - 1) * (b / (a - 1)) ** 2 / (a - 2))
 
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """That of x / (x + rate), a beta variable, and the mean log slope of x in it, nats."""
+        a, b, c = numerics.as_float(self.concentration, self.rate, self.shape)
+        rest = log_minus_digamma(a) - log_minus_digamma(a + c) + jnp.log1p(c / a)
+        return simplex_entropy(jnp.stack([c, a])) + jnp.log(b) + 2 * rest
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, a, b, c = numerics.as_float(x, self.concentration, self.rate, self.shape)
+        return log_beta_tails(c, a, 1 / (1 + b / x), 1 / (1 + x / b))
+
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""
         return expected_log_gamma(stats, self.concentration, self.rate)
@@ -295,7 +345,7 @@ class GammaGamma(Estimable[PositiveMoments, Never]):
 
 
 @pytree
-class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
+class InverseGamma(OnLine, Estimable[PositiveMoments, Never], Prior[EventCounts]):
     """1 / v ~ Gamma(concentration, rate): p(v) proportional to v^(-concentration - 1) exp(-rate / v)
 
     The conjugate prior of a variance, updated by the `EventCounts` of `NormalKnownLoc`; as a
@@ -351,6 +401,19 @@ class InverseGamma(Estimable[PositiveMoments, Never], Prior[EventCounts]):
         """rate^2 / ((a - 1)^2 (a - 2)) with a = concentration; inf where a <= 2."""
         a, b = numerics.as_float(self.concentration, self.rate)
         return where_above(a, 2, lambda a: (b / (a - 1)) ** 2 / (a - 2))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """a + log(rate Gamma(a)) - (1 + a) digamma(a) with a = concentration, nats."""
+        a, b = numerics.as_float(self.concentration, self.rate)
+        return gamma_entropy(a) + jnp.log(b) + 2 * (log_minus_digamma(a) - jnp.log(a))
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        lower, upper = log_gamma_tails(a, b / x)
+        return upper, lower
 
     def mode(self) -> Array:
         """rate / (concentration + 1)."""

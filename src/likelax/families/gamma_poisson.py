@@ -15,14 +15,16 @@ from likelax.families.base import (
     is_count,
 )
 from likelax.families.compound import expected_log_gamma, fit_gamma, latent_gamma
+from likelax.families.on_line import Counts, LogTails
 from likelax.model import pytree
 from likelax.numerics import draws
 from likelax.numerics.special import log_binomial_term
+from likelax.numerics.tails import log_beta_tails
 from likelax.statistics import PositiveMoments
 
 
 @pytree
-class GammaPoisson(Estimable[PositiveMoments, Never]):
+class GammaPoisson(Counts, Estimable[PositiveMoments, Never]):
     """p(x) = integral of Poisson(x | r) Gamma(r | concentration, rate) dr, x = 0, 1, 2, ...
 
     `e_step` gives the expected statistics of the latent rates, so `m_step` is a step of EM over
@@ -67,6 +69,10 @@ class GammaPoisson(Estimable[PositiveMoments, Never]):
         """concentration (rate + 1) / rate^2."""
         a, b = numerics.as_float(self.concentration, self.rate)
         return a / b * (1 + 1 / b)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        return log_beta_tails(a, x + 1, 1 / (1 + 1 / b), 1 / (1 + b))
 
     def expected_log_prob(self, stats: PositiveMoments) -> Array:
         """Expected log density of the latent rates, nats: what `m_step` maximises."""

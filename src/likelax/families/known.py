@@ -11,6 +11,7 @@ from likelax.constraints import constrained, positive
 from likelax.families.base import Family, Prior
 from likelax.families.gamma import InverseGamma
 from likelax.families.normal import LOG_2PI, Normal
+from likelax.families.on_line import LogTails, OnLine
 from likelax.families.student_t import StudentT
 from likelax.model import Density, pytree
 from likelax.numerics.checks import check_type
@@ -31,7 +32,7 @@ class LocationStats:
 
 
 @pytree
-class NormalKnownScale(Family[LocationStats, "NormalMean"]):
+class NormalKnownScale(OnLine, Family[LocationStats, "NormalMean"]):
     """A normal whose scale is known and whose mean has a `NormalMean` prior.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -66,6 +67,21 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
         """scale^2."""
         _, scale = numerics.as_float(self.loc, self.scale)
         return scale**2
+
+    def entropy(self) -> Array:
+        """log scale + (1 + log(2 pi)) / 2, nats."""
+        return Normal(self.loc, self.scale).entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of two normals, nats."""
+        self._same_type(other)
+        return Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale))
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return Normal(self.loc, self.scale)._log_tails(x)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        return Normal(self.loc, self.scale)._quantile(below, above, upper)
 
     def expected_log_prob(self, stats: LocationStats) -> Array:
         """-(scatter about loc) / 2 + log h, nats."""
@@ -103,7 +119,7 @@ class NormalKnownScale(Family[LocationStats, "NormalMean"]):
 
 
 @pytree
-class NormalMean(Prior[LocationStats]):
+class NormalMean(OnLine, Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -140,13 +156,6 @@ class NormalMean(Prior[LocationStats]):
         loc, scale = numerics.as_float(self.loc, self.scale)
         return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
 
-    def kl_divergence(self, other: Self) -> Array:
-        """KL(self || other), nats."""
-        self._same_type(other)
-        loc, scale, loc0, scale0 = numerics.as_float(self.loc, self.scale, other.loc, other.scale)
-        ratio = scale / scale0
-        return (ratio**2 - 1 + ((loc - loc0) / scale0) ** 2) / 2 - jnp.log(ratio)
-
     def mean(self) -> Array:
         """loc."""
         return jnp.asarray(self.loc)
@@ -155,6 +164,21 @@ class NormalMean(Prior[LocationStats]):
         """scale^2."""
         _, scale = numerics.as_float(self.loc, self.scale)
         return scale**2
+
+    def entropy(self) -> Array:
+        """log scale + (1 + log(2 pi)) / 2, nats."""
+        return Normal(self.loc, self.scale).entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of two normals, nats."""
+        self._same_type(other)
+        return Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale))
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return Normal(self.loc, self.scale)._log_tails(x)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        return Normal(self.loc, self.scale)._quantile(below, above, upper)
 
     def mode(self) -> Array:
         """loc."""
@@ -177,7 +201,7 @@ class NormalMean(Prior[LocationStats]):
 
 
 @pytree
-class NormalKnownLoc(Family[EventCounts, InverseGamma]):
+class NormalKnownLoc(OnLine, Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -212,6 +236,21 @@ class NormalKnownLoc(Family[EventCounts, InverseGamma]):
         """scale^2."""
         _, scale = numerics.as_float(self.loc, self.scale)
         return scale**2
+
+    def entropy(self) -> Array:
+        """log scale + (1 + log(2 pi)) / 2, nats."""
+        return Normal(self.loc, self.scale).entropy()
+
+    def kl_divergence(self, other: Self) -> Array:
+        """That of two normals, nats."""
+        self._same_type(other)
+        return Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale))
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return Normal(self.loc, self.scale)._log_tails(x)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        return Normal(self.loc, self.scale)._quantile(below, above, upper)
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """-2 events log scale - exposure / scale^2 + log h, nats."""

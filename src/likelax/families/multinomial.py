@@ -238,6 +238,18 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
         n, probs = _counted("variance", self.total_count, self.probs)
         return n * probs * (1 - probs)
 
+    def kl_divergence(self, other: Self) -> Array:
+        """total_count times that of one draw, nats; NaN for another total_count.
+
+        Raises:
+          TypeError: for another type.
+          ValueError: without a total_count.
+        """
+        self._same_type(other)
+        n, probs = _counted("kl_divergence", self.total_count, self.probs)
+        n0, probs0 = _counted("kl_divergence", other.total_count, other.probs)
+        return jnp.where(n == n0, n * jnp.sum(deviance(probs, probs0)), jnp.nan)
+
     def expected_log_prob(self, stats: CategoryCounts) -> Array:
         """sum_c counts[c] log probs[c] + log h, nats."""
         return stats.log_likelihood(self.probs)

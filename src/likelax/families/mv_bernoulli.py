@@ -12,6 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, unit_interval
 from likelax.data import DataLike, split_mask
 from likelax.families.base import Family, check_event, match_weights
+from likelax.families.bernoulli import Bernoulli
 from likelax.families.beta import Beta
 from likelax.model import pytree
 from likelax.one_program import one_program
@@ -86,6 +87,15 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         """probs (1 - probs), (D,)."""
         (probs,) = numerics.as_float(self.probs)
         return probs * (1 - probs)
+
+    def entropy(self) -> Array:
+        """Sum of those of the coins, nats."""
+        return jnp.sum(Bernoulli(self.probs).entropy())
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of those of the coins, nats."""
+        self._same_type(other)
+        return jnp.sum(Bernoulli(self.probs).kl_divergence(Bernoulli(other.probs)))
 
     def expected_log_prob(self, stats: BinaryCounts) -> Array:
         """sum_d successes[d] log probs[d] + failures[d] log(1 - probs[d]), nats."""

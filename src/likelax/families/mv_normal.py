@@ -18,6 +18,7 @@ from likelax.families.base import Family, check_location_and_scale, match_weight
 from likelax.families.normal import LOG_2PI
 from likelax.families.student_t import MvStudentT
 from likelax.model import Dims, pytree
+from likelax.numerics.special import deviance
 from likelax.one_program import one_program
 from likelax.statistics import Moments, pool_scatter, vector_moments
 
@@ -203,6 +204,24 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     def variance(self) -> Array:
         """The diagonal of the covariance, (D,)."""
         return jnp.diagonal(self.covariance)
+
+    def entropy(self) -> Array:
+        """log det scale_tril + D (1 + log(2 pi)) / 2, nats."""
+        (tril,) = numerics.as_float(self.scale_tril)
+        half = tril.shape[-1] / 2
+        return jnp.sum(jnp.log(jnp.diagonal(tril))) + half * (1 + LOG_2PI)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """(|L'^-1 L|^2 - D + |L'^-1 (loc - loc')|^2) / 2 - log det L'^-1 L, L scale_tril, nats."""
+        self._same_type(other)
+        loc, tril, loc0, tril0 = numerics.as_float(
+            self.loc, jnp.tril(self.scale_tril), other.loc, jnp.tril(other.scale_tril)
+        )
+        ratio = numerics.solve_lower(tril0, tril)
+        apart = numerics.solve_lower(tril0, loc - loc0)
+        squares = jnp.diagonal(ratio) ** 2
+        rest = jnp.sum(jnp.tril(ratio, -1) ** 2) + jnp.sum(apart**2)
+        return (jnp.sum(deviance(jnp.ones_like(squares), squares)) + rest) / 2
 
     def marginal(self, dims: Dims) -> Self:
         """The distribution of the entries `dims` (M,) alone.

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import log_ndtr, ndtri
 
 from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.families.base import Family
+from likelax.families.on_line import LogTails, OnLine
 from likelax.families.student_t import StudentT
 from likelax.model import pytree
+from likelax.numerics.special import deviance
 from likelax.statistics import Moments, pool_scatter, scalar_moments
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 @pytree
-class Normal(Family[Moments, "NormalInverseGamma"]):
+class Normal(OnLine, Family[Moments, "NormalInverseGamma"]):
     """log p(x) = -((x - loc) / scale)^2 / 2 - log scale - log(2 pi) / 2
 
     In float32 a fit is right to 1e-5 of the scale, and loc to one rounding more, for up to 1e7 data as
@@ -69,6 +72,28 @@ class Normal(Family[Moments, "NormalInverseGamma"]):
         """scale^2."""
         _, scale = numerics.as_float(self.loc, self.scale)
         return scale**2
+
+    def entropy(self) -> Array:
+        """log scale + (1 + log(2 pi)) / 2, nats."""
+        _, scale = numerics.as_float(self.loc, self.scale)
+        return jnp.log(scale) + (1 + LOG_2PI) / 2
+
+    def kl_divergence(self, other: Self) -> Array:
+        """(s^2 - 1 + d^2) / 2 - log s, s the ratio of the scales, d the distance in other's, nats."""
+        self._same_type(other)
+        loc, scale, loc0, scale0 = numerics.as_float(self.loc, self.scale, other.loc, other.scale)
+        return (deviance(1.0, (scale / scale0) ** 2) + ((loc - loc0) / scale0) ** 2) / 2
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, loc, scale = numerics.as_float(x, self.loc, self.scale)
+        # a scale of 0 is a step
+        z = numerics.divide(x - loc, scale, jnp.where(x < loc, -jnp.inf, jnp.inf))
+        return log_ndtr(z), log_ndtr(-z)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, loc, scale = numerics.as_float(below, above, self.loc, self.scale)
+        z = jnp.where(below < above, ndtri(below), -ndtri(above))
+        return self._polished(jax.lax.stop_gradient(loc + scale * z), below, above)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(scatter about loc) / (2 scale^2) - weight (log scale + log(2 pi) / 2), nats."""

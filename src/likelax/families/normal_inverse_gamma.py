@@ -1,5 +1,6 @@
 """The normal-inverse-gamma distribution: the conjugate prior of a normal's mean and variance."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Self
 
@@ -102,6 +103,30 @@ class NormalInverseGamma(Prior[Moments]):
             jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
         )
         return type(self)(self.loc, self.kappa, *share)
+
+    def tied_posterior(self, stats: Moments) -> Self:
+        """K of them, stacked: each mean's own, and one distribution of the variance.
+
+        Args:
+          stats: moments with a leading axis K.
+        """
+        prior = self.pooled()
+        # what the data add to each, and the prior once
+        bare = dataclasses.replace(prior, beta=jnp.zeros_like(prior.beta))
+        each = jax.vmap(lambda p, s: p.posterior(s))(bare, stats)
+        added = each.alpha - bare.alpha, each.beta
+        of_spread = [
+            p + jnp.broadcast_to(jnp.sum(a, axis=0, keepdims=True), a.shape)
+            for p, a in zip((prior.alpha, prior.beta), added, strict=True)
+        ]
+        return type(self)(each.loc, each.kappa, *of_spread)
+
+    def tied_divergence(self, other: Self) -> Array:
+        """KL(self || other) of K stacked ones with one distribution of the variance, nats."""
+        prior = other.pooled()
+        each = jax.vmap(lambda q, p: q.kl_divergence(p))
+        of_spread = each(dataclasses.replace(self, loc=prior.loc, kappa=prior.kappa), prior)
+        return jnp.sum(each(self, prior) - of_spread) + of_spread[0]
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
         """That of the normal at E[1 / variance], minus a term for the variance of both parameters, nats."""

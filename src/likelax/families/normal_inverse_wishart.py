@@ -1,5 +1,6 @@
 """The normal-inverse-Wishart distribution: the conjugate prior of a multivariate normal."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Self
 
@@ -125,6 +126,30 @@ class NormalInverseWishart(Prior[Moments]):
             jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
         )
         return type(self)(self.loc, self.kappa, *share)
+
+    def tied_posterior(self, stats: Moments) -> Self:
+        """K of them, stacked: each mean's own, and one distribution of the covariance.
+
+        Args:
+          stats: moments with a leading axis K.
+        """
+        prior = self.pooled()
+        # what the data add to each, and the prior once
+        bare = dataclasses.replace(prior, scale=jnp.zeros_like(prior.scale))
+        each = jax.vmap(lambda p, s: p.posterior(s))(bare, stats)
+        added = each.dof - bare.dof, each.scale
+        of_spread = [
+            p + jnp.broadcast_to(jnp.sum(a, axis=0, keepdims=True), a.shape)
+            for p, a in zip((prior.dof, prior.scale), added, strict=True)
+        ]
+        return type(self)(each.loc, each.kappa, *of_spread)
+
+    def tied_divergence(self, other: Self) -> Array:
+        """KL(self || other) of K stacked ones with one distribution of the covariance, nats."""
+        prior = other.pooled()
+        each = jax.vmap(lambda q, p: q.kl_divergence(p))
+        of_spread = each(dataclasses.replace(self, loc=prior.loc, kappa=prior.kappa), prior)
+        return jnp.sum(each(self, prior) - of_spread) + of_spread[0]
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
         """That of the normal at E[covariance^-1], minus a term for the variance of both, nats."""

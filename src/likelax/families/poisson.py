@@ -14,9 +14,11 @@ from likelax.families.base import (
     is_count,
 )
 from likelax.families.gamma_poisson import GammaPoisson
+from likelax.families.on_line import Counts, LogTails
 from likelax.model import pytree
 from likelax.numerics import draws
 from likelax.numerics.special import deviance, factorial_excess
+from likelax.numerics.tails import log_gamma_tails
 from likelax.statistics import EventCounts
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @pytree
-class Poisson(Family[EventCounts, "Gamma"]):
+class Poisson(Counts, Family[EventCounts, "Gamma"]):
     """log p(x) = x log rate - rate - log x!  for x = 0, 1, 2, ...
 
     Float32: log density within 5e-6 of 1 + its size, and of one rounding of the arguments.
@@ -57,6 +59,16 @@ class Poisson(Family[EventCounts, "Gamma"]):
     def variance(self) -> Array:
         """rate."""
         return jnp.asarray(self.rate)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """rate log(rate / rate') - rate + rate', nats."""
+        self._same_type(other)
+        return deviance(self.rate, other.rate)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, rate = numerics.as_float(x, self.rate)
+        above, below = log_gamma_tails(x + 1, rate)
+        return below, above
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """events log rate - exposure rate + log h, nats."""

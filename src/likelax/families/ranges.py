@@ -21,8 +21,10 @@ from likelax.families.base import (
     inside,
     where_above,
 )
+from likelax.families.on_line import LogTails, OnLine, exponential_quantile
 from likelax.model import Density, Model, pytree
-from likelax.numerics.special import log_ratio
+from likelax.numerics.special import deviance, log_ratio
+from likelax.numerics.tails import log_complement
 from likelax.statistics import Extremes, Merging
 
 
@@ -36,7 +38,7 @@ def _extremes(x: Array, weights: Array) -> Extremes:
 
 
 @pytree
-class Uniform(Estimable[Extremes, Never]):
+class Uniform(OnLine, Estimable[Extremes, Never]):
     """p(x) = 1 / (high - low) for low <= x <= high
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -70,6 +72,30 @@ class Uniform(Estimable[Extremes, Never]):
         low, high = numerics.as_float(self.low, self.high)
         return (high - low) ** 2 / 12
 
+    def entropy(self) -> Array:
+        """log(high - low), nats."""
+        low, high = numerics.as_float(self.low, self.high)
+        return jnp.log(high - low)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Log of the ratio of the lengths, nats; inf where self reaches beyond other."""
+        self._same_type(other)
+        low, high, low0, high0 = numerics.as_float(self.low, self.high, other.low, other.high)
+        within = (low >= low0) & (high <= high0)
+        return jnp.where(within, log_ratio(high0 - low0, high - low), jnp.inf)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.low, self.high
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, low, high = numerics.as_float(x, self.low, self.high)
+        return log_ratio(x - low, high - low), log_ratio(high - x, high - low)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, low, high = numerics.as_float(below, above, self.low, self.high)
+        length = high - low
+        return jnp.where(below < above, low + length * below, high - length * above)
+
     def expected_log_prob(self, stats: Extremes) -> Array:
         """-weight log(high - low), or -inf where an observation lies outside, nats."""
         low, high = numerics.as_float(self.low, self.high)
@@ -96,7 +122,7 @@ class Uniform(Estimable[Extremes, Never]):
 
 
 @pytree
-class UniformFromZero(Family[Extremes, "Pareto"]):
+class UniformFromZero(OnLine, Family[Extremes, "Pareto"]):
     """p(x) = 1 / high for 0 <= x <= high; the conjugate prior of `high` is a `Pareto`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -117,7 +143,7 @@ class UniformFromZero(Family[Extremes, "Pareto"]):
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
-        return Uniform(jnp.zeros_like(self.high), self.high).sample(key, shape)
+        return self._uniform().sample(key, shape)
 
     def mean(self) -> Array:
         """high / 2."""
@@ -128,6 +154,28 @@ class UniformFromZero(Family[Extremes, "Pareto"]):
         """high^2 / 12."""
         (high,) = numerics.as_float(self.high)
         return high**2 / 12
+
+    def entropy(self) -> Array:
+        """log high, nats."""
+        (high,) = numerics.as_float(self.high)
+        return jnp.log(high)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Log of the ratio of the ends, nats; inf where self reaches beyond other."""
+        self._same_type(other)
+        return self._uniform().kl_divergence(other._uniform())
+
+    def _uniform(self) -> Uniform:
+        return Uniform(jnp.zeros_like(self.high), self.high)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, self.high
+
+    def _log_tails(self, x: Array) -> LogTails:
+        return self._uniform()._log_tails(x)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        return self._uniform()._quantile(below, above, upper)
 
     def expected_log_prob(self, stats: Extremes) -> Array:
         """-weight log high, or -inf where an observation lies outside, nats."""
@@ -162,7 +210,7 @@ class UniformFromZero(Family[Extremes, "Pareto"]):
 
 
 @pytree
-class ParetoUniform(Distribution):
+class ParetoUniform(OnLine, Distribution):
     """p(x) = integral of Uniform(x | 0, h) Pareto(h | scale, shape) dh, x >= 0
 
     Flat up to scale, and falling as x^(-shape - 1) beyond.
@@ -199,6 +247,31 @@ class ParetoUniform(Distribution):
         """shape scale^2 / (3 (shape - 2)) - mean^2; inf where shape <= 2."""
         scale, a = numerics.as_float(self.scale, self.shape)
         return where_above(a, 2, lambda a: scale**2 * (a / (a - 2) / 3 - (a / (a - 1) / 2) ** 2))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, jnp.inf
+
+    def entropy(self) -> Array:
+        """log(scale (shape + 1) / shape) + 1 / shape, nats."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return jnp.log(scale) + jnp.log1p(1 / a) + 1 / a
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, scale, a = numerics.as_float(x, self.scale, self.shape)
+        log_step = log_ratio(x, scale)
+        flat = x <= scale
+        log_lower = jnp.where(flat, log_step, 0) - jnp.log1p(1 / a)
+        log_upper = -a * jnp.where(flat, 0, log_step) - jnp.log1p(a)
+        return (
+            jnp.where(flat, log_lower, log_complement(log_upper)),
+            jnp.where(flat, log_complement(log_lower), log_upper),
+        )
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, scale, a = numerics.as_float(below, above, self.scale, self.shape)
+        share = above * (a + 1)
+        beyond = jnp.exp(-jnp.log(jnp.minimum(share, 1)) / a)
+        return scale * jnp.where(share < 1, beyond, below * (1 + 1 / a))
 
     def _support(self, x: Any) -> Any:
         return (x >= 0) & finite(x)
@@ -241,7 +314,7 @@ class ParetoStats(Merging):
 
 
 @pytree
-class Pareto(Estimable[ParetoStats, Never], Prior[Extremes]):
+class Pareto(OnLine, Estimable[ParetoStats, Never], Prior[Extremes]):
     """p(x) = shape scale^shape / x^(shape + 1) for x >= scale
 
     As a prior of the end of a `UniformFromZero` it is updated by `Extremes`; as a model of data
@@ -295,6 +368,30 @@ class Pareto(Estimable[ParetoStats, Never], Prior[Extremes]):
         scale, a = numerics.as_float(self.scale, self.shape)
         return where_above(a, 2, lambda a: a * (scale / (a - 1)) ** 2 / (a - 2))
 
+    def entropy(self) -> Array:
+        """log(scale / shape) + 1 + 1 / shape, nats."""
+        scale, a = numerics.as_float(self.scale, self.shape)
+        return jnp.log(scale / a) + 1 + 1 / a
+
+    def kl_divergence(self, other: Self) -> Array:
+        """r - 1 - log r + shape' log(scale / scale'), r = shape' / shape; inf where scale < scale'."""
+        self._same_type(other)
+        scale, a, scale0, a0 = numerics.as_float(self.scale, self.shape, other.scale, other.shape)
+        value = deviance(1.0, a0 / a) + a0 * log_ratio(scale, scale0)
+        return jnp.where(scale >= scale0, value, jnp.inf)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.scale, jnp.inf
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, scale, a = numerics.as_float(x, self.scale, self.shape)
+        log_upper = -a * log_ratio(x, scale)
+        return log_complement(log_upper), log_upper
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, scale, a = numerics.as_float(below, above, self.scale, self.shape)
+        return scale * jnp.exp(exponential_quantile(below, above) / a)
+
     def mode(self) -> Array:
         """scale."""
         return jnp.asarray(self.scale)
@@ -338,7 +435,7 @@ class Pareto(Estimable[ParetoStats, Never], Prior[Extremes]):
 
 
 @pytree
-class Delta(Estimable[Array, Never]):
+class Delta(OnLine, Estimable[Array, Never]):
     """All mass on one value: p(x) = 1 where x = value, and 0 elsewhere.
 
     For discrete data; `m_step` holds the value. With `OneOf` it makes zero inflation a mixture.
@@ -367,6 +464,29 @@ class Delta(Estimable[Array, Never]):
     def variance(self) -> Array:
         """0."""
         return jnp.zeros_like(*numerics.as_float(self.value))
+
+    def entropy(self) -> Array:
+        """0, nats."""
+        return jnp.zeros_like(*numerics.as_float(self.value))
+
+    def kl_divergence(self, other: Self) -> Array:
+        """0, or inf where the values differ, nats."""
+        self._same_type(other)
+        value, value0 = numerics.as_float(self.value, other.value)
+        return jnp.where(value == value0, 0, jnp.inf).astype(value.dtype)
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.value, self.value
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, value = numerics.as_float(x, self.value)
+        reached = x >= value
+        none = jnp.full_like(x, -jnp.inf)
+        return jnp.where(reached, 0, none), jnp.where(reached, none, 0)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, value = numerics.as_float(below, self.value)
+        return jnp.broadcast_to(value, below.shape)
 
     def expected_log_prob(self, stats: Array) -> Array:
         """0, or -inf if another value has positive weight, nats."""

@@ -30,6 +30,8 @@ from likelax.families.gamma import Gamma as Gamma
 from likelax.families.gamma import GammaGamma as GammaGamma
 from likelax.families.gamma import GammaKnownShape as GammaKnownShape
 from likelax.families.gamma import InverseGamma as InverseGamma
+from likelax.families.gamma_pareto import GammaPareto as GammaPareto
+from likelax.families.gamma_pareto import ParetoKnownScale as ParetoKnownScale
 from likelax.families.gamma_poisson import GammaPoisson as GammaPoisson
 from likelax.families.generalized_linear import LogisticRegression as LogisticRegression
 from likelax.families.generalized_linear import (
@@ -125,6 +127,7 @@ FAMILIES: tuple[Entry, ...] = (
     Entry(Gamma, lambda: Gamma(3.0, 2.0)),
     Entry(GammaGamma, lambda: GammaGamma(5.5, 2.0, 1.5)),
     Entry(GammaKnownShape, lambda: GammaKnownShape(2.5, 1.5), lambda: Gamma(3.0, 2.0)),
+    Entry(GammaPareto, lambda: GammaPareto(8.0, 2.0, 1.5)),
     Entry(GammaPoisson, lambda: GammaPoisson(2.5, 0.8)),
     Entry(Geometric, lambda: Geometric(0.4), lambda: Beta(2.0, 3.0)),
     Entry(InverseGamma, lambda: InverseGamma(5.5, 2.0)),
@@ -185,6 +188,11 @@ FAMILIES: tuple[Entry, ...] = (
     Entry(NormalKnownScale, lambda: NormalKnownScale(0.3, 1.2), lambda: NormalMean(0.1, 2.0)),
     Entry(NormalMean, lambda: NormalMean(0.1, 2.0)),
     Entry(Pareto, lambda: Pareto(scale=1.5, shape=5.5)),
+    Entry(
+        ParetoKnownScale,
+        lambda: ParetoKnownScale(scale=0.5, shape=5.5),
+        lambda: Gamma(3.0, 2.0),
+    ),
     Entry(ParetoUniform, lambda: ParetoUniform(scale=1.5, shape=5.5)),
     Entry(Poisson, lambda: Poisson(2.5), lambda: Gamma(3.0, 2.0)),
     Entry(PoissonRegression, lambda: PoissonRegression(jnp.array([0.5, -1.0])), inputs=(2,)),

@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
     log_minus_digamma,
+    log_ratio,
     log_zero_power,
     trigamma,
 )
@@ -179,3 +181,38 @@ def _log_inverse_digamma(target: Array) -> Array:
         return y - (y - log_minus_digamma(a) - target) / (a * trigamma(a))
 
     return jax.lax.fori_loop(0, 5, step, start)
+
+
+def simplex_entropy(concentration: ArrayLike) -> Array:
+    """Entropy of a Dirichlet over the last axis (..., C), nats, without terms that cancel.
+
+    Examples:
+      >>> print(f"{simplex_entropy(jnp.full(2, 2.0)):.4f}")
+      -0.1251
+    """
+    (a,) = numerics.as_float(concentration)
+    num_values, total = a.shape[-1], jnp.sum(a, axis=-1)
+    each = factorial_excess(a) + (a - 1) * log_minus_digamma(a)
+    whole = factorial_excess(total) + (total - num_values) * log_minus_digamma(total)
+    return jnp.sum(each, axis=-1) - whole - (num_values - 1) * jnp.log(total)
+
+
+def simplex_divergence(concentration: ArrayLike, concentration0: ArrayLike) -> Array:
+    """KL of two Dirichlet distributions over the last axis (..., C), nats, without such terms.
+
+    Examples:
+      >>> print(f"{simplex_divergence(jnp.array([2.0, 1.0]), jnp.ones(2)):.4f}")
+      0.1931
+    """
+    a, a0 = numerics.as_float(concentration, concentration0)
+    total, total0 = jnp.sum(a, axis=-1), jnp.sum(a0, axis=-1)
+    # of the means, and of the spread about them
+    means = jnp.sum(deviance(a0, total0[..., None] * (a / total[..., None])), axis=-1)
+    each, whole = (
+        factorial_excess(v0)
+        - factorial_excess(v)
+        + log_ratio(v, v0)
+        - (v - v0) * log_minus_digamma(v)
+        for v, v0 in ((a, a0), (total, total0))
+    )
+    return means + jnp.sum(each, axis=-1) - whole

@@ -12,7 +12,7 @@ from likelax import numerics
 from likelax.constraints import constrained, positive
 from likelax.data import DataLike, split_mask
 from likelax.families.base import Family, match_weights
-from likelax.families.normal import LOG_2PI
+from likelax.families.normal import LOG_2PI, Normal
 from likelax.families.normal_inverse_gamma import NormalInverseGamma
 from likelax.families.student_t import MvStudentT
 from likelax.model import pytree
@@ -97,6 +97,16 @@ class SphericalNormal(Family[Moments, NormalInverseGamma]):
         """scale^2 in every direction, (D,)."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return jnp.broadcast_to(scale**2, loc.shape)
+
+    def entropy(self) -> Array:
+        """D (log scale + (1 + log(2 pi)) / 2), nats."""
+        loc, scale = numerics.as_float(self.loc, self.scale)
+        return loc.shape[-1] * (jnp.log(scale) + (1 + LOG_2PI) / 2)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """Sum of those of the entries, nats."""
+        self._same_type(other)
+        return jnp.sum(Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale)))
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(total scatter about loc) / (2 scale^2) - weight D (log scale + log(2 pi) / 2), nats."""

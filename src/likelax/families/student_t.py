@@ -1,5 +1,6 @@
 """Student's t distribution, of one and of several dimensions."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Never, Self
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import log_ndtr
 from jax.typing import ArrayLike
 
 from likelax import numerics
@@ -14,13 +16,16 @@ from likelax.constraints import constrained, positive, scale_tril
 from likelax.data import DataLike, split_mask, take_mask
 from likelax.families.base import Estimable, check_event, check_location_and_scale, match_weights
 from likelax.families.conditional import Completed, complete
+from likelax.families.on_line import LogTails, OnLine, bisect_log
 from likelax.model import pytree, static
 from likelax.numerics import draws, newton
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
+    log_beta,
     log_minus_digamma,
 )
+from likelax.numerics.tails import log_beta_tails, log_complement
 from likelax.one_program import one_program
 from likelax.statistics import Moments, scalar_moments, vector_moments
 
@@ -48,6 +53,37 @@ def _log1p_square(x: Array) -> Array:
     far = jnp.abs(x) > 1e9
     near = jnp.log1p(jnp.where(far, 0, x) ** 2)
     return jnp.where(far, 2 * jnp.log(jnp.abs(jnp.where(far, x, 1))), near)
+
+
+def _t_entropy(dof: Array, num_dims: int) -> Array:
+    """Entropy of a standard t, nats."""
+    normal = jnp.isinf(dof)
+    half, more = jnp.where(normal, 1, dof) / 2, num_dims / 2
+    slope = jnp.log1p(more / half) + log_minus_digamma(half) - log_minus_digamma(half + more)
+    peak = _log_t(2 * half, jnp.zeros_like(half), jnp.zeros_like(half), num_dims)
+    return jnp.where(normal, more * (1 + LOG_2PI), (half + more) * slope - peak)
+
+
+def _log_t_tail(dof: Array, z: Array) -> Array:
+    """log P(T > z) of a standard t for z >= 0, nats."""
+    dof, z = jnp.broadcast_arrays(dof, z)
+    eps = float(jnp.finfo(z.dtype).eps)
+    normal = dof > 4 / eps
+    n = jnp.where(normal, 1, dof)
+    slant = z / jnp.sqrt(n)
+    length = jnp.hypot(1, slant)
+    central, far = slant < 1e-15, length > 1 / eps
+    middle = ~(central | far | normal)
+    slant, length = jnp.where(middle, slant, 1), jnp.where(middle, length, math.sqrt(2))
+    half = jnp.full_like(n, 0.5)
+    tail = log_beta_tails(n / 2, half, length**-2, (slant / length) ** 2)[0] - math.log(2)
+    log_peak = _log_t(n, jnp.zeros_like(n), jnp.zeros_like(n), 1)
+    at_centre = jnp.log1p(-2 * jnp.exp(log_peak) * jnp.where(central, z, 0)) - math.log(2)
+    log_slant = jnp.log(jnp.where(far, z, 1)) - jnp.log(n) / 2
+    # x^(n / 2) / (n B(n / 2, 1 / 2))
+    beyond = -n * log_slant - jnp.log(n) - log_beta(n / 2, half)
+    tail = jnp.where(central, at_centre, jnp.where(far, beyond, tail))
+    return jnp.where(normal, log_ndtr(-z), tail)
 
 
 def _t_variance(dof: Array) -> Array:
@@ -103,7 +139,7 @@ def _expected_log_dof(stats: TailMoments, dof: Array) -> Array:
 
 
 @pytree
-class StudentT(Estimable[TailMoments, Never]):
+class StudentT(OnLine, Estimable[TailMoments, Never]):
     """p(x) proportional to (1 + ((x - loc) / scale)^2 / dof)^(-(dof + 1) / 2)
 
     A normal whose precision is a latent gamma. `e_step` gives its expected statistics, so
@@ -163,6 +199,27 @@ class StudentT(Estimable[TailMoments, Never]):
         """scale^2 dof / (dof - 2); inf where 1 < dof <= 2, and NaN where dof <= 1."""
         dof, scale = numerics.as_float(self.dof, self.scale)
         return scale**2 * _t_variance(dof)
+
+    def entropy(self) -> Array:
+        """h (digamma(h) - digamma(dof / 2)) + log(sqrt(dof) B(dof / 2, 1 / 2) scale), nats; h = (dof + 1) / 2."""
+        dof, scale = numerics.as_float(self.dof, self.scale)
+        return _t_entropy(dof, 1) + jnp.log(scale)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        x, dof, loc, scale = numerics.as_float(x, self.dof, self.loc, self.scale)
+        left = x < loc
+        log_tail = _log_t_tail(dof, jnp.where(left, loc - x, x - loc) / scale)
+        other = log_complement(log_tail)
+        return jnp.where(left, log_tail, other), jnp.where(left, other, log_tail)
+
+    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
+        below, above, dof, loc, scale = numerics.as_float(
+            below, above, self.dof, self.loc, self.scale
+        )
+        log_tail = jnp.log(jnp.minimum(below, above))
+        away = bisect_log(lambda z: _log_t_tail(dof, z) > log_tail, log_tail)
+        start = loc + scale * jnp.where(below < above, -away, away)
+        return self._polished(jax.lax.stop_gradient(start), below, above)
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, minus terms without parameters, nats."""
@@ -289,6 +346,11 @@ class MvStudentT(Estimable[TailMoments, Never]):
         """Diagonal of the scale matrix times dof / (dof - 2), (D,); inf or NaN as for `StudentT`."""
         dof, tril = numerics.as_float(self.dof, jnp.tril(self.scale_tril))
         return jnp.sum(tril * tril, axis=-1) * _t_variance(dof)
+
+    def entropy(self) -> Array:
+        """That of a standard t in D dimensions, and log det scale_tril, nats."""
+        dof, tril = numerics.as_float(self.dof, self.scale_tril)
+        return _t_entropy(dof, tril.shape[-1]) + jnp.sum(jnp.log(jnp.diagonal(tril)))
 
     def expected_log_prob(self, stats: TailMoments) -> Array:
         """Expected log density of data and latent precisions, minus terms without parameters, nats."""

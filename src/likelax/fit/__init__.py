@@ -5,6 +5,7 @@ An algorithm is a value (`EM`, `SQUAREM`, `Ascent`, `LBFGS`), and `run` runs any
 """
 
 from likelax.fit._batch import Batch, batch
+from likelax.fit._bootstrap import BootstrapTest, bootstrap_test
 from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit._implicit import implicit
@@ -17,6 +18,13 @@ from likelax.fit._restarts import (
     sweep,
 )
 from likelax.fit._stream import stepwise, stream
+from likelax.fit._three_step import (
+    Assignment,
+    ThreeStep,
+    assignments,
+    three_step_bch,
+    three_step_ml,
+)
 from likelax.fit.algorithm import Algorithm, Data, run
 from likelax.fit.ascent import Ascent
 from likelax.fit.batch_run import Done
@@ -31,18 +39,23 @@ __all__ = [
     "LBFGS",
     "SQUAREM",
     "Algorithm",
+    "Assignment",
     "Ascent",
     "Batch",
+    "BootstrapTest",
     "Data",
     "Done",
     "Fit",
     "FitError",
     "Status",
+    "ThreeStep",
     "aic",
+    "assignments",
     "at_points",
     "batch",
     "best",
     "bic",
+    "bootstrap_test",
     "em",
     "from_labels",
     "from_responsibilities",
@@ -65,4 +78,6 @@ __all__ = [
     "stepwise",
     "stream",
     "sweep",
+    "three_step_bch",
+    "three_step_ml",
 ]

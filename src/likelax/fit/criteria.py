@@ -91,7 +91,7 @@ def icl(model: Mixture, x: DataLike, *, weights: ArrayLike | None = None) -> Arr
       >>> print(icl(model, x) - bic(model, x))
       0.0
     """
-    entropy = model.entropy(x)
+    entropy = model.responsibility_entropy(x)
     each = match_weights(weights, entropy.shape, entropy.dtype)
     return bic(model, x, weights=weights) + 2 * weighted_sum(each, entropy)
 

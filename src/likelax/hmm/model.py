@@ -500,8 +500,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             rows = jax.vmap(lambda p, row: p.log_prob(row))
             total = total + jnp.sum(rows(prior.transition, jnp.asarray(_value(self.transition))))
         if prior.emissions is not None:
-            each = jax.vmap(lambda e, p: e.log_prior(p))
-            total = total + jnp.sum(each(self.emissions, prior.emissions))
+            total = total + self.emissions.stacked_log_prior(prior.emissions)
         return total
 
     def num_observations(self, x: DataLike) -> Array:

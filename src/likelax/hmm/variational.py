@@ -18,7 +18,6 @@ from likelax.variational_node import (
     StickBreaking,
     Variational,
     VariationalNode,
-    minus_divergence,
     parts_of_prior,
     size_of,
 )
@@ -146,7 +145,7 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         initial, transition, emissions = _all_parts(prior, "log_prior")
         rows = jax.vmap(lambda q, p: q.kl_divergence(p))(self.transition, transition)
         divergence = self.initial.kl_divergence(initial) + jnp.sum(rows)
-        return minus_divergence(self.emissions, emissions) - divergence
+        return self.emissions.stacked_log_prior(emissions) - divergence
 
     @one_program
     def predictive(self, prior: HMMPrior | None = None) -> HMM:
