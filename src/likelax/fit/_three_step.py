@@ -124,14 +124,7 @@ def three_step_bch(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    corrected = numerics.solve(assigned.probs.T, assigned.shares.T).T
-
-    def objective(scores: Array) -> Array:
-        terms = jnp.sum(corrected * numerics.log_normalize(scores)[0], axis=-1)
-        return numerics.weighted_sum(weights, terms)
-
-    start = jnp.zeros((inputs.shape[1], corrected.shape[1]), corrected.dtype)
-    return _third_step(objective, inputs, start, assigned)
+    return ThreeStep(*_solve_bch(assigned, inputs, weights), assigned)
 
 
 @checked(weights=None)
@@ -168,19 +161,7 @@ def three_step_ml(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    log_errors = jnp.sum(numerics.xlogy(assigned.shares[:, None], assigned.probs), axis=-1)
-
-    def objective(scores: Array) -> Array:
-        joint = numerics.log_normalize(scores)[0] + log_errors
-        return numerics.weighted_sum(weights, numerics.logsumexp(joint, axis=-1))
-
-    def uncorrected(scores: Array) -> Array:
-        terms = jnp.sum(assigned.shares * numerics.log_normalize(scores)[0], axis=-1)
-        return numerics.weighted_sum(weights, terms)
-
-    start = jnp.zeros((inputs.shape[1], log_errors.shape[1]), log_errors.dtype)
-    first = _third_step(uncorrected, inputs, start, assigned).regression.coefficients
-    return _third_step(objective, inputs, first, assigned)
+    return ThreeStep(*_solve_ml(assigned, inputs, weights), assigned)
 
 
 def _second_step(
@@ -198,10 +179,46 @@ def _second_step(
     return Assignment(shares, probs), inputs, weights
 
 
+@jax.jit
+def _solve_bch(
+    assigned: Assignment, inputs: Array, weights: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    corrected = numerics.solve(assigned.probs.T, assigned.shares.T).T
+    start = jnp.zeros((inputs.shape[1], corrected.shape[1]), corrected.dtype)
+    return _third_step(_cross_entropy(corrected, weights), inputs, start)
+
+
+@jax.jit
+def _solve_ml(
+    assigned: Assignment, inputs: Array, weights: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    log_errors = jnp.sum(numerics.xlogy(assigned.shares[:, None], assigned.probs), axis=-1)
+
+    def objective(scores: Array) -> Array:
+        joint = numerics.log_normalize(scores)[0] + log_errors
+        return numerics.weighted_sum(weights, numerics.logsumexp(joint, axis=-1))
+
+    start = jnp.zeros((inputs.shape[1], log_errors.shape[1]), log_errors.dtype)
+    # from the uncorrected maximum, which is the only one of its objective
+    first = _third_step(_cross_entropy(assigned.shares, weights), inputs, start)[0]
+    return _third_step(objective, inputs, first.coefficients)
+
+
+def _cross_entropy(shares: Array, weights: Array) -> Callable[[Array], Array]:
+    """From scores (N, K) to sum_n w_n sum_k shares[n, k] log p(k)."""
+
+    def objective(scores: Array) -> Array:
+        terms = jnp.sum(shares * numerics.log_normalize(scores)[0], axis=-1)
+        return numerics.weighted_sum(weights, terms)
+
+    return objective
+
+
 def _third_step(
-    objective: Callable[[Array], Array], inputs: Array, start: Array, assigned: Assignment
-) -> ThreeStep:
-    """The maximum of a function of scores (N, K) over coefficients, the last component's at zero."""
+    objective: Callable[[Array], Array], inputs: Array, start: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    """(regression, objective, whether it is the maximum) over coefficients of scores (N, K)."""
+    # the last component's stay at zero
     shape = start.shape[0], start.shape[1] - 1
 
     def full(free: Array) -> Array:
@@ -213,5 +230,4 @@ def _third_step(
     found = newton.maximize(of_free, (start[:, :-1] - start[:, -1:]).reshape(-1))
     coefficients = full(found.point)
     centred = coefficients - jnp.mean(coefficients, axis=1, keepdims=True)
-    converged = found.status == newton.CONVERGED
-    return ThreeStep(SoftmaxRegression(centred), found.value, converged, assigned)
+    return SoftmaxRegression(centred), found.value, found.status == newton.CONVERGED
