@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, is_plain
+from likelax.data import DataLike, convert, is_plain
 from likelax.fit._batch import batch
 from likelax.fit._em import EM
 from likelax.fit.algorithm import Algorithm
@@ -91,7 +91,7 @@ def bootstrap_test(
       >>> print(f"{test.p_value:.2f}")  # no replicate reaches it
       0.05
     """
-    sizes = numerics.as_array("sizes", sizes)
+    x, sizes = convert("x", x), numerics.as_array("sizes", sizes)
     if sizes.shape != (2,) or not jnp.issubdtype(sizes.dtype, jnp.integer):
         raise ValueError(
             f"fit.bootstrap_test: sizes must be two integers; got {sizes.dtype} of {sizes.shape}"

@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike
+from likelax.data import DataLike, check_data, convert
 from likelax.families.base import match_weights
 from likelax.families.generalized_linear import SoftmaxRegression
 from likelax.mixture import Mixture
 from likelax.numerics import newton
-from likelax.numerics.checks import check_finite, checked
+from likelax.numerics.checks import check_finite, check_values, checked
 
 
 class Assignment(NamedTuple):
@@ -64,7 +65,8 @@ def assignments(
     Returns:
       `Assignment`. The row of a component without responsibility is NaN.
     Raises:
-      ValueError: for weights of another shape than `model.log_prob(x)`.
+      ValueError: for empty data, a NaN that is not declared missing, x without an axis of rows, or
+        weights that are negative, or of another shape than `model.log_prob(x)`.
     Source: Bolck, Croon & Hagenaars (2004), Political Analysis 12, 3-27.
 
     Examples:
@@ -74,8 +76,15 @@ def assignments(
       [[0.61 0.39]
        [0.08 0.92]]
     """
+    x = convert("x", x)
+    check_data("x", x)
     resp = model.responsibilities(x)
+    if resp.ndim != 2:
+        raise ValueError(
+            f"x must have one axis of rows; got responsibilities of shape {resp.shape}"
+        )
     weights = match_weights(weights, resp.shape[:-1], resp.dtype)
+    check_values("weights", weights, lambda w: (w >= 0) & np.isfinite(w), "finite and not negative")
     shares = resp
     if modal:
         shares = jax.nn.one_hot(model.predict(x), resp.shape[-1], dtype=resp.dtype)
@@ -108,8 +117,8 @@ def three_step_bch(
       inputs: (N, D). A constant is an input of ones.
       modal, weights: as for `assignments`.
     Returns:
-      `ThreeStep`. It does not converge if the components cannot be told apart, so that the errors
-      have no inverse, or if the objective has no maximum.
+      `ThreeStep`. It does not converge, and may be NaN, if the components cannot be told apart, so
+      that the errors have no inverse, or if the objective has no maximum.
     Raises:
       ValueError: for inputs of another shape, or that are not finite.
     Source: Vermunt (2010), Latent class modeling with covariates, Political Analysis 18, 450-469.
@@ -124,7 +133,8 @@ def three_step_bch(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    return ThreeStep(*_solve_bch(assigned, inputs, weights), assigned)
+    regression, value, converged = _solve_bch(assigned, inputs, weights)
+    return ThreeStep(regression, value, converged, assigned)
 
 
 @checked(weights=None)
@@ -161,7 +171,8 @@ def three_step_ml(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    return ThreeStep(*_solve_ml(assigned, inputs, weights), assigned)
+    regression, value, converged = _solve_ml(assigned, inputs, weights)
+    return ThreeStep(regression, value, converged, assigned)
 
 
 def _second_step(
