@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from likelax import Mixture, Product, calibration, fit, naive_bayes
-from likelax.families import Binomial, Categorical, MvNormal, Poisson
+from likelax.families import Binomial, Categorical, Gamma, MvNormal, Poisson, StudentT
 
 
 def binary(seed):
@@ -42,7 +42,26 @@ def codes(seed):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 400, 9000))
 
 
+def start(key, x, size):
+    loc = jax.random.choice(key, x, (2,), replace=False)
+    weights = jnp.where(jnp.arange(2) < size, 1 / size.astype(loc.dtype), 0)
+    return Mixture(weights, MvNormal(loc, jnp.stack([jnp.eye(2)] * 2)))
+
+
+def three_steps(step, seed):
+    x = points(seed)
+    return step(Mixture(jnp.array([0.5, 0.5]), MvNormal(x[:2], jnp.stack([jnp.eye(2)] * 2))), x, x)
+
+
 CALLS = {
+    "fit.three_step_bch": lambda s: three_steps(fit.three_step_bch, s),
+    "fit.three_step_ml": lambda s: three_steps(fit.three_step_ml, s),
+    "fit.bootstrap_test": lambda s: fit.bootstrap_test(
+        jax.random.key(s), start, points(s), sizes=(1, 2), num_restarts=2, num_replicates=2
+    ),
+    "Gamma.quantile": lambda s: Gamma(2.0 + s, 1.0).quantile(jnp.array([0.1, 0.9])),
+    "Poisson.quantile": lambda s: Poisson(2.0 + s).quantile(jnp.array([0.1, 0.9]), upper=True),
+    "StudentT.log_cdf": lambda s: StudentT(2.0 + s, 0.0, 1.0).log_cdf(jnp.array([0.1, 0.9])),
     "Mixture.log_prob": lambda s: mixture(s).log_prob(rows(s)),
     "Mixture.predict": lambda s: mixture(s).predict(rows(s)),
     "Mixture.e_step": lambda s: mixture(s).e_step(rows(s)),

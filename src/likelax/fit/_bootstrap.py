@@ -1,5 +1,6 @@
 """A parametric bootstrap of the likelihood ratio of two sizes, such as numbers of components."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple
 
@@ -9,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike, is_plain
+from likelax.data import DataLike, convert, is_plain
 from likelax.fit._batch import batch
 from likelax.fit._em import EM
 from likelax.fit.algorithm import Algorithm
@@ -90,7 +91,7 @@ def bootstrap_test(
       >>> print(f"{test.p_value:.2f}")  # no replicate reaches it
       0.05
     """
-    sizes = numerics.as_array("sizes", sizes)
+    x, sizes = convert("x", x), numerics.as_array("sizes", sizes)
     if sizes.shape != (2,) or not jnp.issubdtype(sizes.dtype, jnp.integer):
         raise ValueError(
             f"fit.bootstrap_test: sizes must be two integers; got {sizes.dtype} of {sizes.shape}"
@@ -103,11 +104,7 @@ def bootstrap_test(
                 "fit.bootstrap_test: x must not be wrapped, or sample must draw data like it; got "
                 f"{type(x).__name__}"
             )
-        rows = (chunks.num_rows(x),)
-
-        def sample(key: Array, model: M) -> DataLike:
-            return model.sample(key, rows)
-
+        sample = _sampler(chunks.num_rows(x))
     algorithm = EM() if algorithm is None else algorithm
     key_fit, key_draw, key_replicates = jax.random.split(key, 3)
 
@@ -118,14 +115,22 @@ def bootstrap_test(
 
     found = jax.tree.map(lambda leaf: leaf[0], fits(key_fit, _stacked(x)))
     smaller, larger = (jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
-    draws = jax.vmap(sample, in_axes=(0, None))(
-        jax.random.split(key_draw, num_replicates), smaller.model
-    )
+    draws = _draws(sample, jax.random.split(key_draw, num_replicates), smaller.model)
     statistic, replicates = _statistic(found), _statistic(fits(key_replicates, draws))
     # a replicate without a ratio counts as one that reaches it
     reached = 1 + jnp.sum(~(replicates < statistic))
     p_value = jnp.where(jnp.isnan(statistic), jnp.nan, reached / (1 + num_replicates))
     return BootstrapTest(statistic, replicates, p_value, smaller, larger)
+
+
+@functools.cache
+def _sampler(num_rows: int) -> Callable[[Array, M], DataLike]:
+    return lambda key, model: model.sample(key, (num_rows,))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draws(sample: Callable[[Array, M], DataLike], keys: Array, model: M) -> DataLike:
+    return jax.vmap(sample, in_axes=(0, None))(keys, model)
 
 
 def _stacked(x: DataLike) -> DataLike:

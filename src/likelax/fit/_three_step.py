@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.data import DataLike
+from likelax.data import DataLike, check_data, convert
 from likelax.families.base import match_weights
 from likelax.families.generalized_linear import SoftmaxRegression
 from likelax.mixture import Mixture
 from likelax.numerics import newton
-from likelax.numerics.checks import check_finite, checked
+from likelax.numerics.checks import check_finite, check_values, checked
 
 
 class Assignment(NamedTuple):
@@ -64,7 +65,8 @@ def assignments(
     Returns:
       `Assignment`. The row of a component without responsibility is NaN.
     Raises:
-      ValueError: for weights of another shape than `model.log_prob(x)`.
+      ValueError: for empty data, a NaN that is not declared missing, x without an axis of rows, or
+        weights that are negative, or of another shape than `model.log_prob(x)`.
     Source: Bolck, Croon & Hagenaars (2004), Political Analysis 12, 3-27.
 
     Examples:
@@ -74,8 +76,15 @@ def assignments(
       [[0.61 0.39]
        [0.08 0.92]]
     """
+    x = convert("x", x)
+    check_data("x", x)
     resp = model.responsibilities(x)
+    if resp.ndim != 2:
+        raise ValueError(
+            f"x must have one axis of rows; got responsibilities of shape {resp.shape}"
+        )
     weights = match_weights(weights, resp.shape[:-1], resp.dtype)
+    check_values("weights", weights, lambda w: (w >= 0) & np.isfinite(w), "finite and not negative")
     shares = resp
     if modal:
         shares = jax.nn.one_hot(model.predict(x), resp.shape[-1], dtype=resp.dtype)
@@ -108,8 +117,8 @@ def three_step_bch(
       inputs: (N, D). A constant is an input of ones.
       modal, weights: as for `assignments`.
     Returns:
-      `ThreeStep`. It does not converge if the components cannot be told apart, so that the errors
-      have no inverse, or if the objective has no maximum.
+      `ThreeStep`. It does not converge, and may be NaN, if the components cannot be told apart, so
+      that the errors have no inverse, or if the objective has no maximum.
     Raises:
       ValueError: for inputs of another shape, or that are not finite.
     Source: Vermunt (2010), Latent class modeling with covariates, Political Analysis 18, 450-469.
@@ -124,14 +133,8 @@ def three_step_bch(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    corrected = numerics.solve(assigned.probs.T, assigned.shares.T).T
-
-    def objective(scores: Array) -> Array:
-        terms = jnp.sum(corrected * numerics.log_normalize(scores)[0], axis=-1)
-        return numerics.weighted_sum(weights, terms)
-
-    start = jnp.zeros((inputs.shape[1], corrected.shape[1]), corrected.dtype)
-    return _third_step(objective, inputs, start, assigned)
+    regression, value, converged = _solve_bch(assigned, inputs, weights)
+    return ThreeStep(regression, value, converged, assigned)
 
 
 @checked(weights=None)
@@ -168,19 +171,8 @@ def three_step_ml(
       True True
     """
     assigned, inputs, weights = _second_step(model, x, inputs, modal, weights)
-    log_errors = jnp.sum(numerics.xlogy(assigned.shares[:, None], assigned.probs), axis=-1)
-
-    def objective(scores: Array) -> Array:
-        joint = numerics.log_normalize(scores)[0] + log_errors
-        return numerics.weighted_sum(weights, numerics.logsumexp(joint, axis=-1))
-
-    def uncorrected(scores: Array) -> Array:
-        terms = jnp.sum(assigned.shares * numerics.log_normalize(scores)[0], axis=-1)
-        return numerics.weighted_sum(weights, terms)
-
-    start = jnp.zeros((inputs.shape[1], log_errors.shape[1]), log_errors.dtype)
-    first = _third_step(uncorrected, inputs, start, assigned).regression.coefficients
-    return _third_step(objective, inputs, first, assigned)
+    regression, value, converged = _solve_ml(assigned, inputs, weights)
+    return ThreeStep(regression, value, converged, assigned)
 
 
 def _second_step(
@@ -198,10 +190,46 @@ def _second_step(
     return Assignment(shares, probs), inputs, weights
 
 
+@jax.jit
+def _solve_bch(
+    assigned: Assignment, inputs: Array, weights: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    corrected = numerics.solve(assigned.probs.T, assigned.shares.T).T
+    start = jnp.zeros((inputs.shape[1], corrected.shape[1]), corrected.dtype)
+    return _third_step(_cross_entropy(corrected, weights), inputs, start)
+
+
+@jax.jit
+def _solve_ml(
+    assigned: Assignment, inputs: Array, weights: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    log_errors = jnp.sum(numerics.xlogy(assigned.shares[:, None], assigned.probs), axis=-1)
+
+    def objective(scores: Array) -> Array:
+        joint = numerics.log_normalize(scores)[0] + log_errors
+        return numerics.weighted_sum(weights, numerics.logsumexp(joint, axis=-1))
+
+    start = jnp.zeros((inputs.shape[1], log_errors.shape[1]), log_errors.dtype)
+    # from the uncorrected maximum, which is the only one of its objective
+    first = _third_step(_cross_entropy(assigned.shares, weights), inputs, start)[0]
+    return _third_step(objective, inputs, first.coefficients)
+
+
+def _cross_entropy(shares: Array, weights: Array) -> Callable[[Array], Array]:
+    """From scores (N, K) to sum_n w_n sum_k shares[n, k] log p(k)."""
+
+    def objective(scores: Array) -> Array:
+        terms = jnp.sum(shares * numerics.log_normalize(scores)[0], axis=-1)
+        return numerics.weighted_sum(weights, terms)
+
+    return objective
+
+
 def _third_step(
-    objective: Callable[[Array], Array], inputs: Array, start: Array, assigned: Assignment
-) -> ThreeStep:
-    """The maximum of a function of scores (N, K) over coefficients, the last component's at zero."""
+    objective: Callable[[Array], Array], inputs: Array, start: Array
+) -> tuple[SoftmaxRegression, Array, Array]:
+    """(regression, objective, whether it is the maximum) over coefficients of scores (N, K)."""
+    # the last component's stay at zero
     shape = start.shape[0], start.shape[1] - 1
 
     def full(free: Array) -> Array:
@@ -213,5 +241,4 @@ def _third_step(
     found = newton.maximize(of_free, (start[:, :-1] - start[:, -1:]).reshape(-1))
     coefficients = full(found.point)
     centred = coefficients - jnp.mean(coefficients, axis=1, keepdims=True)
-    converged = found.status == newton.CONVERGED
-    return ThreeStep(SoftmaxRegression(centred), found.value, converged, assigned)
+    return SoftmaxRegression(centred), found.value, found.status == newton.CONVERGED
