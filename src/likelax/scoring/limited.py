@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from likelax.numerics.checks import check_order, check_positive, check_values
 from likelax.numerics.special import log_beta
 from likelax.numerics.tails import beta_tails
-from likelax.scoring.closed import check_masses, together
+from likelax.scoring.arguments import check_masses, together
 from likelax.scoring.panels import Parts, Peaked, integrate
 
 _HALF_LOG_2PI = math.log(2 * math.pi) / 2

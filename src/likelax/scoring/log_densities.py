@@ -12,7 +12,7 @@ from jax.nn import softplus
 from jax.typing import ArrayLike
 
 from likelax.numerics.checks import check_positive
-from likelax.scoring.closed import together
+from likelax.scoring.arguments import together
 from likelax.scoring.counts import hypergeometric_arguments, log_chance
 from likelax.scoring.extremes import log_power
 from likelax.scoring.limited import (
