@@ -85,7 +85,7 @@ ALLOWED = (
     (("unnamed",), r"predictive\.checks\.check\(x: one -?inf", "it names the statistic of x"),
     (
         ("inside", "nan", "swallowed"),
-        r"predictive\..*(loo_of|waic_of|density_of)\((draws|x): ",
+        r"predictive\..*(loo_of|waic_of|density_of|moment_match)\((draws|x): ",
         "the user's log density is at fault",
     ),
     (("swallowed",), r"statistics\..*\((center|otherwise): ", "an origin that no row needs"),

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from likelax.data import DataLike
+from likelax.data import DataLike, convert
 from likelax.monte_carlo._psis import psis
-from likelax.numerics import cholesky, inverse_lower, logsumexp, solve
-from likelax.numerics.checks import check_function, check_number, check_size, check_type
+from likelax.numerics import cholesky, inverse_lower, logsumexp, named_floats, solve
+from likelax.numerics.checks import check_function, check_number, check_size, check_type, explained
 from likelax.predictive._loo import Loo
 from likelax.predictive.score import check_draws, elpd_of, log_mean
 
@@ -29,6 +29,7 @@ class _Match(NamedTuple):
     improved: Array
 
 
+@explained
 def moment_match(
     result: Loo,
     log_posterior: Callable[[Any], Array],
@@ -82,24 +83,39 @@ def moment_match(
         raise ValueError(
             f"result must be of the {rows} rows of x, got {result.pointwise.shape[0]} values"
         )
-    one = jax.tree.map(lambda leaf: leaf[0], draws)
-    unravel = ravel_pytree(one)[1]
+    draws = jax.tree.map(lambda leaf: named_floats(draws=leaf)[0], draws)
+    x = convert("x", x)
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], draws))[1]
     flat = jax.vmap(lambda draw: ravel_pytree(draw)[0])(draws)
-    log_target = jax.vmap(lambda v: log_posterior(unravel(v)))
+
+    def density(name: str, f: Callable[..., Array], *row: Any) -> Callable[[Array], Array]:
+        def of_all(flat: Array) -> Array:
+            values = jax.vmap(lambda v: f(unravel(v), *row))(flat)
+            if values.shape != flat.shape[:1]:
+                raise ValueError(
+                    f"{name} must return a scalar for one of the draws, got shape {values.shape[1:]}"
+                )
+            return values.astype(flat.dtype)
+
+        return of_all
+
+    log_target = density("log_posterior", log_posterior)
     before = log_target(flat)
 
-    def again(row: Any) -> tuple[Array, Array, Array]:
-        log_lik = jax.vmap(lambda v: log_prob(unravel(v), row))
+    def again(row: Any) -> tuple[Array, Array]:
+        log_lik = density("log_prob", log_prob, row)
         found = _matched(log_target, log_lik, flat, before, max_steps)
-        value, k_hat = _split(log_target, log_lik, flat, before, found, size // 2)
-        return value, k_hat, log_mean(log_lik(flat))
+        return _split(log_target, log_lik, flat, before, found, size // 2)
 
     def point(args: tuple[Any, Array, Array]) -> tuple[Array, Array, Array]:
         row, value, k_hat = args
-        inside = log_mean(jax.vmap(lambda v: log_prob(unravel(v), row))(flat))
-        return jax.lax.cond(k_hat > threshold, again, lambda _: (value, k_hat, inside), row)
+        inside = log_mean(density("log_prob", log_prob, row)(flat))
+        return jax.lax.cond(
+            k_hat > threshold, lambda: (*again(row), inside), lambda: (value, k_hat, inside)
+        )
 
-    pointwise, k_hat, inside = jax.lax.map(point, (x, result.pointwise, result.k_hat))
+    judged = (result.pointwise.astype(flat.dtype), result.k_hat.astype(flat.dtype))
+    pointwise, k_hat, inside = jax.lax.map(point, (x, *judged))
     total, gap = elpd_of(pointwise), elpd_of(inside - pointwise)
     return Loo(total.value, total.standard_error, pointwise, gap.value, gap.standard_error, k_hat)
 

@@ -20,16 +20,12 @@ from likelax.scoring.classes import (
     ranked_probability_score,
 )
 from likelax.scoring.closed import (
-    crps_beta,
-    crps_exponential,
-    crps_gamma,
     crps_laplace,
     crps_log_normal,
     crps_logistic,
     crps_normal,
     crps_normal_mixture,
     crps_student_t,
-    crps_uniform,
     dawid_sebastiani_score,
 )
 from likelax.scoring.counts import (
@@ -88,6 +84,7 @@ from likelax.scoring.rescaled import (
     rescaled_kernel_score,
     rescaled_variogram_score,
 )
+from likelax.scoring.supported import crps_beta, crps_exponential, crps_gamma, crps_uniform
 from likelax.scoring.vectors import (
     dawid_sebastiani_ensemble,
     energy_score,

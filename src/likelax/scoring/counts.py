@@ -19,7 +19,7 @@ from likelax.numerics.special import (
     polynomial,
 )
 from likelax.numerics.tails import beta_tails, gamma_tails
-from likelax.scoring.closed import together
+from likelax.scoring.arguments import together
 
 
 def crps_poisson(rate: ArrayLike, x: ArrayLike) -> Array:

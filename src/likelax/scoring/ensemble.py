@@ -16,7 +16,7 @@ from likelax.numerics.checks import (
     check_positive,
     check_values,
 )
-from likelax.scoring.closed import of_shape
+from likelax.scoring.arguments import of_shape
 
 _COLUMNS = 256  # columns sorted at a time: they fit in a processor's cache
 _MOST_ROWS = 2048  # for more rows the sorting network takes long to compile

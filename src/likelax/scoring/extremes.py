@@ -8,8 +8,8 @@ from jax.typing import ArrayLike
 
 from likelax.numerics.checks import check_positive
 from likelax.numerics.special import polynomial
-from likelax.scoring.closed import check_masses, growth, together
-from likelax.scoring.limited import gauss
+from likelax.scoring.arguments import check_masses, growth, together
+from likelax.scoring.panels import gauss
 
 _LOW = 0.5  # series below this value of -log F, Gauss's rule above
 # Maclaurin coefficients of (1 - e^-y)^2 from y^2 on, and of e^-2y from y on

@@ -12,18 +12,17 @@ from jax.nn import softplus
 from jax.typing import ArrayLike
 
 from likelax.numerics.checks import check_positive
-from likelax.scoring.closed import together
+from likelax.scoring.arguments import together
 from likelax.scoring.counts import hypergeometric_arguments, log_chance
 from likelax.scoring.extremes import log_power
 from likelax.scoring.limited import (
-    Peaked,
     bounded,
     check_bounds,
-    integrate,
     logistic,
     normal,
     student_t,
 )
+from likelax.scoring.panels import Peaked, integrate
 from likelax.scoring.pieces import sides
 
 _HALF_LOG_2PI = math.log(2 * math.pi) / 2

@@ -8,7 +8,7 @@ from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from likelax.numerics.checks import check_positive
-from likelax.scoring.closed import together
+from likelax.scoring.arguments import together
 
 _HALF_MEAN = math.sqrt(2 / math.pi)  # of |N(0, 1)|
 _HALF_GAP = (2 - math.sqrt(2)) / math.sqrt(math.pi)  # half the mean distance of two of them

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from likelax.numerics.checks import check_not_negative, check_positive
 from likelax.numerics.special import deviance, factorial_excess, log_gamma_ratio
 from likelax.numerics.tails import gamma_tails
-from likelax.scoring.closed import crps_gamma, growth, together
-from likelax.scoring.limited import Peaked, bent, gauss_rule, integrate
+from likelax.scoring.arguments import growth, together
+from likelax.scoring.panels import Peaked, bent, gauss_rule, integrate
+from likelax.scoring.supported import crps_gamma
 
 
 def crps_log_laplace(loc: ArrayLike, scale: ArrayLike, x: ArrayLike) -> Array:

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
 from likelax.numerics.checks import check_fraction, check_order, check_values
-from likelax.scoring.closed import together
+from likelax.scoring.arguments import together
 
 
 def quantile_score(forecast: ArrayLike, x: ArrayLike, *, level: ArrayLike) -> Array:

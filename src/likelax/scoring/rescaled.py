@@ -6,9 +6,6 @@ weights of the draws. Here the measure w dP is compared with w(x) at x, so that 
 costs as well.
 """
 
-from collections.abc import Callable
-
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -21,6 +18,7 @@ from likelax.scoring.vectors import (
     kernel_width,
     mean_variogram,
     norm,
+    pair_sum,
     pair_weights,
 )
 
@@ -95,7 +93,7 @@ def rescaled_energy_score(
     """
     draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
     middle = _center(center, x)[None]
-    return _energy(norm, jnp.concatenate([draws, x[None], middle]), masses)
+    return -pair_sum(norm, jnp.concatenate([draws, x[None], middle]), masses) / 2
 
 
 def rescaled_kernel_score(
@@ -132,8 +130,8 @@ def rescaled_kernel_score(
     draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
     width = kernel_width(bandwidth, x)
     points, masses = jnp.concatenate([draws, x[None]]), masses[:-1]
-    lost = _energy(lambda gap: far_part(gap, width), points, masses)
-    return jnp.sum(masses, axis=0) ** 2 / 2 + lost
+    lost = pair_sum(far_part, points, masses, width)
+    return (jnp.sum(masses, axis=0) ** 2 - lost) / 2
 
 
 def rescaled_variogram_score(
@@ -211,14 +209,3 @@ def _center(center: ArrayLike, x: Array) -> Array:
         )
     center = jnp.expand_dims(center, tuple(range(x.ndim - center.ndim)))
     return jnp.broadcast_to(center.astype(x.dtype), x.shape)
-
-
-def _energy(distance: Callable[[Array], Array], points: Array, masses: Array) -> Array:
-    """-sum_ij m[i] m[j] distance(p[i] - p[j]) / 2, one row of pairs at a time."""
-
-    def row(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
-        point, mass = both
-        terms = jnp.sum(masses * distance(points - point[None]), axis=0)
-        return total + mass * terms, None
-
-    return -jax.lax.scan(row, jnp.zeros_like(masses[0]), (points, masses))[0] / 2

@@ -1,6 +1,8 @@
 """Scores of forecasts given as draws of vectors."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -60,12 +62,7 @@ def variogram_score(
     gap = variogram(x, power) - between
     total = gap**2
     if fair:
-
-        def add(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
-            draw, share = both
-            return total + share[..., None, None] * (variogram(draw, power) - between) ** 2, None
-
-        spread, _ = jax.lax.scan(add, jnp.zeros_like(gap), (draws, shares))
+        spread = _variogram_spread(draws, shares, power, between)
         itself = jnp.sum(shares**2, axis=0)
         total = total - (itself / (1 - itself))[..., None, None] * spread
     return jnp.sum(jnp.broadcast_to(pairs, gap.shape) * total, axis=(-2, -1))
@@ -87,13 +84,14 @@ def pair_weights(weights: ArrayLike | None, x: Array) -> Array:
     return weights
 
 
-def variogram(v: Array, power: float) -> Array:
+def variogram(v: Array, power: ArrayLike) -> Array:
     """|v[i] - v[j]|^power, (..., D, D), with gradient zero where it is zero."""
     gap = jnp.abs(v[..., :, None] - v[..., None, :])
     return jnp.where(gap == 0, 0, jnp.where(gap == 0, 1, gap) ** power)
 
 
-def mean_variogram(draws: Array, shares: Array, power: float) -> Array:
+@functools.partial(jax.jit, inline=True)
+def mean_variogram(draws: Array, shares: Array, power: ArrayLike) -> Array:
     """The sum of the variograms of draws (M, ..., D) times their shares (M, ...), one at a time."""
 
     def add(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
@@ -102,6 +100,17 @@ def mean_variogram(draws: Array, shares: Array, power: float) -> Array:
 
     start = jnp.zeros((*draws.shape[1:], draws.shape[-1]), draws.dtype)
     return jax.lax.scan(add, start, (draws, shares))[0]
+
+
+@functools.partial(jax.jit, inline=True)
+def _variogram_spread(draws: Array, shares: Array, power: ArrayLike, mean: Array) -> Array:
+    """The variance of the variograms of the draws."""
+
+    def add(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
+        draw, share = both
+        return total + share[..., None, None] * (variogram(draw, power) - mean) ** 2, None
+
+    return jax.lax.scan(add, jnp.zeros_like(mean), (draws, shares))[0]
 
 
 def energy_score(
@@ -131,9 +140,13 @@ def energy_score(
       5.625
     """
     draws, x, shares = _vectors(draws, x, weights, fair)
+    return _energy(draws - x[None], shares, fair)
+
+
+@functools.partial(jax.jit, static_argnames="fair", inline=True)
+def _energy(away: Array, shares: Array, fair: bool) -> Array:
     # Half the sum of |a| + |b| - |a - b| over pairs of distances from x. None of these terms is
     # negative, and with unit vectors u each is |u_a + u_b|^2 |a| |b| / (|a| + |b| + |a - b|).
-    away = draws - x[None]
     unit = jax.lax.stop_gradient(jnp.max(jnp.abs(away), axis=(0, -1)))
     away = divide(away, unit[None, ..., None], 0.0)
     length = norm(away)
@@ -147,7 +160,7 @@ def energy_score(
         terms = jnp.where(_is(index, terms) & fair, 0, terms)
         return total + shares[index] * jnp.sum(shares * terms, axis=0), None
 
-    total, _ = jax.lax.scan(row, jnp.zeros(x.shape[:-1], x.dtype), jnp.arange(len(draws)))
+    total, _ = jax.lax.scan(row, jnp.zeros_like(unit), jnp.arange(len(away)))
     return unit * total / (2 * _pairs(shares, fair))
 
 
@@ -184,13 +197,28 @@ def gaussian_kernel_score(
     draws, x, shares = _vectors(draws, x, weights, fair)
     width = kernel_width(bandwidth, x)
     near = jnp.sum(shares * far_part(draws - x[None], width), axis=0)
+    return near - pair_sum(far_part, draws, shares, width) / (2 * _pairs(shares, fair))
 
-    def row(total: Array, index: Array) -> tuple[Array, None]:
-        terms = far_part(draws - draws[index][None], width)
-        return total + shares[index] * jnp.sum(shares * terms, axis=0), None
 
-    total, _ = jax.lax.scan(row, jnp.zeros(x.shape[:-1], x.dtype), jnp.arange(len(draws)))
-    return near - total / (2 * _pairs(shares, fair))
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def pair_sum(
+    distance: Callable[..., Array], points: Array, masses: Array, *options: Array
+) -> Array:
+    """sum_ij m[i] m[j] distance(p[i] - p[j], ...) over all pairs, one row of them at a time.
+
+    Args:
+      distance: a function of this package, so that its program is compiled once.
+      points: (M, ..., D).
+      masses: (M, ...).
+      options: arrays for `distance`.
+    """
+
+    def row(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
+        point, mass = both
+        terms = jnp.sum(masses * distance(points - point[None], *options), axis=0)
+        return total + mass * terms, None
+
+    return jax.lax.scan(row, jnp.zeros_like(masses[0]), (points, masses))[0]
 
 
 def kernel_width(bandwidth: ArrayLike, x: Array) -> Array:
