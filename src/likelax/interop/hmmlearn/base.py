@@ -152,7 +152,7 @@ class BaseHMM(BaseEstimator):
             return float(probs.max(axis=1).sum()), probs.argmax(axis=1)
         with jax.enable_x64(True):
             path, log_joint = self._fitted().viterbi(self._data(X, lengths))
-            return float(log_joint), np.asarray(path)
+            return float(log_joint), np.array(path)
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """States of each row, (N,), by `decode`.
@@ -182,8 +182,8 @@ class BaseHMM(BaseEstimator):
                 first = np.eye(self.n_components)[currstate]
                 model = HMM(jnp.asarray(first), model.transition, model.emissions)
             drawn = model.sample_labelled(key, (n_samples,))
-            rows = np.asarray(drawn.values)
-            return rows.reshape(n_samples, -1), np.asarray(drawn.labels)
+            rows = np.array(drawn.values)
+            return rows.reshape(n_samples, -1), np.array(drawn.labels)
 
     def get_stationary_distribution(self) -> np.ndarray:
         """The stationary distribution of the chain, (K,). See the example of the class.
@@ -193,7 +193,7 @@ class BaseHMM(BaseEstimator):
         """
         check_is_fitted(self, "transmat_")
         with jax.enable_x64(True):
-            return np.asarray(stationary(self.transmat_))
+            return np.array(stationary(self.transmat_))
 
     def aic(self, X: Any, lengths: Any = None) -> float:
         """Akaike information criterion, nats: the lower, the better.

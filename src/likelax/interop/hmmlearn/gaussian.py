@@ -96,6 +96,10 @@ class GaussianHMM(BaseHMM):
     def covars_(self, covars: Any) -> None:
         covars = np.array(covars, np.float64)
         kind, size = self.covariance_type, self.n_components
+        if kind not in COVARIANCES:
+            raise ValueError(f"covariance_type must be one of {COVARIANCES}, got {kind!r}")
+        if kind == "spherical" and covars.size == size:
+            covars = covars.reshape(size)
         axes = {"spherical": (1, 2), "tied": (2,), "diag": (2,), "full": (3,)}[kind]
         if covars.ndim not in axes or (kind != "tied" and len(covars) != size):
             raise ValueError(f"{kind!r} covars must have another shape than {covars.shape}")

@@ -130,9 +130,9 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         with computing(np.float64):
             recalibrators = jax.tree.map(jnp.asarray, self.recalibrators_)
             if self.method in OF_LOGITS:
-                return np.asarray(recalibrators.apply(_logits(probs)))
+                return np.array(recalibrators.apply(_logits(probs)))
             if self.method in OF_PROBS:
-                return np.asarray(recalibrators.apply(probs))
+                return np.array(recalibrators.apply(probs))
             scores = _scores(self.method, probs)
             each = zip(recalibrators, scores.T, strict=True)
             found = np.stack([np.asarray(r.apply(column)) for r, column in each], axis=1)

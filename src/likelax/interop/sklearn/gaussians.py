@@ -154,7 +154,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
         """
         X = self._rows(X)
         with computing(self.means_.dtype):
-            return np.asarray(self._model(self.means_.dtype).log_prob(X))
+            return np.array(self._model(self.means_.dtype).log_prob(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log likelihood of a row, nats.

@@ -142,7 +142,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         """
         X, data = self._data(X, lengths, groups)
         with computing(X.dtype):
-            return np.asarray(self._model(X.dtype).viterbi(data)[0])
+            return np.array(self._model(X.dtype).viterbi(data)[0])
 
     def predict_proba(self, X: Any, *, lengths: Any = None, groups: Any = None) -> np.ndarray:
         """Probabilities of the states of each row given all rows of its sequence, (N, K).
@@ -188,7 +188,7 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
             drawn = self._model(self.transmat_.dtype).sample_labelled(
                 jax.random.key(seed), (n_samples,)
             )
-            return np.asarray(drawn.values), np.asarray(drawn.labels)
+            return np.array(drawn.values), np.asarray(drawn.labels)
 
     @property
     def model_(self) -> HMM:

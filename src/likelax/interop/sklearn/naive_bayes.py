@@ -79,7 +79,7 @@ class NaiveBayesEstimator(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._read(X)
         with computing(self._dtype(X)):
-            return np.asarray(self._log_joint(X))
+            return np.array(self._log_joint(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | x), (N, K) nats.
@@ -89,7 +89,7 @@ class NaiveBayesEstimator(ClassifierMixin, BaseEstimator):
         """
         joint = self.predict_joint_log_proba(X)
         with computing(joint.dtype):
-            return np.asarray(_normalized(joint))
+            return np.array(_normalized(joint))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(class | x), (N, K).

@@ -146,4 +146,4 @@ def start(
         stats = MixtureStats(counts, template.components.stacked_e_step(x, shares))
         return algorithm.update(template, stats, prior)
 
-    return jax.vmap(one)(shares)
+    return jax.lax.map(one, shares)
