@@ -5,6 +5,7 @@ have converged. Here no large terms cancel.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,10 +60,7 @@ def log_gamma_tails(a: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
     left = v < jnp.maximum(a, 1)
     by_series = left & (a < 40)
     shape, place = jnp.where(by_series, a, 1), jnp.where(by_series, v, 0.5)
-    counts = jnp.arange(num_terms, 0, -1, dtype=a.dtype)
-    series, _ = jax.lax.scan(
-        lambda total, k: (1 + place / (shape + k) * total, None), jnp.ones_like(a), counts
-    )
+    series = _gamma_series(num_terms, shape, place)
     shape, place = jnp.where(by_series, 1, a), jnp.where(by_series, 1, v)
     rule = shape * _gamma_rule(num_nodes, drop, shape, place, left & ~by_series)
     log_term = -factorial_excess(a) - deviance(a, v)
@@ -73,6 +71,16 @@ def log_gamma_tails(a: ArrayLike, x: ArrayLike) -> tuple[Array, Array]:
     lower = jnp.where(inner, jnp.where(left, near, far), jnp.where(is_zero, -jnp.inf, 0) + lost)
     upper = jnp.where(inner, jnp.where(left, far, near), jnp.where(is_zero, 0, -jnp.inf) + lost)
     return lower, upper
+
+
+@partial(jax.jit, static_argnums=0)
+def _gamma_series(num_terms: int, a: Array, x: Array) -> Array:
+    """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ..."""
+    counts = jnp.arange(num_terms, 0, -1, dtype=a.dtype)
+    series, _ = jax.lax.scan(
+        lambda total, k: (1 + x / (a + k) * total, None), jnp.ones_like(a), counts
+    )
+    return series
 
 
 def _gamma_rule(num_nodes: int, drop: float, a: Array, x: Array, left: Array) -> Array:
@@ -204,6 +212,7 @@ def log_beta_tails(a: ArrayLike, b: ArrayLike, x: ArrayLike, y: ArrayLike) -> tu
     )
 
 
+@jax.jit
 def _far_tail(a: Array, b: Array, x: Array, y: Array, below: Array) -> Array:
     """P(V <= x) over the binomial term of a, b, x and y, x below the mean.
 
@@ -288,7 +297,11 @@ def beta_quantile(a: ArrayLike, b: ArrayLike, prob: ArrayLike) -> Array:
       >>> print(f"{beta_quantile(2.0, 1.0, 0.0625):.4f}")
       0.2500
     """
-    a, b, prob = jnp.broadcast_arrays(*as_float(a, b, prob))
+    return _beta_quantile(*jnp.broadcast_arrays(*as_float(a, b, prob)))
+
+
+@jax.jit
+def _beta_quantile(a: Array, b: Array, prob: Array) -> Array:
     few = jnp.finfo(a.dtype).bits <= 32
     reach, num_steps = (87.0, 32) if few else (708.0, 62)
 
