@@ -479,6 +479,11 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return function(*(arguments[name] for name in positional if name in arguments), **rest)
 
 
+def leaves_of(call: Call) -> list[Any]:
+    """The arrays that a call returns."""
+    return _leaves(_call(call.function, call.arguments))
+
+
 @contextlib.contextmanager
 def _limit(seconds: int) -> Iterator[None]:
     def stop(*_: Any) -> None:

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fuzz
 from likelax import Mixture, Product, calibration, fit, naive_bayes
 from likelax.families import Binomial, Categorical, Gamma, MvNormal, Poisson, StudentT
+from public import public_names
 
 
 def binary(seed):
@@ -115,3 +117,21 @@ def test_a_second_call_compiles_nothing(name):
     before = len(_compiled)
     jax.block_until_ready(jax.tree.leaves(CALLS[name](1)))
     assert len(_compiled) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place", ["calibration", "monte_carlo", "numerics", "predictive", "scoring"]
+)
+def test_calls_of_the_examples_compile_nothing_when_they_are_made_again(place):
+    """But those with a function of the user, each of which is another program."""
+    entries = [entry for entry in public_names() if entry.name.partition(".")[0] == place]
+    again = []
+    for call in fuzz.record(entries).values():
+        if any(callable(value) for value in call.arguments.values()):
+            continue
+        jax.block_until_ready(fuzz.leaves_of(call))
+        before = len(_compiled)
+        jax.block_until_ready(fuzz.leaves_of(call))
+        again += [call.name] if len(_compiled) > before else []
+    assert again == []

@@ -73,6 +73,8 @@ OUTSIDE = [
     (Uniform(0.0, 1.0), [-1.0, 2.0]),
     (Pareto(scale=1.0, shape=1.0), [0.5, jnp.inf]),
     (lx.ParetoUniform(scale=1.0, shape=2.0), [-1.0, jnp.inf]),
+    (lx.ParetoKnownScale(scale=1.0, shape=2.0), [0.5, jnp.inf]),
+    (lx.GammaPareto(2.0, 1.0, scale=1.0), [0.5, jnp.inf]),
     (lx.UniformFromZero(2.0), [-1.0, 2.5]),
     (lx.GammaKnownShape(2.0, 1.0), [-1.0, jnp.inf]),
     (lx.BetaNegativeBinomial(2.0, 1.0, total_count=3.0), [-1.0, 0.5]),

@@ -70,7 +70,7 @@ class VennAbers:
         """
         s = as_array("scores", scores).astype(self.scores.dtype)
         check_numbers(scores=s)
-        p0, p1 = jax.lax.map(self._both, s.reshape(-1), batch_size=64)
+        p0, p1 = _intervals(self, s.reshape(-1))
         return p0.reshape(s.shape), p1.reshape(s.shape)
 
     def apply(self, scores: ArrayLike) -> Array:
@@ -123,6 +123,12 @@ class VennAbers:
             return (y[j] - y[i] + outcome) / (x[j] - x[i] + 1)
 
         return slope(jnp.zeros_like(score)), slope(jnp.ones_like(score))
+
+
+@jax.jit
+def _intervals(fitted: VennAbers, scores: Array) -> tuple[Array, Array]:
+    """(p0, p1) of each of (N,) scores."""
+    return jax.lax.map(fitted._both, scores, batch_size=64)
 
 
 def fit_venn_abers(

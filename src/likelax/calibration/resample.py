@@ -1,6 +1,7 @@
 """Uncertainty of calibration errors: bins of resampled rows, and of simulated outcomes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -79,22 +80,13 @@ def bootstrap_bins(
       >>> print(rate.shape, abs(float(rate.std()) - 0.025) < 0.005)
       (200,) True
     """
-
-    def copies(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
-        resamples, rows = shape
-        words = _words(key, (resamples, -(-rows // 4)))
-        halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)
-        codes = jnp.asarray(_PAIRS)[halves.astype(jnp.int32)]
-        count = jnp.stack([codes & 7, codes >> 3], axis=-1).reshape(resamples, -1)
-        return count[:, :rows].astype(confidence.dtype)
-
     check_key(key)
     check_size("num_resamples", num_resamples)
     equal = weights is None
     rows = check_rows(confidence, outcome, weights)
     edges = check_edges(edges, num_bins, rows[0].dtype)
     features = _features(*rows, edges, equal=equal)
-    totals = _accumulate(key, copies, rows[0], features, num_resamples)
+    totals = _accumulate(key, _copies, rows[0], features, num_resamples)
     return _as_bins(edges, totals, equal=equal)
 
 
@@ -127,12 +119,6 @@ def consistency_bins(
       >>> bins.outcome_total.shape
       (50, 15)
     """
-
-    def outcomes(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
-        return (jax.random.uniform(key, shape, confidence.dtype) < confidence[None]).astype(
-            confidence.dtype
-        )
-
     check_key(key)
     check_size("num_resamples", num_resamples)
     equal = weights is None
@@ -145,8 +131,25 @@ def consistency_bins(
     none = _features(confidence, jnp.zeros_like(confidence), weights, edges, equal=equal)
     one = _features(confidence, jnp.ones_like(confidence), weights, edges, equal=equal)
     fixed = jnp.sum(none, axis=0)[None]
-    totals = fixed + _accumulate(key, outcomes, confidence, one - none, num_resamples)
+    totals = fixed + _accumulate(key, _outcomes, confidence, one - none, num_resamples)
     return _as_bins(edges, totals, equal=equal)
+
+
+def _copies(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
+    """How often each row is drawn in each resample: Poisson counts."""
+    resamples, rows = shape
+    words = _words(key, (resamples, -(-rows // 4)))
+    halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)
+    codes = jnp.asarray(_PAIRS)[halves.astype(jnp.int32)]
+    count = jnp.stack([codes & 7, codes >> 3], axis=-1).reshape(resamples, -1)
+    return count[:, :rows].astype(confidence.dtype)
+
+
+def _outcomes(key: Array, confidence: Array, shape: tuple[int, int]) -> Array:
+    """Outcomes with the confidences as probabilities."""
+    return (jax.random.uniform(key, shape, confidence.dtype) < confidence[None]).astype(
+        confidence.dtype
+    )
 
 
 def _features(
@@ -174,6 +177,7 @@ def _as_bins(edges: Array, totals: Array, *, equal: bool) -> Bins:
     return Bins(jnp.broadcast_to(edges, (resamples, *edges.shape)), weight, squared, *sums)
 
 
+@partial(jax.jit, static_argnums=(1, 4))
 def _accumulate(
     key: Array,
     draw: Callable[[Array, Array, tuple[int, int]], Array],

@@ -1,5 +1,6 @@
 """Comparison of data with simulated data: p-values and probability integral transforms."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -59,8 +60,13 @@ def check(x: ArrayLike, simulated: ArrayLike, *, chunk_size: int | None = None) 
         check_size("chunk_size", chunk_size)
     check_numbers(x=x, simulated=simulated)
     real = statistics(x)
-    drawn = jax.lax.map(statistics, simulated, batch_size=chunk_size or simulated.shape[0])
+    drawn = _of_all(simulated, chunk_size or simulated.shape[0])
     return Check(real, drawn, p_value(real, drawn))
+
+
+@partial(jax.jit, static_argnums=1)
+def _of_all(simulated: Array, chunk_size: int) -> Array:
+    return jax.lax.map(statistics, simulated, batch_size=chunk_size)
 
 
 def p_value(observed: ArrayLike, simulated: ArrayLike) -> Array:

@@ -185,12 +185,7 @@ def uniform_envelope(
     above = 1 - jnp.concatenate([jnp.zeros((1, num_parts - 1), p.dtype), below[:-1]])
     tails = jnp.minimum(below, above)  # (N + 1, K - 1), the smaller tail of each count
 
-    def lowest(key: Array) -> Array:
-        values = jax.random.randint(key, (num_values,), 0, num_parts)
-        held = jnp.cumsum(jnp.zeros(num_parts, int).at[values].add(1))[:-1]
-        return jnp.min(jnp.take_along_axis(tails, held[None], axis=0))
-
-    least = jax.lax.map(lowest, jax.random.split(key, num_draws), batch_size=64)
+    least = _least(jax.random.split(key, num_draws), tails)
     tail = jnp.quantile(least, 1 - mass)
     kept = tails >= tail
     low = jnp.argmax(kept, axis=0)
@@ -199,6 +194,24 @@ def uniform_envelope(
     return Envelope(
         points, low.astype(points.dtype) * scale, high.astype(points.dtype) * scale, 1 - 2 * tail
     )
+
+
+@jax.jit
+def _least(keys: Array, tails: Array) -> Array:
+    """The smallest tail, over all points, of each of some samples of uniform values.
+
+    Args:
+      keys: (S,).
+      tails: (N + 1, K - 1), of each count of N values at each point.
+    """
+    num_values, num_parts = tails.shape[0] - 1, tails.shape[1] + 1
+
+    def lowest(key: Array) -> Array:
+        values = jax.random.randint(key, (num_values,), 0, num_parts)
+        held = jnp.cumsum(jnp.zeros(num_parts, int).at[values].add(1))[:-1]
+        return jnp.min(jnp.take_along_axis(tails, held[None], axis=0))
+
+    return jax.lax.map(lowest, keys, batch_size=64)
 
 
 def distribution(values: ArrayLike, points: ArrayLike) -> Array:
