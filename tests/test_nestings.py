@@ -105,8 +105,9 @@ def test_laws_hold_for_sampled_nestings(x64, nesting):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(20))
-def test_laws_hold_for_two_hundred_nestings(x64, part):
-    for nesting in sample_nestings(SEED, 200)[part::20]:
+@pytest.mark.parametrize("part", range(12))
+def test_laws_hold_for_many_nestings(x64, part):
+    """120 in each run, chosen by its seed."""
+    for nesting in sample_nestings(SEED, 120)[part::12]:
         check(nesting)
         jax.clear_caches()

@@ -1,7 +1,7 @@
 """Points drawn over whole ranges: what the tests of this folder share.
 
 By default every run draws the same few hundred points. `LIKELAX_SEED=7 pytest tests/ranges` draws
-others; the tests marked `slow` draw 20 000.
+others; the tests marked `slow` draw 8 000.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 
 SEED = int(os.environ.get("LIKELAX_SEED", "0"))
 EPS = float(np.finfo(np.float32).eps)
-FEW, MANY = 300, 20_000
+FEW, MANY = 300, 8_000
 
 few_and_many = pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 
