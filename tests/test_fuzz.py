@@ -58,16 +58,16 @@ def _faults(chosen: list[Public], total: int, seed: int) -> tuple[int, list[str]
     return count, found
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(3))
 def test_sampled_odd_inputs(part):
-    """75 cases of eight functions each."""
+    """60 cases of six functions each."""
     clean = [
         entry
         for entry in entries(SAMPLED)
         if entry.function and ">>>" in entry.doc and not entry.name.startswith(HEAVY)
     ]
     order = np.random.default_rng([SEED, part]).permutation(len(clean))
-    _, found = faults([clean[i] for i in order[:8]], 75, SEED)
+    _, found = faults([clean[i] for i in order[:6]], 60, SEED)
     assert not found, "\n".join(found)
 
 

@@ -122,6 +122,7 @@ def evidence_of_all_paths(prior, x):
     )
 
 
+@pytest.mark.slow
 def test_the_elbo_of_chains_never_falls_and_is_below_the_evidence_of_all_paths(x64):
     node, x = chains()
     found = fit.em(node, x, tol=0.0, max_steps=10)
@@ -133,6 +134,7 @@ def test_the_elbo_of_chains_never_falls_and_is_below_the_evidence_of_all_paths(x
     np.testing.assert_allclose(found.objective, found.model.log_prob(x), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_padded_series_and_draws():
     node, x = chains()
     node = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), node)

@@ -181,7 +181,7 @@ def test_closed_forms_are_scoringrules(name):
         np.testing.assert_allclose(got, want, rtol=5e-5, atol=2e-5)
 
 
-@pytest.mark.sampled(0.4)
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_forms_have_finite_gradients_outside_the_support_too(name):
     rule = getattr(scoring, name)
@@ -356,7 +356,7 @@ def test_crps_of_counts_is_its_sum(x):
     assert NEGATIVE_BINOMIAL(3, 1.0, x) == abs(x)
 
 
-@pytest.mark.sampled(0.4)
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("x", [0.0, 2.0, 9.0])
 def test_crps_of_counts_has_right_derivatives(x):
     rules = [

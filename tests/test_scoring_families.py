@@ -67,7 +67,7 @@ def test_derivatives_of_families_are_differences(name, x64):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.sampled(0.2)
+@pytest.mark.sampled(0.1)
 @pytest.mark.parametrize("name", sorted({case[0] for case in FROZEN["families"]}))
 def test_gradients_outside_the_support_are_finite(name):
     _, parameters, options, *_ = of_family(name)[0]

@@ -61,7 +61,7 @@ def assert_mean(values: Any, want: Any) -> None:
     assert not far.any(), f"{values.mean(0)} for {want}, standard error {error}"
 
 
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 @each_family
 def test_draws_have_the_density_and_the_moments_of_the_family(entry, x64):
     """The score has mean zero; where the support moves, the ratio of a narrower density has mean one."""

@@ -66,6 +66,7 @@ def test_p_values_are_uniform_where_the_smaller_model_is_true():
     assert np.mean(np.array(p_values) <= 0.1) < 0.3
 
 
+@pytest.mark.slow
 def test_other_algorithms_and_data_that_are_not_plain():
     x = {"a": jnp.asarray(APART)}
 

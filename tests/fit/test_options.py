@@ -41,6 +41,7 @@ def test_more_steps_of_kmeans_bring_centres_to_the_means_of_their_rows():
     assert gap(200) < 1e-5 < gap(1)
 
 
+@pytest.mark.slow
 def test_a_chunked_restart_is_the_whole_one():
     runs = [
         fit.restarts(jax.random.key(2), start, X, num_restarts=2, chunk_size=size)

@@ -149,6 +149,7 @@ def test_loo_pit_is_uniform_where_the_plain_one_is_not():
         predictive.loo_pit(jax.random.key(2), x[:3], draws, log_lik)
 
 
+@pytest.mark.slow
 def test_each_row_has_its_own_efficiency():
     log_lik = log_likelihood()[-1]
     efficiency = np.array([1.0, 0.05, 0.05, 1.0, 2.0, 0.05, 2.0, 1.0])
