@@ -45,6 +45,33 @@ def main() -> None:
         bic = lx.fit.bic(fit.model, both)
         print(f"{name:25s} {fit.objective:14.2f}  {bic:7.1f}")
 
+    # how many kinds of eruption? likelihood ratios beside those of data that the smaller model made
+    def begin(key, x, size):
+        return lx.fit.at_points(key, x, 3, size)
+
+    print("\nkinds of eruption, one against more by a parametric bootstrap:")
+    for sizes in ((1, 2), (2, 3)):
+        test = lx.fit.bootstrap_test(
+            jax.random.key(1), begin, scaled, sizes=sizes, num_restarts=5, num_replicates=39
+        )
+        print(f"  {sizes[0]} or {sizes[1]}: ratio {test.statistic:6.1f}, p = {test.p_value:.3f}")
+
+    # variational Bayes with six states keeps those that it needs
+    wide = lx.NormalInverseWishart(
+        jnp.zeros((6, 2)), jnp.full(6, 0.1), jnp.full(6, 4.0), jnp.stack([jnp.eye(2)] * 6)
+    )
+    few = lx.HMMPrior(lx.Dirichlet(jnp.full(6, 0.1)), lx.Dirichlet(jnp.full((6, 6), 0.1)), wide)
+    far = lx.NormalInverseWishart(
+        jnp.asarray(scaled[:: len(scaled) // 6][:6]), wide.kappa, wide.dof, wide.scale
+    )
+    likelihood = lx.MvNormal(jnp.zeros((6, 2)), jnp.stack([jnp.eye(2)] * 6))
+    node = lx.VariationalHMM(few.initial, few.transition, lx.Variational(far, likelihood))
+    found = lx.fit.em(node, scaled, prior=few)
+    used = jnp.exp(found.model.smoother(scaled).log_marginals).sum(axis=0)
+    print(
+        f"\nof six states variational Bayes uses {int((used > 1).sum())}, ELBO {found.objective:.1f}"
+    )
+
     order = jnp.argsort(one.model.emissions.loc[:, 0])
     model = lx.hmm.relabel(one.model, order)
     print("\nafter a short eruption comes a long one with probability", end=" ")

@@ -42,7 +42,16 @@ def test_penguins_keep_their_missing_values():
     np.testing.assert_array_equal(np.unique(data.year), [2007, 2008, 2009])
 
 
-@pytest.mark.parametrize("name", ["faithful", "penguins", "earthquakes", "eight_schools"])
+def test_gnp_is_that_of_hamilton():
+    data = datasets.gnp()
+    assert (data.year[0], data.quarter[0]) == (1951, 2)
+    assert (data.year[-1], data.quarter[-1]) == (1984, 4)
+    assert np.all(np.diff(4 * data.year + data.quarter) == 1)
+    # Hamilton (1989), data set of his program: 100 times the change of the logarithm
+    np.testing.assert_allclose(data.growth[:2], [2.59316421, 2.20217133])
+
+
+@pytest.mark.parametrize("name", ["faithful", "penguins", "earthquakes", "eight_schools", "gnp"])
 def test_every_column_has_one_length(name):
     table = getattr(datasets, name)()
     arrays = [column for column in table if isinstance(column, np.ndarray)]

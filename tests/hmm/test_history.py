@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from likelax import hmm
+from likelax import datasets, hmm
 
 GNP = json.loads((Path(__file__).parents[1] / "reference" / "gnp.json").read_text())
 
@@ -30,7 +30,10 @@ def hamilton(estimates):
     moves = jnp.array([[e["p00"], 1 - e["p00"]], [e["p10"], 1 - e["p10"]]])
     lags = jnp.array([e["ar1"], e["ar2"], e["ar3"], e["ar4"]])
     log_lik = hmm.switching_mean(
-        jnp.array(GNP["growth"]), jnp.array([e["low"], e["high"]]), lags, jnp.sqrt(e["variance"])
+        jnp.array(datasets.gnp().growth),
+        jnp.array([e["low"], e["high"]]),
+        lags,
+        jnp.sqrt(e["variance"]),
     )
     return hmm.state_history(jnp.log(hmm.stationary(moves)), jnp.log(moves), log_lik)
 

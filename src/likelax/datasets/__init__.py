@@ -1,4 +1,4 @@
-"""Four small real data sets, as NumPy arrays with their units.
+"""Five small real data sets, as NumPy arrays with their units.
 
 Every loader reads a CSV file inside the package, so none needs a network.
 """
@@ -13,10 +13,12 @@ __all__ = [
     "Earthquakes",
     "EightSchools",
     "Faithful",
+    "Gnp",
     "Penguins",
     "earthquakes",
     "eight_schools",
     "faithful",
+    "gnp",
     "penguins",
 ]
 
@@ -87,6 +89,20 @@ class EightSchools(NamedTuple):
     school: tuple[str, ...]
     effect: np.ndarray
     standard_error: np.ndarray
+
+
+class Gnp(NamedTuple):
+    """Growth of the gross national product of the United States; T = 135.
+
+    Attributes:
+      year: (T,) integers.
+      quarter: (T,) 1 to 4.
+      growth: (T,) 100 times the change of the logarithm from the quarter before.
+    """
+
+    year: np.ndarray
+    quarter: np.ndarray
+    growth: np.ndarray
 
 
 def faithful() -> Faithful:
@@ -162,6 +178,21 @@ def eight_schools() -> EightSchools:
     table = _read("eight_schools.csv")
     effect, error = _floats(table["effect"]), _floats(table["standard_error"])
     return EightSchools(tuple(table["school"]), effect, error)
+
+
+def gnp() -> Gnp:
+    """Quarterly growth of the gross national product of the United States, 1951 to 1984.
+
+    Source: Hamilton (1989), Econometrica 57, 357-384.
+
+    Examples:
+      >>> data = gnp()
+      >>> len(data.growth), f"{data.growth.mean():.3f}"
+      (135, '0.720')
+    """
+    table = _read("gnp.csv")
+    year, quarter = (np.array(table[name], np.int32) for name in ("year", "quarter"))
+    return Gnp(year, quarter, _floats(table["growth"]))
 
 
 def _read(name: str) -> dict[str, list[str]]:

@@ -1,0 +1,74 @@
+"""Recessions: Hamilton's model of the business cycle, fitted, decoded, and followed quarter by quarter.
+
+Growth returns to a mean that is low in a recession and high otherwise, so a quarter depends on the
+states of the four before it too. The chain over these histories has 32 states and is summed exactly.
+
+python examples/recessions.py
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import likelax as lx
+
+START = {
+    "moves": jnp.array([[1.0, 0.0], [0.0, 2.0]]),  # recessions are the shorter ones
+    "low": jnp.array(-0.5),
+    "log_rise": jnp.array(0.5),
+    "lags": jnp.zeros(4),
+    "log_scale": jnp.array(0.0),
+}
+
+
+def chain_of(parameters, growth):
+    """The chain of the last five states: 0 in a recession, 1 otherwise."""
+    log_moves = jax.nn.log_softmax(parameters["moves"], axis=-1)
+    means = parameters["low"] + jnp.stack([jnp.zeros(()), jnp.exp(parameters["log_rise"])])
+    log_lik = lx.hmm.switching_mean(
+        growth, means, parameters["lags"], jnp.exp(parameters["log_scale"])
+    )
+    initial = jnp.log(lx.hmm.stationary(jnp.exp(log_moves)))
+    return lx.hmm.state_history(initial, log_moves, log_lik)
+
+
+def spells(quarters, inside):
+    """First and last quarter of each stretch that lies inside."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
+    return [f"{quarters[a]} to {quarters[b - 1]}" for a, b in edges.reshape(-1, 2)]
+
+
+def main() -> None:
+    data = lx.datasets.gnp()
+    growth = jnp.asarray(data.growth, jnp.float32)
+    quarters = [f"{y}Q{q}" for y, q in zip(data.year[4:], data.quarter[4:], strict=True)]
+
+    found = lx.fit.maximize_lbfgs(lambda p: lx.hmm.log_partition(*chain_of(p, growth)[:3]), START)
+    chain = chain_of(found.model, growth)
+    print(f"log likelihood {found.objective:.2f} (Hamilton 1989: -181.26), ", end="")
+    print(f"status {lx.fit.Status(int(found.status)).name}")
+    stay = jax.nn.softmax(found.model["moves"], axis=-1)
+    low, high = found.model["low"], found.model["low"] + jnp.exp(found.model["log_rise"])
+    print(f"growth a quarter {low:.2f} in a recession, {high:.2f} otherwise; they last ", end="")
+    print(f"{1 / stay[0, 1]:.1f} and {1 / stay[1, 0]:.1f} quarters")
+
+    smoothed = jnp.exp(chain.marginal(lx.hmm.smoother(*chain[:3]).log_marginals))[:, 0]
+    print("\nrecessions, looking back from 1984:")
+    print("  " + "\n  ".join(spells(quarters, np.asarray(smoothed) > 0.5)))
+
+    # as they were seen at the time: each quarter as it comes, and the view of it a year later
+    def next_quarter(state, log_lik):
+        step = lx.hmm.smoother_step(state, chain.log_transition, log_lik)
+        return step.state, chain.marginal(step.log_marginals)[:, 0]
+
+    start = lx.hmm.smoother_start(chain.log_initial, lag=4)
+    _, seen = jax.lax.scan(next_quarter, start, chain.log_lik)  # (T, 5), oldest first
+    at_once, later = jnp.exp(seen[:, -1]), jnp.exp(seen[4:, 0])
+    print("\nprobability of a recession    at once   a year later   in 1984")
+    for quarter in ("1957Q4", "1970Q1", "1974Q1", "1980Q2", "1982Q1"):
+        t = quarters.index(quarter)
+        print(f"  {quarter:26s} {at_once[t]:8.2f} {later[t]:14.2f} {smoothed[t]:9.2f}")
+
+
+if __name__ == "__main__":
+    main()
