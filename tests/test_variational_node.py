@@ -298,3 +298,24 @@ def test_the_predictive_of_a_process_is_normalised_also_feature_by_feature():
     found = VariationalMixture(StickBreaking.process(1.0, 3), node).predictive()
     np.testing.assert_allclose(found.weights, [4 / 7, 2 / 7, 1 / 7], rtol=1e-6)
     assert found.log_prob(jnp.zeros((5, 2))).shape == (5,)
+
+
+def test_a_weight_whose_expected_logarithm_is_far_below_zero_still_counts():
+    """exp(E log w) of a small concentration is 0 in float32, and the component was lost."""
+    q = Dirichlet(jnp.array([5.0, 2e-3]))
+    normals = NormalInverseGamma(
+        *(jnp.array(v) for v in ((0.0, 60.0), (9.0, 9.0), (9.0, 9.0), (9.0, 9.0)))
+    )
+    likelihood = Normal(jnp.zeros(2), jnp.ones(2))
+    node = VariationalMixture(q, Variational(normals, likelihood))
+    x = jnp.array([60.0])
+    want = q.expected_log() + jax.vmap(lambda c: c.log_prob(x[0]))(node.components)
+    assert jnp.exp(q.expected_log())[1] == 0
+    np.testing.assert_allclose(node.log_prob(x)[0], jax.nn.logsumexp(want), rtol=1e-5)
+    shares = jax.nn.softmax(want)
+    np.testing.assert_allclose(jnp.exp(node.log_responsibilities(x)[0]), shares, atol=1e-5)
+    stats, log_prob = node.e_step(x)
+    np.testing.assert_allclose(stats.weights.counts, shares, atol=1e-5)
+    np.testing.assert_allclose(log_prob, node.log_prob(x)[0], rtol=1e-6)
+    bound = node.expected_log_prob(stats)
+    np.testing.assert_allclose(bound, jnp.sum(shares * want), rtol=1e-5)

@@ -404,7 +404,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
           ValueError: for weights of another shape.
         """
         values, labels = take_labels(x)
-        log_weights = numerics.safe_log(self.weights)
+        log_weights = self._log_weights()
         fused = None
         if labels is None:
             fused = self.components.mixture_e_step(log_weights, values, weights)
@@ -522,7 +522,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         return self._log_average(each)
 
     def _log_average(self, terms: Array) -> Array:
-        terms, log_weights = numerics.as_float(terms, numerics.safe_log(self.weights))
+        terms, log_weights = numerics.as_float(terms, self._log_weights())
         return numerics.logsumexp(terms + jnp.broadcast_to(log_weights, terms.shape), axis=-1)
 
     @one_program
@@ -573,6 +573,9 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
             check_labels(name, labels, self.num_components)
         self.components.check_labels(name, values)
 
+    def _log_weights(self) -> Array:
+        return numerics.safe_log(self.weights)
+
     def _average(self, values: Any) -> Any:
         """sum_k weights[k] values[k] of a tree of arrays (K, *event)."""
 
@@ -584,4 +587,4 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
 
     def _joint(self, x: DataLike, each: Callable[[Any], Array]) -> Array:
         values, labels = take_labels(x)
-        return rule_out(_joint(numerics.safe_log(self.weights), each(values)), labels)
+        return rule_out(_joint(self._log_weights(), each(values)), labels)

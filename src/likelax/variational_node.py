@@ -320,9 +320,23 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         weights = numerics.normalize(self.weights.mean())
         return Mixture(weights, jax.vmap(lambda c: c.predictive(None))(self.components))
 
-    def _at_expectations(self) -> Mixture:
+    def _at_expectations(self) -> "_LogMixture":
         """The mixture at exp(E_q[log weights]) and E_q[log p]."""
-        return Mixture(jnp.exp(self.weights.expected_log()), self.components)
+        return _LogMixture(self.weights.expected_log(), self.components)
+
+
+@pytree
+class _LogMixture(Mixture[Any]):
+    """A mixture whose `weights` are logs of weights, which need not sum to one."""
+
+    def _log_weights(self) -> Array:
+        return self.weights
+
+    def expected_log_prob(self, stats: MixtureStats) -> Array:
+        """Expected complete-data log probability as a function of the statistics, nats."""
+        each = jax.vmap(lambda c, s: c.expected_log_prob(s))
+        labels = numerics.weighted_sum(stats.weights.counts, self.weights)
+        return labels + jnp.sum(each(self.components, stats.components))
 
 
 def _both_parts(prior: MixturePrior | None, verb: str) -> list[Any]:
