@@ -133,6 +133,11 @@ ALLOWED = (
     (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
     (("swallowed",), r"RidgePrior\.matched", "only the shape of the coefficients counts"),
     (("swallowed",), r"NormalMean\.predictive\(likelihood\.loc", "its place is not used"),
+    (
+        ("accepted", "swallowed", "unnamed"),
+        r"Hierarchical\.possible\(x",
+        "fits validate the data before they call it",
+    ),
     (("nan",), r"\.complete_statistics\(x", "NaN reports an impossible row"),
     (
         ("unnamed", "inside"),
