@@ -128,8 +128,8 @@ class GammaPareto(OnLine, Distribution):
     Source: Fink (1997), A compendium of conjugate priors, 2.4.
 
     Examples:
-      >>> print(f"{GammaPareto(2.0, 1.0, 1.0).log_prob(1.0):.4f}")  # log 2
-      0.6931
+      >>> print(f"{GammaPareto(2.0, 1.0, 1.0).log_prob(2.0):.4f}")  # -3 log(1 + log 2)
+      -1.5798
     """
 
     concentration: Array = constrained(positive)
