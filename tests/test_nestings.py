@@ -105,9 +105,9 @@ def test_laws_hold_for_sampled_nestings(x64, nesting):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(12))
+@pytest.mark.parametrize("part", range(9))
 def test_laws_hold_for_many_nestings(x64, part):
-    """120 in each run, chosen by its seed."""
-    for nesting in sample_nestings(SEED, 120)[part::12]:
+    """90 in each run, chosen by its seed."""
+    for nesting in sample_nestings(SEED, 90)[part::9]:
         check(nesting)
         jax.clear_caches()
