@@ -14,7 +14,10 @@ def info() -> None:
     table.add_column(style="dim")
     table.add_column()
     for name in ("likelax", "jax", "jaxlib", "optax", "numpy"):
-        table.add_row(name, metadata.version(name))
+        try:
+            table.add_row(name, metadata.version(name))
+        except metadata.PackageNotFoundError:  # imported from a folder
+            table.add_row(name, "not installed")
     table.add_row("python", f"{platform.python_version()}, {platform.platform()}")
     devices = jax.devices()
     kinds = sorted({device.device_kind for device in devices})
