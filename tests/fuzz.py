@@ -456,7 +456,7 @@ def _with(a: np.ndarray, value: float) -> np.ndarray:
 
 def answers(call: Call) -> list[Any]:
     """The leaves of the result of the valid call, as NumPy arrays."""
-    return _leaves(call.function(**call.arguments))
+    return _leaves(_call(call.function, call.arguments))
 
 
 def outcome(case: Case, valid: list[Any]) -> Outcome:
@@ -482,11 +482,6 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     ]
     rest = {name: value for name, value in arguments.items() if name not in positional}
     return function(*(arguments[name] for name in positional if name in arguments), **rest)
-
-
-def leaves_of(call: Call) -> list[Any]:
-    """The arrays that a call returns."""
-    return _leaves(_call(call.function, call.arguments))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """A model that the command line fitted, in a file that says what it is and what it was fitted to."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from likelax import files, fit, named
-from likelax.data import DataLike, Masked, Sequences
+from likelax.data import DataLike, Masked
 from likelax.hmm import HMM
+from likelax.interop.chains import as_sequences
 from likelax.mixture import Mixture
 
 
@@ -68,7 +69,7 @@ def load(file: Path) -> Kept:
         raise files.DataError(f"{file} does not exist") from None
     except (OSError, KeyError, TypeError, ValueError, OverflowError, MemoryError):
         raise files.DataError(f"{file} is damaged, or was not written by `likelax fit`") from None
-    return Kept(**notes, model=model)
+    return replace(kept, model=model)
 
 
 def trimmed(model: Any, size: int) -> Any:
@@ -97,12 +98,9 @@ def as_data(rows: files.Rows, *, series: bool) -> DataLike:
     """
     parts = list(rows.parts().values()) if series else [rows.values]
     values = single(np.concatenate(parts))
-    x: DataLike = Masked.from_nan(values) if np.isnan(values).any() else jnp.asarray(values)
-    if not series or rows.groups is None:
-        return x
-    starts = np.zeros(len(values), bool)
-    starts[np.cumsum([0, *(len(part) for part in parts[:-1])])] = True
-    return Sequences(x, starts=jnp.asarray(starts))
+    if series and rows.groups is not None:
+        return as_sequences(values, np.array([len(part) for part in parts]))
+    return Masked.from_nan(values) if np.isnan(values).any() else jnp.asarray(values)
 
 
 def single(values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from likelax import files, kept, report
+from likelax import files, kept, plots, report
 from likelax.checklist import Checklist
 from likelax.hmm import HMM
 from likelax.mixture import Mixture
@@ -52,24 +52,23 @@ def _pictures(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
 
 
 def _picture(draw: Callable[[Any], object], alt: str, caption: str) -> report.Picture:
-    from likelax import plots  # needs matplotlib, which the other commands do not
-
     light, dark = (plots.png(plots.figure(draw, dark=dark)) for dark in (False, True))
     return report.Picture(light, dark, alt, caption)
 
 
 def _of_series(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
     """The first series, with the levels and the probabilities of its states."""
-    from likelax import plots
-
     values = next(iter(rows.parts().values()))[:MOST_SHOWN]
     x = kept.as_data(files.Rows(values, rows.columns, None), series=True)
     path = np.asarray(found.model.viterbi(x)[0])
     probs = np.exp(np.asarray(found.model.smoother(x).log_marginals, float))
     column = values if values.ndim == 1 else values[:, 0]
     known = np.isfinite(column)
-    shares = probs[known] / np.maximum(probs[known].sum(axis=0), 1e-30)
-    level = (shares.T @ column[known])[path]
+    total = probs[known].sum(axis=0)
+    # a state without a share of any known value is on the path at missing ones alone
+    level = np.divide(
+        probs[known].T @ column[known], total, np.full_like(total, np.nan), where=total > 0
+    )[path]
     time, name = np.arange(len(column)), rows.columns[0]
 
     def levels(figure: Any) -> None:
@@ -96,8 +95,6 @@ def _of_series(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
 
 
 def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
-    from likelax import plots
-
     values = rows.values[np.isfinite(rows.values)]
     whole = bool(np.all(values == np.round(values)))
     low, high = values.min(), values.max()
@@ -120,8 +117,6 @@ def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
 
 
 def _membership(found: kept.Kept, rows: files.Rows) -> report.Picture:
-    from likelax import plots
-
     x = rows.values[np.isfinite(rows.values).all(axis=1)]
     shares = np.asarray(found.model.responsibilities(x.astype(np.float32)), float)
 

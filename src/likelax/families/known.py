@@ -31,29 +31,11 @@ class LocationStats:
     log_base: Array
 
 
-@pytree
-class NormalKnownScale(OnLine, Family[LocationStats, "NormalMean"]):
-    """A normal whose scale is known and whose mean has a `NormalMean` prior.
-
-    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
-
-    Attributes:
-      loc: scalar, the mean.
-      scale: positive scalar, held by `m_step`.
-
-    Source: Murphy (2007), Conjugate Bayesian analysis of the Gaussian distribution, 2.
-
-    Examples:
-      >>> model = NormalKnownScale(0.0, 1.0)
-      >>> stats, _ = model.e_step(jnp.array([1.0, 2.0]))
-      >>> print(NormalMean(0.0, 1.0).posterior(stats).loc, model.m_step(stats).loc)
-      1.0 1.5
-    """
-
-    held: ClassVar[tuple[str, ...]] = ("scale",)
+class _Normally(OnLine):
+    """What a family of one number has because it is a normal with these loc and scale."""
 
     loc: Array
-    scale: Array = constrained(positive)
+    scale: Array
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape `shape`."""
@@ -82,6 +64,31 @@ class NormalKnownScale(OnLine, Family[LocationStats, "NormalMean"]):
 
     def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
         return Normal(self.loc, self.scale)._quantile(below, above, upper)
+
+
+@pytree
+class NormalKnownScale(_Normally, Family[LocationStats, "NormalMean"]):
+    """A normal whose scale is known and whose mean has a `NormalMean` prior.
+
+    Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
+
+    Attributes:
+      loc: scalar, the mean.
+      scale: positive scalar, held by `m_step`.
+
+    Source: Murphy (2007), Conjugate Bayesian analysis of the Gaussian distribution, 2.
+
+    Examples:
+      >>> model = NormalKnownScale(0.0, 1.0)
+      >>> stats, _ = model.e_step(jnp.array([1.0, 2.0]))
+      >>> print(NormalMean(0.0, 1.0).posterior(stats).loc, model.m_step(stats).loc)
+      1.0 1.5
+    """
+
+    held: ClassVar[tuple[str, ...]] = ("scale",)
+
+    loc: Array
+    scale: Array = constrained(positive)
 
     def expected_log_prob(self, stats: LocationStats) -> Array:
         """-(scatter about loc) / 2 + log h, nats."""
@@ -119,7 +126,7 @@ class NormalKnownScale(OnLine, Family[LocationStats, "NormalMean"]):
 
 
 @pytree
-class NormalMean(OnLine, Prior[LocationStats]):
+class NormalMean(_Normally, Prior[LocationStats]):
     """mean ~ Normal(loc, scale): the conjugate prior of `NormalKnownScale`.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -142,10 +149,6 @@ class NormalMean(OnLine, Prior[LocationStats]):
         """Log density at a mean, nats."""
         return Normal(self.loc, self.scale).log_prob(value)
 
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of a mean, of shape `shape`."""
-        return Normal(self.loc, self.scale).sample(key, shape)
-
     def posterior(self, stats: LocationStats) -> Self:
         """Precisions add, and the means are weighted by them."""
         merged = self._moments() + stats.moments
@@ -155,30 +158,6 @@ class NormalMean(OnLine, Prior[LocationStats]):
         """That of the likelihood at `loc`, minus precision times variance over 2, nats."""
         loc, scale = numerics.as_float(self.loc, self.scale)
         return stats.log_base - (stats.moments.about(loc) + stats.moments.weight * scale**2) / 2
-
-    def mean(self) -> Array:
-        """loc."""
-        return jnp.asarray(self.loc)
-
-    def variance(self) -> Array:
-        """scale^2."""
-        _, scale = numerics.as_float(self.loc, self.scale)
-        return scale**2
-
-    def entropy(self) -> Array:
-        """log scale + (1 + log(2 pi)) / 2, nats."""
-        return Normal(self.loc, self.scale).entropy()
-
-    def kl_divergence(self, other: Self) -> Array:
-        """That of two normals, nats."""
-        self._same_type(other)
-        return Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale))
-
-    def _log_tails(self, x: Array) -> LogTails:
-        return Normal(self.loc, self.scale)._log_tails(x)
-
-    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
-        return Normal(self.loc, self.scale)._quantile(below, above, upper)
 
     def mode(self) -> Array:
         """loc."""
@@ -201,7 +180,7 @@ class NormalMean(OnLine, Prior[LocationStats]):
 
 
 @pytree
-class NormalKnownLoc(OnLine, Family[EventCounts, InverseGamma]):
+class NormalKnownLoc(_Normally, Family[EventCounts, InverseGamma]):
     """A normal whose mean is known and whose variance has an `InverseGamma` prior.
 
     Float32: log density within 1e-6 of 1 + its size, and of one rounding of the arguments.
@@ -223,34 +202,6 @@ class NormalKnownLoc(OnLine, Family[EventCounts, InverseGamma]):
 
     loc: Array
     scale: Array = constrained(positive)
-
-    def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
-        """Draws of shape `shape`."""
-        return Normal(self.loc, self.scale).sample(key, shape)
-
-    def mean(self) -> Array:
-        """loc."""
-        return jnp.asarray(self.loc)
-
-    def variance(self) -> Array:
-        """scale^2."""
-        _, scale = numerics.as_float(self.loc, self.scale)
-        return scale**2
-
-    def entropy(self) -> Array:
-        """log scale + (1 + log(2 pi)) / 2, nats."""
-        return Normal(self.loc, self.scale).entropy()
-
-    def kl_divergence(self, other: Self) -> Array:
-        """That of two normals, nats."""
-        self._same_type(other)
-        return Normal(self.loc, self.scale).kl_divergence(Normal(other.loc, other.scale))
-
-    def _log_tails(self, x: Array) -> LogTails:
-        return Normal(self.loc, self.scale)._log_tails(x)
-
-    def _quantile(self, below: Array, above: Array, upper: bool) -> Array:
-        return Normal(self.loc, self.scale)._quantile(below, above, upper)
 
     def expected_log_prob(self, stats: EventCounts) -> Array:
         """-2 events log scale - exposure / scale^2 + log h, nats."""
