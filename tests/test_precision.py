@@ -44,6 +44,7 @@ SILENT = {
         "sticking_the_landing dreg iwae renyi vimco scattered importance match_moments check "
         "score_expectation exponential gamma binomial resample"
     ),
+    "chooses its way by comparing estimates, as its docstring says": "moment_match",
     "fits, whose status and objective tell": (
         "fit_fixed_draws laplace fit_guide fit_guides fit_rows"
     ),

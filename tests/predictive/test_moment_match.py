@@ -80,6 +80,23 @@ def test_draws_are_trees_and_few_moves_or_a_high_threshold_change_nothing():
         predictive.moment_match(rough, whole, one, draws, x[:11])
 
 
+@pytest.mark.parametrize("distance", [5.0, 7.0, 10.0])
+def test_k_hat_is_not_raised_by_rounding(distance):
+    """An affine map makes these weights equal, so what is left of their tail is rounding."""
+    x = jnp.asarray([0.3, -0.2, 0.1, -0.4, distance], jnp.float32)
+    draws = jnp.mean(x) + jax.random.normal(jax.random.key(0), (1000,)) / 5**0.5
+
+    def one(draw, row):
+        return -((row - draw) ** 2) / 2
+
+    rough = predictive.loo_of(one, draws, x)
+    better = predictive.moment_match(rough, lambda v: jnp.sum(one(v, x)), one, draws, x)
+    assert rough.k_hat[4] > 0.7 > better.k_hat[4]
+    rest = np.asarray(x[:4])
+    want = -np.log(1.25) / 2 - (distance - rest.mean()) ** 2 / 2 / 1.25
+    np.testing.assert_allclose(better.pointwise[4], want, atol=0.03)
+
+
 def series(size=40):
     x = np.random.default_rng(1).normal(size=size).astype(np.float32) + 0.5
     return np.where(np.arange(size) < 20, x, x + 4)  # the mean moves away from the first fit
