@@ -3,13 +3,15 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+# The peers of the benchmarks want versions of their own.
+BENCH := .venv-bench
 READY = $(VENV)/.ready-
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-slow test-all mutate bench check docs clean
+.PHONY: help tour test test-slow test-all mutate bench bench-quick check dist docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +33,12 @@ COUNT ?= 20
 mutate: $(READY)mutate ## Put COUNT small faults, chosen by SEED, into the library; print those that no test notices
 	$(BIN)/python tests/mutate.py run --seed $(SEED) --count $(COUNT) --workers $(WORKERS)
 
-bench: $(READY)bench ## Run the benchmarks against their peers
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(BENCH)/.ready ## Run the benchmarks against their peers; write docs/benchmarks.md (an hour)
+	$(BENCH)/bin/python benchmarks/run.py
+	$(BENCH)/bin/python benchmarks/page.py
+
+bench-quick: $(BENCH)/.ready ## The same at small sizes, in minutes, to benchmarks/results/quick.json
+	$(BENCH)/bin/python benchmarks/run.py --quick
 
 check: $(READY)dev ## Lint, formatting, types, and the layers of imports
 	$(BIN)/ruff check .
@@ -40,22 +46,32 @@ check: $(READY)dev ## Lint, formatting, types, and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+dist: $(READY)dist ## Build wheel and sdist, and try the wheel in an environment of its own
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tests/wheel.py dist
+
 docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
 	$(BIN)/python docs/build.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+	rm -rf $(VENV) $(BENCH) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
 $(READY)docs: EXTRAS = plots,cli
 $(READY)tests: EXTRAS = tests
 $(READY)mutate: EXTRAS = mutate
-$(READY)bench: EXTRAS = bench
+$(READY)dist: EXTRAS = dist
 $(READY)dev: EXTRAS = dev
 
 $(READY)%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
+
+$(BENCH)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --editable ".[bench]"
 	@touch $@
 
 $(BIN)/python:

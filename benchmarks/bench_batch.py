@@ -24,7 +24,7 @@ from importlib.util import find_spec
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import print_setting
+from timing import Row, print_setting, record
 
 import likelax as lx
 
@@ -118,9 +118,11 @@ def timed(work):
     return took[0], min(took[1:])
 
 
-def show(who, number, took, ours):
+def show(task, who, number, took, ours):
     each = 1e3 * took[1] / (number * RESTARTS)
     ratio = each / ours if ours else 1.0
+    row = Row(f"{task}, each fit", who, 1e3 * took[0], each, each, ratio)
+    record(row=row._asdict())
     print(f"  {who:<38} {each:9.4f} ms a fit   first call {took[0]:7.2f} s   ratio {ratio:8.1f}")
     return each
 
@@ -147,19 +149,20 @@ def chains(number, few, peers):
         )
 
     done = ours()
-    print(f"\n{number} Poisson hidden Markov models, {RESTARTS} starts each")
+    task = f"{number} Poisson hidden Markov models, {RESTARTS} starts each"
+    print(f"\n{task}")
     print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
-    each = show("likelax fit.batch", number, timed(lambda: ours().executed), 0.0)
+    each = show(task, "likelax fit.batch", number, timed(lambda: ours().executed), 0.0)
     part = sets[:few]
     loop = timed(lambda: loop_over_restarts(part, start_chain))
-    show("likelax fit.restarts in a Python loop", few, loop, each)
-    show("jax.vmap of likelax fit.em", few, timed(lambda: one_vmapped_program(part)), each)
+    show(task, "likelax fit.restarts in a Python loop", few, loop, each)
+    show(task, "jax.vmap of likelax fit.em", few, timed(lambda: one_vmapped_program(part)), each)
     if not peers:
         return
     if find_spec("dynamax"):
-        show("Python loop over dynamax, 50 steps", few, timed(lambda: _dynamax(part)), each)
+        show(task, "Python loop over dynamax, 50 steps", few, timed(lambda: _dynamax(part)), each)
     peer, best = in_processes(_hmmlearn, part)
-    show("hmmlearn in a process pool", few, peer, each)
+    show(task, "hmmlearn in a process pool", few, peer, each)
     gap = np.asarray(done.best.objective)[:few] - best
     print(f"  nats above hmmlearn's best: median {np.median(gap):.3f}, least {gap.min():.3f}")
 
@@ -179,13 +182,14 @@ def mixtures(number, few, peers):
         )
 
     done = ours()
-    print(f"\n{number} Gaussian mixtures, 200 rows in 2 dimensions, {RESTARTS} starts each")
+    task = f"{number} Gaussian mixtures, 200 rows in 2 dimensions, {RESTARTS} starts each"
+    print(f"\n{task}")
     print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
-    each = show("likelax fit.batch", number, timed(lambda: ours().executed), 0.0)
+    each = show(task, "likelax fit.batch", number, timed(lambda: ours().executed), 0.0)
     if not peers:
         return
     peer, best = in_processes(_sklearn, x[:few])
-    show("scikit-learn in a process pool", few, peer, each)
+    show(task, "scikit-learn in a process pool", few, peer, each)
     gap = np.asarray(done.best.objective)[:few] / 200 - best
     print(f"  nats a row above scikit-learn's best: median {np.median(gap):.4f}")
 
@@ -214,13 +218,14 @@ def groups(number, few, peers):
         return lx.fit.batch(lx.fit.LBFGS(), start, x, key=jax.random.key(0))
 
     done = ours()
-    print(f"\n{number} groups of 30 gamma-Poisson counts")
+    task = f"{number} groups of 30 gamma-Poisson counts"
+    print(f"\n{task}")
     print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
-    each = show("likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
+    each = show(task, "likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
     if not peers:
         return
     peer, best = in_processes(_gamma_poisson, x[:few])
-    show("SciPy in a process pool", few / RESTARTS, peer, each)
+    show(task, "SciPy in a process pool", few / RESTARTS, peer, each)
     gap = np.asarray(done.best.objective)[:few] - best
     print(f"  nats above SciPy's best: median {np.median(gap):.4f}, least {gap.min():.4f}")
 
@@ -257,18 +262,19 @@ def guides(number, few, peers):
         return lx.fit.batch(ascent, start, x, key=key, num_restarts=number)
 
     done = ours()
-    print(f"\n{number} restarts of a full-rank guide of the eight schools")
+    task = f"{number} restarts of a full-rank guide of the eight schools"
+    print(f"\n{task}")
     print(f"  executed / needed lane-steps: {int(done.executed) / int(done.needed):.2f}")
     best = np.asarray(done.fits.objective).max()
     print(f"  usable {float(done.fits.usable.mean()):.2f}, best bound {best:.2f} nats")
-    each = show("likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
+    each = show(task, "likelax fit.batch", number / RESTARTS, timed(lambda: ours().executed), 0.0)
     starts = jax.vmap(lambda key: start(key, None))(jax.random.split(jax.random.key(1), number))
 
     def vmapped():
         key = jax.random.key(2)
         return lx.variational.fit_guides(key, _schools_joint, starts).elbo.value
 
-    show("likelax variational.fit_guides", number / RESTARTS, timed(vmapped), each)
+    show(task, "likelax variational.fit_guides", number / RESTARTS, timed(vmapped), each)
 
     def loop():
         one = jax.tree.map(lambda a: a[:few], starts)
@@ -277,7 +283,7 @@ def guides(number, few, peers):
         fit_guide = lx.variational.fit_guide
         return [fit_guide(key, _schools_joint, part).elbo.value for part in parts]
 
-    show("Python loop over fit_guide", few / RESTARTS, timed(loop), each)
+    show(task, "Python loop over fit_guide", few / RESTARTS, timed(loop), each)
 
 
 def sweep(number, few, peers):
@@ -299,16 +305,18 @@ def sweep(number, few, peers):
             for k in sizes
         ]
 
-    print(f"\n{len(sizes) * starts} mixtures on Old Faithful")
+    task = f"{len(sizes) * starts} mixtures on Old Faithful"
+    print(f"\n{task}")
     count = len(sizes) * starts / RESTARTS
-    each = show("likelax fit.sweep", count, timed(lambda: ours().objective), 0.0)
+    each = show(task, "likelax fit.sweep", count, timed(lambda: ours().objective), 0.0)
     if peers:
-        show("scikit-learn, n_init", count, timed(theirs), each)
+        show(task, "scikit-learn, n_init", count, timed(theirs), each)
 
 
 def devices(number, few, peers):
     sets, count = series(number), 1
-    print(f"\n{number} Poisson hidden Markov models on {jax.device_count()} devices and fewer")
+    task = f"{number} Poisson hidden Markov models on {jax.device_count()} devices and fewer"
+    print(f"\n{task}")
     each = 0.0
     while count <= jax.device_count():
         mesh = jax.make_mesh((count,), ("fits",), devices=jax.devices()[:count])
@@ -318,7 +326,7 @@ def devices(number, few, peers):
             run = {"key": key, "num_restarts": RESTARTS, "mesh": mesh}
             return lx.fit.batch(lx.fit.EM(), start_chain, sets, **run).executed
 
-        took = show(f"likelax fit.batch, {count} devices", number, timed(ours), each)
+        took = show(task, f"likelax fit.batch, {count} devices", number, timed(ours), each)
         each, count = each or took, count * 2
 
 

@@ -6,7 +6,6 @@
 relplot takes part where it is installed.
 """
 
-import argparse
 import importlib
 import warnings
 from typing import Any
@@ -97,9 +96,7 @@ def bench_isotonic(size: int) -> None:
 
 def main() -> None:
     """Run all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    quick = parser.parse_args().quick
+    quick = timing.asked_quick(__doc__)
     warnings.simplefilter("ignore")
     timing.print_setting("scikit-learn", "netcal", "relplot")
     million = 20_000 if quick else 1_000_000

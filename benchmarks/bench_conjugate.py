@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
-from timing import compare, print_setting
+from timing import asked_quick, compare, print_setting
 
 from likelax.families import Gamma, Poisson
 
-NUM_GROUPS, PER_GROUP = 1_000_000, 8
+PER_GROUP = 8
 PRIOR = (2.0, 0.5)
 
 
@@ -39,18 +39,19 @@ def by_loop(counts: np.ndarray) -> list[tuple[float, ...]]:
 
 
 def main() -> None:
+    groups = 100_000 if asked_quick(__doc__) else 1_000_000
     print_setting("scipy")
-    counts = np.random.default_rng(0).poisson(3.0, (NUM_GROUPS, PER_GROUP))
+    counts = np.random.default_rng(0).poisson(3.0, (groups, PER_GROUP))
     device = jnp.asarray(counts, jnp.float32)
-    few = counts[: NUM_GROUPS // 100]
+    few = counts[: groups // 100]
     rows = compare(
-        f"gamma-Poisson posterior, evidence and predictive, {NUM_GROUPS} groups of {PER_GROUP}",
+        f"gamma-Poisson posterior, evidence and predictive, {groups} groups of {PER_GROUP}",
         lambda: ours(device),
         {"NumPy and SciPy, arrays": lambda: by_array(counts)},
         check=lambda answer: np.stack([np.asarray(v[:1000]) for v in answer]),
         repeats=3,
     )
-    print(f"  {NUM_GROUPS / rows[0].median_ms / 1e3:.1f} million updates a second")
+    print(f"  {groups / rows[0].median_ms / 1e3:.1f} million updates a second")
     compare(
         f"the same, {len(few)} groups, one after the other",
         lambda: ours(device[: len(few)]),

@@ -1,4 +1,7 @@
-"""GaussianMixture through the estimator, beside scikit-learn's, from the same starts."""
+"""GaussianMixture through the estimator, beside scikit-learn's, from the same starts.
+
+Run: python benchmarks/bench_estimators.py, with --quick for a tenth of the rows.
+"""
 
 import warnings
 
@@ -6,7 +9,7 @@ import numpy as np
 from sklearn import mixture
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
-from timing import compare, print_setting
+from timing import asked_quick, compare, print_setting
 
 from likelax.interop.sklearn import GaussianMixture
 
@@ -23,11 +26,12 @@ def run(name: str, x: np.ndarray, size: int, **options) -> None:
 
 
 def main() -> None:
+    size = 10_000 if asked_quick(__doc__) else 100_000
     print_setting("scikit-learn")
     warnings.simplefilter("ignore", ConvergenceWarning)
     run("iris, starts of k-means", load_iris().data, 3)
     rng = np.random.default_rng(0)
-    rows = rng.normal(0, 3, (10, 8))[rng.integers(0, 10, 100_000)] + rng.normal(size=(100_000, 8))
+    rows = rng.normal(0, 3, (10, 8))[rng.integers(0, 10, size)] + rng.normal(size=(size, 8))
     for dtype in (np.float64, np.float32):
         run("starts of k-means", rows.astype(dtype), 10)
         # every number of steps is the same for both: no tolerance

@@ -125,26 +125,6 @@ def mean_log_likelihood(p: Problem, answer: Any, num_rows: int = 20_000) -> np.n
     return np.mean(np.logaddexp.reduce(terms, axis=0))
 
 
-def rate(work: Callable[[], Any], amount: float, repeats: int = 5) -> float:
-    """The best rate of `work` in G/s, after one call that compiles."""
-    jax.block_until_ready(work())
-    best = np.inf
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(work())
-        best = min(best, time.perf_counter() - began)
-    return amount / best / 1e9
-
-
-def limits() -> tuple[float, float]:
-    """(float32 matrix product in GFLOP/s, exp in G/s) of this machine in this run."""
-    a = jnp.ones((2048, 2048))
-    product = jax.jit(lambda a: a @ a)
-    e = jnp.linspace(-9, 0, 1_000_000)
-    exp = jax.jit(jnp.exp)
-    return rate(lambda: product(a), 2 * 2048**3), rate(lambda: exp(e), e.size)
-
-
 def sweep(num_restarts: int, max_size: int) -> None:
     """Every size from 1 to `max_size` from `num_restarts` k-means++ starts, on Old Faithful."""
     from sklearn.exceptions import ConvergenceWarning
@@ -219,8 +199,11 @@ def main() -> None:
     parser.add_argument("--row", type=int, help="one row only, from 0")
     options = parser.parse_args()
     timing.print_setting("scikit-learn", "gmmx")
-    product, exp = limits()
-    print(f"float32 matrix product {product:.0f} GFLOP/s, exp {exp:.1f} G/s")
+    rates = timing.limits()
+    product, exp, memory = rates["matrix_gflops"], rates["exp_g"], rates["memory_gb"]
+    print(
+        f"float32: matrix product {product:.0f} GFLOP/s, exp {exp:.1f} G/s, memory {memory:.0f} GB/s"
+    )
     if options.only in (None, "acceleration"):
         acceleration()
     if options.only in (None, "sweep"):
@@ -236,7 +219,7 @@ def main() -> None:
         ours = timing.compare(name, likelax(p), peers, check=check, repeats=5)[0]
         # an E and an M step by their definition: K products of N x D x D each, 2 flops a term
         needed = (2 * STEPS + 1) * 2 * num_rows * num_components * num_dims**2 / 1e9
-        floor = (STEPS + 1) * (num_rows * num_components / exp / 1e9 + 4 * p.x.size / 36e9)
+        floor = (STEPS + 1) * (num_rows * num_components / exp / 1e9 + 4 * p.x.size / memory / 1e9)
         print(
             f"  {needed / ours.median_ms * 1e3 / product:.0%} of the matrix-product rate "
             f"({needed:.0f} GFLOP by definition); {ours.median_ms / 1e3 / floor:.1f}x one pass of "

@@ -4,7 +4,6 @@ python benchmarks/bench_loo.py           two minutes
 python benchmarks/bench_loo.py --quick   small sizes, seconds
 """
 
-import argparse
 import warnings
 
 import arviz
@@ -32,9 +31,7 @@ def bench_loo(num_draws: int, size: int) -> None:
 
 def main() -> None:
     """Run all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    quick = parser.parse_args().quick
+    quick = timing.asked_quick(__doc__)
     warnings.simplefilter("ignore")
     timing.print_setting("arviz")
     for size in (100,) if quick else (2_000, 10_000):

@@ -1,13 +1,13 @@
 """Expectations against the bare jitted mean, PSIS and chain diagnostics against ArviZ and BlackJAX.
 
-Run: python benchmarks/bench_monte_carlo.py
+Run: python benchmarks/bench_monte_carlo.py, with --quick for fewer rounds.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from timing import compare, print_setting
+from timing import asked_quick, compare, print_setting
 
 from likelax import monte_carlo
 
@@ -19,6 +19,7 @@ except ModuleNotFoundError:
 
 def main() -> None:
     """All rows."""
+    rounds = 5 if asked_quick(__doc__) else 51
     print_setting("blackjax", "arviz")
     key = jax.random.key(0)
 
@@ -36,7 +37,7 @@ def main() -> None:
         lambda: ours(key),
         {"bare jitted mean": lambda: bare(key)},
         check=lambda value: value,
-        repeats=51,
+        repeats=rounds,
     )
     compare(
         "expectation, 100000 draws, ten chunks",
@@ -44,7 +45,7 @@ def main() -> None:
         {"bare jitted mean": lambda: bare(key)},
         check=lambda value: value,
         rtol=0.02,
-        repeats=51,
+        repeats=rounds,
     )
 
     log_weights = np.random.default_rng(0).standard_t(5, size=100_000)
@@ -59,7 +60,7 @@ def main() -> None:
         peers,
         check=lambda k_hat: k_hat,
         rtol=1e-3,
-        repeats=11,
+        repeats=min(rounds, 11),
     )
 
     chains = np.random.default_rng(1).normal(size=(4, 10_000))
@@ -76,7 +77,7 @@ def main() -> None:
         peers,
         check=lambda values: values,
         rtol=1e-2,
-        repeats=11,
+        repeats=min(rounds, 11),
     )
 
 

@@ -6,7 +6,6 @@
 scoringrules takes part where it is installed, with numba where that is.
 """
 
-import argparse
 import importlib
 import warnings
 from typing import Any
@@ -64,9 +63,7 @@ def bench_energy(members: int, size: int, dims: int) -> None:
 
 def main() -> None:
     """Run all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes")
-    quick = parser.parse_args().quick
+    quick = timing.asked_quick(__doc__)
     warnings.simplefilter("ignore")
     timing.print_setting("scoringrules", "numba")
     bench_crps(100, 1_000 if quick else 20_000)

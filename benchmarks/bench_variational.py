@@ -1,6 +1,6 @@
 """Variational fits and gradient ascent against BlackJAX, NumPyro and bare scans.
 
-Run: python benchmarks/bench_variational.py
+Run: python benchmarks/bench_variational.py, with --quick for the first two rows.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import optax
 from jax import Array
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoDiagonalNormal
-from timing import compare, print_setting
+from timing import asked_quick, compare, print_setting
 
 from likelax import fit, variational
 
@@ -144,6 +144,7 @@ def gradient_noise(estimator: Callable[..., Array], point: Any, num_samples: int
 
 def main() -> None:
     """All rows."""
+    quick = asked_quick(__doc__)
     print_setting("optax", "blackjax", "numpyro")
     key = jax.random.key(0)
     compare(
@@ -152,7 +153,7 @@ def main() -> None:
         {"blackjax scan": lambda: fit_blackjax(key), "numpyro SVI": lambda: fit_numpyro(key)},
         check=lambda loc: loc,
         rtol=0.05,
-        repeats=11,
+        repeats=3 if quick else 11,
         budget_s=60.0,
     )
 
@@ -167,6 +168,8 @@ def main() -> None:
     )
     extra = 1e3 * (rows[0].best_ms - rows[1].best_ms) / steps
     print(f"  fit.maximize adds {extra:.2f} microseconds a step")
+    if quick:
+        return
 
     compare_restarts("eight schools, 10 parameters", schools, 10)
     compare_restarts(f"logistic regression, {DIM} parameters", log_joint, DIM)
