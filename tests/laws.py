@@ -5,6 +5,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.export
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
@@ -202,6 +203,22 @@ def jit_is_eager(case: Case) -> None:
     chex.assert_trees_all_close(log_prob(model, x), model.log_prob(x), **EXACT)
 
 
+def one_export_serves_every_number_of_rows(case: Case) -> None:
+    """A program exported once, for a number of rows that isn't known, gives the answers of every number."""
+    model, x = case.model(), jax.tree.map(jnp.asarray, case.data())
+    leaves, tree = jax.tree.flatten(x)
+
+    def answers(*leaves: Any) -> Any:
+        x = jax.tree.unflatten(tree, leaves)
+        stats, _ = model.e_step(x)
+        return model.log_prob(x), jax.tree.leaves(stats)
+
+    (n,) = jax.export.symbolic_shape("n")
+    shapes = [jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype) for a in leaves]
+    program = jax.export.export(jax.jit(answers))(*shapes)
+    chex.assert_trees_all_close(program.call(*leaves), answers(*leaves), **EXACT)
+
+
 def vmap_is_a_loop(case: Case) -> None:
     """K models are one model with a leading axis on every leaf."""
     one, x = _floats(case.model()), case.data()
@@ -309,6 +326,7 @@ LAWS = [
     rows_of_zero_weight_may_hold_anything,
     unseen_rows_do_not_count,
     jit_is_eager,
+    one_export_serves_every_number_of_rows,
     vmap_is_a_loop,
     gradient_is_finite_difference,
     hessian_is_finite_and_symmetric,

@@ -89,7 +89,9 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
                 f"Categorical: x must be integer codes 0..{num_values - 1}; got dtype {x.dtype}. "
                 "Convert with x.astype(int), and wrap codes that were not seen in Masked."
             )
-        if x.size > _MANY * num_values:
+        if (
+            isinstance(x.size, int) and x.size > _MANY * num_values
+        ):  # else symbolic, for `jax.export`
             # a table made in a loop of its own: else XLA takes the logarithm anew at every look
             log_probs = jax.lax.map(numerics.safe_log, probs)
         else:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import FEW_LANES, Chain, last, moves_out, stacked, total
+from likelax.hmm.chain import FEW_LANES, Chain, fixed, last, moves_out, stacked, total
 from likelax.hmm.recursion import over_states, run
 
 
@@ -91,10 +91,10 @@ def _choices(c: Chain, scores: Array) -> Array:
         state = jnp.where((after < 0) & ~end, -1, choose(scores + ahead))
         return state, state
 
-    state = choose(scores[-1])
-    every = (scores[:-1], last(c)[:-1], stacked(c))
-    _, path = lax.scan(step, state, every, reverse=True)
-    return jnp.concatenate([path, state[None]])
+    # nothing follows the last step, so where it goes to does not matter
+    end = last(c).at[-1].set(True)
+    every = (scores, end, None if fixed(c) else moves_out(c))
+    return lax.scan(step, jnp.int32(0), every, reverse=True)[1]
 
 
 def choose(scores: Array) -> Array:

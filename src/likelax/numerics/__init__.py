@@ -337,12 +337,20 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
     if 0 in (*a.shape, *b.shape):
         return jnp.zeros((a.shape[1], b.shape[1]), a.dtype)
     num_rows = a.shape[0]
+    if not isinstance(num_rows, int):  # symbolic, for `jax.export`
+        spare = ((0, -num_rows % _BLOCK), (0, 0))
+        return _products_of_blocks(jnp.pad(a, spare), jnp.pad(b, spare))
     if num_rows <= _BLOCK:
         return jnp.matmul(a.T, b, precision="highest")
     whole = num_rows // _BLOCK * _BLOCK
-    blocks = (m[:whole].reshape(-1, _BLOCK, m.shape[1]) for m in (a, b))
-    total = jnp.sum(jnp.einsum("bnp,bnq->bpq", *blocks, precision="highest"), axis=0)
-    return total + jnp.matmul(a[whole:].T, b[whole:], precision="highest")
+    rest = jnp.matmul(a[whole:].T, b[whole:], precision="highest")
+    return _products_of_blocks(a[:whole], b[:whole]) + rest
+
+
+def _products_of_blocks(a: Array, b: Array) -> Array:
+    """a^T b of a whole number of blocks."""
+    blocks = (m.reshape(m.shape[0] // _BLOCK, _BLOCK, m.shape[1]) for m in (a, b))
+    return jnp.sum(jnp.einsum("bnp,bnq->bpq", *blocks, precision="highest"), axis=0)
 
 
 @checked()
