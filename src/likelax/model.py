@@ -485,17 +485,20 @@ class Model(Density, Generic[S, P]):
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
 
-    def stacked_log_prior(self, prior: P | None) -> Array:
+    def stacked_log_prior(self, prior: P | None, used: Array | None = None) -> Array:
         """Sum of the log priors of K stacked models, a scalar in nats.
 
         Args:
           prior: the model's prior with a leading axis K on every leaf, or None.
+          used: (K,) booleans, which of the K count, or None for all. `OneOf` asks so for the
+            components that choose an option.
         """
-        return jnp.sum(jax.vmap(lambda model, p: model.log_prior(p))(self, prior))
+        each = jax.vmap(lambda model, p: model.log_prior(p))(self, prior)
+        return jnp.sum(each if used is None else jnp.where(used, each, 0))
 
-    def tied_log_prior(self, prior: P | None) -> Array:
+    def tied_log_prior(self, prior: P | None, used: Array | None = None) -> Array:
         """`stacked_log_prior` of K models that share one spread; `Tied` calls it."""
-        return self.stacked_log_prior(prior)
+        return self.stacked_log_prior(prior, used)
 
     def predictive(self, prior: P) -> Density:
         """The distribution of one new observation, with the parameters integrated out.
@@ -518,12 +521,14 @@ class Model(Density, Generic[S, P]):
         each = jax.vmap(lambda model, share: model.e_step(x, share)[0], in_axes=(0, -1))
         return each(self, shares)
 
-    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None, used: Array | None = None) -> Self:
         """M step of K stacked models. `Tied` shares their statistics here.
 
         Args:
           stats: statistics with a leading axis K.
           prior: the model's prior with a leading axis K on every leaf, or None.
+          used: (K,) booleans, or None for all: those whose result counts. The others have empty
+            statistics, and their priors have no part in a spread that the K share.
         """
         return jax.vmap(lambda model, s, p: model.m_step(s, p))(self, stats, prior)
 
@@ -543,13 +548,16 @@ class Model(Density, Generic[S, P]):
         """
         return None
 
-    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
+    def pool_with_prior(
+        self, stats: S, prior: P | None, used: Array | None = None
+    ) -> tuple[S, P | None]:
         """`pool` with a prior: statistics and a prior whose M step shares the spread.
 
         Args:
           stats: statistics with a leading axis K.
           prior: the model's prior with a leading axis K on every leaf, or None. The K spreads are
             one number, so their priors multiply.
+          used: (K,) booleans, or None for all: those whose priors count.
         Raises:
           TypeError: for a model without a spread that components can share.
         """
@@ -557,7 +565,7 @@ class Model(Density, Generic[S, P]):
             return self.pool(stats), None
         # an M step of no data under the posterior is that of the data under the prior
         posterior = jax.vmap(lambda prior, s: prior.posterior(s))(prior, stats)
-        return scale(stats, 0.0), posterior.pooled()
+        return scale(stats, 0.0), posterior.pooled(used)
 
     def pool(self, stats: S) -> S:
         """Statistics of K models changed so that an M step gives all of them the same spread.
@@ -624,6 +632,15 @@ def is_spread(chain: FieldChain) -> bool:
         return False
     node, field, _ = chain[-1]
     return isinstance(node, Density) and field.name in node.spread
+
+
+def is_tied_spread(chain: FieldChain) -> bool:
+    """Whether a leaf is a spread that a `Tied` around its model makes the components share.
+
+    Args:
+      chain: as for `is_spread`.
+    """
+    return is_spread(chain) and any(isinstance(node, Density) and node.ties for node, *_ in chain)
 
 
 def check_part(name: str, field: str, value: object) -> None:

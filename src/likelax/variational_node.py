@@ -104,7 +104,9 @@ class Variational(Model[S, Prior[S]]):
         """
         return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
-    def pool_with_prior(self, stats: S, prior: Prior[S] | None) -> tuple[S, Prior[S] | None]:
+    def pool_with_prior(
+        self, stats: S, prior: Prior[S] | None, used: Array | None = None
+    ) -> tuple[S, Prior[S] | None]:
         """Empty statistics, and the posterior of K stacked nodes with one spread in common.
 
         Its M step under that is itself; `Tied` calls it.
@@ -112,15 +114,15 @@ class Variational(Model[S, Prior[S]]):
         Raises:
           ValueError: without a prior.
         """
-        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats)
+        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats, used)
 
-    def tied_log_prior(self, prior: Prior[S] | None) -> Array:
+    def tied_log_prior(self, prior: Prior[S] | None, used: Array | None = None) -> Array:
         """-KL(q || prior) of K stacked nodes with one spread in common, nats.
 
         Raises:
           ValueError: without a prior.
         """
-        return -self.posterior.tied_divergence(_given(prior, "log_prior"))
+        return -self.posterior.tied_divergence(_given(prior, "log_prior"), used)
 
     def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
