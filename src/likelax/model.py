@@ -105,6 +105,8 @@ class Density(abc.ABC):
     Attributes:
       held: names of the fields that no fit changes, such as a total count.
       spread: names of the fields that components share when they are wrapped in `Tied`.
+      of_spread: names of the fields that describe the distribution of a spread, in a prior; `Tied` shares
+        them too.
       stacks: names of the fields that hold K models, one for each value of a latent variable.
       repeats: names of the fields that hold one model for each entry of an event axis.
       ties: whether components share their `spread`, as in `Tied`.
@@ -138,6 +140,7 @@ class Density(abc.ABC):
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()
     spread: ClassVar[tuple[str, ...]] = ()
+    of_spread: ClassVar[tuple[str, ...]] = ()
     stacks: ClassVar[tuple[str, ...]] = ()
     repeats: ClassVar[tuple[str, ...]] = ()
     ties: ClassVar[bool] = False
@@ -634,13 +637,17 @@ def is_spread(chain: FieldChain) -> bool:
     return isinstance(node, Density) and field.name in node.spread
 
 
-def is_tied_spread(chain: FieldChain) -> bool:
-    """Whether a leaf is a spread that a `Tied` around its model makes the components share.
+def is_tied(chain: FieldChain) -> bool:
+    """Whether a `Tied` around its model makes the components share a leaf.
 
     Args:
       chain: as for `is_spread`.
     """
-    return is_spread(chain) and any(isinstance(node, Density) and node.ties for node, *_ in chain)
+    nodes = [(node, field.name) for node, field, _ in chain if isinstance(node, Density)]
+    shared = [
+        i for i, (node, field) in enumerate(nodes) if field in (*node.spread, *node.of_spread)
+    ]
+    return any(node.ties for i in shared for node, _ in nodes[:i])
 
 
 def check_part(name: str, field: str, value: object) -> None:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from likelax.constraints import field_chains
 from likelax.data import DataLike
 from likelax.families.base import match_weights
-from likelax.model import Model, PriorLike, check_part, is_tied_spread, pytree
+from likelax.model import Model, PriorLike, check_part, is_tied, pytree
 from likelax.one_program import one_program
 
 
@@ -143,7 +143,7 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
             new = option.stacked_m_step(s, p, mine)
             leaves, structure = jax.tree.flatten(new)
             kept = [
-                _where(mine | (is_tied_spread(chain) & jnp.any(mine)), leaf, old)
+                _where(mine | (is_tied(chain) & jnp.any(mine)), leaf, old)
                 for leaf, old, chain in zip(
                     leaves, jax.tree.leaves(option), field_chains(new), strict=True
                 )

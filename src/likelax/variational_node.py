@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ class Variational(Model[S, Prior[S]]):
     Attributes:
       posterior: q(theta), a conjugate prior's type: `NormalInverseWishart`, `NormalInverseGamma`,
         `Gamma` (of a Poisson rate), `Beta` (of a Bernoulli) or `Dirichlet` (of a categorical).
-      likelihood: a model of the family, which computes the statistics; its parameters are not used.
+      likelihood: a model of the family, which computes the statistics; its parameters are not used, and
+        no fit changes them.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.
 
@@ -49,6 +50,8 @@ class Variational(Model[S, Prior[S]]):
       >>> print(node.log_prob(jnp.array([0, 1])))  # E log p under a uniform p
       [-1. -1.]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("likelihood",)
 
     posterior: Any
     likelihood: Any
@@ -250,6 +253,8 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
       >>> print(predictive.weights, predictive.components.probs)
       [0.5 0.5] [0.5 0.5]
     """
+
+    stacks: ClassVar[tuple[str, ...]] = ("components",)
 
     weights: "Dirichlet | StickBreaking"
     components: Variational[Any] | Tied[Any, Any]

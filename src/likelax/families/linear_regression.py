@@ -358,6 +358,8 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
       [[0.5]]
     """
 
+    of_spread: ClassVar[tuple[str, ...]] = ("dof", "scale")
+
     loc: Array
     precision: Array = constrained(positive_definite)
     dof: Array = constrained(positive)

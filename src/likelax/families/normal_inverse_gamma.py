@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class NormalInverseGamma(Prior[Moments]):
       >>> print(prior.posterior(stats).loc, prior.posterior(stats).beta)
       3.0 11.0
     """
+
+    of_spread: ClassVar[tuple[str, ...]] = ("alpha", "beta")
 
     loc: Array
     kappa: Array = constrained(positive)

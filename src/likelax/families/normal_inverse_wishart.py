@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,8 @@ class NormalInverseWishart(Prior[Moments]):
       >>> print(covariance[0, 0])
       1.0
     """
+
+    of_spread: ClassVar[tuple[str, ...]] = ("dof", "scale")
 
     loc: Array
     kappa: Array = constrained(positive)
