@@ -131,6 +131,7 @@ ALLOWED = (
     (("swallowed",), r"monte_carlo\.gradients\.", "the user's function need not depend on it"),
     (("swallowed",), r"hmm\..*\((log_)?transition: ", "one step reads no transition"),
     (("nan",), r"\.e_step\(x", "NaN reports an impossible row"),
+    (("swallowed",), r"scoring\.rescaled\..*\(draws: one NaN", "a draw of weight zero is not used"),
     (("swallowed",), r"RidgePrior\.matched", "only the shape of the coefficients counts"),
     (("swallowed",), r"NormalMean\.predictive\(likelihood\.loc", "its place is not used"),
     (

@@ -15,7 +15,7 @@ from public import Public, public_methods, public_names
 
 TESTS = Path(__file__).parent
 # What the contract of models passes on for every model; the laws and the nestings run it.
-CONTRACT = ("index", "key", "name")
+CONTRACT = ("index", "key", "name", "used")
 # Options that the functions of the package set for their users, who have no value to give.
 OWN = (
     "fit._em.EM.judge(guess)",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import jax
@@ -222,6 +223,12 @@ def test_rescaled_scores_are_scoringrules():
     first, y = draws[..., 0], x[:, 0]
     numbers = (first, y, weight(first[..., None]), weight(y[:, None]))
     close(scoring.rescaled_crps_ensemble(*numbers), want["crps"])
+    heavy, want = jnp.arange(1.0, 13.0), FROZEN["rescaled_weighted"]
+    close(scoring.rescaled_energy_score(*given, weights=heavy), want["energy"])
+    close(scoring.rescaled_kernel_score(*given, weights=heavy), want["kernel"])
+    got = scoring.rescaled_variogram_score(*given, weights=pairs, draw_weights=heavy)
+    close(got, want["variogram"])
+    close(scoring.rescaled_crps_ensemble(*numbers, weights=heavy), want["crps"])
     # one dimension of the energy score, about another centre
     got = scoring.rescaled_energy_score(first[..., None], y[:, None], *numbers[2:], center=0.3)
     close(got, scoring.rescaled_crps_ensemble(*numbers, center=0.3))
@@ -302,3 +309,57 @@ def test_the_error_spread_score_is_that_of_the_moments():
     assert scoring.error_spread_score(draws, 0.5) == pytest.approx((1 - 0.25 - 1) ** 2, abs=0.05)
     with pytest.raises(ValueError, match="at least three"):
         scoring.error_spread_score(draws[:2], 0.5)
+
+
+def test_pairs_a_shift_apart_are_scoringrules():
+    draws, x = ensemble()
+    for name, shift in (("akr", 1), ("akr_circperm", 6)):
+        energy, kernel = FROZEN["shifted"][name]
+        close(scoring.energy_score(draws, x, shift=shift), energy)
+        close(scoring.gaussian_kernel_score(draws, x, shift=shift), kernel)
+
+
+@pytest.mark.parametrize("rule", [scoring.energy_score, scoring.gaussian_kernel_score])
+def test_all_pairs_are_the_mean_over_all_shifts(rule):
+    draws, x = (a[:5] for a in ensemble())
+    each = [rule(draws, x, shift=shift) for shift in range(1, 5)]
+    close(np.mean(each, axis=0), rule(draws, x))
+    for options, message in (
+        ({"shift": 5}, "shift must be below the number of draws, 5; got 5"),
+        ({"shift": 1, "fair": False}, "shift needs fair=True"),
+        ({"shift": 1, "weights": jnp.ones(5)}, "shift cannot be combined with weights"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rule(draws, x, **options)
+
+
+def test_weights_are_copies_and_a_draw_without_weight_may_be_nan():
+    draws, x = ensemble()
+    some = jnp.asarray(draws[:4]).at[3].set(jnp.nan)
+    heavy = jnp.array([2.0, 1.0, 1.0, 0.0])
+    copied = draws[jnp.array([0, 0, 1, 2])]
+    first, y = some[..., 0], x[:, 0]
+    got = scoring.log_score_ensemble(first, y, bandwidth=0.7, weights=heavy)
+    close(got, scoring.log_score_ensemble(copied[..., 0], y, bandwidth=0.7))
+    for conditional in (False, True):
+        options = {"low": -0.5, "high": 0.7, "bandwidth": 0.7, "conditional": conditional}
+        got = scoring.threshold_log_score_ensemble(first, y, weights=heavy, **options)
+        close(got, scoring.threshold_log_score_ensemble(copied[..., 0], y, **options))
+    with pytest.raises(ValueError, match="bandwidth must be given with weights"):
+        scoring.log_score_ensemble(first, y, weights=heavy)
+    points = jnp.where(heavy[:, None, None] > 0, some, 0)[..., :1]
+    got = scoring.dawid_sebastiani_ensemble(points, x[:, :1], weights=heavy)
+    mean, around = (np.average(v, axis=0, weights=heavy) for v in (points, points**2))
+    variance = (around - mean**2) / (1 - (0.5**2 + 0.25**2 + 0.25**2))
+    want = (x[:, :1] - mean) ** 2 / variance + np.log(variance)
+    close(got, want[:, 0])
+    close(scoring.dawid_sebastiani_ensemble(some[..., :1], x[:, :1], weights=heavy), want[:, 0])
+    got = scoring.dawid_sebastiani_ensemble(draws, x, weights=jnp.full((12, 5), 3.0))
+    np.testing.assert_allclose(got, scoring.dawid_sebastiani_ensemble(draws, x), rtol=1e-4)
+
+
+def test_the_docs_have_a_row_for_every_score_of_scoringrules():
+    docs = Path(__file__).parents[1] / "docs" / "calibration.md"
+    rows = [line.split(" | ")[0] for line in docs.read_text().splitlines() if line[:1] == "|"]
+    named = {name for row in rows for name in re.findall("`(.*?)`", row)}
+    assert set(FROZEN["names"]) <= named

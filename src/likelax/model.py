@@ -105,6 +105,8 @@ class Density(abc.ABC):
     Attributes:
       held: names of the fields that no fit changes, such as a total count.
       spread: names of the fields that components share when they are wrapped in `Tied`.
+      of_spread: names of the fields that describe the distribution of a spread, in a prior; `Tied` shares
+        them too.
       stacks: names of the fields that hold K models, one for each value of a latent variable.
       repeats: names of the fields that hold one model for each entry of an event axis.
       ties: whether components share their `spread`, as in `Tied`.
@@ -138,6 +140,7 @@ class Density(abc.ABC):
     _event_ndim: ClassVar[int] = 0
     held: ClassVar[tuple[str, ...]] = ()
     spread: ClassVar[tuple[str, ...]] = ()
+    of_spread: ClassVar[tuple[str, ...]] = ()
     stacks: ClassVar[tuple[str, ...]] = ()
     repeats: ClassVar[tuple[str, ...]] = ()
     ties: ClassVar[bool] = False
@@ -485,17 +488,20 @@ class Model(Density, Generic[S, P]):
             f"{type(self).__name__}.log_prior: it has no conjugate prior; got {prior!r}"
         )
 
-    def stacked_log_prior(self, prior: P | None) -> Array:
+    def stacked_log_prior(self, prior: P | None, used: Array | None = None) -> Array:
         """Sum of the log priors of K stacked models, a scalar in nats.
 
         Args:
           prior: the model's prior with a leading axis K on every leaf, or None.
+          used: (K,) booleans, which of the K count, or None for all. `OneOf` asks so for the
+            components that choose an option.
         """
-        return jnp.sum(jax.vmap(lambda model, p: model.log_prior(p))(self, prior))
+        each = jax.vmap(lambda model, p: model.log_prior(p))(self, prior)
+        return jnp.sum(each if used is None else jnp.where(used, each, 0))
 
-    def tied_log_prior(self, prior: P | None) -> Array:
+    def tied_log_prior(self, prior: P | None, used: Array | None = None) -> Array:
         """`stacked_log_prior` of K models that share one spread; `Tied` calls it."""
-        return self.stacked_log_prior(prior)
+        return self.stacked_log_prior(prior, used)
 
     def predictive(self, prior: P) -> Density:
         """The distribution of one new observation, with the parameters integrated out.
@@ -518,12 +524,14 @@ class Model(Density, Generic[S, P]):
         each = jax.vmap(lambda model, share: model.e_step(x, share)[0], in_axes=(0, -1))
         return each(self, shares)
 
-    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None, used: Array | None = None) -> Self:
         """M step of K stacked models. `Tied` shares their statistics here.
 
         Args:
           stats: statistics with a leading axis K.
           prior: the model's prior with a leading axis K on every leaf, or None.
+          used: (K,) booleans, or None for all: those whose result counts. The others have empty
+            statistics, and their priors have no part in a spread that the K share.
         """
         return jax.vmap(lambda model, s, p: model.m_step(s, p))(self, stats, prior)
 
@@ -543,13 +551,16 @@ class Model(Density, Generic[S, P]):
         """
         return None
 
-    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
+    def pool_with_prior(
+        self, stats: S, prior: P | None, used: Array | None = None
+    ) -> tuple[S, P | None]:
         """`pool` with a prior: statistics and a prior whose M step shares the spread.
 
         Args:
           stats: statistics with a leading axis K.
           prior: the model's prior with a leading axis K on every leaf, or None. The K spreads are
             one number, so their priors multiply.
+          used: (K,) booleans, or None for all: those whose priors count.
         Raises:
           TypeError: for a model without a spread that components can share.
         """
@@ -557,7 +568,7 @@ class Model(Density, Generic[S, P]):
             return self.pool(stats), None
         # an M step of no data under the posterior is that of the data under the prior
         posterior = jax.vmap(lambda prior, s: prior.posterior(s))(prior, stats)
-        return scale(stats, 0.0), posterior.pooled()
+        return scale(stats, 0.0), posterior.pooled(used)
 
     def pool(self, stats: S) -> S:
         """Statistics of K models changed so that an M step gives all of them the same spread.
@@ -624,6 +635,19 @@ def is_spread(chain: FieldChain) -> bool:
         return False
     node, field, _ = chain[-1]
     return isinstance(node, Density) and field.name in node.spread
+
+
+def is_tied(chain: FieldChain) -> bool:
+    """Whether a `Tied` around its model makes the components share a leaf.
+
+    Args:
+      chain: as for `is_spread`.
+    """
+    nodes = [(node, field.name) for node, field, _ in chain if isinstance(node, Density)]
+    shared = [
+        i for i, (node, field) in enumerate(nodes) if field in (*node.spread, *node.of_spread)
+    ]
+    return any(node.ties for i in shared for node, _ in nodes[:i])
 
 
 def check_part(name: str, field: str, value: object) -> None:

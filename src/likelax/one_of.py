@@ -1,5 +1,7 @@
 """Different models in one stack, for mixtures whose components differ in type."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -9,9 +11,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.constraints import field_chains
 from likelax.data import DataLike
 from likelax.families.base import match_weights
-from likelax.model import Model, PriorLike, check_part, pytree
+from likelax.model import Model, PriorLike, check_part, is_tied, pytree
 from likelax.one_program import one_program
 
 
@@ -116,9 +119,10 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
     ) -> Self:
         """M step of the chosen option. prior: one entry for each option, or None."""
-        priors = (None,) * len(self.options) if prior is None else prior
         moved = []
-        for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
+        for i, (option, s, p) in enumerate(
+            zip(self.options, stats, self._priors(prior), strict=True)
+        ):
             new = option.m_step(s, p)
             moved.append(
                 jax.tree.map(lambda a, b, i=i: jnp.where(self.which == i, a, b), new, option)
@@ -126,18 +130,46 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         return type(self)(self.which, tuple(moved))
 
     def stacked_m_step(
-        self, stats: tuple[Any, ...], prior: tuple[PriorLike | None, ...] | None = None
+        self,
+        stats: tuple[Any, ...],
+        prior: tuple[PriorLike | None, ...] | None = None,
+        used: Array | None = None,
     ) -> Self:
-        """M step of K models; only the chosen option of each of them changes."""
-        priors = (None,) * len(self.options) if prior is None else prior
+        """M step of K models; of the options each chose only one changes, and a spread shared with it."""
         moved = []
-        for i, (option, s, p) in enumerate(zip(self.options, stats, priors, strict=True)):
-            new = option.stacked_m_step(s, p)
-            choose = jax.vmap(lambda which, a, b, i=i: jnp.where(which == i, a, b))
-            moved.append(
-                jax.tree.map(lambda a, b, choose=choose: choose(self.which, a, b), new, option)
-            )
+        for option, s, p, mine in zip(
+            self.options, stats, self._priors(prior), self._chosen(used), strict=True
+        ):
+            new = option.stacked_m_step(s, p, mine)
+            leaves, structure = jax.tree.flatten(new)
+            kept = [
+                _where(mine | (is_tied(chain) & jnp.any(mine)), leaf, old)
+                for leaf, old, chain in zip(
+                    leaves, jax.tree.leaves(option), field_chains(new), strict=True
+                )
+            ]
+            moved.append(jax.tree.unflatten(structure, kept))
         return type(self)(self.which, tuple(moved))
+
+    def stacked_log_prior(
+        self, prior: tuple[PriorLike | None, ...] | None, used: Array | None = None
+    ) -> Array:
+        """Sum of the log priors of K models, nats: a spread that several of them share counts once."""
+        terms = [
+            jnp.zeros(()) if p is None else option.stacked_log_prior(p, mine)
+            for option, p, mine in zip(
+                self.options, self._priors(prior), self._chosen(used), strict=True
+            )
+        ]
+        return functools.reduce(operator.add, terms)
+
+    def _priors(self, prior: tuple[PriorLike | None, ...] | None) -> tuple[PriorLike | None, ...]:
+        return (None,) * len(self.options) if prior is None else prior
+
+    def _chosen(self, used: Array | None) -> list[Array]:
+        """For each option which of K models chose it: (K,) booleans."""
+        each = [jnp.asarray(self.which) == i for i in range(len(self.options))]
+        return each if used is None else [mine & used for mine in each]
 
     def used(self, field: str, index: Any = None) -> Array | None:
         """Whether an option is the chosen one."""
@@ -192,8 +224,18 @@ class OneOf(Model[tuple[Any, ...], tuple[PriorLike | None, ...]]):
         ]
         return self._choose(terms)
 
+    def predictive(self, prior: tuple[PriorLike | None, ...] | None) -> "OneOf":
+        """That of the chosen option. prior: one entry for each option, or None."""
+        each = zip(self.options, self._priors(prior), strict=True)
+        return OneOf(self.which, tuple(option.predictive(p) for option, p in each))
+
     def _choose(self, values: list[Array]) -> Array:
         chosen = values[0]
         for i, value in enumerate(values[1:], start=1):
             chosen = jnp.where(self.which == i, value.astype(chosen.dtype), chosen)
         return chosen
+
+
+def _where(mine: Array, new: Array, old: ArrayLike) -> Array:
+    """The new values of those models (K,) that changed, for an array (K, ...)."""
+    return jnp.where(jnp.expand_dims(mine, tuple(range(1, new.ndim))), new, old)

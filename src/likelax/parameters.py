@@ -81,7 +81,7 @@ def _role(leaf: Any, chain: FieldChain) -> Role:
         held |= field.name in node.held
         if node.ties:
             shared_over = stack
-        if field.name in node.spread:
+        if field.name in (*node.spread, *node.of_spread):
             tied = shared_over
         if field.name in node.stacks:
             stack = depth

@@ -114,15 +114,17 @@ class Product(Model[FieldStats, "Product"]):
         """Statistics of K products field by field, with a leading axis K."""
         return self._each(lambda model, v: model.stacked_e_step(v, shares), self._split(x))
 
-    def stacked_m_step(self, stats: FieldStats, prior: "Product | None" = None) -> Self:
+    def stacked_m_step(
+        self, stats: FieldStats, prior: "Product | None" = None, used: Array | None = None
+    ) -> Self:
         """M step of K products, field by field."""
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
-        return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p), stats, priors))
+        return type(self)(self._each(lambda m, s, p: m.stacked_m_step(s, p, used), stats, priors))
 
-    def stacked_log_prior(self, prior: "Product | None") -> Array:
+    def stacked_log_prior(self, prior: "Product | None", used: Array | None = None) -> Array:
         """Sum of the log priors of K products, field by field, nats."""
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
-        return _total(self._each(lambda m, p: m.stacked_log_prior(p), priors))
+        return _total(self._each(lambda m, p: m.stacked_log_prior(p, used), priors))
 
     def pool(self, stats: FieldStats) -> FieldStats:
         """Statistics of K products, each field pooled over them."""
@@ -137,11 +139,11 @@ class Product(Model[FieldStats, "Product"]):
         return found
 
     def pool_with_prior(
-        self, stats: FieldStats, prior: "Product | None"
+        self, stats: FieldStats, prior: "Product | None", used: Array | None = None
     ) -> tuple[FieldStats, "Product | None"]:
         """Statistics and priors of K products, each field pooled over them."""
         priors = dict.fromkeys(_names(self.fields)) if prior is None else prior.fields
-        pairs = self._each(lambda model, s, p: model.pool_with_prior(s, p), stats, priors)
+        pairs = self._each(lambda model, s, p: model.pool_with_prior(s, p, used), stats, priors)
         stats, priors = (
             _like(self.fields, [pairs[n][i] for n in _names(self.fields)]) for i in (0, 1)
         )
@@ -322,9 +324,11 @@ class Repeated(Model[S, "Independent[Any]"], Generic[S]):
         step = jax.vmap(lambda model, s, p: model.m_step(s, p))
         return type(self)(step(self.component, stats, prior.component))
 
-    def stacked_m_step(self, stats: S, prior: "Independent[Any] | None" = None) -> Self:
+    def stacked_m_step(
+        self, stats: S, prior: "Independent[Any] | None" = None, used: Array | None = None
+    ) -> Self:
         """M step of K models, entry by entry."""
-        step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p), in_axes=1, out_axes=1)
+        step = jax.vmap(lambda m, s, p: m.stacked_m_step(s, p, used), in_axes=1, out_axes=1)
         return type(self)(step(self.component, stats, None if prior is None else prior.component))
 
     def pool(self, stats: S) -> S:
@@ -332,12 +336,12 @@ class Repeated(Model[S, "Independent[Any]"], Generic[S]):
         return jax.vmap(lambda m, s: m.pool(s), in_axes=1, out_axes=1)(self.component, stats)
 
     def pool_with_prior(
-        self, stats: S, prior: "Independent | None"
+        self, stats: S, prior: "Independent | None", used: Array | None = None
     ) -> tuple[S, "Independent | None"]:
         """Statistics and priors of K models, each entry pooled over the K."""
         if prior is None:
             return self.pool(stats), None
-        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p), in_axes=1, out_axes=1)
+        step = jax.vmap(lambda m, s, p: m.pool_with_prior(s, p, used), in_axes=1, out_axes=1)
         stats, component = step(self.component, stats, prior.component)
         return stats, Independent(component)
 
@@ -352,14 +356,16 @@ class Repeated(Model[S, "Independent[Any]"], Generic[S]):
         each = jax.vmap(lambda model, p: model.log_prior(p))
         return jnp.sum(each(self.component, prior.component))
 
-    def stacked_log_prior(self, prior: "Independent[Any] | None") -> Array:
+    def stacked_log_prior(
+        self, prior: "Independent[Any] | None", used: Array | None = None
+    ) -> Array:
         """Sum of the log priors of K models, nats."""
-        each = jax.vmap(lambda m, p: m.stacked_log_prior(p), in_axes=1)
+        each = jax.vmap(lambda m, p: m.stacked_log_prior(p, used), in_axes=1)
         return jnp.sum(each(self.component, None if prior is None else prior.component))
 
-    def tied_log_prior(self, prior: "Independent[Any] | None") -> Array:
+    def tied_log_prior(self, prior: "Independent[Any] | None", used: Array | None = None) -> Array:
         """`stacked_log_prior` of K models that share the spread of each entry, nats."""
-        each = jax.vmap(lambda m, p: m.tied_log_prior(p), in_axes=1)
+        each = jax.vmap(lambda m, p: m.tied_log_prior(p, used), in_axes=1)
         return jnp.sum(each(self.component, None if prior is None else prior.component))
 
     def mean(self) -> DataLike:

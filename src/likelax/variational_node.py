@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ class Variational(Model[S, Prior[S]]):
     Attributes:
       posterior: q(theta), a conjugate prior's type: `NormalInverseWishart`, `NormalInverseGamma`,
         `Gamma` (of a Poisson rate), `Beta` (of a Bernoulli) or `Dirichlet` (of a categorical).
-      likelihood: a model of the family, which computes the statistics; its parameters are not used.
+      likelihood: a model of the family, which computes the statistics; its parameters are not used, and
+        no fit changes them.
 
     Source: Bishop (2006), Pattern Recognition and Machine Learning, 10.2.
 
@@ -49,6 +50,8 @@ class Variational(Model[S, Prior[S]]):
       >>> print(node.log_prob(jnp.array([0, 1])))  # E log p under a uniform p
       [-1. -1.]
     """
+
+    held: ClassVar[tuple[str, ...]] = ("likelihood",)
 
     posterior: Any
     likelihood: Any
@@ -104,7 +107,9 @@ class Variational(Model[S, Prior[S]]):
         """
         return type(self)(_given(prior, "m_step").posterior(stats), self.likelihood)
 
-    def pool_with_prior(self, stats: S, prior: Prior[S] | None) -> tuple[S, Prior[S] | None]:
+    def pool_with_prior(
+        self, stats: S, prior: Prior[S] | None, used: Array | None = None
+    ) -> tuple[S, Prior[S] | None]:
         """Empty statistics, and the posterior of K stacked nodes with one spread in common.
 
         Its M step under that is itself; `Tied` calls it.
@@ -112,15 +117,15 @@ class Variational(Model[S, Prior[S]]):
         Raises:
           ValueError: without a prior.
         """
-        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats)
+        return scale(stats, 0.0), _given(prior, "m_step").tied_posterior(stats, used)
 
-    def tied_log_prior(self, prior: Prior[S] | None) -> Array:
+    def tied_log_prior(self, prior: Prior[S] | None, used: Array | None = None) -> Array:
         """-KL(q || prior) of K stacked nodes with one spread in common, nats.
 
         Raises:
           ValueError: without a prior.
         """
-        return -self.posterior.tied_divergence(_given(prior, "log_prior"))
+        return -self.posterior.tied_divergence(_given(prior, "log_prior"), used)
 
     def expected_log_prob(self, stats: S) -> Array:
         """E_q[log p(data | theta)] from the statistics of the data, nats."""
@@ -248,6 +253,8 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
       >>> print(predictive.weights, predictive.components.probs)
       [0.5 0.5] [0.5 0.5]
     """
+
+    stacks: ClassVar[tuple[str, ...]] = ("components",)
 
     weights: "Dirichlet | StickBreaking"
     components: Variational[Any] | Tied[Any, Any]

@@ -147,9 +147,9 @@ class Wrapper(Model[S, P]):
         """That of the model inside."""
         return self.model.stacked_e_step(x, shares)
 
-    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None, used: Array | None = None) -> Self:
         """That of the model inside."""
-        return self._around(self.model.stacked_m_step(stats, prior))
+        return self._around(self.model.stacked_m_step(stats, prior, used))
 
     def mixture_e_step(
         self, log_weights: Array, x: DataLike, weights: ArrayLike | None = None
@@ -161,9 +161,11 @@ class Wrapper(Model[S, P]):
         """That of the model inside."""
         return self.model.pool(stats)
 
-    def pool_with_prior(self, stats: S, prior: P | None) -> tuple[S, P | None]:
+    def pool_with_prior(
+        self, stats: S, prior: P | None, used: Array | None = None
+    ) -> tuple[S, P | None]:
         """As the model inside."""
-        return self.model.pool_with_prior(stats, prior)
+        return self.model.pool_with_prior(stats, prior, used)
 
     def check_shapes(self, name: str) -> None:
         """That of the model inside."""
@@ -207,16 +209,17 @@ class Tied(Wrapper[S, P]):
     def __post_init__(self) -> None:
         check_part("Tied", "model", self.model)
 
-    def stacked_log_prior(self, prior: P | None) -> Array:
+    def stacked_log_prior(self, prior: P | None, used: Array | None = None) -> Array:
         """The log prior of K components that share one covariance or scale, nats."""
-        return self.model.tied_log_prior(prior)
+        return self.model.tied_log_prior(prior, used)
 
-    def stacked_m_step(self, stats: S, prior: P | None = None) -> Self:
+    def stacked_m_step(self, stats: S, prior: P | None = None, used: Array | None = None) -> Self:
         """M step of K components that share one covariance or scale: the weighted mean of theirs.
 
         With a prior of every component the mode of their product, as `log_prior` adds them.
         """
-        new = self.model.stacked_m_step(*self.model.pool_with_prior(stats, prior))
+        pooled = self.model.pool_with_prior(stats, prior, used)
+        new = self.model.stacked_m_step(*pooled, used)
         leaves, structure = jax.tree.flatten(new)
         shared = [
             _same_for_all(leaf, old) if is_spread(chain) else leaf
@@ -256,7 +259,9 @@ class Fixed(Wrapper[Any, Any]):
         """Self, whatever the statistics."""
         return self
 
-    def stacked_m_step(self, stats: object, prior: object = None) -> Self:
+    def stacked_m_step(
+        self, stats: object, prior: object = None, used: Array | None = None
+    ) -> Self:
         """Self, whatever the statistics."""
         return self
 

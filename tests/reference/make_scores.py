@@ -105,7 +105,8 @@ def ensemble() -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Ask scoringrules and write its answers."""
-    out: dict[str, object] = {}
+    scores = (name for name in sr.__all__ if "backend" not in name)
+    out: dict[str, object] = {"names": sorted(scores)}
     for name, (rule, parameters) in CASES.items():
         low, high = SUPPORT.get(name, (-np.inf, np.inf))
         x = np.array([v for v in X if low < v < high])
@@ -201,6 +202,20 @@ def main() -> None:
         "energy": sr.vres_ensemble(seen, moved, weight).tolist(),
         "variogram": sr.vrvs_ensemble(seen, moved, weight, w=pairs).tolist(),
         "kernel": sr.vrgksmv_ensemble(seen, moved, weight).tolist(),
+    }
+    members = np.broadcast_to(weights, (5, 12))
+    out["rescaled_weighted"] = {
+        "crps": sr.vrcrps_ensemble(x, first, w_func=weight_of_number, ens_w=members).tolist(),
+        "energy": sr.vres_ensemble(seen, moved, weight, ens_w=members).tolist(),
+        "variogram": sr.vrvs_ensemble(seen, moved, weight, w=pairs, ens_w=members).tolist(),
+        "kernel": sr.vrgksmv_ensemble(seen, moved, weight, ens_w=members).tolist(),
+    }
+    out["shifted"] = {
+        name: [
+            sr.es_ensemble(seen, moved, estimator=name).tolist(),
+            sr.gksmv_ensemble(seen, moved, estimator=name).tolist(),
+        ]
+        for name in ("akr", "akr_circperm")
     }
     wide = np.full(5, 0.7)
     out["threshold_log_score"] = [

@@ -149,9 +149,11 @@ class Prior(Density, Generic[S]):
     def log_evidence(self, stats: S) -> Array:
         """log p(data): the likelihood with the parameter integrated out under this prior, nats."""
 
-    def pooled(self) -> Self:
+    def pooled(self, used: Array | None = None) -> Self:
         """K priors, stacked: the same with one spread, the most probable one under all of them.
 
+        Args:
+          used: (K,) booleans, which of the K count, or None for all.
         Raises:
           TypeError: for a prior without a spread.
         """
@@ -175,27 +177,37 @@ class Prior(Density, Generic[S]):
         free = tuple(field.name for field in fields if field.name not in self.held)
         return newton.climb(closeness, self, free).point
 
-    def tied_posterior(self, stats: S) -> Self:
+    def tied_posterior(self, stats: S, used: Array | None = None) -> Self:
         """K priors, stacked, of parameters with one spread in common: their posterior, stacked.
 
         The prior of the spread is the mean of theirs.
 
         Args:
           stats: statistics with a leading axis K.
+          used: as for `pooled`.
         Raises:
           TypeError: for a prior without a spread.
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
 
-    def tied_divergence(self, other: Self) -> Array:
+    def tied_divergence(self, other: Self, used: Array | None = None) -> Array:
         """KL(self || other) of K stacked ones that share one spread, which counts once, nats.
 
         Args:
           other: the priors of `tied_posterior`.
+          used: as for `pooled`.
         Raises:
           TypeError: for a prior without a spread.
         """
         raise TypeError(f"Tied: {type(self).__name__} has no covariance or scale to share")
+
+    @staticmethod
+    def _tied_sum(each: Array, of_spread: Array, used: Array | None) -> Array:
+        """The sum over K of each divergence, with that of the spread, equal in all that are used, once."""
+        if used is None:
+            return jnp.sum(each - of_spread) + of_spread[0]
+        own = jnp.sum(jnp.where(used, each - of_spread, 0))
+        return own + jnp.where(jnp.any(used), of_spread[jnp.argmax(used)], 0)
 
     def expected_log_likelihood(self, stats: S) -> Array:
         """E[log p(data | parameter)] under this distribution, from the statistics of the data, nats.
@@ -431,3 +443,29 @@ class Family(Estimable[S, Conjugate]):
 
     @abc.abstractmethod
     def _with_parameter(self, value: Any) -> Self: ...
+
+
+def mean_of_used(values: Sequence[Array], used: Array | None) -> list[Array]:
+    """The mean over K models of each array, in the shape of the array.
+
+    Args:
+      values: arrays (K, ...).
+      used: (K,) booleans, which of the K count, or None for all. If none does, all do.
+
+    Examples:
+      >>> print(mean_of_used([jnp.array([1.0, 3.0, 9.0])], jnp.array([True, True, False]))[0])
+      [2. 2. 2.]
+    """
+    if used is None:
+        means = [jnp.mean(a, axis=0, keepdims=True) for a in values]
+    else:
+        some = used | ~jnp.any(used)
+        rows = [
+            jnp.broadcast_to(jnp.expand_dims(some, tuple(range(1, a.ndim))), a.shape)
+            for a in values
+        ]
+        means = [
+            jnp.mean(a, axis=0, keepdims=True, where=row)
+            for a, row in zip(values, rows, strict=True)
+        ]
+    return [jnp.broadcast_to(m, a.shape) for m, a in zip(means, values, strict=True)]

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite, scale_tril
 from likelax.data import DataLike, Masked
-from likelax.families.base import Prior, match_weights
+from likelax.families.base import Prior, match_weights, mean_of_used
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.families.normal_inverse_wishart import (
@@ -184,11 +184,14 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
         )
 
     def pool_with_prior(
-        self, stats: RegressionStats, prior: "MatrixNormalInverseWishart | RidgePrior | None"
+        self,
+        stats: RegressionStats,
+        prior: "MatrixNormalInverseWishart | RidgePrior | None",
+        used: Array | None = None,
     ) -> tuple[RegressionStats, "MatrixNormalInverseWishart | RidgePrior | None"]:
         """`pool` with a prior of each of K models; a `RidgePrior` is of the coefficients alone."""
         if not isinstance(prior, RidgePrior):
-            return super().pool_with_prior(stats, prior)
+            return super().pool_with_prior(stats, prior, used)
 
         def own(model: Self, joint: Moments, prior: RidgePrior) -> Array:
             return _residual(joint, model._ridge(joint, prior))
@@ -355,6 +358,8 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
       [[0.5]]
     """
 
+    of_spread: ClassVar[tuple[str, ...]] = ("dof", "scale")
+
     loc: Array
     precision: Array = constrained(positive_definite)
     dof: Array = constrained(positive)
@@ -407,11 +412,9 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
             found.coefficients, precision + gram, dof + stats.joint.weight, found.residual
         )
 
-    def pooled(self) -> Self:
+    def pooled(self, used: Array | None = None) -> Self:
         """K of them, stacked: the same, with the covariance that is most probable under all."""
-        share = (
-            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
-        )
+        share = mean_of_used(self._floats()[2:], used)
         return type(self)(self.loc, self.precision, *share)
 
     def _eliminated(self, stats: RegressionStats) -> Eliminated:

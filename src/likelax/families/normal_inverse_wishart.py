@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.scipy.special import digamma, multigammaln
 from likelax import numerics
 from likelax.constraints import constrained, positive, positive_definite
 from likelax.data import DataLike, take_mask
-from likelax.families.base import Prior, where_above
+from likelax.families.base import Prior, mean_of_used, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.model import Density, Model, pytree
@@ -63,6 +63,8 @@ class NormalInverseWishart(Prior[Moments]):
       >>> print(covariance[0, 0])
       1.0
     """
+
+    of_spread: ClassVar[tuple[str, ...]] = ("dof", "scale")
 
     loc: Array
     kappa: Array = constrained(positive)
@@ -120,20 +122,19 @@ class NormalInverseWishart(Prior[Moments]):
         merged = Moments(kappa, loc, scale) + stats
         return type(self)(merged.mean, merged.weight, dof + stats.weight, merged.scatter)
 
-    def pooled(self) -> Self:
+    def pooled(self, used: Array | None = None) -> Self:
         """K of them, stacked: the same, with the covariance that is most probable under all."""
-        share = (
-            jnp.broadcast_to(jnp.mean(a, 0, keepdims=True), a.shape) for a in self._floats()[2:]
-        )
+        share = mean_of_used(self._floats()[2:], used)
         return type(self)(self.loc, self.kappa, *share)
 
-    def tied_posterior(self, stats: Moments) -> Self:
+    def tied_posterior(self, stats: Moments, used: Array | None = None) -> Self:
         """K of them, stacked: each mean's own, and one distribution of the covariance.
 
         Args:
           stats: moments with a leading axis K.
+          used: (K,) booleans, which of the K count, or None for all.
         """
-        prior = self.pooled()
+        prior = self.pooled(used)
         # what the data add to each, and the prior once
         bare = dataclasses.replace(prior, scale=jnp.zeros_like(prior.scale))
         each = jax.vmap(lambda p, s: p.posterior(s))(bare, stats)
@@ -144,12 +145,12 @@ class NormalInverseWishart(Prior[Moments]):
         ]
         return type(self)(each.loc, each.kappa, *of_spread)
 
-    def tied_divergence(self, other: Self) -> Array:
+    def tied_divergence(self, other: Self, used: Array | None = None) -> Array:
         """KL(self || other) of K stacked ones with one distribution of the covariance, nats."""
-        prior = other.pooled()
+        prior = other.pooled(used)
         each = jax.vmap(lambda q, p: q.kl_divergence(p))
         of_spread = each(dataclasses.replace(self, loc=prior.loc, kappa=prior.kappa), prior)
-        return jnp.sum(each(self, prior) - of_spread) + of_spread[0]
+        return self._tied_sum(each(self, prior), of_spread, used)
 
     def expected_log_likelihood(self, stats: Moments) -> Array:
         """That of the normal at E[covariance^-1], minus a term for the variance of both, nats."""

@@ -1,6 +1,6 @@
 """Variational Bayes of a hidden Markov model: the node whose parameters are distributions."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,8 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
       >>> print(f"ELBO {node.log_prob(x) + node.log_prior(prior):.3f}", node.viterbi(x)[0])
       ELBO -7.073 [0 0 0 0 1 1 1 1]
     """
+
+    stacks: ClassVar[tuple[str, ...]] = ("emissions",)
 
     initial: Dirichlet | StickBreaking
     transition: Dirichlet | StickBreaking

@@ -9,7 +9,7 @@ from jax import Array
 from jax.scipy.special import log_ndtr, ndtr
 from jax.typing import ArrayLike
 
-from likelax.numerics import chunks, divide, logsumexp, named_floats
+from likelax.numerics import chunks, divide, logsumexp, named_floats, safe_log
 from likelax.numerics.checks import (
     check_not_negative,
     check_order,
@@ -66,15 +66,15 @@ def crps_ensemble(
     return _score(fair, away.reshape(size, -1)).reshape(x.shape)
 
 
-def shares_of(weights: ArrayLike, draws: Array) -> Array:
-    """Weights of draws in the shape of the draws, summing to one."""
-    (weights,) = named_floats(weights=weights)
+def shares_of(weights: ArrayLike, draws: Array, name: str = "weights") -> Array:
+    """Weights of draws, an argument of this name, in the shape of the draws, summing to one."""
+    (weights,) = named_floats(**{name: weights})
     if weights.shape not in (draws.shape[:1], draws.shape):
         raise ValueError(
-            f"weights must have shape {draws.shape[:1]} or that of draws, {draws.shape}, "
+            f"{name} must have shape {draws.shape[:1]} or that of draws, {draws.shape}, "
             f"got {weights.shape}"
         )
-    check_not_negative(weights=weights)
+    check_not_negative(**{name: weights})
     weights = jnp.expand_dims(weights, tuple(range(weights.ndim, draws.ndim)))
     return jnp.broadcast_to(weights / jnp.sum(weights, axis=0, keepdims=True), draws.shape)
 
@@ -139,7 +139,11 @@ def threshold_crps_ensemble(
 
 
 def log_score_ensemble(
-    draws: ArrayLike, x: ArrayLike, *, bandwidth: ArrayLike | None = None
+    draws: ArrayLike,
+    x: ArrayLike,
+    *,
+    bandwidth: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> Array:
     """Log score of draws smoothed by normal kernels: -log mean N(x; draw, bandwidth^2).
 
@@ -148,11 +152,13 @@ def log_score_ensemble(
       x: (...) the observed values.
       bandwidth: broadcastable to x, positive; by default Silverman's rule,
         1.06 min(deviation, interquartile range / 1.34) M^(-1/5), without the range where it is zero.
+      weights: (M,) or (M, ...), not negative, of any scale; the mean is weighted by them, and a bandwidth
+        must be given. A draw of weight zero may hold NaN; without any weight the score is NaN.
     Returns:
       (...) nats.
     Raises:
-      ValueError: if the shapes differ, M = 1 or all draws are equal without a bandwidth, or a bandwidth
-        is not positive.
+      ValueError: if the shapes differ, M = 1, all draws are equal or weights are given without a bandwidth,
+        or a bandwidth is not positive or a weight negative.
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
     Source: Krueger, Lerch, Thorarinsdottir, Gneiting (2021), International Statistical Review 89;
       Silverman (1986), Density Estimation, equation 3.30.
@@ -162,22 +168,35 @@ def log_score_ensemble(
       0.9189
     """
     draws, x = named_floats(draws=draws, x=x)
-    return _kernel_score(draws, x, _bandwidth(draws, x, bandwidth))
+    width = _bandwidth(draws, x, bandwidth, weights)
+    return _kernel_score(*_log_shares(draws, x, weights), x, width)
 
 
-def _kernel_score(draws: Array, x: Array, width: Array) -> Array:
+def _log_shares(draws: Array, x: Array, weights: ArrayLike | None) -> tuple[Array, Array]:
+    """Draws, x in place of those without weight, and the log of their shares, (M, ...)."""
+    if weights is None:
+        return draws, jnp.full_like(draws, -math.log(len(draws)))
+    shares = shares_of(weights, draws)
+    return jnp.where(shares == 0, x[None], draws), safe_log(shares)
+
+
+def _kernel_score(draws: Array, log_shares: Array, x: Array, width: Array) -> Array:
     z = (draws - x[None]) / width[None]
-    log_mean = logsumexp(-(z**2) / 2, axis=0) - math.log(len(draws))
+    log_mean = logsumexp(log_shares - z**2 / 2, axis=0)
     return jnp.log(width) + math.log(2 * math.pi) / 2 - log_mean
 
 
-def _bandwidth(draws: Array, x: Array, bandwidth: ArrayLike | None) -> Array:
+def _bandwidth(
+    draws: Array, x: Array, bandwidth: ArrayLike | None, weights: ArrayLike | None
+) -> Array:
     check_draws(draws, x.shape)
     size = draws.shape[0]
     if bandwidth is not None:
         (width,) = named_floats(bandwidth=bandwidth)
         check_positive(bandwidth=width)
         return of_shape(x.shape, bandwidth=width)[0]
+    if weights is not None:
+        raise ValueError("bandwidth must be given with weights: Silverman's rule has none")
     if size < 2:
         raise ValueError("draws: at least two are needed without a bandwidth, got one")
     middle = draws[:1]
@@ -197,6 +216,7 @@ def threshold_log_score_ensemble(
     low: ArrayLike = -jnp.inf,
     high: ArrayLike = jnp.inf,
     bandwidth: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     conditional: bool = False,
 ) -> Array:
     """Log score within (low, high) of draws smoothed by normal kernels.
@@ -205,7 +225,7 @@ def threshold_log_score_ensemble(
     being outside where it is not.
 
     Args:
-      draws, x, bandwidth: as for `log_score_ensemble`.
+      draws, x, bandwidth, weights: as for `log_score_ensemble`.
       low, high: broadcastable to x, low at most high.
       conditional: instead, the score of the forecast given that x is within, and 0 where it is not. It
         does not see a wrong probability of being within.
@@ -222,20 +242,21 @@ def threshold_log_score_ensemble(
       0.6931
     """
     draws, x, low, high = named_floats(draws=draws, x=x, low=low, high=high)
-    width = _bandwidth(draws, x, bandwidth)
+    width = _bandwidth(draws, x, bandwidth, weights)
+    draws, log_shares = _log_shares(draws, x, weights)
     low, high = of_shape(x.shape, low=low, high=high)
     check_order(low=low, high=high)
     inside = (x > low) & (x < high)
-    score = _kernel_score(draws, x, width)
+    score = _kernel_score(draws, log_shares, x, width)
     under, over = ((v - draws) / width[None] for v in (low[None], high[None]))
     if conditional:
         # from the side where both tails are small
         flipped = under > 0
         less, more = jnp.where(flipped, -over, under), jnp.where(flipped, -under, over)
-        shares = logsumexp(jnp.log(ndtr(more) - ndtr(less)), axis=0) - math.log(len(draws))
-        return jnp.where(jnp.isnan(x), x, jnp.where(inside, score + shares, 0))
+        within = logsumexp(log_shares + jnp.log(ndtr(more) - ndtr(less)), axis=0)
+        return jnp.where(jnp.isnan(x), x, jnp.where(inside, score + within, 0))
     tails = jnp.stack([log_ndtr(under), log_ndtr(-over)])
-    outside = logsumexp(tails, axis=(0, 1)) - math.log(len(draws))
+    outside = logsumexp(log_shares[None] + tails, axis=(0, 1))
     return jnp.where(jnp.isnan(x), x, jnp.where(inside, score, -outside))
 
 

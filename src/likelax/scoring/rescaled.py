@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax.numerics import named_floats
 from likelax.numerics.checks import check_not_negative, check_number
-from likelax.scoring.ensemble import check_draws
+from likelax.scoring.ensemble import check_draws, shares_of
 from likelax.scoring.vectors import (
     far_part,
     kernel_width,
@@ -26,10 +26,11 @@ from likelax.scoring.vectors import (
 def rescaled_crps_ensemble(
     draws: ArrayLike,
     x: ArrayLike,
-    draw_weights: ArrayLike,
-    x_weight: ArrayLike,
+    weight_at_draws: ArrayLike,
+    weight_at_x: ArrayLike,
     *,
     center: ArrayLike = 0.0,
+    weights: ArrayLike | None = None,
 ) -> Array:
     """Vertically re-scaled CRPS of draws: integral of the squared difference of two measures.
 
@@ -39,9 +40,11 @@ def rescaled_crps_ensemble(
     Args:
       draws: (M, ...), the draws first.
       x: (...) the observed values.
-      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
-      x_weight: (...), not negative: w at x.
+      weight_at_draws: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
+      weight_at_x: (...), not negative: w at x.
       center: a number. A probability of w that is wrong costs its square times the distance from here.
+      weights: (M,) or (M, ...), not negative, of the draws, of any scale, as in `crps_ensemble`: then a
+        draw has the mass w(draw) times its share of these in place of w(draw) / M.
     Returns:
       (...) in the unit of x times the square of the weights.
     Raises:
@@ -54,7 +57,7 @@ def rescaled_crps_ensemble(
       >>> float(rescaled_crps_ensemble(draws, 2.0, weights, 1.0))  # (1/4)^2 + (3/4)^2 + (1/4)^2
       0.6875
     """
-    draws, x, masses = _measure(draws, x, draw_weights, x_weight)
+    draws, x, masses = _measure(draws, x, weight_at_draws, weight_at_x, weights)
     middle = _center(center, x)[None]
     points = jnp.concatenate([draws, x[None], middle])
     order = jnp.argsort(points, axis=0)
@@ -66,19 +69,22 @@ def rescaled_crps_ensemble(
 def rescaled_energy_score(
     draws: ArrayLike,
     x: ArrayLike,
-    draw_weights: ArrayLike,
-    x_weight: ArrayLike,
+    weight_at_draws: ArrayLike,
+    weight_at_x: ArrayLike,
     *,
     center: ArrayLike = 0.0,
+    weights: ArrayLike | None = None,
 ) -> Array:
     """Vertically re-scaled energy score of vector draws: `rescaled_crps_ensemble` of vectors.
 
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
-      x_weight: (...), not negative: w at x.
+      weight_at_draws: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
+      weight_at_x: (...), not negative: w at x.
       center: a number, or (D,).
+      weights: (M,) or (M, ...), not negative, of the draws, of any scale, as in `crps_ensemble`: then a
+        draw has the mass w(draw) times its share of these in place of w(draw) / M.
     Returns:
       (...) in the unit of x times the square of the weights.
     Raises:
@@ -91,7 +97,7 @@ def rescaled_energy_score(
       >>> float(rescaled_energy_score(draws, jnp.array([2.0]), weights, 1.0))
       0.6875
     """
-    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    draws, x, masses = _measure(draws, x, weight_at_draws, weight_at_x, weights, vectors=True)
     middle = _center(center, x)[None]
     return -pair_sum(norm, jnp.concatenate([draws, x[None], middle]), masses) / 2
 
@@ -99,10 +105,11 @@ def rescaled_energy_score(
 def rescaled_kernel_score(
     draws: ArrayLike,
     x: ArrayLike,
-    draw_weights: ArrayLike,
-    x_weight: ArrayLike,
+    weight_at_draws: ArrayLike,
+    weight_at_x: ArrayLike,
     *,
     bandwidth: ArrayLike = 1.0,
+    weights: ArrayLike | None = None,
 ) -> Array:
     """Vertically re-scaled `gaussian_kernel_score` of vector draws.
 
@@ -111,9 +118,11 @@ def rescaled_kernel_score(
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
-      x_weight: (...), not negative: w at x.
+      weight_at_draws: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
+      weight_at_x: (...), not negative: w at x.
       bandwidth: of the kernel, a positive number.
+      weights: (M,) or (M, ...), not negative, of the draws, of any scale, as in `crps_ensemble`: then a
+        draw has the mass w(draw) times its share of these in place of w(draw) / M.
     Returns:
       (...) in the square of the weights.
     Raises:
@@ -127,7 +136,7 @@ def rescaled_kernel_score(
       >>> float(rescaled_kernel_score(draws, jnp.array([1.0]), weights, 1.0))  # (1 / 2)^2 / 2
       0.125
     """
-    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    draws, x, masses = _measure(draws, x, weight_at_draws, weight_at_x, weights, vectors=True)
     width = kernel_width(bandwidth, x)
     points, masses = jnp.concatenate([draws, x[None]]), masses[:-1]
     lost = pair_sum(far_part, points, masses, width)
@@ -137,11 +146,12 @@ def rescaled_kernel_score(
 def rescaled_variogram_score(
     draws: ArrayLike,
     x: ArrayLike,
-    draw_weights: ArrayLike,
-    x_weight: ArrayLike,
+    weight_at_draws: ArrayLike,
+    weight_at_x: ArrayLike,
     *,
     weights: ArrayLike | None = None,
     power: float = 0.5,
+    draw_weights: ArrayLike | None = None,
 ) -> Array:
     """Vertically re-scaled variogram score of vector draws.
 
@@ -150,10 +160,12 @@ def rescaled_variogram_score(
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
-      draw_weights: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
-      x_weight: (...), not negative: w at x.
+      weight_at_draws: (M, ...), not negative: w at the draws; a draw of weight zero may hold NaN.
+      weight_at_x: (...), not negative: w at x.
       weights: (D, D) not negative, v of the pairs; all one by default.
       power: p, positive.
+      draw_weights: (M,) or (M, ...), not negative, of the draws, of any scale; the mean over m is weighted by
+        them.
     Returns:
       (...) in the unit of x to the power 2 p times the square of the weights.
     Raises:
@@ -166,7 +178,9 @@ def rescaled_variogram_score(
       >>> float(rescaled_variogram_score(draws, x, jnp.array([1.0, 0.0]), 1.0))  # 2 (1 - 1 / 2)^2
       0.5
     """
-    draws, x, masses = _measure(draws, x, draw_weights, x_weight, vectors=True)
+    draws, x, masses = _measure(
+        draws, x, weight_at_draws, weight_at_x, draw_weights, name="draw_weights", vectors=True
+    )
     check_number("power", power, lambda v: 0 < v < float("inf"), "positive and finite")
     pairs = pair_weights(weights, x)
     gap = mean_variogram(jnp.concatenate([draws, x[None]]), masses[:-1], power)
@@ -176,29 +190,35 @@ def rescaled_variogram_score(
 def _measure(
     draws: ArrayLike,
     x: ArrayLike,
-    draw_weights: ArrayLike,
-    x_weight: ArrayLike,
+    weight_at_draws: ArrayLike,
+    weight_at_x: ArrayLike,
+    weights: ArrayLike | None,
+    name: str = "weights",
     vectors: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Draws, x, and masses (M + 2, ...) of the draws, of x and of the centre, which sum to zero."""
-    draws, x, draw_weights, x_weight = named_floats(
-        draws=draws, x=x, draw_weights=draw_weights, x_weight=x_weight
+    draws, x, weight_at_draws, weight_at_x = named_floats(
+        draws=draws, x=x, weight_at_draws=weight_at_draws, weight_at_x=weight_at_x
     )
     check_draws(draws, x.shape)
     if vectors and x.ndim < 1:
         raise ValueError("x must have shape (..., D), got (); use x[..., None] for numbers")
     shape = x.shape[:-1] if vectors else x.shape
-    if draw_weights.shape != (len(draws), *shape) or x_weight.shape != shape:
+    if weight_at_draws.shape != (len(draws), *shape) or weight_at_x.shape != shape:
         raise ValueError(
-            f"draw_weights must have shape {(len(draws), *shape)} and x_weight {shape}, got "
-            f"{draw_weights.shape} and {x_weight.shape}"
+            f"weight_at_draws must have shape {(len(draws), *shape)} and weight_at_x {shape}, got "
+            f"{weight_at_draws.shape} and {weight_at_x.shape}"
         )
-    check_not_negative(draw_weights=draw_weights, x_weight=x_weight)
-    itself = draw_weights[..., None] if vectors else draw_weights
+    check_not_negative(weight_at_draws=weight_at_draws, weight_at_x=weight_at_x)
+    if weights is None:
+        shares = jnp.full_like(weight_at_draws, 1 / len(draws))
+    else:
+        shares = shares_of(weights, weight_at_draws, name)
+    masses = weight_at_draws * shares
+    itself = masses[..., None] if vectors else masses
     draws = jnp.where(itself == 0, x[None], draws)
-    masses = draw_weights / len(draws)
-    rest = x_weight - jnp.sum(masses, axis=0)
-    return draws, x, jnp.concatenate([masses, -x_weight[None], rest[None]])
+    rest = weight_at_x - jnp.sum(masses, axis=0)
+    return draws, x, jnp.concatenate([masses, -weight_at_x[None], rest[None]])
 
 
 def _center(center: ArrayLike, x: Array) -> Array:

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics import cholesky, divide, named_floats, solve_lower
-from likelax.numerics.checks import check_not_negative, check_number, check_values
+from likelax.numerics.checks import check_not_negative, check_number, check_size, check_values
 from likelax.scoring.ensemble import check_draws, check_pairs, shares_of
 
 
@@ -55,7 +55,7 @@ def variogram_score(
       >>> float(variogram_score(draws, jnp.array([1.0, 1.0]), fair=True))  # less 2 (1 / 2)^2
       4.0
     """
-    draws, x, shares = _vectors(draws, x, draw_weights, fair)
+    draws, x, shares = _vectors(draws, x, draw_weights, fair, "draw_weights")
     check_number("power", power, lambda v: 0 < v < math.inf, "positive and finite")
     pairs = pair_weights(weights, x)
     between = mean_variogram(draws, shares, power)
@@ -114,21 +114,30 @@ def _variogram_spread(draws: Array, shares: Array, power: ArrayLike, mean: Array
 
 
 def energy_score(
-    draws: ArrayLike, x: ArrayLike, *, weights: ArrayLike | None = None, fair: bool = True
+    draws: ArrayLike,
+    x: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    fair: bool = True,
+    shift: int | None = None,
 ) -> Array:
     """Energy score of vector draws: mean ||draw - x|| - mean ||draw - draw'|| / 2.
 
-    The CRPS of vectors. The cost is M^2 distances, one row of them in memory at a time.
+    The CRPS of vectors. The cost is M^2 distances, one row of them in memory at a time, and with a shift
+    2 M.
 
     Args:
       draws: (M, ..., D), the draws first.
       x: (..., D).
       weights: (M,) or (M, ...), not negative, of the draws, of any scale, as in `crps_ensemble`.
       fair: as in `crps_ensemble`.
+      shift: 1 to M - 1: take the second mean over the M pairs (draw m, draw m - shift) alone, which is fair
+        for draws in random order, as independent ones are. It varies more than that over all pairs.
     Returns:
       (...) in the unit of x, never negative. The gradient where two points coincide is zero.
     Raises:
-      ValueError: if the shapes differ, x is a scalar, M = 1 and fair, or a weight is negative.
+      ValueError: if the shapes differ, x is a scalar, M = 1 and fair, a weight is negative, or a shift is out
+        of range, not fair or with weights.
     Float32: right to 2e-5 of itself, and to one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 4.3.
 
@@ -140,11 +149,29 @@ def energy_score(
       5.625
     """
     draws, x, shares = _vectors(draws, x, weights, fair)
-    return _energy(draws - x[None], shares, fair)
+    check_shift(shift, len(draws), weights, fair)
+    return _energy(draws - x[None], shares, fair, shift)
 
 
-@functools.partial(jax.jit, static_argnames="fair", inline=True)
-def _energy(away: Array, shares: Array, fair: bool) -> Array:
+def check_shift(shift: int | None, size: int, weights: ArrayLike | None, fair: bool) -> None:
+    """Raise for a shift between draws outside 1..size - 1, or one that goes with no other option.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if shift is None:
+        return
+    check_size("shift", shift)
+    if shift >= size:
+        raise ValueError(f"shift must be below the number of draws, {size}; got {shift}")
+    if not fair:
+        raise ValueError("shift needs fair=True: the pairs are of distinct draws")
+    if weights is not None:
+        raise ValueError("shift cannot be combined with weights: a pair of draws has no weight")
+
+
+@functools.partial(jax.jit, static_argnames=("fair", "shift"), inline=True)
+def _energy(away: Array, shares: Array, fair: bool, shift: int | None) -> Array:
     # Half the sum of |a| + |b| - |a - b| over pairs of distances from x. None of these terms is
     # negative, and with unit vectors u each is |u_a + u_b|^2 |a| |b| / (|a| + |b| + |a - b|).
     unit = jax.lax.stop_gradient(jnp.max(jnp.abs(away), axis=(0, -1)))
@@ -152,11 +179,17 @@ def _energy(away: Array, shares: Array, fair: bool) -> Array:
     length = norm(away)
     direction = divide(away, length[..., None], 0.0)
 
+    def less(a: Array, u: Array, size: Array) -> Array:
+        around = length + size + norm(away - a)
+        square = jnp.sum((direction + u) ** 2, axis=-1)
+        return square * length * divide(jnp.broadcast_to(size, length.shape), around, 0.0)
+
+    if shift is not None:
+        other = (jnp.roll(v, shift, axis=0) for v in (away, direction, length))
+        return unit * jnp.mean(less(*other), axis=0) / 2
+
     def row(total: Array, index: Array) -> tuple[Array, None]:
-        a, u, size = away[index], direction[index], length[index]
-        around = length + size[None] + norm(away - a[None])
-        square = jnp.sum((direction + u[None]) ** 2, axis=-1)
-        terms = square * length * divide(jnp.broadcast_to(size, length.shape), around, 0.0)
+        terms = less(away[index][None], direction[index][None], length[index][None])
         terms = jnp.where(_is(index, terms) & fair, 0, terms)
         return total + shares[index] * jnp.sum(shares * terms, axis=0), None
 
@@ -171,6 +204,7 @@ def gaussian_kernel_score(
     bandwidth: ArrayLike = 1.0,
     weights: ArrayLike | None = None,
     fair: bool = True,
+    shift: int | None = None,
 ) -> Array:
     """Kernel score of vector draws with a Gaussian kernel: half a squared maximum mean discrepancy.
 
@@ -182,11 +216,12 @@ def gaussian_kernel_score(
       bandwidth: positive number: distances well below it count as none, those well above as the same.
       weights: (M,) or (M, ...), not negative, of the draws, of any scale, as in `crps_ensemble`.
       fair: as in `crps_ensemble`.
+      shift: as in `energy_score`.
     Returns:
       (...) without unit, at most 1, and from 0 on where not fair.
     Raises:
-      ValueError: if the shapes differ, x is a scalar, M = 1 and fair, a weight is negative, or the
-        bandwidth is not a positive number.
+      ValueError: if the shapes differ, x is a scalar, M = 1 and fair, a weight is negative, the
+        bandwidth is not a positive number, or a shift is out of range, not fair or with weights.
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
     Source: Gneiting, Raftery (2007), JASA 102, section 5.1; Gretton et al. (2012), JMLR 13.
 
@@ -196,7 +231,11 @@ def gaussian_kernel_score(
     """
     draws, x, shares = _vectors(draws, x, weights, fair)
     width = kernel_width(bandwidth, x)
+    check_shift(shift, len(draws), weights, fair)
     near = jnp.sum(shares * far_part(draws - x[None], width), axis=0)
+    if shift is not None:
+        apart = far_part(draws - jnp.roll(draws, shift, axis=0), width)
+        return near - jnp.mean(apart, axis=0) / 2
     return near - pair_sum(far_part, draws, shares, width) / (2 * _pairs(shares, fair))
 
 
@@ -236,7 +275,9 @@ def far_part(gap: Array, width: Array) -> Array:
     return -jnp.expm1(-jnp.sum((gap / width) ** 2, axis=-1) / 2)
 
 
-def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
+def dawid_sebastiani_ensemble(
+    draws: ArrayLike, x: ArrayLike, *, weights: ArrayLike | None = None
+) -> Array:
     """Dawid-Sebastiani score of the mean and covariance of vector draws.
 
     (x - m)^T C^-1 (x - m) + log det C, m and C of the draws, C divided by M - 1
@@ -246,11 +287,13 @@ def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
     Args:
       draws: (M, ..., D), the draws first, M > D.
       x: (..., D).
+      weights: (M,) or (M, ...), not negative, of the draws, of any scale. With weights w that sum to one,
+        the covariance is divided by 1 - sum w^2. A draw of weight zero may hold NaN.
     Returns:
       (...); NaN or infinite where traced draws lie in fewer than D dimensions.
     Raises:
-      ValueError: if the shapes differ, x is a scalar, M is at most D, or the draws lie in fewer than D
-        dimensions.
+      ValueError: if the shapes differ, x is a scalar, M is at most D, a weight is negative, or the draws
+        of some weight lie in fewer than D dimensions.
     Float32: within 1e-4 of 1 + its size where the correlations are below 0.99.
     Source: Dawid, Sebastiani (1999), Annals of Statistics 27.
 
@@ -258,19 +301,21 @@ def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
       >>> print(f"{dawid_sebastiani_ensemble(jnp.array([[-1.0], [1.0]]), jnp.ones(1)):.4f}")
       1.1931
     """
-    draws, x, _ = _vectors(draws, x, None, False)
+    draws, x, shares = _vectors(draws, x, weights, False)
     size, dim = draws.shape[0], x.shape[-1]
     if size <= dim:
         raise ValueError(f"draws: more than D = {dim} are needed, got {size}")
 
-    def score(draws: Array, x: Array) -> Array:
+    def score(draws: Array, x: Array, shares: Array) -> Array:
         away = draws - x[None]
-        mean = jnp.mean(away, axis=0)
+        mean = shares @ away
         gap = away - mean[None]
-        tril = cholesky(gap.T @ gap / (size - 1))
+        tril = cholesky((gap * shares[:, None]).T @ gap / (1 - jnp.sum(shares**2)))
         return jnp.sum(solve_lower(tril, mean) ** 2) + 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
 
-    each = jax.vmap(score, in_axes=(1, 0))(draws.reshape(size, -1, dim), x.reshape(-1, dim))
+    each = jax.vmap(score, in_axes=(1, 0, 1))(
+        draws.reshape(size, -1, dim), x.reshape(-1, dim), shares.reshape(size, -1)
+    )
     given = jnp.isfinite(jnp.sum(draws)) & jnp.isfinite(jnp.sum(x))
     spread = f"spread over {dim} dimensions, so that their covariance has an inverse"
     check_values("draws", jnp.where(given, each, 0), np.isfinite, spread)
@@ -278,7 +323,11 @@ def dawid_sebastiani_ensemble(draws: ArrayLike, x: ArrayLike) -> Array:
 
 
 def _vectors(
-    draws: ArrayLike, x: ArrayLike, weights: ArrayLike | None, fair: bool
+    draws: ArrayLike,
+    x: ArrayLike,
+    weights: ArrayLike | None,
+    fair: bool,
+    name: str = "weights",
 ) -> tuple[Array, Array, Array]:
     """Draws, x and shares (M, ...) that sum to one; draws without weight are x."""
     draws, x = named_floats(draws=draws, x=x)
@@ -288,7 +337,7 @@ def _vectors(
     check_pairs(len(draws), fair)
     if weights is None:
         return draws, x, jnp.full(draws.shape[:-1], 1 / len(draws), draws.dtype)
-    shares = shares_of(weights, draws[..., 0])
+    shares = shares_of(weights, draws[..., 0], name)
     return jnp.where(shares[..., None] == 0, x[None], draws), x, shares
 
 
