@@ -21,6 +21,9 @@ SLOW = [
     ours.GaussianMixture(),
     ours.BayesianGaussianMixture(),
     ours.HiddenMarkovModel(),
+    ours.MixtureModel(),
+    ours.MixedNB(),
+    ours.MixedNB(columns="categorical", handle_unknown="missing"),
     ours.CalibratedClassifier(cv=3),
     ours.CalibratedClassifier(method="venn_abers", cv=3),
 ]

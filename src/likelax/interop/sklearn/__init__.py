@@ -11,6 +11,8 @@ from likelax.interop.sklearn.gaussian_mixture import GaussianMixture
 from likelax.interop.sklearn.gaussian_naive_bayes import GaussianNB
 from likelax.interop.sklearn.hidden_markov import HiddenMarkovModel
 from likelax.interop.sklearn.isotonic import IsotonicRegression
+from likelax.interop.sklearn.mixed_naive_bayes import MixedNB
+from likelax.interop.sklearn.mixture_model import MixtureModel
 
 __all__ = [
     "BayesianGaussianMixture",
@@ -22,5 +24,7 @@ __all__ = [
     "GaussianNB",
     "HiddenMarkovModel",
     "IsotonicRegression",
+    "MixedNB",
+    "MixtureModel",
     "MultinomialNB",
 ]
