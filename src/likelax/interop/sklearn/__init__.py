@@ -6,6 +6,7 @@ Needs the extra `sklearn`: scikit-learn 1.6 or later.
 from likelax.interop.sklearn.bayesian_mixture import BayesianGaussianMixture
 from likelax.interop.sklearn.calibrated import CalibratedClassifier
 from likelax.interop.sklearn.categorical_naive_bayes import CategoricalNB
+from likelax.interop.sklearn.conformal import ConformalClassifier, ConformalRegressor
 from likelax.interop.sklearn.counts import BernoulliNB, ComplementNB, MultinomialNB
 from likelax.interop.sklearn.gaussian_mixture import GaussianMixture
 from likelax.interop.sklearn.gaussian_naive_bayes import GaussianNB
@@ -20,6 +21,8 @@ __all__ = [
     "CalibratedClassifier",
     "CategoricalNB",
     "ComplementNB",
+    "ConformalClassifier",
+    "ConformalRegressor",
     "GaussianMixture",
     "GaussianNB",
     "HiddenMarkovModel",
