@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from likelax.interop import sklearn as ours
+from likelax.interop.sklearn.calibrated import METHODS
 
 FAST = [ours.CategoricalNB(), ours.ComplementNB(), ours.IsotonicRegression()]
 SLOW = [
@@ -21,8 +22,11 @@ SLOW = [
     ours.GaussianMixture(),
     ours.BayesianGaussianMixture(),
     ours.HiddenMarkovModel(),
-    ours.CalibratedClassifier(cv=3),
-    ours.CalibratedClassifier(method="venn_abers", cv=3),
+    ours.MixtureModel(),
+    ours.MixedNB(),
+    *(ours.CalibratedClassifier(method=method, cv=3) for method in METHODS),
+    ours.ConformalClassifier(),
+    ours.ConformalRegressor(),
 ]
 
 

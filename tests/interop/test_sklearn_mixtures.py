@@ -83,7 +83,7 @@ def test_float32_stays_float32_and_a_second_fit_compiles_nothing():
     x = X[:, :2].astype(np.float32)
     model = ours.GaussianMixture(2, random_state=0).fit(x)
     assert {getattr(model, name).dtype for name in PARAMETERS} == {np.dtype(np.float32)}
-    assert model.score_samples(x).dtype == np.float32
+    assert model.score_samples(x).dtype == model.predict_proba(x).dtype == np.float32
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
         compiled = []
         patch.setattr(jax._src.dispatch.logger, "log", lambda *a, **k: compiled.append(a))
@@ -204,3 +204,12 @@ def test_a_pickled_model_answers_the_same_and_its_model_is_likelaxs():
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict_proba(X[:, :2]), model.predict_proba(X[:, :2]))
     assert model.model_.num_components == 2
+
+
+@pytest.mark.parametrize("estimator", [ours.GaussianMixture, ours.BayesianGaussianMixture])
+def test_a_fit_is_one_program(estimator, caplog):
+    x = X[::7, :3]  # a shape of its own: nothing of it was compiled before
+    with jax.log_compiles():
+        estimator(n_components=2, random_state=0, covariance_type="diag").fit(x)
+    compiled = [entry.message for entry in caplog.records if "XLA compilation" in entry.message]
+    assert len(compiled) == 1, compiled

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from likelax.hmm import HMM, stationary
 from likelax.hmm.model import HMMStats
 from likelax.interop.chains import as_sequences, check_lengths
+from likelax.interop.clusters import are_few
 from likelax.interop.hmmlearn.monitor import ConvergenceMonitor
 
 DECODERS = ("viterbi", "map")
@@ -91,8 +92,9 @@ class BaseHMM(BaseEstimator):
         self.monitor_ = ConvergenceMonitor(self.tol, self.n_iter, self.verbose)
         with jax.enable_x64(True):
             data = jax.tree.map(jnp.asarray, as_sequences(self._observations(X), lengths))
+            e_step = _quick_e_step if are_few(X, self.n_components) else _e_step
             for _ in range(self.n_iter):
-                stats, log_prob = self._model().e_step(data)
+                stats, log_prob = e_step(self._model(np.asarray), data)
                 if not np.isfinite(log_prob):
                     raise ValueError(
                         f"the log likelihood is {log_prob}: the model cannot produce X, or a state collapsed"
@@ -229,9 +231,10 @@ class BaseHMM(BaseEstimator):
         """The model that is drawn from."""
         return self._fitted()
 
-    def _model(self) -> HMM:
+    def _model(self, array: Any = jnp.asarray) -> HMM:
+        """The model of the parameters; `array` makes its arrays."""
         parts = HMM(self.startprob_, self.transmat_, self._emissions())
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), parts)
+        return jax.tree.map(lambda leaf: array(leaf, jnp.result_type(float)), parts)
 
     def _rows(self, X: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
         X = check_array(X)
@@ -282,6 +285,14 @@ class BaseHMM(BaseEstimator):
 
     def _num_emission_parameters(self) -> int:
         raise NotImplementedError
+
+
+def _one_e_step(model: HMM, data: Any) -> tuple[HMMStats, Any]:
+    return model.e_step(data)
+
+
+_e_step = jax.jit(_one_e_step)
+_quick_e_step = jax.jit(_one_e_step, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def check_simplex(name: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from likelax.families import MvNormal, Normal
 from likelax.hmm.model import HMMStats
+from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM
 from likelax.product import Independent
 
@@ -119,8 +119,8 @@ class GaussianHMM(BaseHMM):
             )
         size, num_dims = self.n_components, X.shape[1]
         if self._starts_with("m", "means_"):
-            clusters = KMeans(n_clusters=size, random_state=self.random_state, n_init=10).fit(X)
-            self.means_ = clusters.cluster_centers_
+            found = clusters(X, size, self.random_state, num_starts=10)
+            self.means_ = found.cluster_centers_
         if self._starts_with("c", "_covars_"):
             whole = np.atleast_2d(np.cov(X.T)) + self.min_covar * np.eye(num_dims)
             self._covars_ = {

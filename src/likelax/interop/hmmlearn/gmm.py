@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from likelax.families import MvNormal, Normal
 from likelax.hmm.model import HMMStats
+from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
 from likelax.interop.hmmlearn.gaussian import COVARIANCES
 from likelax.mixture import Mixture
@@ -97,14 +97,14 @@ class GMMHMM(BaseHMM):
         if self._starts_with("w", "weights_"):
             self.weights_ = np.full((size, num_mix), 1 / num_mix)
         if self._starts_with("m", "means_"):
-            clusters = KMeans(n_clusters=size, random_state=self.random_state, n_init=10).fit(X)
-            middle = clusters.cluster_centers_.mean(axis=0)
+            found = clusters(X, size, self.random_state, num_starts=10)
+            middle = found.cluster_centers_.mean(axis=0)
             means = []
             for state in range(size):
-                rows = X[clusters.labels_ == state]
+                rows = X[found.labels_ == state]
                 if len(rows) >= num_mix:
-                    inner = KMeans(n_clusters=num_mix, random_state=self.random_state, n_init=10)
-                    means.append(inner.fit(rows).cluster_centers_)
+                    inner = clusters(rows, num_mix, self.random_state, num_starts=10)
+                    means.append(inner.cluster_centers_)
                 else:
                     means.append(rng.multivariate_normal(middle, whole, size=num_mix))
             self.means_ = np.stack(means)

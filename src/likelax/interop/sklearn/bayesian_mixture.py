@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from likelax.families import (
@@ -148,12 +147,11 @@ class BayesianGaussianMixture(GaussianEstimator):
 
     def _prior(self, num_dims: int, dtype: Any) -> MixturePrior:
         size = self.n_components
+        ones: Any = np.ones(size, dtype)
+        concentration: Any = np.full(size, self.weight_concentration_prior_, dtype)
+        over_weights: Any = Dirichlet(concentration)
         if self.weight_concentration_prior_type == "dirichlet_process":
-            over_weights: Any = StickBreaking(
-                jnp.ones(size, dtype), jnp.full(size, self.weight_concentration_prior_, dtype)
-            )
-        else:
-            over_weights = Dirichlet(jnp.full(size, self.weight_concentration_prior_, dtype))
+            over_weights = StickBreaking(ones, concentration)
         components = _components(
             np.broadcast_to(self.mean_prior_, (size, num_dims)),
             np.full(size, self.mean_precision_prior_),
@@ -171,12 +169,11 @@ class BayesianGaussianMixture(GaussianEstimator):
 
     def _model(self, dtype: Any) -> VariationalMixture:
         size, num_dims = self.means_.shape
+        concentration: Any = np.asarray(self.weight_concentration_, dtype)
         if self.weight_concentration_prior_type == "dirichlet_process":
-            over_weights: Any = StickBreaking(
-                *(jnp.asarray(part, dtype) for part in self.weight_concentration_)
-            )
+            over_weights: Any = StickBreaking(*concentration)
         else:
-            over_weights = Dirichlet(jnp.asarray(self.weight_concentration_, dtype))
+            over_weights = Dirichlet(concentration)
         kind = self.covariance_type
         dof = np.broadcast_to(self.degrees_of_freedom_, (size,))
         covariances: Any = self.covariances_
@@ -223,13 +220,14 @@ def _components(loc: Any, kappa: Any, dof: Any, scale: Any, kind: str, dtype: An
       kind: `covariance_type`.
       dtype: of the result.
     """
-    loc, kappa, dof, scale = (jnp.asarray(part, dtype) for part in (loc, kappa, dof, scale))
+    loc, kappa, dof, scale = (np.asarray(part, dtype) for part in (loc, kappa, dof, scale))
     size, num_dims = loc.shape
     posterior: Any
     if kind in ("full", "tied"):
         posterior = NormalInverseWishart(loc, kappa, dof, scale)
     elif kind == "diag":
-        kappa, shape = (jnp.broadcast_to(p[:, None], loc.shape) for p in (kappa, dof / 2))
+        wide: Any = [np.broadcast_to(p[:, None], loc.shape) for p in (kappa, dof / 2)]
+        kappa, shape = wide
         each: Any = NormalInverseGamma(loc, kappa, shape, scale / 2)
         posterior = Independent(each)
     else:
@@ -239,16 +237,12 @@ def _components(loc: Any, kappa: Any, dof: Any, scale: Any, kind: str, dtype: An
 
 def _likelihood(size: int, num_dims: int, kind: str, dtype: Any) -> Any:
     """A model of the family, of which only the type and the shape count."""
-    loc = jnp.zeros((size, num_dims), dtype)
+    loc: Any = np.zeros((size, num_dims), dtype)
     if kind in ("full", "tied"):
-        return MvNormal(
-            loc, jnp.broadcast_to(jnp.eye(num_dims, dtype=dtype), (*loc.shape, num_dims))
-        )
-    return (
-        Normal(loc, jnp.ones_like(loc))
-        if kind == "diag"
-        else SphericalNormal(loc, jnp.ones_like(loc[:, 0]))
-    )
+        eye: Any = np.broadcast_to(np.eye(num_dims, dtype=dtype), (*loc.shape, num_dims))
+        return MvNormal(loc, eye)
+    ones: Any = np.ones_like(loc)
+    return Normal(loc, ones) if kind == "diag" else SphericalNormal(loc, ones[:, 0])
 
 
 def _wrapped(posterior: Any, likelihood: Any) -> Any:

@@ -105,7 +105,7 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         base = self._base()
         routed = self._routed(sample_weight, fit_params)
         probs, weights = self._left_out(base, X, y, sample_weight, routed)
-        self.estimator_ = _fitted(clone(base), X, y, None, routed)
+        self.estimator_ = fit_rows(clone(base), X, y, None, routed)
         if hasattr(self.estimator_, "n_features_in_"):
             self.n_features_in_ = self.estimator_.n_features_in_
         if hasattr(self.estimator_, "feature_names_in_"):
@@ -191,9 +191,9 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         probs = np.zeros((len(y), len(self.classes_)))
         seen = np.zeros(len(y))
         for train, test in folds.split(X, y):
-            fitted = _fitted(clone(base), X, y, train, routed)
+            fitted = fit_rows(clone(base), X, y, train, routed)
             columns = np.searchsorted(self.classes_, fitted.classes_)
-            probs[np.ix_(test, columns)] = fitted.predict_proba(_rows(X, test))
+            probs[np.ix_(test, columns)] = fitted.predict_proba(cut_rows(X, test))
             seen[test] = 1
         return probs, seen if weights is None else seen * weights
 
@@ -236,16 +236,29 @@ def _scores(method: str, probs: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(events, tiny)) - np.log(np.maximum(1 - events, tiny))
 
 
-def _rows(x: Any, index: np.ndarray | None) -> Any:
+def cut_rows(x: Any, index: np.ndarray | None) -> Any:
+    """Some rows of an array, a sparse matrix or a DataFrame; None is all.
+
+    Args:
+      x: rows.
+      index: integers.
+    """
     return x if index is None else _safe_indexing(x, index)
 
 
-def _fitted(model: Any, X: Any, y: np.ndarray, index: Any, params: dict[str, Any]) -> Any:
-    """The classifier fitted to some rows; parameters with one entry a row are cut alike."""
+def fit_rows(model: Any, X: Any, y: np.ndarray, index: Any, params: dict[str, Any]) -> Any:
+    """An estimator fitted to some rows; parameters with one entry a row are cut alike.
+
+    Args:
+      model: the estimator.
+      X, y: all rows.
+      index: integers, or None for all.
+      params: of `fit`.
+    """
     own = {
-        name: _rows(value, index)
+        name: cut_rows(value, index)
         if hasattr(value, "__len__") and not isinstance(value, str) and len(value) == len(y)
         else value
         for name, value in params.items()
     }
-    return model.fit(_rows(X, index), _rows(y, index), **own)
+    return model.fit(cut_rows(X, index), cut_rows(y, index), **own)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from likelax.families import MvNormal, Normal, SphericalNormal
@@ -16,7 +15,7 @@ from likelax.interop.sklearn.gaussians import (
     precisions,
 )
 from likelax.interop.sklearn.precision import computing
-from likelax.interop.sklearn.rows import RowEM
+from likelax.interop.sklearn.rows import RowEM, Start, first_model, statistics_of
 from likelax.mixture import Mixture
 from likelax.product import Independent
 from likelax.wrappers import Tied
@@ -152,31 +151,34 @@ class GaussianMixture(GaussianEstimator):
             )
         self._given = proportions, means, roots
 
-    def _starts(self, algorithm: RowEM, data: Data, X: np.ndarray, weights: Any) -> Any:
-        proportions, means, roots = self.__dict__.pop("_given")
-        shape = (self.n_components, X.shape[1])
-        if proportions is not None and means is not None and roots is not None:
+    def _starts_given(self) -> bool:
+        given = self.weights_init, self.means_init, self.precisions_init
+        return any(part is not None for part in given)
+
+    def _starts(self, algorithm: RowEM, data: Data, X: np.ndarray, weights: Any) -> list[Start]:
+        proportions, means, roots = given = self.__dict__.pop("_given")
+        if all(part is not None for part in given):
             model = _build(proportions, means, roots, self.covariance_type)
-            return jax.tree.map(lambda leaf: jnp.stack([leaf] * self.n_init), model)
-        models = super()._starts(algorithm, data, X, weights)
-        if proportions is None and means is None and roots is None:
-            return models
-        found = _leaves(models)
-        if proportions is not None:
-            found[0] = np.broadcast_to(proportions, (self.n_init, *proportions.shape))
-        if means is not None:
-            found[1] = np.broadcast_to(means, (self.n_init, *shape))
-        if roots is not None:
-            scales = _leaves(
-                _build(
-                    np.ones(shape[0], X.dtype),
-                    np.zeros(shape, X.dtype),
-                    roots,
-                    self.covariance_type,
-                )
-            )[2]
-            found[2] = np.broadcast_to(scales, (self.n_init, *scales.shape))
-        return jax.tree.unflatten(jax.tree.structure(models), [jnp.asarray(f) for f in found])
+            none = np.zeros((1, self.n_components), X.dtype)
+            stats = statistics_of(X[:1], none, self.covariance_type)
+            return [Start(model, stats)] * self.n_init
+        starts = super()._starts(algorithm, data, X, weights)
+        if not algorithm.given:
+            return starts
+        shape = (self.n_components, X.shape[1])
+        found = []
+        for start in starts:
+            model = first_model(algorithm, start, data.prior)
+            parts = [np.asarray(leaf) for leaf in _leaves(model)]
+            if proportions is not None:
+                parts[0] = proportions
+            if means is not None:
+                parts[1] = means
+            if roots is not None:
+                parts[2] = _scales(roots, self.covariance_type, shape)
+            model = jax.tree.unflatten(jax.tree.structure(model), parts)
+            found.append(Start(model, start.stats))
+        return found
 
     def _template(self, num_dims: int, dtype: Any) -> Mixture:
         size, kind = self.n_components, self.covariance_type
@@ -214,19 +216,21 @@ def _leaves(model: Mixture) -> list[Any]:
 
 
 def _build(proportions: Any, means: Any, roots: Any, kind: str) -> Mixture:
-    """The mixture of scikit-learn's parameters."""
-    dtype = means.dtype
-    tril: Any = None
-    if kind in ("full", "tied"):
-        tril = jnp.asarray(lower_triangles(roots, kind, means.shape), dtype)
-    loc = jnp.asarray(means)
+    """The mixture of scikit-learn's parameters, with NumPy arrays."""
+    scales: Any = _scales(roots, kind, means.shape)
     components: Any = {
-        "full": lambda: MvNormal(loc, tril),
-        "tied": lambda: Tied(MvNormal(loc, tril)),
-        "diag": lambda: Independent(Normal(loc, jnp.asarray(1 / roots))),
-        "spherical": lambda: SphericalNormal(loc, jnp.asarray(1 / roots)),
+        "full": lambda: MvNormal(means, scales),
+        "tied": lambda: Tied(MvNormal(means, scales)),
+        "diag": lambda: Independent(Normal(means, scales)),
+        "spherical": lambda: SphericalNormal(means, scales),
     }[kind]()
-    return Mixture(jnp.asarray(proportions, dtype), components)
+    weights: Any = np.asarray(proportions, means.dtype)
+    return Mixture(weights, components)
+
+
+def _scales(roots: np.ndarray, kind: str, shape: tuple[int, int]) -> np.ndarray:
+    """The scales of the components from `precisions_cholesky_`."""
+    return lower_triangles(roots, kind, shape) if kind in ("full", "tied") else 1 / roots
 
 
 def _given(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

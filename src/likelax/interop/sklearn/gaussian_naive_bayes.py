@@ -10,10 +10,15 @@ from sklearn.utils.validation import validate_data
 
 from likelax.families import Normal
 from likelax.interop.sklearn.arguments import check_number
-from likelax.interop.sklearn.naive_bayes import UNLABELLED, NaiveBayesEstimator, indicators
+from likelax.interop.sklearn.naive_bayes import (
+    UNLABELLED,
+    NaiveBayesEstimator,
+    given_priors,
+    indicators,
+    log_joint,
+)
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.mixture import Mixture
-from likelax.numerics import safe_log
 from likelax.product import Independent
 from likelax.statistics import Moments
 
@@ -57,7 +62,7 @@ class GaussianNB(NaiveBayesEstimator):
             self.theta_: Any = np.zeros((size, X.shape[1]), dtype)
             self.var_ = np.zeros((size, X.shape[1]), dtype)
             self.epsilon_ = dtype.type(0)
-            self.class_prior_ = self._given_priors(dtype)
+            self.class_prior_ = given_priors(self.priors, size, dtype)
         weight: Any = np.broadcast_to(self.class_count_[:, None], self.theta_.shape)
         before = Moments(
             weight,
@@ -74,19 +79,6 @@ class GaussianNB(NaiveBayesEstimator):
         if self.priors is None:
             self.class_prior_ = self.class_count_ / self.class_count_.sum()
 
-    def _given_priors(self, dtype: Any) -> np.ndarray:
-        size = len(self.classes_)
-        if self.priors is None:
-            return np.zeros(size, dtype)
-        priors = np.asarray(self.priors, dtype)
-        if len(priors) != size:
-            raise ValueError("Number of priors must match number of classes.")
-        if not np.isclose(priors.sum(), 1.0):
-            raise ValueError("The sum of the priors should be 1.")
-        if np.any(priors < 0):
-            raise ValueError("Priors must be non-negative.")
-        return priors
-
     def _log_joint(self, X: np.ndarray) -> Array:
         dtype = self.theta_.dtype
         with computing(dtype):
@@ -94,7 +86,7 @@ class GaussianNB(NaiveBayesEstimator):
                 Normal(jnp.asarray(self.theta_), jnp.sqrt(jnp.asarray(self.var_)))
             )
             model = Mixture(jnp.asarray(self.class_prior_), normals)
-            return _log_joint(model, X.astype(dtype, copy=False))
+            return log_joint(model, X.astype(dtype, copy=False))
 
 
 @jax.jit
@@ -103,9 +95,3 @@ def _merged(before: Moments, x: Array, shares: Array) -> Moments:
     ones = jnp.ones_like(before.mean)
     normals = Independent(Normal(jnp.zeros_like(ones), ones))
     return before + normals.stacked_e_step(x, shares)
-
-
-@jax.jit
-def _log_joint(model: Mixture, x: Array) -> Array:
-    log_prob = model.component_log_prob(x)
-    return log_prob + jnp.broadcast_to(safe_log(model.weights), log_prob.shape)

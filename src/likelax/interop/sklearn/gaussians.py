@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from likelax.fit import Status, best
 from likelax.fit import lanes as batches
-from likelax.fit.algorithm import Data, drive
+from likelax.fit.algorithm import Data, run_steps
+from likelax.interop.clusters import are_few, clusters
 from likelax.interop.sklearn.arguments import check_choice, check_flag, check_number
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
-from likelax.interop.sklearn.rows import RowEM, start
+from likelax.interop.sklearn.rows import RowEM, Start, statistics_of
 from likelax.model import Model
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
@@ -54,7 +55,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
           ValueError: for arguments out of range, fewer rows than components, or a component that
             collapsed.
         """
-        self.fit_predict(X, y, sample_weight)
+        self._fit(X, sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
@@ -63,6 +64,10 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
         Args:
           X, y, sample_weight: as for `fit`.
         """
+        return self._predict(self._fit(X, sample_weight))
+
+    def _fit(self, X: Any, sample_weight: Any) -> np.ndarray:
+        """Fit, and return the rows as they were read."""
         self._check_arguments()
         X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
         if X.shape[0] < self.n_components:
@@ -80,7 +85,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
             prior = self._prepare(X, weights)
             fits = self._fits(X, weights, prior, again)
             found = to_numpy(fits if fits.status.ndim == 0 else best(fits))
-            self._say(to_numpy(fits))
+            self._say(fits)
             if found.status == Status.COLLAPSED:
                 raise ValueError(
                     "Fitting the mixture model failed because some components have ill-defined "
@@ -89,7 +94,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
                     "input data."
                 )
             self.n_iter_ = int(found.num_steps)
-            trace = found.objectives[: self.n_iter_]
+            trace = found.objectives[1 : self.n_iter_ + 1]
             self._read(found.model)
         self.converged_ = bool(found.status == Status.CONVERGED)
         self.lower_bounds_ = trace.tolist()
@@ -99,9 +104,9 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self._predict(X)
+        return X
 
     def _fits(self, X: np.ndarray, weights: Any, prior: Any, again: bool) -> Any:
         """A `Fit`, or `Fit`s with a leading axis of starts."""
@@ -112,21 +117,32 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
             X.dtype.type(self.reg_covar),
             X.dtype.type(previous),
             prior is not None and self.covariance_type == "tied",
+            again or self._starts_given(),
         )
-        data = Data(jnp.asarray(X), None if weights is None else jnp.asarray(weights), prior)
+        data = Data(X, weights, prior)
+        quick = are_few(X, self.n_components)
         if again:
-            return drive(algorithm, self._model(X.dtype), data)
-        models = self._starts(algorithm, data, X, weights)
+            shares = np.zeros((1, self.n_components), X.dtype)
+            stats = statistics_of(X[:1], shares, self.covariance_type)
+            return run_steps(algorithm, Start(self._model(X.dtype), stats), data, quick=quick)
+        starts = self._starts(algorithm, data, X, weights)
         if self.n_init == 1:
-            return drive(algorithm, jax.tree.map(lambda leaf: leaf[0], models), data)
-        return batches.run(algorithm, models, data, batches.COMMON)
+            return run_steps(algorithm, starts[0], data, quick=quick)
+        stacked = jax.tree.map(lambda *parts: np.stack(parts), *starts)
+        return batches.run(algorithm, stacked, data, batches.COMMON)
 
-    def _starts(self, algorithm: RowEM, data: Data, X: np.ndarray, weights: Any) -> Any:
-        """Models with a leading axis of starts."""
+    def _starts(self, algorithm: RowEM, data: Data, X: np.ndarray, weights: Any) -> list[Start]:
+        """`n_init` starts."""
         rng = check_random_state(self.random_state)
-        shares = [self._shares(X, weights, rng) for _ in range(self.n_init)]
         template = self._template(X.shape[1], X.dtype)
-        return start(algorithm, template, data.x, data.weights, np.stack(shares), data.prior)
+        starts = []
+        for _ in range(self.n_init):
+            shares = self._shares(X, weights, rng)
+            if weights is not None:
+                shares = shares * weights[:, None]
+            stats = statistics_of(X, shares, self.covariance_type)
+            starts.append(Start(template, stats))
+        return starts
 
     def _shares(self, X: np.ndarray, weights: Any, rng: np.random.RandomState) -> np.ndarray:
         """Responsibilities (N, K) of a start, from the same random numbers as scikit-learn's."""
@@ -136,8 +152,8 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
             return drawn / drawn.sum(axis=1, keepdims=True)
         shares = np.zeros((num_rows, size), X.dtype)
         if self.init_params == "kmeans":
-            means = KMeans(n_clusters=size, n_init=1, random_state=rng)
-            shares[np.arange(num_rows), means.fit(X, sample_weight=weights).labels_] = 1
+            means = clusters(X, size, rng, weights=weights)
+            shares[np.arange(num_rows), means.labels_] = 1
         elif self.init_params == "k-means++":
             _, rows = kmeans_plusplus(X, size, sample_weight=weights, random_state=rng)
             shares[rows, np.arange(size)] = 1
@@ -238,7 +254,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
         """Report the steps of each start, after the fact: all of them ran in one program."""
         if not self.verbose:
             return
-        bounds = np.atleast_2d(fits.objectives)
+        bounds = np.atleast_2d(fits.objectives)[:, 1:]
         steps, status = np.atleast_1d(fits.num_steps), np.atleast_1d(fits.status)
         for run in range(len(steps)):
             lines = [f"Initialization {run}"]
@@ -253,6 +269,10 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
     def _prepare(self, X: np.ndarray, weights: Any) -> Any:
         """Check the arguments against the data, and return the prior."""
         raise NotImplementedError
+
+    def _starts_given(self) -> bool:
+        """Whether the starts are models, rather than statistics."""
+        return False
 
     def _template(self, num_dims: int, dtype: Any) -> Any:
         """A model of the right type; its values hold for components without rows."""

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,9 +15,10 @@ from likelax.families import MvNormal, Normal, Poisson, SphericalNormal
 from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.fit import EM, Status, best
 from likelax.fit import lanes as batches
-from likelax.fit.algorithm import Data, drive
+from likelax.fit.algorithm import Data, run_steps
 from likelax.hmm import HMM
 from likelax.interop.chains import as_sequences, check_lengths, lengths_of_groups
+from likelax.interop.clusters import are_few, clusters
 from likelax.interop.sklearn.arguments import check_choice, check_number
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.product import Independent
@@ -107,17 +107,18 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
                 raise ValueError(f"X holds values that {self.emission!r} emissions cannot produce")
             floor = self.scale_floor if self.emission in EMISSIONS[:4] else None
             algorithm = EM(self.tol, self.max_iter, scale_floor=floor)
-            rows = Data(jax.tree.map(jnp.asarray, data))
+            rows = Data(data)
             if self.n_init == 1:
-                found = drive(algorithm, jax.tree.map(lambda leaf: leaf[0], starts), rows)
+                start = jax.tree.map(lambda leaf: leaf[0], starts)
+                found = run_steps(algorithm, start, rows, quick=are_few(X, self.n_components))
             else:
                 found = best(batches.run(algorithm, starts, rows, batches.COMMON))
+            found = to_numpy(found)
             if not found.usable:
                 raise ValueError(
                     f"the fit ended with status {Status(int(found.status)).name}: use fewer states, or a "
                     "larger scale_floor"
                 )
-            found = to_numpy(found)
         model = found.model
         self.startprob_, self.transmat_ = model.initial, model.transition
         self.emissions_ = model.emissions
@@ -231,21 +232,18 @@ class HiddenMarkovModel(DensityMixin, BaseEstimator):
         filled = np.where(observed, X, np.where(observed, X, 0).sum(axis=0) / counts)
         size, dtype = self.n_components, X.dtype
         means = np.stack(
-            [
-                KMeans(n_clusters=size, n_init=1, random_state=rng).fit(filled).cluster_centers_
-                for _ in range(self.n_init)
-            ]
+            [clusters(filled, size, rng).cluster_centers_ for _ in range(self.n_init)]
         ).astype(dtype)
         gap = filled - filled.mean(axis=0)
         covariance = gap.T @ gap / len(X)
         widths = np.sqrt(np.diag(covariance))
         widths = np.where(widths > 0, widths, 1).astype(dtype)
-        emissions = jax.tree.map(jnp.asarray, self._emissions(means, widths))
+        emissions = self._emissions(means, widths)
         stay = np.full((size, size), 0.1 / max(size - 1, 1), dtype)
         np.fill_diagonal(stay, 0.9 if size > 1 else 1.0)
         initial = np.full((self.n_init, size), 1 / size, dtype)
-        moves = np.broadcast_to(stay, (self.n_init, size, size))
-        return HMM(jnp.asarray(initial), jnp.asarray(moves), emissions)
+        moves: Any = np.broadcast_to(stay, (self.n_init, size, size))
+        return HMM(initial, moves, emissions)
 
     def _emissions(self, means: Any, widths: Any) -> Any:
         kind = self.emission

@@ -20,6 +20,8 @@ from sklearn.utils.validation import (
 
 from likelax.interop.sklearn.arguments import check_flag, check_number
 from likelax.interop.sklearn.precision import computing
+from likelax.mixture import Mixture
+from likelax.numerics import safe_log
 
 SMALLEST_ALPHA = 1e-10
 UNLABELLED = "no_validation"
@@ -148,6 +150,45 @@ class NaiveBayesEstimator(ClassifierMixin, BaseEstimator):
 @jax.jit
 def _normalized(joint: Array) -> Array:
     return jax.nn.log_softmax(joint, axis=-1)
+
+
+def given_priors(priors: Any, size: int, dtype: Any) -> np.ndarray:
+    """Given probabilities of the classes, or zeros before they are fitted.
+
+    Args:
+      priors: (K,), or None.
+      size: K.
+      dtype: of the result.
+    Raises:
+      ValueError: for another number of them, or another sum than 1, or a negative one.
+    """
+    if priors is None:
+        return np.zeros(size, dtype)
+    priors = np.asarray(priors, dtype)
+    if len(priors) != size:
+        raise ValueError("Number of priors must match number of classes.")
+    if not np.isclose(priors.sum(), 1.0):
+        raise ValueError("The sum of the priors should be 1.")
+    if np.any(priors < 0):
+        raise ValueError("Priors must be non-negative.")
+    return priors
+
+
+@jax.jit
+def log_joint(model: Mixture, x: Any) -> Array:
+    """log p(x, class) of each row and class, (N, K) nats.
+
+    Args:
+      model: the classes.
+      x: data with a leading axis N.
+
+    Examples:
+      >>> from likelax import Poisson
+      >>> print(log_joint(Mixture(jnp.array([1.0, 0.0]), Poisson(jnp.ones(2))), jnp.array([0])))
+      [[ -1. -inf]]
+    """
+    log_prob = model.component_log_prob(x)
+    return log_prob + jnp.broadcast_to(safe_log(model.weights), log_prob.shape)
 
 
 def indicators(labels: np.ndarray, weights: Any, num_classes: int, dtype: Any) -> np.ndarray:
