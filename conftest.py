@@ -55,8 +55,9 @@ collect_ignore_glob = ["tests/reference/*"]
 # a program that a test runs on eight virtual devices
 collect_ignore = ["tests/fit/on_devices.py"]
 # an adapter's examples need the library that it adapts
-if find_spec("numpyro") is None:
-    collect_ignore.append("src/likelax/interop/numpyro.py")
+for _name in ("arviz", "numpyro"):
+    if find_spec(_name) is None:
+        collect_ignore.append(f"src/likelax/interop/{_name}.py")
 
 _one_core_for_each_worker()
 

@@ -1,7 +1,8 @@
 """Run the code of README and docs, and write the pages as HTML to site/.
 
-A block marked `python` runs with the ones before it on its page. Where a line prints and ends in
-a comment, the comment is what must be printed: `print(1 + 1)  # 2`.
+A block marked `python` runs with the ones before it on its page; one marked `python arviz` only where
+ArviZ is installed. Where a line prints and ends in a comment, the comment is what must be printed:
+`print(1 + 1)  # 2`.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import io
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -20,9 +22,14 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def blocks(text: str) -> list[tuple[int, str]]:
-    """(line, source) of each block of Python on a page."""
+    """(line, source) of each block of Python on a page whose libraries are installed."""
     tokens = MarkdownIt("commonmark").parse(text)
-    return [(t.map[0] + 2, t.content) for t in tokens if t.type == "fence" and t.info == "python"]
+    return [(t.map[0] + 2, t.content) for t in tokens if t.type == "fence" and _runs(t.info)]
+
+
+def _runs(info: str) -> bool:
+    language, *libraries = info.split() or [""]
+    return language == "python" and all(find_spec(library) for library in libraries)
 
 
 def run(page: Path) -> int:

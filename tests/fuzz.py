@@ -75,6 +75,7 @@ ALLOWED = (
         r"data\.(take_labels|take_series|unlabelled|holds_no_value|is_plain)\(",
         "it takes wrappers off, and does not look at the values inside",
     ),
+    (("swallowed",), r"frames\.to_frame\(results", "it stays in the data frame"),
     (("swallowed",), r"fit\._stream\.stepwise", "it returns an iterator, which nobody runs here"),
     (("unnamed",), r"fit\._restarts\.sweep\(sizes: huge", "the user's own start is at fault"),
     (("nan",), r"fit\._(em|stream)\.", "its status says so"),

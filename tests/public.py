@@ -18,6 +18,7 @@ PACKAGES = ["likelax"] + [
 MODULES = [
     "likelax.constraints",
     "likelax.data",
+    "likelax.interop.frames",
     "likelax.mixture",
     "likelax.model",
     "likelax.naive_bayes",
