@@ -17,7 +17,7 @@ MISSING = frozenset({"", "na", "nan", "null", "none"})
 STDIN = Path("-")
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """A file that cannot be read as numbers. Its message is one sentence for the user."""
 
 

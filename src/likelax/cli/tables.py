@@ -1,0 +1,88 @@
+"""Tables to standard output, and a bar of progress to standard error."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from likelax.cli import common
+from likelax.fit import Batch, Done, batch
+
+
+def bar(console: Console) -> Progress:
+    """A bar of progress that is gone at the end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def show(columns: Mapping[str, Sequence[Any] | np.ndarray], form: common.Form) -> None:
+    """A table to standard output.
+
+    Args:
+      columns: of one length, by name.
+      form: JSON is a list of rows, each an object.
+    """
+    lists = [_plain(values) for values in columns.values()]
+    rows = list(zip(*lists, strict=True))
+    if form is common.Form.JSON:
+        objects = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
+        typer.echo(json.dumps(objects, indent=1))
+    elif form is common.Form.CSV:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([list(columns), *rows])
+    elif form is common.Form.MARKDOWN:
+        texts = [list(columns), ["---"] * len(columns), *([_text(v) for v in row] for row in rows)]
+        typer.echo("\n".join("| " + " | ".join(row) + " |" for row in texts))
+    else:
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for name, values in zip(columns, lists, strict=True):
+            numbers = bool(values) and all(isinstance(v, int | float) for v in values)
+            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(_text(value)) for value in row))
+        Console().print(table)
+
+
+def _plain(values: Sequence[Any] | np.ndarray) -> list[Any]:
+    """Numbers of Python, with the digits that a float32 has."""
+    array = np.asarray(values)
+    return [float(str(v)) for v in array] if array.dtype == np.float32 else array.tolist()
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def fit_all(*arguments: Any, **options: Any) -> Batch[Any]:
+    """`fit.batch` with a bar of its progress on standard error."""
+    shown = bar(Console(stderr=True))
+    with shown:
+        task = shown.add_task("Fitting", total=None)
+
+        def show_done(now: Done) -> None:
+            speed = f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second"
+            shown.update(task, completed=now.fits, total=now.total, description=speed)
+
+        try:
+            return batch(*arguments, **options, progress=show_done)
+        except (ValueError, TypeError) as error:
+            common.refuse(error, common.BAD_DATA)
