@@ -179,7 +179,8 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("fit counts.csv --model mixture:poisson --group who", 2, "tells series apart"),
         ("fit absent.csv --model hmm:poisson", 3, "does not exist"),
         ("fit . --model hmm:poisson", 3, "is no file"),
-        ("fit model.npz --model hmm:poisson", 3, "wanted a .csv, .parquet or .npy file"),
+        ("fit model.npz --model hmm:poisson", 3, "model.npz is a model of likelax; wanted a table"),
+        ("fit fit.json --model hmm:poisson", 3, "wanted a .csv, .parquet, .npy or .npz file"),
         ("fit counts.csv --model hmm:poisson", 3, "which is no number; name the columns"),
         ("fit counts.csv --model hmm:poisson --columns n", 3, "no column 'n'; it has day, who"),
         (

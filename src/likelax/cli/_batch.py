@@ -11,6 +11,7 @@ from rich.table import Table
 
 from likelax import files, fit, named
 from likelax.cli import common, tables
+from likelax.columns import Column
 from likelax.data import Masked
 from likelax.kept import leaf_name, single
 
@@ -34,6 +35,11 @@ def batch(
         found, sizes = named.parse(model), named.parse_sizes(states)
     except ValueError as error:
         common.refuse(error)
+    family = found.column_family
+    if found.takes_label or family in (None, "categorical"):
+        common.refuse(
+            f"batch fits one family of numbers to all columns; {model} is for `likelax fit`"
+        )
     try:
         files.check_output(output)
     except files.DataError as error:
@@ -42,7 +48,7 @@ def batch(
     began = time.perf_counter()
     done = tables.fit_all(
         fit.EM(tol, max_steps),
-        found.starter(_columns(sets), max(sizes)),
+        found.starter([Column(str(i), family) for i in range(_columns(sets))], max(sizes)),
         _masked(list(sets.values())),
         key=jax.random.key(seed),
         num_restarts=restarts,
@@ -84,16 +90,16 @@ def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndar
         common.refuse(error, common.BAD_DATA)
 
 
-def _columns(sets: dict[str, np.ndarray]) -> int | None:
-    """D of data sets (N, D); None for (N,)."""
+def _columns(sets: dict[str, np.ndarray]) -> int:
+    """The number of columns of the data sets."""
     first = next(iter(sets.values()))
-    return None if first.ndim == 1 else first.shape[1]
+    return 1 if first.ndim == 1 else first.shape[1]
 
 
 def _masked(sets: list[np.ndarray]) -> list[Any]:
     """The data sets, as `Masked` with NaN for missing where some number is missing."""
     try:
-        sets = [single(array) for array in sets]
+        sets = [single(a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a) for a in sets]
     except files.DataError as error:
         common.refuse(error, common.BAD_DATA)
     return [Masked.from_nan(a) for a in sets] if any(np.isnan(a).any() for a in sets) else sets

@@ -11,7 +11,8 @@ import typer
 from likelax.cli.common import Form
 
 Data = Annotated[
-    Path, typer.Argument(help="A .csv, .parquet or .npy file, or - for a CSV from standard input.")
+    Path,
+    typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for a CSV from standard input."),
 ]
 Model = Annotated[Path, typer.Argument(help="A model that `likelax fit` wrote.")]
 Name = Annotated[
@@ -55,9 +56,24 @@ def fit(
         ),
     ] = "2",
     columns: Columns = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The family of one column, such as age:normal or sex:categorical; may be given "
+            "more than once.",
+            metavar="NAME:FAMILY",
+        ),
+    ] = None,
+    infer: Annotated[
+        bool, typer.Option(help="Infer the families that MODEL and --column leave open.")
+    ] = True,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the classes of naive-bayes, or of the target.")
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column that says which series a row belongs to.")
     ] = None,
+    weight: Annotated[str | None, typer.Option(help="Column of the weights of rows.")] = None,
     holdout: Annotated[
         float, typer.Option(help="Share of the data to leave out, for `likelax check`.")
     ] = 0.0,

@@ -14,8 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from likelax import files, kept
 from likelax.cli import common
 from likelax.fit import Batch, Done, batch
+
+MOST_NAMED = 8  # categories of a column in the table of columns
 
 
 def bar(console: Console) -> Progress:
@@ -48,13 +51,35 @@ def show(columns: Mapping[str, Sequence[Any] | np.ndarray], form: common.Form) -
         texts = [list(columns), ["---"] * len(columns), *([_text(v) for v in row] for row in rows)]
         typer.echo("\n".join("| " + " | ".join(row) + " |" for row in texts))
     else:
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for name, values in zip(columns, lists, strict=True):
-            numbers = bool(values) and all(isinstance(v, int | float) for v in values)
-            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(_text(value)) for value in row))
-        Console().print(table)
+        Console().print(_table(columns))
+
+
+def show_columns(plan: kept.Kept, rows: files.Rows) -> None:
+    """The columns and their families, to standard error."""
+    columns = [*plan.fields, *([] if plan.label is None else [plan.label])]
+    wide = rows.values[:, None] if rows.values.ndim == 1 else rows.values
+    numbers = [*wide.T, *([] if rows.labels is None else [rows.labels])]
+    found: dict[str, list[Any]] = {"column": [], "family": [], "values": [], "missing": []}
+    for column, values in zip(columns, numbers, strict=True):
+        seen = values[~np.isnan(values)]
+        between = f"{seen.min():g} to {seen.max():g}" if len(seen) else "none"
+        named = ", ".join(column.values[:MOST_NAMED]) + ", ..." * (len(column.values) > MOST_NAMED)
+        found["column"].append(column.name)
+        found["family"].append("label" if column is plan.label else column.family)
+        found["values"].append(named or between)
+        found["missing"].append(len(values) - len(seen))
+    Console(stderr=True).print(_table(found))
+
+
+def _table(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Table:
+    lists = [_plain(values) for values in columns.values()]
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name, values in zip(columns, lists, strict=True):
+        numbers = bool(values) and all(isinstance(v, int | float) for v in values)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in zip(*lists, strict=True):
+        table.add_row(*(escape(_text(value)) for value in row))
+    return table
 
 
 def _plain(values: Sequence[Any] | np.ndarray) -> list[Any]:
