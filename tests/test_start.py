@@ -1,6 +1,8 @@
 """What is imported when: the command line answers `--help` without JAX, the library on first use."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,19 @@ def test_help_and_completion_import_neither_jax_nor_matplotlib():
     for command in commands:
         assert f" {command} [OPTIONS]" in made.stdout
     assert "--model" in made.stdout.splitlines()[-2]  # the completion of --mo
+
+
+@pytest.mark.parametrize("command", cli.app.registered_commands, ids=lambda c: c.callback.__name__)
+def test_a_command_passes_on_what_its_work_takes(command):
+    name = command.callback.__name__
+    options = dict(inspect.signature(command.callback).parameters)
+    modules = ("fit", "batch", "tour", "info")
+    work = getattr(
+        importlib.import_module(f"likelax.cli._{name if name in modules else 'use'}"), name
+    )
+    shared = {"as_json", "as_csv", "device", "is_quiet"}
+    assert set(options) - shared == set(inspect.signature(work).parameters)
+    assert ("form" in options) == ("as_json" in options) == ("as_csv" in options)
 
 
 def test_type_checkers_read_the_names_that_are_found():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likelax.cli.common import Form
+from likelax.cli.common import Form, settled
 
 Data = Annotated[
     Path,
@@ -27,17 +27,28 @@ Tolerance = Annotated[
 MaxSteps = Annotated[int, typer.Option(help="Most EM steps of a fit.", min=0)]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=2**32 - 1)]
 Format = Annotated[Form, typer.Option("--format", help="How the table is written.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Csv = Annotated[bool, typer.Option("--csv", help="The same as --format csv.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say only what is wrong on standard error.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, gpu, or the number of a device as `likelax info` counts them."),
+]
 Output = Annotated[Path | None, typer.Option(help="Write the table to this .csv or .parquet file.")]
 
 
 def _from(module: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command that calls the function of its own name and parameters in a module of this package."""
+    """A command that calls the function of its own name in a module of this package.
+
+    That function takes the same parameters, but for those that `settled` takes care of.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**options: Any) -> None:
-            work = importlib.import_module(f"likelax.cli.{module}")
-            getattr(work, command.__name__)(**options)
+            with settled(options) as own:
+                work = importlib.import_module(f"likelax.cli.{module}")
+                getattr(work, command.__name__)(**own)
 
         return run
 
@@ -82,6 +93,10 @@ def fit(
     tol: Tolerance = None,
     max_steps: MaxSteps = 1000,
     form: Format = Form.TABLE,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
 ) -> None:
     """Fit a model to a table of numbers, by EM from many starts, and write it to a file.
 
@@ -107,6 +122,10 @@ def check(
     ] = None,
     seed: Seed = 0,
     form: Format = Form.TABLE,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
 ) -> None:
     """Test six claims about a fitted model: the checklist.
 
@@ -124,6 +143,10 @@ def compare(
     data: Annotated[Path, typer.Argument(help="Data that no fit has seen.")],
     models: Annotated[list[Path], typer.Argument(help="Two or more models from `likelax fit`.")],
     form: Format = Form.TABLE,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
 ) -> None:
     """Compare models by the log probability of held-out data, best first, with standard errors.
 
@@ -132,7 +155,16 @@ def compare(
 
 
 @_from("_use")
-def decode(model: Model, data: Data, output: Output = None, form: Format = Form.CSV) -> None:
+def decode(
+    model: Model,
+    data: Data,
+    output: Output = None,
+    form: Format = Form.CSV,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
+) -> None:
     """The most probable path of states of each series, and the probability of each state at each step.
 
     For example: likelax decode model.npz counts.csv --output states.csv
@@ -140,7 +172,16 @@ def decode(model: Model, data: Data, output: Output = None, form: Format = Form.
 
 
 @_from("_use")
-def predict(model: Model, data: Data, output: Output = None, form: Format = Form.CSV) -> None:
+def predict(
+    model: Model,
+    data: Data,
+    output: Output = None,
+    form: Format = Form.CSV,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
+) -> None:
     """The most probable component of each row, or state of each step, and the probability of each.
 
     For example: likelax predict model.npz rows.csv --output classes.csv
@@ -148,7 +189,15 @@ def predict(model: Model, data: Data, output: Output = None, form: Format = Form
 
 
 @_from("_use")
-def score(model: Model, data: Data, form: Format = Form.TABLE) -> None:
+def score(
+    model: Model,
+    data: Data,
+    form: Format = Form.TABLE,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
+) -> None:
     """The log probability of data, in total and a row, and the BIC as if the model had been fitted to it.
 
     For example: likelax score model.npz later.csv
@@ -162,6 +211,10 @@ def sample(
     seed: Seed = 0,
     output: Output = None,
     form: Format = Form.CSV,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
 ) -> None:
     """Draw rows, or one series, from a model.
 
@@ -199,6 +252,8 @@ def batch(
     all_devices: Annotated[
         bool, typer.Option(help="Deal the data sets to all devices that JAX finds.")
     ] = False,
+    device: Device = None,
+    is_quiet: Quiet = False,
 ) -> None:
     """Fit one model to each of many data sets.
 

@@ -4,9 +4,11 @@ Nothing here imports JAX or NumPy, so that `--help` and the completion of a shel
 """
 
 import contextlib
+import contextvars
 import enum
+import importlib
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -28,9 +30,34 @@ def refuse(error: Exception | str, code: int = BAD_USAGE) -> NoReturn:
     raise typer.Exit(code)
 
 
+quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("quiet", default=False)
+"""Whether only what is wrong is said on standard error."""
+
+
 def say(text: str) -> None:
     """A message to standard error."""
-    typer.echo(f"likelax: {text}", err=True)
+    if not quiet.get():
+        typer.echo(f"likelax: {text}", err=True)
+
+
+@contextlib.contextmanager
+def settled(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of one command, without those that are the same for all: these hold within."""
+    own = dict(options)
+    forms = [form for form in (Form.JSON, Form.CSV) if own.pop(f"as_{form.value}", False)]
+    if len(forms) > 1:
+        refuse("--json and --csv are two forms of a table; give one of them")
+    if forms:
+        own["form"] = forms[0]
+    token, device = quiet.set(own.pop("is_quiet", False)), own.pop("device", None)
+    try:
+        with contextlib.ExitStack() as stack:
+            if device is not None:
+                with sentences(BAD_USAGE):
+                    stack.enter_context(importlib.import_module("likelax.cli._device").on(device))
+            yield own
+    finally:
+        quiet.reset(token)
 
 
 @contextlib.contextmanager

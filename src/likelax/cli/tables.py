@@ -22,7 +22,7 @@ MOST_NAMED = 8  # categories of a column in the table of columns
 
 
 def bar(console: Console) -> Progress:
-    """A bar of progress that is gone at the end."""
+    """A bar of progress that is gone at the end; nothing where no one looks, or with `--quiet`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,6 +30,7 @@ def bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=common.quiet.get() or not console.is_terminal,
     )
 
 
@@ -55,7 +56,9 @@ def show(columns: Mapping[str, Sequence[Any] | np.ndarray], form: common.Form) -
 
 
 def show_columns(plan: kept.Kept, rows: files.Rows) -> None:
-    """The columns and their families, to standard error."""
+    """The columns and their families, to standard error; nothing with `--quiet`."""
+    if common.quiet.get():
+        return
     columns = [*plan.fields, *([] if plan.label is None else [plan.label])]
     wide = rows.values[:, None] if rows.values.ndim == 1 else rows.values
     numbers = [*wide.T, *([] if rows.labels is None else [rows.labels])]
@@ -104,8 +107,8 @@ def fit_all(*arguments: Any, **options: Any) -> Batch[Any]:
         task = shown.add_task("Fitting", total=None)
 
         def show_done(now: Done) -> None:
-            speed = f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second"
-            shown.update(task, completed=now.fits, total=now.total, description=speed)
+            said = f"Fitting, best {now.objective:.6g} nats"
+            shown.update(task, completed=now.fits, total=now.total, description=said)
 
         try:
             return batch(*arguments, **options, progress=show_done)
