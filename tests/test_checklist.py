@@ -357,3 +357,10 @@ def test_sequences_packed_into_one_are_checked_apart():
     found = run(Joined(*parts), x, x).lines[2]
     assert found.verdict is Verdict.FAIL
     assert "Bayes" in found.reason or "prior times likelihood" in found.reason
+
+
+def test_a_component_that_calls_rows_impossible_is_no_start_of_the_simpler_model():
+    halves = Mixture(jnp.array([0.5, 0.5]), Bernoulli(jnp.array([0.0, 1.0])))
+    x = jnp.asarray(np.arange(60) % 3 == 0, int)
+    result = run(halves, x[:30], x[30:])
+    assert result.lines[3].verdict is not Verdict.FAIL and "inf" not in result.lines[3].reason

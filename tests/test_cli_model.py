@@ -100,6 +100,27 @@ def test_score_and_sample(home, model):
     assert made.stdout.split() == ["count", *map(str, want)]
 
 
+def test_forms_quiet_and_device(home):
+    scored = ("score", home / "model.npz", home / "counts.csv", "--quiet", "--device", "0")
+    (row,) = json.loads(run(*scored, "--json").stdout)
+    head, values = run(*scored, "--csv").stdout.split()
+    assert head == ",".join(row) and values == ",".join(map(str, row.values()))
+    out = ("--output", home / "out.csv")
+    sampled = run("sample", home / "model.npz", "--count", 3, *out, "--device", "cpu")
+    assert sampled.stderr == f"likelax: wrote {home / 'out.csv'}\n"
+    assert run("sample", home / "model.npz", "--count", 3, *out, "--quiet").stderr == ""
+
+
+def test_a_fit_that_does_not_converge_is_written_and_ends_with_4(home, tmp_path):
+    made = run(
+        *("fit", home / "counts.csv", "--model", "hmm:poisson", "--columns", "count"),
+        *("--group", "who", "--max-steps", "0", "--output", tmp_path / "m.npz", "--quiet"),
+        code=4,
+    )
+    assert made.stderr == "likelax: the fit did not converge in 0 steps; raise --max-steps\n"
+    assert kept.load(tmp_path / "m.npz").size == 2
+
+
 def test_check_divides_the_data_as_the_fit_did_and_writes_a_page(home):
     page = home / "report.html"
     made = run(
@@ -179,7 +200,8 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("fit counts.csv --model mixture:poisson --group who", 2, "tells series apart"),
         ("fit absent.csv --model hmm:poisson", 3, "does not exist"),
         ("fit . --model hmm:poisson", 3, "is no file"),
-        ("fit model.npz --model hmm:poisson", 3, "wanted a .csv, .parquet or .npy file"),
+        ("fit model.npz --model hmm:poisson", 3, "model.npz is a model of likelax; wanted a table"),
+        ("fit fit.json --model hmm:poisson", 3, "wanted a .csv, .parquet, .npy or .npz file"),
         ("fit counts.csv --model hmm:poisson", 3, "which is no number; name the columns"),
         ("fit counts.csv --model hmm:poisson --columns n", 3, "no column 'n'; it has day, who"),
         (
@@ -196,6 +218,13 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("check absent.npz counts.csv", 3, "absent.npz does not exist"),
         ("score model.npz negative.csv", 3, "no column 'who'"),
         ("score model.npz short.csv", 3, "has no rows"),
+        (
+            "score model.npz counts.csv --device 99",
+            2,
+            "'99': wanted cpu, gpu or a number; JAX finds",
+        ),
+        ("score model.npz counts.csv --device disk", 2, "'disk': wanted cpu, gpu or a number"),
+        ("score model.npz counts.csv --json --csv", 2, "two forms of a table; give one of them"),
         ("compare counts.csv model.npz", 2, "two different models or more"),
         ("decode model.npz counts.csv --output x.txt", 2, "written as .csv or .parquet"),
     ],

@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import io
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +18,24 @@ MISSING = frozenset({"", "na", "nan", "null", "none"})
 
 STDIN = Path("-")
 
+# What NumPy and zipfile raise for a file that is damaged, or of another kind.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    NotImplementedError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
-class DataError(Exception):
+
+class DataError(ValueError):
     """A file that cannot be read as numbers. Its message is one sentence for the user."""
 
 
@@ -62,7 +80,7 @@ def _read_array(file: Path) -> np.ndarray:
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     try:
         array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except _UNREADABLE:
         raise DataError(f"{file} is damaged, or no array of numbers") from None
     if (
         not isinstance(array, np.ndarray)
@@ -93,7 +111,7 @@ def read_table(file: Path, text: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """
     columns = _columns(file)
     return {
-        name: column if name in text else _numbers(file, name, column)
+        name: column if name in text else numbers(file, name, column)
         for name, column in columns.items()
     }
 
@@ -113,7 +131,7 @@ def _columns(file: Path) -> dict[str, np.ndarray]:
     if not rows:
         raise DataError(f"{file} is empty")
     names = [name.strip() for name in rows[0]]
-    if all(map(_is_number, names)):
+    if all(map(is_number, names)):
         names = [f"column {i + 1}" for i in range(len(names))]
     else:
         rows = rows[1:]
@@ -127,7 +145,13 @@ def _columns(file: Path) -> dict[str, np.ndarray]:
     return {name: np.array([row[j] for row in rows], str) for j, name in enumerate(names)}
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as Python reads it.
+
+    Examples:
+      >>> is_number("1e-3"), is_number("1,5")
+      (True, False)
+    """
     try:
         float(text)
     except ValueError:
@@ -135,17 +159,43 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _numbers(file: Path, name: str, column: np.ndarray) -> np.ndarray:
+def texts(column: np.ndarray) -> np.ndarray:
+    """(N,) the entries of a column as texts; empty where missing.
+
+    Examples:
+      >>> print(texts(np.array([1.0, np.nan, 2.5])), texts(np.array(["a ", "NA"])))
+      ['1' '' '2.5'] ['a' '']
+    """
+    if column.dtype.kind in "biuf":
+        return np.array(["" if np.isnan(v) else str(v).removesuffix(".0") for v in column + 0], str)
+    found = [str(value).strip() for value in column]
+    return np.array(["" if text.lower() in MISSING else text for text in found], str)
+
+
+def numbers(file: Any, name: str, column: np.ndarray) -> np.ndarray:
+    """(N,) the entries of a column as numbers; NaN where missing.
+
+    Args:
+      file: for the message.
+      name: of the column.
+      column: (N,) texts or numbers.
+    Raises:
+      DataError: for a text that is no number.
+
+    Examples:
+      >>> numbers("t.csv", "n", np.array(["1.5", "NA"]))
+      array([1.5, nan])
+    """
     if column.dtype.kind in "biuf":
         return column
-    texts = [str(value).strip() for value in column]
-    filled = ["nan" if text.lower() in MISSING else text for text in texts]
+    found = texts(column)
+    filled = np.where(found == "", "nan", found) if len(found) else found
     try:
-        return np.array(filled, float)
+        return filled.astype(float)
     except ValueError:
-        wrong = next(i for i, text in enumerate(filled) if not _is_number(text))
+        wrong = next(i for i, text in enumerate(filled) if not is_number(text))
         raise DataError(
-            f"{file}: column {name!r} holds {texts[wrong]!r} in row {wrong + 1}, which is no number; "
+            f"{file}: column {name!r} holds {str(found[wrong])!r} in row {wrong + 1}, which is no number; "
             "name the columns to use by --columns"
         ) from None
 
@@ -162,6 +212,33 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
+def _read_npz(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an archive: (N,) is a column, and (N, D) are D of them."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except _UNREADABLE:
+        raise DataError(f"{file} is damaged, or no archive of arrays") from None
+    if "head" in arrays:
+        raise DataError(f"{file} is a model of likelax; wanted a table")
+    table: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufU" or array.ndim not in (1, 2):
+            raise DataError(
+                f"{file}: array {name!r} has the type {array.dtype} and the shape {array.shape}; wanted "
+                "columns of numbers or texts, (N,) or (N, D)"
+            )
+        if array.ndim == 1:
+            table[name] = array
+        else:
+            table |= {f"{name}[{j}]": array[:, j] for j in range(array.shape[1])}
+    lengths = {name: len(column) for name, column in table.items()}
+    if len(set(lengths.values())) != 1:
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "no array"
+        raise DataError(f"{file}: all arrays must have the same number of rows; got {said}")
+    return table
+
+
 class Rows(NamedTuple):
     """Rows of numbers from a file.
 
@@ -169,32 +246,108 @@ class Rows(NamedTuple):
       values: (N,) for one column, else (N, D); NaN where missing.
       columns: the names of the columns used.
       groups: (N,) text, what each row belongs to; None without a column for it.
+      labels: (N,) class or target of each row, NaN where missing; None without a column for it.
+      weights: (N,) weight of each row; None without a column for it.
     """
 
     values: np.ndarray
     columns: tuple[str, ...]
     groups: np.ndarray | None
+    labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def parts(self) -> dict[str, np.ndarray]:
         """The rows of each group, in the order in which the groups first appear."""
+        return {name: self.values[at] for name, at in self.places().items()}
+
+    def places(self) -> dict[str, np.ndarray]:
+        """The row numbers of each group, in the order in which the groups first appear."""
         if self.groups is None:
-            return {"": self.values}
+            return {"": np.arange(len(self.values))}
         labels, first, where = np.unique(self.groups, return_index=True, return_inverse=True)
         order = np.argsort(where, kind="stable")
         ends = np.cumsum(np.bincount(where, minlength=len(labels)))[:-1]
-        parts = np.split(self.values[order], ends)
-        return {str(labels[i]): parts[i] for i in np.argsort(first)}
+        places = np.split(order, ends)
+        return {str(labels[i]): places[i] for i in np.argsort(first)}
+
+
+def read_raw(file: Path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """The columns of a CSV, Parquet or NumPy file, or a CSV from standard input, by name.
+
+    Args:
+      file: .csv, .parquet, .npz, .npy, or `-` for standard input.
+      names: of the columns of an .npy file, which has none: as many as it has columns. Else they are
+        called "column 1" and so on.
+    Returns:
+      Columns (N,): texts from a CSV, texts or numbers from other files.
+    Raises:
+      DataError: for a file that can't be read.
+
+    Examples:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "t.npy"
+      ...     np.save(file, np.array([[1, 2], [3, 4]]))
+      ...     print(read_raw(file)["column 2"])
+      [2 4]
+    """
+    if file != STDIN and not file.is_file():
+        raise DataError(f"{file} does not exist" if not file.exists() else f"{file} is no file")
+    if file.suffix == ".npz":
+        return _read_npz(file)
+    if file.suffix == ".npy":
+        values = _read_array(file)
+        values = values[:, None] if values.ndim == 1 else values
+        own = [f"column {i + 1}" for i in range(values.shape[1])]
+        if names and not set(names) <= set(own):
+            if len(names) != len(own):
+                raise DataError(f"{file} has {len(own)} columns; wanted {len(names)}")
+            own = list(names)
+        return dict(zip(own, values.T, strict=True))
+    if file != STDIN and file.suffix not in (".csv", ".parquet"):
+        raise DataError(
+            f"{file}: wanted a .csv, .parquet, .npy or .npz file, or - for standard input"
+        )
+    return _columns(file)
+
+
+def check_columns(file: Path, table: Mapping[str, Any], wanted: Iterable[str | None]) -> None:
+    """Raise for a column that a table does not have.
+
+    Args:
+      file: for the message.
+      table: columns by name.
+      wanted: names; None is no column.
+    Raises:
+      DataError: naming the columns that there are.
+
+    Examples:
+      >>> check_columns(Path("t.csv"), {"a": 0}, ["a", None])
+    """
+    for name in wanted:
+        if name is not None and name not in table:
+            raise DataError(f"{file} has no column {name!r}; it has {', '.join(table)}")
+
+
+def stacked(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns side by side, (N, D); one alone stays (N,).
+
+    Examples:
+      >>> stacked([np.zeros(3), np.ones(3)]).shape
+      (3, 2)
+    """
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 def read_rows(file: Path, columns: Sequence[str] = (), group: str | None = None) -> Rows:
     """Rows of numbers from a CSV, Parquet or NumPy file, or a CSV from standard input.
 
     Args:
-      file: .csv, .parquet, .npy, or `-` for standard input.
-      columns: names of the columns to use; empty: all but the group. An array has no names.
+      file: as for `read_raw`.
+      columns: names of the columns to use; empty: all but the group.
       group: name of the column that says what a row belongs to.
     Raises:
-      DataError: as `read_table`, or for a column that does not exist.
+      DataError: as `read_raw`, or for a column that does not exist.
 
     Examples:
       >>> import tempfile
@@ -204,29 +357,13 @@ def read_rows(file: Path, columns: Sequence[str] = (), group: str | None = None)
       ...     print(read_rows(file, group="who").parts())
       {'ann': array([1., 3.]), 'bob': array([2.])}
     """
-    if file != STDIN and not file.is_file():
-        raise DataError(f"{file} does not exist" if not file.exists() else f"{file} is no file")
-    if file.suffix == ".npy":
-        if group is not None:
-            raise DataError(f"{file}: an array has no column {group!r}; use a table")
-        values = _read_array(file)
-        count = 1 if values.ndim == 1 else values.shape[1]
-        if columns and len(columns) != count:
-            raise DataError(f"{file} has {count} columns; wanted {len(columns)}")
-        names = tuple(columns) or tuple(f"column {i + 1}" for i in range(count))
-        return Rows(values[:, 0] if values.ndim == 2 and count == 1 else values, names, None)
-    if file != STDIN and file.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{file}: wanted a .csv, .parquet or .npy file, or - for standard input")
-    table = _columns(file)
-    for name in (*([] if group is None else [group]), *columns):
-        if name not in table:
-            raise DataError(f"{file} has no column {name!r}; it has {', '.join(table)}")
-    used = list(columns) or [name for name in table if name != group]
+    table = read_raw(file, columns)
+    check_columns(file, table, (group, *columns))
+    used = tuple(columns) or tuple(name for name in table if name != group)
     if not used:
         raise DataError(f"{file} has no column beside {group!r}")
-    numbers = [_numbers(file, name, table[name]) for name in used]
-    values = numbers[0] if len(numbers) == 1 else np.stack(numbers, axis=1)
-    return Rows(values, tuple(used), None if group is None else table[group].astype(str))
+    values = stacked([numbers(file, name, table[name]) for name in used])
+    return Rows(values, used, None if group is None else table[group].astype(str))
 
 
 def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:

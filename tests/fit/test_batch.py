@@ -195,6 +195,16 @@ def test_a_run_that_was_stopped_ends_bit_equal(tmp_path, monkeypatch):
         fit.batch(fit.EM(), pair, sets, checkpoint=file, key=jax.random.key(0), **options)
 
 
+def test_progress_tells_the_best_objective_so_far(monkeypatch):
+    monkeypatch.setattr(batch_run, "ROUNDS", 1)
+    told, x = [], jnp.asarray(counts(20))[None]
+    options = {"num_restarts": 5, "num_lanes": 2, "key": jax.random.key(0)}
+    done = fit.batch(fit.EM(), pair, x, progress=told.append, **options)
+    best = [one.objective for one in told]
+    assert len(best) > 2 and best == sorted(best)
+    assert best[-1] == float(done.best.objective[0])
+
+
 def test_idle_lanes_are_few():
     x = jnp.asarray(np.stack([counts(15) for _ in range(120)]))
     done = fit.batch(fit.EM(tol=1e-3), pair, x, key=jax.random.key(0), num_restarts=4, num_lanes=6)

@@ -174,8 +174,14 @@ def _simpler(model: SupportsLogProb, train: DataLike) -> tuple[Any, str]:
         if not isinstance(first, Model):
             return None, ""
         values, _ = view.unwrap(train)
-        return em(first, values, max_steps=20).model, "one component"
+        # the first component alone may call a row impossible, and EM does not move from there
+        return em(view.call(_stepped, first, values), values, max_steps=20).model, "one component"
     return None, ""
+
+
+def _stepped(model: Model, x: DataLike) -> Model:
+    """A model after one step of EM."""
+    return model.m_step(model.e_step(x)[0])
 
 
 def _rows_for(baseline: SupportsLogProb | None, model: SupportsLogProb, heldout: DataLike) -> Any:

@@ -7,10 +7,18 @@ bad data; 4 where no fit is usable or, in `batch`, some data sets have none.
 
 import typer
 
-from likelax.cli._batch import batch
-from likelax.cli._info import info
-from likelax.cli._model import check, compare, decode, fit, predict, sample, score
-from likelax.cli._tour import tour
+from likelax.cli.commands import (
+    batch,
+    check,
+    compare,
+    decode,
+    fit,
+    info,
+    predict,
+    sample,
+    score,
+    tour,
+)
 
 __all__ = ["app"]
 

@@ -2,78 +2,53 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from likelax import files, fit, named
-from likelax.cli import common
+from likelax.cli import common, tables
+from likelax.columns import Column
 from likelax.data import Masked
 from likelax.kept import leaf_name, single
 
 
 def batch(
-    data: Annotated[
-        Path, typer.Argument(help="A folder of .npy and .csv files, or a .csv or .parquet table.")
-    ],
-    model: Annotated[
-        str, typer.Option(help="KIND:FAMILY, such as hmm:poisson, mixture:normal, mle:gamma.")
-    ],
-    output: Annotated[
-        Path, typer.Option(help="Table of results: .csv, or .parquet with pyarrow.")
-    ] = Path("batch.csv"),
-    group: Annotated[
-        str | None,
-        typer.Option(help="Column of the table that says which data set a row belongs to."),
-    ] = None,
-    columns: Annotated[
-        str, typer.Option(help="Columns to use, separated by commas; all others by default.")
-    ] = "",
-    states: Annotated[
-        str, typer.Option(help="Numbers of components or states to try: 2, 2,4 or 2:5.")
-    ] = "2",
-    restarts: Annotated[int, typer.Option(help="Starts for each data set and size.", min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the starts.", min=0, max=2**32 - 1)] = 0,
-    tol: Annotated[
-        float | None, typer.Option(help="Relative rise of the objective at which to stop.")
-    ] = None,
-    max_steps: Annotated[int, typer.Option(help="Most EM steps of a fit.", min=0)] = 1000,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            help="Keep the state of the run beside OUTPUT, and go on from it if it exists."
-        ),
-    ] = False,
-    all_devices: Annotated[
-        bool, typer.Option(help="Deal the data sets to all devices that JAX finds.")
-    ] = False,
+    data: Path,
+    model: str,
+    output: Path,
+    group: str | None,
+    columns: str,
+    states: str,
+    restarts: int,
+    seed: int,
+    tol: float | None,
+    max_steps: int,
+    resume: bool,
+    all_devices: bool,
 ) -> None:
-    """Fit one model to each of many data sets.
-
-    Writes a table with a row for each data set and size: the status and log likelihood of its best
-    start, its BIC, and the parameters. `chosen` marks the size of lowest BIC.
-
-    For example: likelax batch spikes.csv --group neuron --model hmm:poisson --states 2:4
-
-    Exits with 2 for bad usage, 3 for bad data, and 4 if some data sets have no usable fit.
-    """
+    """Fit the data sets, write the table of results, and print a summary."""
     try:
         found, sizes = named.parse(model), named.parse_sizes(states)
     except ValueError as error:
         common.refuse(error)
+    family = found.column_family
+    if found.takes_label or family in (None, "categorical"):
+        common.refuse(
+            f"batch fits one family of numbers to all columns; {model} is for `likelax fit`"
+        )
     try:
         files.check_output(output)
     except files.DataError as error:
         common.refuse(error)
     sets = _read_sets(data, group, columns)
     began = time.perf_counter()
-    done = common.fit_all(
+    done = tables.fit_all(
         fit.EM(tol, max_steps),
-        found.starter(_columns(sets), max(sizes)),
+        found.starter([Column(str(i), family) for i in range(_columns(sets))], max(sizes)),
         _masked(list(sets.values())),
         key=jax.random.key(seed),
         num_restarts=restarts,
@@ -115,16 +90,16 @@ def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndar
         common.refuse(error, common.BAD_DATA)
 
 
-def _columns(sets: dict[str, np.ndarray]) -> int | None:
-    """D of data sets (N, D); None for (N,)."""
+def _columns(sets: dict[str, np.ndarray]) -> int:
+    """The number of columns of the data sets."""
     first = next(iter(sets.values()))
-    return None if first.ndim == 1 else first.shape[1]
+    return 1 if first.ndim == 1 else first.shape[1]
 
 
 def _masked(sets: list[np.ndarray]) -> list[Any]:
     """The data sets, as `Masked` with NaN for missing where some number is missing."""
     try:
-        sets = [single(array) for array in sets]
+        sets = [single(a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a) for a in sets]
     except files.DataError as error:
         common.refuse(error, common.BAD_DATA)
     return [Masked.from_nan(a) for a in sets] if any(np.isnan(a).any() for a in sets) else sets

@@ -22,7 +22,7 @@ def page(found: kept.Kept, rows: files.Rows, result: Checklist) -> str:
       rows: what it was fitted to.
       result: of the checklist.
     """
-    names, values = kept.parameters(found.model).values()
+    names, values = found.table().values()
     parameters = report.Table(
         "Parameters of the model",
         ("Parameter", "Value"),
@@ -46,8 +46,11 @@ def page(found: kept.Kept, rows: files.Rows, result: Checklist) -> str:
 def _pictures(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
     if isinstance(found.model, HMM):
         return _of_series(found, rows)
-    if isinstance(found.model, Mixture) and (found.size or 0) <= MOST_COLOURS:
-        return [_density(found, rows)] if found.scalar else [_membership(found, rows)]
+    numeric = all(column.family != "categorical" for column in found.fields)
+    if isinstance(found.model, Mixture) and numeric and found.model.num_components <= MOST_COLOURS:
+        if found.scalar:
+            return [_density(found, rows)]
+        return [_membership(found, rows)] if len(found.fields) > 1 else []
     return []
 
 
@@ -59,7 +62,7 @@ def _picture(draw: Callable[[Any], object], alt: str, caption: str) -> report.Pi
 def _of_series(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
     """The first series, with the levels and the probabilities of its states."""
     values = next(iter(rows.parts().values()))[:MOST_SHOWN]
-    x = kept.as_data(files.Rows(values, rows.columns, None), series=True)
+    x = found.data(files.Rows(values, rows.columns, None))
     path = np.asarray(found.model.viterbi(x)[0])
     probs = np.exp(np.asarray(found.model.smoother(x).log_marginals, float))
     column = values if values.ndim == 1 else values[:, 0]
@@ -117,8 +120,9 @@ def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
 
 
 def _membership(found: kept.Kept, rows: files.Rows) -> report.Picture:
-    x = rows.values[np.isfinite(rows.values).all(axis=1)]
-    shares = np.asarray(found.model.responsibilities(x.astype(np.float32)), float)
+    known = rows._replace(values=rows.values[np.isfinite(rows.values).all(axis=1)], labels=None)
+    x = known.values
+    shares = np.asarray(found.model.responsibilities(found.data(known)), float)
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()

@@ -2,36 +2,24 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from likelax import tour as guide
-from likelax.cli import common
+from likelax.cli import common, tables
 
 
-def tour(
-    chapter: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this chapter; may be given more than once.", metavar="NAME"),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the figures and the page.", metavar="FOLDER")
-    ] = Path("tour"),
-) -> None:
-    """Walk through thirteen chapters on real data and check every number.
-
-    Exits with 1 if a number is wrong, and with 2 for a chapter that does not exist.
-    """
+def tour(chapter: list[str] | None, output: Path) -> None:
+    """Run the chapters, print their numbers, and write the page."""
     try:
         chapters = guide.find(chapter or [])
     except ValueError as error:
         common.refuse(error)
     began = time.perf_counter()
     console = Console()
-    bar = common.bar(console)
+    bar = tables.bar(console)
     stops = []
     with bar:
         task = bar.add_task("Walking", total=len(chapters))

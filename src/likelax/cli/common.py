@@ -1,41 +1,18 @@
-"""What the commands share: exit codes, one sentence for what is wrong, tables, a bar of progress."""
+"""What the commands share before they work: exit codes, one sentence for what is wrong, forms of a table.
 
-import csv
+Nothing here imports JAX or NumPy, so that `--help` and the completion of a shell answer at once.
+"""
+
+import contextlib
+import contextvars
 import enum
-import json
-import math
-import sys
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from likelax.fit import Batch, Done, batch
 
 NOT_RIGHT, BAD_USAGE, BAD_DATA, NO_FIT = 1, 2, 3, 4
-
-
-def refuse(error: Exception | str, code: int = BAD_USAGE) -> NoReturn:
-    """Say what is wrong in one sentence, and end with an exit code."""
-    typer.echo(f"likelax: {error}", err=True)
-    raise typer.Exit(code)
-
-
-def bar(console: Console) -> Progress:
-    """A bar of progress that is gone at the end."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
 
 
 class Form(enum.StrEnum):
@@ -47,64 +24,46 @@ class Form(enum.StrEnum):
     MARKDOWN = "markdown"
 
 
+def refuse(error: Exception | str, code: int = BAD_USAGE) -> NoReturn:
+    """Say what is wrong in one sentence, and end with an exit code."""
+    typer.echo(f"likelax: {' '.join(str(error).split())}", err=True)
+    raise typer.Exit(code)
+
+
+quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("quiet", default=False)
+"""Whether only what is wrong is said on standard error."""
+
+
 def say(text: str) -> None:
     """A message to standard error."""
-    typer.echo(f"likelax: {text}", err=True)
+    if not quiet.get():
+        typer.echo(f"likelax: {text}", err=True)
 
 
-def show(columns: Mapping[str, Sequence[Any] | np.ndarray], form: Form) -> None:
-    """A table to standard output.
-
-    Args:
-      columns: of one length, by name.
-      form: JSON is a list of rows, each an object.
-    """
-    lists = [_plain(values) for values in columns.values()]
-    rows = list(zip(*lists, strict=True))
-    if form is Form.JSON:
-        objects = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
-        typer.echo(json.dumps(objects, indent=1))
-    elif form is Form.CSV:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([list(columns), *rows])
-    elif form is Form.MARKDOWN:
-        texts = [list(columns), ["---"] * len(columns), *([_text(v) for v in row] for row in rows)]
-        typer.echo("\n".join("| " + " | ".join(row) + " |" for row in texts))
-    else:
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for name, values in zip(columns, lists, strict=True):
-            numbers = bool(values) and all(isinstance(v, int | float) for v in values)
-            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(_text(value)) for value in row))
-        Console().print(table)
+@contextlib.contextmanager
+def settled(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of one command, without those that are the same for all: these hold within."""
+    own = dict(options)
+    forms = [form for form in (Form.JSON, Form.CSV) if own.pop(f"as_{form.value}", False)]
+    if len(forms) > 1:
+        refuse("--json and --csv are two forms of a table; give one of them")
+    if forms:
+        own["form"] = forms[0]
+    token, device = quiet.set(own.pop("is_quiet", False)), own.pop("device", None)
+    try:
+        with contextlib.ExitStack() as stack:
+            if device is not None:
+                with sentences(BAD_USAGE):
+                    stack.enter_context(importlib.import_module("likelax.cli._device").on(device))
+            yield own
+    finally:
+        quiet.reset(token)
 
 
-def _plain(values: Sequence[Any] | np.ndarray) -> list[Any]:
-    """Numbers of Python, with the digits that a float32 has."""
-    array = np.asarray(values)
-    return [float(str(v)) for v in array] if array.dtype == np.float32 else array.tolist()
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def fit_all(*arguments: Any, **options: Any) -> Batch[Any]:
-    """`fit.batch` with a bar of its progress on standard error."""
-    shown = bar(Console(stderr=True))
-    with shown:
-        task = shown.add_task("Fitting", total=None)
-
-        def show_done(now: Done) -> None:
-            speed = f"Fitting, {now.fits / max(now.seconds, 1e-9):.0f} a second"
-            shown.update(task, completed=now.fits, total=now.total, description=speed)
-
-        try:
-            return batch(*arguments, **options, progress=show_done)
-        except (ValueError, TypeError) as error:
-            refuse(error, BAD_DATA)
+@contextlib.contextmanager
+def sentences(code: int) -> Iterator[None]:
+    """What goes wrong within is said in one sentence, and ends the program with a code."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        refuse(error, code)

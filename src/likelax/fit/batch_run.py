@@ -38,11 +38,13 @@ class Done:
       seconds: since the call, or since it continued from a checkpoint.
       statuses: number of fits that ended with each `Status`, by name.
       left: estimated seconds until the end; NaN before the first fit has ended.
+      objective: highest objective of the usable fits that have ended and of those at work, nats; of
+        several data sets that of the one with the highest. -inf where none is finite.
 
     Examples:
-      >>> done = Done(fits=3, total=9, seconds=2.0, statuses={"CONVERGED": 3}, left=4.0)
-      >>> print(f"{done.fits} of {done.total}, {done.left:.0f} s left")
-      3 of 9, 4 s left
+      >>> done = Done(3, 9, seconds=2.0, statuses={"CONVERGED": 3}, left=4.0, objective=-12.5)
+      >>> print(f"{done.fits} of {done.total}, {done.left:.0f} s left, {done.objective} nats")
+      3 of 9, 4 s left, -12.5 nats
     """
 
     fits: int
@@ -50,6 +52,7 @@ class Done:
     seconds: float
     statuses: dict[str, int]
     left: float
+    objective: float
 
 
 @dataclass(frozen=True)
@@ -185,16 +188,17 @@ class Run:
             before, working = int(seen["rounds"]), int(seen["working"])
             if file is not None:
                 _keep(file, state, executed, mark, self.mesh)
-            self._tell(seen["ended"], int(dealt.first.sum()), began)
+            self._tell(seen, int(dealt.first.sum()), began)
         return state, executed
 
-    def _tell(self, ended: np.ndarray, total: int, began: float) -> None:
+    def _tell(self, seen: dict[str, Any], total: int, began: float) -> None:
         if self.progress is None:
             return
+        ended = seen["ended"]
         done, seconds = int(ended.sum()), time.monotonic() - began
         statuses = {Status(i).name: int(n) for i, n in enumerate(ended) if n}
         left = seconds / done * (total - done) if done else float("nan")
-        self.progress(Done(done, total, seconds, statuses, left))
+        self.progress(Done(done, total, seconds, statuses, left, float(seen["objective"])))
 
 
 class Whole(NamedTuple):
@@ -265,9 +269,14 @@ def _collect(state: lanes_.Lanes, mesh: Mesh | None) -> Fit:
     return _on_each(collect, mesh, (_specs(mesh)[1],))(state)
 
 
+def _objectives(states: Any) -> Array:
+    """The best objective so far of each lane of each device."""
+    return jax.vmap(jax.vmap(lambda state: state.objective))(states)
+
+
 @jax.jit
 def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
-    """Totals over the devices: rounds, lanes at work, and fits that ended with each status."""
+    """Over all devices: rounds, lanes at work, fits that ended with each status, the best objective."""
     num_fits = state.results.status.shape[1]
 
     def ended(fit: Array, queue: Array) -> Array:
@@ -276,9 +285,20 @@ def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
     own = jax.vmap(ended)(state.fit, state.queue) & jnp.asarray(first)
     codes = jnp.arange(len(Status), dtype=state.results.status.dtype)
     each = own[..., None] & (state.results.status[..., None] == codes[None, None])
+    working = state.fit < num_fits
+    fine = own & state.results.usable
+    objectives = jnp.concatenate(
+        [
+            jnp.where(fine, state.results.objectives[..., -1], -jnp.inf),
+            # before the first step of a fit its objective is not known
+            jnp.where(working & (state.turn > 0), _objectives(state.states), -jnp.inf),
+        ],
+        axis=1,
+    )
     return {
         "rounds": jnp.sum(state.rounds),
-        "working": jnp.sum(state.fit < num_fits),
+        "working": jnp.sum(working),
+        "objective": jnp.max(jnp.where(objectives < jnp.inf, objectives, -jnp.inf)),
         "ended": jnp.sum(each, axis=(0, 1)),
     }
 

@@ -1,0 +1,190 @@
+"""`likelax fit`: a model to a table."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from likelax import files, kept, named
+from likelax import fit as fits
+from likelax.cli import common, tables
+from likelax.data import take_labels
+
+
+def fit(
+    data: Path,
+    model: str,
+    output: Path,
+    states: str,
+    columns: str,
+    column: list[str] | None,
+    infer: bool,
+    label: str | None,
+    group: str | None,
+    weight: str | None,
+    holdout: float,
+    restarts: int,
+    seed: int,
+    tol: float | None,
+    max_steps: int,
+    form: common.Form,
+) -> None:
+    """Fit the model, print a table of sizes and the parameters of the best, and write it."""
+    with common.sentences(common.BAD_USAGE):
+        found, sizes = named.parse(model), named.parse_sizes(states)
+        families = _families(column or [])
+        if output.suffix != ".npz" or not output.resolve().parent.is_dir():
+            raise ValueError(f"{output}: wanted a .npz file in a folder that exists")
+        if not 0 <= holdout < 1:
+            raise ValueError(f"--holdout must lie in [0, 1); got {holdout}")
+        _check_roles(found, model, families, label, group, weight)
+    with common.sentences(common.BAD_DATA):
+        wanted = [name.strip() for name in columns.split(",") if name.strip()]
+        table = files.read_raw(data, wanted)
+        plan = kept.plan(
+            *(data, table, model),
+            columns=wanted, families=families, infer=infer, label=label, group=group, weight=weight,
+        )  # fmt: skip
+        plan = replace(plan, holdout=holdout, seed=seed)
+        rows = plan.rows(data, table)
+        known = plan.complete(rows)
+        seen, _ = kept.divided(known, holdout, series=found.takes_series, seed=seed)
+        x, weights = plan.data(seen), plan.weights(seen)
+    if found.column_family is None or found.takes_label:
+        tables.show_columns(plan, rows)
+    if found.kind == "naive-bayes":
+        best = _classify(plan, x, weights)
+    else:
+        done = tables.fit_all(
+            fits.EM(tol, max_steps),
+            _starter(plan, max(sizes)),
+            jax.tree.map(lambda a: a[None], x),
+            weights=None if weights is None else weights[None],
+            key=jax.random.key(seed),
+            num_restarts=1 if found.takes_label else restarts,
+            sizes=sizes if found.has_sizes else None,
+        )
+        best = jax.tree.map(lambda a: a[0], done.best)
+        if not found.has_sizes:
+            best = jax.tree.map(lambda a: a[None], best)
+    models = [jax.tree.map(lambda a, i=i: a[i], best.model) for i in range(len(best.status))]
+    usable = np.asarray(best.usable)
+    with common.sentences(common.BAD_DATA):
+        scores = [float(fits.bic(one, x, weights=weights)) for one in models]
+    chosen = int(np.argmin(np.where(usable, scores, np.inf)))
+    size = sizes[chosen] if found.has_sizes else None
+    result = models[chosen] if size is None else kept.trimmed(models[chosen], size)
+    report: dict[str, Any] = {"size": sizes} if found.has_sizes else {}
+    report |= {
+        "status": [fits.Status(int(s)).name for s in best.status],
+        "log_likelihood": np.asarray(best.objective, float),
+        "parameters": [int(fits.num_parameters(one)) for one in models],
+        "bic": scores,
+        "steps": np.asarray(best.num_steps),
+        "chosen": usable & (np.arange(len(models)) == chosen),
+    }
+    if not usable.any():
+        tables.show(report, form)
+        common.refuse(f"no usable fit to {data}{_reason(plan, seen)}", common.NO_FIT)
+    plan = replace(plan, size=size, model=result)
+    plan.save(output)
+    tables.show(report, form)
+    tables.show(plan.table(), form)
+    common.say(f"columns {', '.join(rows.columns)}; {len(seen.values)} rows; wrote {output}")
+    if not bool(best.converged[chosen]):
+        common.refuse(
+            f"the fit did not converge in {max_steps} steps; raise --max-steps", common.NO_FIT
+        )
+
+
+def _families(options: list[str]) -> dict[str, str]:
+    """The families of `--column NAME:FAMILY`, by the names of the columns.
+
+    Raises:
+      ValueError: for another form, an unknown family, or a column that is named twice.
+    """
+    found: dict[str, str] = {}
+    for option in options:
+        name, _, family = option.rpartition(":")
+        if not name or family not in named.OF_COLUMN:
+            raise ValueError(
+                f"--column {option!r}: wanted NAME:FAMILY with FAMILY one of "
+                f"{', '.join(named.OF_COLUMN)}"
+            )
+        if name in found:
+            raise ValueError(f"--column names {name!r} twice")
+        found[name] = family
+    return found
+
+
+def _check_roles(
+    found: named.Named,
+    model: str,
+    families: dict[str, str],
+    label: str | None,
+    group: str | None,
+    weight: str | None,
+) -> None:
+    """Raise for columns that the model has no use for, and without one that it needs.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if group is not None and not found.takes_series:
+        raise ValueError(f"--group tells series apart; {model} takes rows in no order")
+    if weight is not None and found.takes_series:
+        raise ValueError(f"--weight is of a row; {model} takes series, whose steps have none")
+    if label is not None and not found.takes_label:
+        raise ValueError(f"--label names classes or targets; {model} has none")
+    if label is None and found.takes_label:
+        what = "target" if found.kind == "regression" else "classes"
+        raise ValueError(f"{model} needs --label, the column of the {what}")
+    for name, family in families.items():
+        if found.kind == "regression" and family != "categorical":
+            raise ValueError(
+                f"--column {name}:{family}: the inputs of a regression have no family; they are "
+                "numbers, or categorical"
+            )
+        if found.kind == "naive-bayes" and found.column_family not in (None, family):
+            raise ValueError(
+                f"--column {name}:{family}: {model} has one family for all columns; use "
+                "naive-bayes:mixed"
+            )
+
+
+def _starter(plan: kept.Kept, most: int) -> Any:
+    if plan.label is None:
+        return plan.named.starter(plan.fields, most)
+    start = plan.named.blank(plan.fields, None, plan.label)
+    return lambda key, x: start
+
+
+def _classify(plan: kept.Kept, x: Any, weights: jax.Array | None) -> fits.Fit[Any]:
+    """The classifier in closed form, as a fit of one step."""
+    if plan.label is None:
+        raise ValueError("naive Bayes needs a label")
+    classifier = plan.named.classifier(plan.fields, plan.label)
+    rows, labels = take_labels(x)
+    with common.sentences(common.BAD_DATA):
+        model = classifier.fit(classifier.statistics(rows, jnp.asarray(labels), weights))
+        each = model.log_prob(x)
+    total = jnp.sum(each if weights is None else kept.weighted(each, weights))
+    status = jnp.where(jnp.isfinite(total), fits.Status.CONVERGED, fits.Status.NON_FINITE)
+    done = fits.Fit(model, total[None], jnp.ones((), int), status)
+    return jax.tree.map(lambda a: jnp.asarray(a)[None], done)
+
+
+def _reason(plan: kept.Kept, rows: files.Rows) -> str:
+    """Why a classifier has no density: a number that never varies in a class."""
+    if plan.label is None or rows.labels is None or plan.named.kind != "naive-bayes":
+        return ""
+    wide = rows.values.reshape(len(rows.labels), -1)
+    for column, values in zip(plan.fields, wide.T, strict=True):
+        for code, name in enumerate(plan.label.values):
+            own = values[(rows.labels == code) & ~np.isnan(values)]
+            if column.family == "normal" and len(own) and own.min() == own.max():
+                return f": {column.name!r} never varies where {plan.label.name!r} is {name!r}"
+    return ""

@@ -1,0 +1,247 @@
+"""What can be done with a model that `likelax fit` wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+
+from likelax import checklist, files, kept, predictive
+from likelax import fit as fits
+from likelax.cli import _figures, _regression, common, tables
+from likelax.columns import decode as names_of
+from likelax.data import unlabelled
+from likelax.hmm import HMM
+from likelax.mixture import Mixture
+
+
+def check(
+    model: Path, data: Path, train: Path | None, report: Path | None, seed: int, form: common.Form
+) -> None:
+    """Run the checklist, print its lines, and write the page."""
+    found = _load(model)
+    with common.sentences(common.BAD_USAGE):
+        if train is None and found.holdout == 0:
+            raise ValueError(
+                f"{model} was fitted to all of its data; fit with --holdout 0.2, or give new DATA, and "
+                "by --train what it was fitted to"
+            )
+        if report is not None and (
+            report.suffix != ".html" or not report.resolve().parent.is_dir()
+        ):
+            raise ValueError(f"{report}: wanted an .html file in a folder that exists")
+    series = found.named.takes_series
+    with common.sentences(common.BAD_DATA):
+        rows = _complete(found, data)
+        share = found.holdout if train is None else 0.0
+        seen, unseen = kept.divided(
+            rows if train is None else _complete(found, train),
+            share,
+            series=series,
+            seed=found.seed,
+        )
+        if train is not None:
+            unseen = rows
+        x, heldout = found.data(seen), found.data(unseen)
+        key = jax.random.key(seed)
+        if found.named.kind == "regression":
+            result = _regression.check(key, found, x, heldout)
+        else:
+            decision = checklist.top_label if found.label is not None else None
+            result = checklist.run(key, found.model, x, heldout, decision)
+    table = {
+        "line": [f"{line.number}. {line.title}" for line in result.lines],
+        "verdict": [str(line.verdict) for line in result.lines],
+        "reason": [f"{line.reason} {line.remedy}".strip() for line in result.lines],
+    }
+    tables.show(table, form)
+    if report is not None:
+        with common.sentences(common.BAD_DATA):
+            report.write_text(_figures.page(found, seen, result), encoding="utf-8")
+        common.say(f"wrote {report}")
+    if not result.ok:
+        raise typer.Exit(common.NOT_RIGHT)
+
+
+def compare(data: Path, models: list[Path], form: common.Form) -> None:
+    """Print the log probability of the data under each model, best first."""
+    if len(models) < 2 or len(set(models)) < len(models):
+        common.refuse("compare wants two different models or more")
+    loaded = {str(file): _load(file) for file in models}
+    first, *others = loaded
+    for name in others:
+        if _described(loaded[name]) != _described(loaded[first]):
+            common.refuse(
+                f"{name} describes {_described(loaded[name])} and {first} describes "
+                f"{_described(loaded[first])}; compare models of the same columns"
+            )
+    with common.sentences(common.BAD_DATA):
+        table = files.read_raw(data, loaded[first].columns)
+        each = {name: _increments(found, data, table) for name, found in loaded.items()}
+        known = np.logical_and.reduce([~np.isnan(scores) for scores in each.values()])
+        if not known.any():
+            raise files.DataError(f"{data} has no row that all models can score")
+        scores = {name: predictive.elpd_of(jnp.asarray(s[known])) for name, s in each.items()}
+        series = any(found.named.takes_series for found in loaded.values())
+        block = max(1, round(known.sum() ** 0.5)) if series else 1
+        gaps = predictive.compare_all(scores, block_size=block)
+    tables.show(
+        {
+            "model": list(gaps),
+            "log_probability": [float(scores[name].value) for name in gaps],
+            "below_best": [-float(gap.value) for gap in gaps.values()],
+            "standard_error": [float(gap.standard_error) for gap in gaps.values()],
+        },
+        form,
+    )
+
+
+def decode(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
+    """Write the most probable states and the probabilities of all states."""
+    found = _load(model)
+    if not isinstance(found.model, HMM):
+        common.refuse(f"{model} is {found.name}, which has no path of states; use predict")
+    with common.sentences(common.BAD_DATA):
+        rows = _rows(found, data)
+        x = found.data(rows)
+        path, _ = found.model.viterbi(x)
+        probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
+    _write({**_keys(found, rows), "state": np.asarray(path), **_shares(probs)}, output, form)
+
+
+def predict(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
+    """Write the most probable component, class or target of each row, and probabilities."""
+    found = _load(model)
+    if found.size is None and found.label is None:
+        common.refuse(f"{model} is {found.name}, which has no components")
+    with common.sentences(common.BAD_DATA):
+        rows = _rows(found, data)
+        x = found.data(rows)
+        if found.named.kind == "regression" and found.label is not None:
+            return _write(_regression.predictions(found, found.label, x), output, form)
+        if isinstance(found.model, Mixture):
+            probs = np.asarray(found.model.responsibilities(x))
+        else:
+            probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
+    if found.label is not None:
+        return _write(_regression.of_classes(found.label, probs), output, form)
+    best = np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
+    name = "state" if found.named.takes_series else "component"
+    _write({**_keys(found, rows), name: best, **_shares(probs)}, output, form)
+
+
+def score(model: Path, data: Path, form: common.Form) -> None:
+    """Print the log probability of the data."""
+    found = _load(model)
+    with common.sentences(common.BAD_DATA):
+        table = files.read_raw(data, found.columns)
+        names = {"label": found.label and found.label.name, "weight": found.weight}
+        given = {role: name in table for role, name in names.items()}
+        given["label"] |= found.named.kind == "regression"
+        rows = found.complete(_some(data, found.rows(data, table, **given)))
+        x, weights = found.data(rows), found.weights(rows)
+        each = found.model.log_prob(x)
+        total = float(jnp.sum(each if weights is None else kept.weighted(each, weights)))
+        number = len(rows.values) if weights is None else float(jnp.sum(weights))
+        bic = float(fits.bic(found.model, x, weights=weights))
+    report: dict[str, Any] = {
+        "rows": [number],
+        "log_probability": [total],
+        "a_row": [total / number],
+    }
+    if rows.labels is not None and isinstance(found.model, Mixture):
+        right = np.asarray(found.model.predict(unlabelled(x))) == rows.labels
+        report["right"] = [float(np.average(right, weights=rows.weights))]
+    tables.show({**report, "bic": [bic]}, form)
+
+
+def sample(model: Path, count: int, seed: int, output: Path | None, form: common.Form) -> None:
+    """Write draws from the model."""
+    found = _load(model)
+    if found.named.kind == "regression":
+        common.refuse(f"{model} is {found.name}, which draws nothing without inputs; use predict")
+    key, columns = jax.random.key(seed), list(found.fields)
+    if found.label is not None and isinstance(found.model, Mixture):
+        drawn = found.model.sample_labelled(key, (count,))
+        values = [*_columns_of(found, drawn.values), np.asarray(drawn.labels)]
+        columns.append(found.label)
+    else:
+        values = _columns_of(found, found.model.sample(key, (count,)))
+    drawn_columns = zip(columns, values, strict=True)
+    _write({c.name: names_of(c, value) for c, value in drawn_columns}, output, form)
+
+
+def _columns_of(found: kept.Kept, draws: Any) -> list[np.ndarray]:
+    """The columns of draws, in the order of the table."""
+    if isinstance(draws, dict):
+        return [np.asarray(draws[name]) for name in found.columns]
+    wide = np.asarray(draws)
+    return [wide] if wide.ndim == 1 else list(wide.T)
+
+
+def _load(file: Path) -> kept.Kept:
+    with common.sentences(common.BAD_DATA):
+        return kept.load(file)
+
+
+def _some(data: Path, rows: files.Rows) -> files.Rows:
+    if not len(rows.values):
+        raise files.DataError(f"{data} has no rows")
+    return rows
+
+
+def _rows(found: kept.Kept, data: Path) -> files.Rows:
+    """The rows of a file, in the columns of the model, without labels and weights."""
+    table = files.read_raw(data, found.columns)
+    return _some(data, found.rows(data, table, label=False, weight=False))
+
+
+def _complete(found: kept.Kept, data: Path) -> files.Rows:
+    """The rows of a file that have a label, if the model has one."""
+    table = files.read_raw(data, found.columns)
+    return found.complete(_some(data, found.rows(data, table, weight=False)))
+
+
+def _described(found: kept.Kept) -> str:
+    """What the log probability of a model is of."""
+    if found.named.kind == "regression" and found.label is not None:
+        return f"{found.label.name} given other columns"
+    return ", ".join(sorted([*found.columns, *([found.label.name] if found.label else [])]))
+
+
+def _increments(found: kept.Kept, data: Path, table: dict[str, np.ndarray]) -> np.ndarray:
+    """(N,) log probability of each row, given those before it in its series; NaN where incomplete."""
+    rows = _some(data, found.rows(data, table, weight=False))
+    x = found.data(rows)
+    if isinstance(found.model, HMM):
+        increments = np.asarray(found.model.filter(x).log_increments)
+        scores = np.empty_like(increments)
+        scores[np.concatenate(list(rows.places().values()))] = increments
+        return scores
+    scores = np.array(found.model.log_prob(x))
+    if found.named.kind == "regression" and rows.labels is not None:
+        wide = np.column_stack([rows.values, rows.labels])
+        scores[np.isnan(wide).any(axis=1)] = np.nan
+    return scores
+
+
+def _keys(found: kept.Kept, rows: files.Rows) -> dict[str, Any]:
+    """The column that tells the series apart, in the order of the results."""
+    if rows.groups is None or found.group is None:
+        return {}
+    parts = rows.parts()
+    return {found.group: np.repeat(list(parts), [len(part) for part in parts.values()])}
+
+
+def _shares(probs: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"probability[{k}]": probs[:, k] for k in range(probs.shape[1])}
+
+
+def _write(table: dict[str, Any], output: Path | None, form: common.Form) -> None:
+    if output is None:
+        return tables.show(table, form)
+    with common.sentences(common.BAD_USAGE):
+        files.write_table(output, table)
+    common.say(f"wrote {output}")
