@@ -40,15 +40,15 @@ check: $(READY)dev ## Lint, formatting, types, and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
+docs: $(READY)docs ## Run the code of all pages and build the site in site/
 	$(BIN)/python docs/build.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+	rm -rf $(VENV) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
-$(READY)docs: EXTRAS = plots,cli
+$(READY)docs: EXTRAS = docs
 $(READY)tests: EXTRAS = tests
 $(READY)mutate: EXTRAS = mutate
 $(READY)bench: EXTRAS = bench
