@@ -51,7 +51,7 @@ def modules() -> list[str]:
     """Every public module, sorted; adapters of libraries that are not installed are left out."""
     names = ["likelax", *(f"likelax.{name}" for name in MODULES)]
     for found in pkgutil.walk_packages(likelax.__path__, "likelax."):
-        is_adapter = found.name.startswith("likelax.interop.")
+        is_adapter = re.fullmatch(r"likelax\.interop\.\w+", found.name) is not None
         private = any(part.startswith("_") for part in found.name.split("."))
         if private or not (found.ispkg or is_adapter):
             continue
