@@ -51,15 +51,15 @@ dist: $(READY)dist ## Build wheel and sdist, and try the wheel in an environment
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python tests/wheel.py dist
 
-docs: $(READY)docs ## Run the pages' code and write them as HTML to site/
+docs: $(READY)docs ## Run the code of all pages and build the site in site/
 	$(BIN)/python docs/build.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) $(BENCH) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site tour dist
+	rm -rf $(VENV) $(BENCH) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
-$(READY)docs: EXTRAS = plots,cli
+$(READY)docs: EXTRAS = docs
 $(READY)tests: EXTRAS = tests
 $(READY)mutate: EXTRAS = mutate
 $(READY)dist: EXTRAS = dist
