@@ -113,8 +113,3 @@ def test_a_page_that_says_something_else_is_found_out(tmp_path):
         AssertionError, match=r"page.md, block at line 4: said \['3'\], got \['2'\]"
     ):
         build.run(page)
-
-
-def test_a_block_runs_only_where_its_libraries_are_installed():
-    text = "```python\na\n```\n\n```python no_such_library\nb\n```\n\n```python jax\nc\n```\n"
-    assert [source for _, source in build.blocks(text)] == ["a\n", "c\n"]
