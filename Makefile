@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The peers of the benchmarks want versions of their own.
 BENCH := .venv-bench
+# XLA for CUDA, 0.6 GB; it needs no GPU.
+GPU := .venv-gpu
 READY = $(VENV)/.ready-
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-slow test-all mutate bench bench-quick check dist docs clean
+.PHONY: help tour test test-slow test-all mutate bench bench-quick gpu-report check dist docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +56,11 @@ dist: $(READY)dist ## Build wheel and sdist, and try the wheel in an environment
 docs: $(READY)docs ## Run the code of all pages and build the site in site/
 	$(BIN)/python docs/build.py
 
+gpu-report: $(GPU)/.ready ## Compile the main programs for an H100, without one; write docs/gpu.md (ten minutes)
+	$(GPU)/bin/python benchmarks/gpu_report.py
+
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) $(BENCH) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
+	rm -rf $(VENV) $(BENCH) $(GPU) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
@@ -72,6 +77,13 @@ $(READY)%: pyproject.toml | $(BIN)/python
 $(BENCH)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --editable ".[bench]"
+	@touch $@
+
+$(GPU)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -m pip install --quiet --editable .
+	version=$$($(GPU)/bin/python -c 'import jax; print(jax.__version__)'); $(GPU)/bin/python -m pip install --quiet \
+	  --no-deps "jax-cuda12-plugin==$$version" "jax-cuda12-pjrt==$$version" "nvidia-cuda-nvcc-cu12"
 	@touch $@
 
 $(BIN)/python:

@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        wanted = f"likelax[cli,plots] @ {wheel.resolve().as_uri()}"
+        wanted = f"likelax[cli] @ {wheel.resolve().as_uri()}"
         subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
         for words in (["-c", USE.format(root=str(ROOT))], ["-m", "likelax", "info"]):
             subprocess.run([python, *words], cwd=folder, check=True)
