@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # else the plugin looks for a driver
+# Triton's matrix products want tiles that only a device can choose; cuBLAS does not.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_enable_triton_gemm=false"
 
 import jax
 import jax.numpy as jnp

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import likelax as lx
 from likelax import fit
 from likelax.fit.algorithm import Data, _loop
+from likelax.fit.ascent import Likelihood
 from likelax.fit.placement import place
 
 RNG = np.random.default_rng(0)
@@ -133,6 +134,26 @@ def compare(name, model, x, options):
         "statistics": size,
         "parameters": nbytes(model),
         "data": nbytes(x),
+    }
+
+
+def ascend(name, model, x, options):
+    """As `compare`, by gradients: one all-reduce of the objective and one of its gradient a step."""
+    options = {k: v for k, v in options.items() if k != "chunk_size"}
+    run = {"max_steps": 10, "window": 5, "tol": -1.0, **options}
+    one, many = (fit.gradient(model, x, mesh=mesh, **run) for mesh in (None, MESH))
+    start = jax.tree.map(jnp.asarray, model)
+    model, data, mesh = place("test", model, Data(x, options.get("weights"), None), MESH)
+    objective = Likelihood(mesh)
+    gradient = jax.jit(jax.grad(lambda model, data: objective(None, model, data), allow_int=True))
+    return {
+        "apart": apart((one.model, one.objectives), (many.model, many.objectives)),
+        "gradient": apart(
+            jax.grad(lambda m: Likelihood()(None, m, Data(x, options.get("weights"), None)))(start),
+            gradient(model, data),
+        ),
+        "moved": moved(gradient.lower(model, data).compile().as_text()),
+        "parameters": nbytes(model),
     }
 
 
@@ -273,6 +294,7 @@ def main(out, some):
     found = {
         "cases": {c[0]: compare(*c) for c in cases() if some == "all" or c[0] in FEW},
         "batches": {b[0]: compare_batch(*b) for b in batches() if some == "all" or b[0] in FEW},
+        "ascents": {c[0]: ascend(*c) for c in cases() if some == "all" or c[0] == "series"},
         "placed": placed_already(some),
         "refused": refused(),
     }

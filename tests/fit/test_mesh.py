@@ -48,6 +48,10 @@ def check(found):
         allowed = case["statistics"] + case["parameters"]
         assert set(case["moved"]) == {"all-reduce"}, name
         assert sum(case["moved"].values()) <= allowed < case["data"], name
+    for name, case in found["ascents"].items():
+        assert max(case["apart"], case["gradient"]) < TOLERANCE, name
+        assert set(case["moved"]) == {"all-reduce"}, name
+        assert sum(case["moved"].values()) <= case["parameters"] + 16, name
     for name, case in found["batches"].items():
         assert case["apart"] < TOLERANCE, name
         assert case["status"][0] == case["status"][1], name

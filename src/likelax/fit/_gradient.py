@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from likelax.data import DataLike
-from likelax.fit import validation
 from likelax.fit.algorithm import Data, Progress, drive
 from likelax.fit.ascent import ADAM, Ascent, Likelihood
+from likelax.fit.placement import place
 from likelax.fit.result import D, Fit, T
 from likelax.model import Density, PriorLike
+from likelax.numerics import devices
 from likelax.numerics.checks import as_array, as_tree, checked, is_concrete
 
 ExactObjective = Callable[[Any], Array]
@@ -39,6 +41,7 @@ def gradient(
     max_steps: int = 2000,
     tol: float = 1e-7,
     window: int = 50,
+    mesh: Mesh | None = None,
     progress: Progress | None = None,
 ) -> Fit[D]:
     """Maximum likelihood or MAP by gradient ascent on sum_n weights[n] log p(x[n]).
@@ -58,6 +61,8 @@ def gradient(
       tol: stop when a window of steps raised the best objective by at most
         tol * (1 + |objective|). Below zero only `max_steps` stops the fit.
       window: steps between two evaluations of the stopping rule, at least 1.
+      mesh: devices over which to split the rows of x, as for `fit.em`. Only the gradient is sent between
+        them.
       progress: called on the host after every window with the number of steps and the best
         objective in nats.
     Returns:
@@ -66,7 +71,7 @@ def gradient(
       or its gradient is not finite the status is NON_FINITE at the start and COLLAPSED later,
       and the model is the best before that.
     Raises:
-      ValueError: max_steps or window below 1, or weights of another shape.
+      ValueError: max_steps or window below 1, weights of another shape, or with mesh a single series.
       TypeError: a model without `log_prob`.
 
     Examples:
@@ -75,9 +80,11 @@ def gradient(
       >>> print(fitted.model.loc.round(2))
       2.0
     """
-    x, weights = validation.check("fit.gradient", model, x, weights, by_m_step=False)
-    algorithm = _ascent("fit.gradient", Likelihood(), optimizer, max_steps, tol, window)
-    return drive(algorithm, model, Data(x, weights, prior), progress=progress)
+    name = "fit.gradient"
+    model, data, mesh = place(name, model, Data(x, weights, prior), mesh, by_m_step=False)
+    algorithm = _ascent(name, Likelihood(mesh), optimizer, max_steps, tol, window)
+    with devices.using(mesh):
+        return devices.fetched(drive(algorithm, model, data, progress=progress), mesh)
 
 
 @checked(tol=None, max_steps=None, window=None)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from likelax.data import holds_no_value
@@ -16,7 +17,7 @@ from likelax.fit import validation
 from likelax.fit.algorithm import Data, finish
 from likelax.fit.result import Fit, Status
 from likelax.model import Model, pytree, static
-from likelax.numerics import as_float, weighted_sum
+from likelax.numerics import as_float, devices, weighted_sum
 from likelax.parameters import from_vector, to_vector
 
 # XLA compiles a short loop over small arrays into native code, and a long one step by step: on a
@@ -42,13 +43,20 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """sum_n weights[n] log p(x[n]), plus the log prior if there is one, nats."""
+    """sum_n weights[n] log p(x[n]), plus the log prior if there is one, nats.
+
+    Attributes:
+      mesh: with automatic axes, over which the rows are split, or None.
+    """
+
+    mesh: Mesh | None = None
 
     def __call__(self, noise: None, model: Model, data: Data) -> Array:
         """The objective."""
-        log_prob = model.log_prob(data.x)
-        weights = match_weights(data.weights, log_prob.shape, log_prob.dtype)
-        total = weighted_sum(weights, log_prob)
+        if self.mesh is None:
+            total = _log_prob(model, data.x, data.weights)
+        else:
+            total = devices.sum_over_rows(_log_prob, self.mesh)(model, data.x, data.weights)
         return total if data.prior is None else total + model.log_prior(data.prior)
 
     def draw(self, key: Array, start: object) -> None:
@@ -63,6 +71,11 @@ class Likelihood:
             empty = jnp.all(jnp.asarray(data.weights) == 0)
         masked = holds_no_value(data.x)
         return empty if masked is None else empty | masked
+
+
+def _log_prob(model: Model, x: Any, weights: Any) -> Array:
+    log_prob = model.log_prob(x)
+    return weighted_sum(match_weights(weights, log_prob.shape, log_prob.dtype), log_prob)
 
 
 def loss(objective: Objective, vector: Array, start: Any, noise: Any, data: Any) -> Array:

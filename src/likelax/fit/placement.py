@@ -5,12 +5,14 @@ from jax.sharding import Mesh
 
 from likelax.fit import validation
 from likelax.fit.algorithm import Data
-from likelax.fit.result import M
+from likelax.fit.result import D
 from likelax.numerics import devices
 from likelax.numerics.checks import is_concrete
 
 
-def place(name: str, model: M, data: Data, mesh: Mesh | None) -> tuple[M, Data, Mesh | None]:
+def place(
+    name: str, model: D, data: Data, mesh: Mesh | None, *, by_m_step: bool = True
+) -> tuple[D, Data, Mesh | None]:
     """The arguments of a fit, validated, and on the devices of a mesh if there is one.
 
     Args:
@@ -18,6 +20,7 @@ def place(name: str, model: M, data: Data, mesh: Mesh | None) -> tuple[M, Data, 
       model: the start.
       data: as the user gave them.
       mesh: any mesh, or None for that over which the rows are split already.
+      by_m_step: as for `validation.check`.
     Returns:
       (model, data, the mesh with automatic axes or None).
     Raises:
@@ -32,10 +35,11 @@ def place(name: str, model: M, data: Data, mesh: Mesh | None) -> tuple[M, Data, 
         mesh = devices.mesh_of(data.x)
     x, weights = data.x, data.weights
     if mesh is None:
-        return model, Data(*validation.check(name, model, x, weights), data.prior), None
+        checked = validation.check(name, model, x, weights, by_m_step=by_m_step)
+        return model, Data(*checked, data.prior), None
     given = x, weights
     local = devices.local_rows(given)
-    checked = validation.check(name, model, *local)
+    checked = validation.check(name, model, *local, by_m_step=by_m_step)
     # arrays with rows in other processes can't be converted here, and need not be
     x, weights = checked if local is given else given
     with devices.using(mesh):
