@@ -33,6 +33,7 @@ TITLES = {
     "loo": "Leave-one-out",
     "scoring": "Scores of ensembles",
     "calibration": "Calibration",
+    "stream": "Rows read from disk",
     "sizes": "Time against size",
 }
 # The README's tables: the files, the heading of the first column, and the peers' columns.
