@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import programs
-from likelax import hmm
+from likelax import hmm, predictive
 from likelax.hmm import chain, products
 
 
@@ -55,6 +55,14 @@ def test_a_batch_takes_no_more_steps_than_its_chains(name, num_steps, num_states
 def test_other_chips_and_transitions_that_vary_get_the_same_form(name):
     check(name, shapes(65536, 4), 0, platform="tpu")
     check(name, shapes(65536, 4, varying=True), 0)
+
+
+def test_leave_one_out_takes_few_steps_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    got, given = programs.cost(predictive.loo, jax.ShapeDtypeStruct((4000, 10_000), jnp.float32))
+    assert got.steps <= 8 and got.stored <= given
+    jax.clear_caches()
 
 
 def test_the_bounds_notice_steps_one_after_the_other(monkeypatch):

@@ -20,6 +20,10 @@ from likelax.predictive.score import check_draws, draws_by_rows, elpd_of, log_me
 _ROWS = 64  # rows at a time: S times that many numbers fit in a processor's cache
 
 
+def _rows_at_once() -> int:
+    return _ROWS * chunks.scale()
+
+
 class Loo(NamedTuple):
     """Leave-one-out log predictive density from draws of one fit.
 
@@ -143,7 +147,7 @@ def relative_efficiency(log_lik: ArrayLike, *, num_chains: int) -> Array:
         likelihood = jnp.exp(centre(column))
         return chain_mean(likelihood.reshape(num_chains, -1)).ess / num_draws
 
-    return chunks.map_rows(jax.vmap(of_row), log_lik.T, _ROWS)
+    return chunks.map_rows(jax.vmap(of_row), log_lik.T, _rows_at_once())
 
 
 def waic(log_lik: ArrayLike) -> Loo:
@@ -318,7 +322,7 @@ def _by_columns(
     """`point` of every column of (S, N), some columns at a time."""
     # the barrier makes the draws of a row contiguous in memory: three times faster on a CPU
     rows = jax.lax.optimization_barrier(log_lik.T)
-    return chunks.map_rows(lambda some: jax.vmap(point)(*some), (rows, *rest), _ROWS)
+    return chunks.map_rows(lambda some: jax.vmap(point)(*some), (rows, *rest), _rows_at_once())
 
 
 def _gather(pointwise: Array, inside: Array, k_hat: Array) -> Loo:
