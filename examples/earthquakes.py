@@ -35,12 +35,37 @@ def by_rate(model: lx.HMM) -> lx.HMM:
     return lx.hmm.relabel(model, jnp.argsort(model.emissions.rate))
 
 
+def trend_of(model: lx.HMM, counts: np.ndarray) -> tuple[Array, Array]:
+    """(change of all rates a year, rise of the log likelihood) where the rates share a trend."""
+    years = (jnp.arange(float(len(counts))) - len(counts) / 2) / 100
+
+    def log_prob(parameters: dict[str, Array]) -> Array:
+        log_rates = parameters["log_rates"][:, None] + parameters["slope"] * years[None]
+        moves = jax.nn.softmax(parameters["moves"], axis=-1)
+        emissions = lx.TimeVarying(lx.Poisson(jnp.exp(log_rates)))
+        return lx.HMM(None, moves, emissions).log_prob(jnp.asarray(counts))
+
+    start = {
+        "log_rates": jnp.log(model.emissions.rate),
+        "moves": jnp.log(model.transition + 1e-3),
+        "slope": jnp.zeros(()),
+    }
+    with_trend = lx.fit.maximize_lbfgs(log_prob, start)
+
+    def without(parameters: dict[str, Array]) -> Array:
+        return log_prob(parameters | {"slope": jnp.zeros(())})
+
+    rest = {name: value for name, value in start.items() if name != "slope"}
+    constant = lx.fit.maximize_lbfgs(without, rest)
+    return with_trend.model["slope"] / 100, with_trend.objective - constant.objective
+
+
 def pseudo_residuals(model: lx.HMM, counts: np.ndarray) -> Array:
     """(T,) normal quantiles of each count given the years before it, in the middle of its step."""
     predicted = jnp.exp(model.filter(counts).log_predicted)
     rates = model.emissions.rate[None, :]
     column = jnp.asarray(counts, float)[:, None]
-    high, low = (jax.scipy.stats.poisson.cdf(at, rates) for at in (column, column - 1))
+    high, low = (lx.Poisson(rates).cdf(at) for at in (column, column - 1))
     return jax.scipy.special.ndtri(jnp.sum(predicted * (low + high) / 2, axis=1))
 
 
@@ -72,9 +97,16 @@ def main() -> None:
     print("\nForecast, mean and 90% interval:")
     values = jnp.arange(61.0)
     for year, law in enumerate(jnp.exp(best.forecast(counts, 5)), int(data.year[-1]) + 1):
-        probs = jnp.exp(lx.Mixture(law, best.emissions).log_prob(values))
-        low, high = jnp.searchsorted(jnp.cumsum(probs), jnp.array([0.05, 0.95]))
-        print(f"  {year}: {jnp.sum(values * probs):.1f}, {low} to {high}")
+        ahead = lx.Mixture(law, best.emissions)
+        low, high = jnp.searchsorted(ahead.cdf(values), jnp.array([0.05, 0.95]))
+        print(f"  {year}: {ahead.mean():.1f}, {low} to {high}")
+
+    slope, rise = trend_of(best, counts)
+    p_value = 2 * jnp.exp(lx.Normal(0.0, 1.0).log_survival(jnp.sqrt(2 * rise)))
+    print(
+        f"\nDo rates change as such, as if more were noticed? {slope:+.2%} a year, log likelihood"
+    )
+    print(f"{rise:.2f} above that without a trend: p = {p_value:.2f}")
 
     residuals = pseudo_residuals(best, counts)
     lag = jnp.corrcoef(residuals[:-1], residuals[1:])[0, 1]

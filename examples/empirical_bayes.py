@@ -35,10 +35,21 @@ def main() -> None:
     )
     print(f"prior: mean {prior.mean():.1f} a year, concentration {prior.concentration:.1f}")
     posterior = jax.vmap(prior.posterior)(groups)
-    rows = zip(groups.events, groups.exposure, jax.vmap(Gamma.mean)(posterior), strict=True)
-    for i, (events, years, rate) in enumerate(rows):
+    low, high = (jax.vmap(lambda decade, p=p: decade.quantile(p))(posterior) for p in (0.05, 0.95))
+    learnt = jax.vmap(lambda decade: decade.kl_divergence(prior))(posterior)
+    rows = zip(
+        groups.events,
+        groups.exposure,
+        jax.vmap(Gamma.mean)(posterior),
+        low,
+        high,
+        learnt,
+        strict=True,
+    )
+    for i, (events, years, rate, least, most, nats) in enumerate(rows):
         first = 10 * (int(table.year[0]) // 10 + i)
-        print(f"{first}s: {events / years:5.1f} a year seen, {rate:5.1f} expected")
+        print(f"{first}s: {events / years:5.1f} a year seen, {rate:5.1f} expected", end="")
+        print(f" ({least:.1f} to {most:.1f}), {nats:.1f} nats learnt")
 
 
 if __name__ == "__main__":

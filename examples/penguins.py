@@ -37,11 +37,34 @@ def main() -> None:
         slopes = found.regression.coefficients[1]
         print(f"  {'three steps, ' + name:28s} {slopes[1] - slopes[0]:6.2f}")
 
+    # how many groups hold for birds that were not seen? All ten folds are fitted as one batch
+    print("\ngroups    log score of birds not seen, by ten folds")
+    for size in (1, 2, 3):
+        begin = lx.Mixture(
+            jnp.full(size, 1 / size), lx.Normal(jnp.linspace(-1.0, 1.0, size), jnp.ones(size))
+        )
+        folds = lx.predictive.k_fold(
+            jax.random.key(0),
+            lambda weights, begin=begin: lx.fit.em(begin, x, weights=weights).model,
+            lambda fitted: fitted.log_prob(x),
+            num_rows=len(x),
+        )
+        print(f"  {size}     {folds.value:10.2f} +- {folds.standard_error:.2f}")
+
     # sets of species: birds with deep bills are caught more often next year, in 20 simulated ones
     species, number = data.species[known], int(known.sum())
     ratio = np.exp(1.5 * depth)
     inputs = jnp.stack([jnp.ones(number), x], axis=1)
     start = lx.SoftmaxRegression(jnp.zeros((2, 3)))
+    learn, judge = np.split(np.random.default_rng(1).permutation(number), 2)
+    fitted = lx.fit.em(start, (inputs[learn], jnp.asarray(species[learn]))).model
+    probs = jax.nn.softmax(jnp.matmul(inputs[judge], fitted.coefficients), axis=-1)
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == species[judge]
+    bins = lx.calibration.bin_statistics(confidence, right, num_bins=5)
+    print(f"\nthe species by the bill: {right.mean():.0%} right, with confidence ", end="")
+    print(f"{confidence.mean():.0%}; calibration errors {lx.calibration.ece(bins):.3f} on average,")
+    print(f"{lx.calibration.lp_error(bins, 3.0):.3f} with weight on the worst bins, ", end="")
+    print(f"{lx.calibration.ks_error(confidence, right):.3f} without bins")
     held = {"as if nothing had changed": [], "weighted by the shift": []}
     rng = np.random.default_rng(0)
     for _ in range(20):

@@ -69,6 +69,29 @@ def main() -> None:
         t = quarters.index(quarter)
         print(f"  {quarter:26s} {at_once[t]:8.2f} {later[t]:14.2f} {smoothed[t]:9.2f}")
 
+    # when was the most probable path known for good, with two years of later quarters to look at?
+    def decode(state, log_lik):
+        step = lx.hmm.viterbi_step(state, chain.log_transition, log_lik)
+        return step.state, (step.path[0], step.decided[0])
+
+    start = lx.hmm.viterbi_start(chain.log_initial, lag=8)
+    _, (left, decided) = jax.lax.scan(decode, start, chain.log_lik)
+    known = decided[8:]
+    print(f"\nof the quarters {known.mean():.0%} are decided two years later, whatever comes")
+    path, _ = lx.hmm.viterbi(*chain[:3])
+    agree = jnp.all(jnp.where(known, left[8:] == path[: len(known)], True))
+    print(f"and these are those of the path over all quarters: {bool(agree)}")
+
+    # growth of the next quarter, and what the last one was beside what was expected of it
+    def follow(log_predicted, log_lik):
+        step = lx.hmm.filter_step(log_predicted, chain.log_transition, log_lik)
+        return step.log_predicted, step.log_increment
+
+    ahead, surprises = jax.lax.scan(follow, chain.log_initial, chain.log_lik)
+    worst = quarters[int(jnp.argmin(surprises))]
+    chance = jnp.exp(chain.marginal(ahead[None]))[0, 0]
+    print(f"the least expected quarter was {worst}; a recession in 1985Q1: {chance:.2f}")
+
 
 if __name__ == "__main__":
     main()

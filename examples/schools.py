@@ -55,13 +55,24 @@ def main() -> None:
         ("another in each school", found.log_evidence),
     ):
         print(f"  {name:24s} {value:8.2f}")
+
+    # the same evidence from a normal guide, fitted at the mode, and its importance weights
+    def log_joint(draw):
+        return log_prior(draw) + log_lik(draw)
+
+    at_mode, for_weights = jax.random.split(jax.random.key(1))
+    template = {"mean": jnp.zeros(()), "log_spread": jnp.ones(())}
+    guide = lx.variational.laplace(at_mode, log_joint, template).guide
+    weighted = lx.variational.importance(for_weights, log_joint, guide, 4000)
+    value, error_of = weighted.log_evidence.value, weighted.log_evidence.standard_error
+    print(f"  the last by importance    {value:7.2f} +- {error_of:.2f}, k-hat {weighted.k_hat:.2f}")
     low, high = jnp.quantile(spread_of(draws), jnp.array([0.05, 0.95]))
     print(f"mean effect {draws['mean'].mean():.1f}, spread {low:.1f} to {high:.1f} (90%)")
 
     rough = lx.predictive.loo_of(log_school, draws, (effect, error))
     better = lx.predictive.moment_match(
         rough,
-        lambda draw: log_prior(draw) + log_lik(draw),
+        log_joint,
         log_school,
         draws,
         (effect, error),
@@ -72,7 +83,48 @@ def main() -> None:
         print(
             f"  {school} {better.pointwise[i]:20.2f} {rough.k_hat[i]:28.2f} {better.k_hat[i]:8.2f}"
         )
-    print(f"in all {better.value:.1f} +- {better.standard_error:.1f} nats")
+    print(f"in all {better.value:.1f} +- {better.standard_error:.1f} nats, ", end="")
+    used, error_of = better.num_parameters, better.num_parameters_error
+    print(f"with {used:.1f} +- {error_of:.1f} parameters in use")
+
+    # which idea foresees a school best: leave-one-out in closed form where the mean is normal
+    rest = total - 1 / error**2
+    others = (jnp.sum(effect / error**2) - effect / error**2) / (rest + WIDTH**-2)
+    same = lx.Normal(others, jnp.hypot(error, (rest + WIDTH**-2) ** -0.5)).log_prob(effect)
+    ideas = {
+        "nothing": lx.predictive.elpd_of(lx.Normal(0.0, error).log_prob(effect)),
+        "the same": lx.predictive.elpd_of(same),
+        "another": better,
+    }
+    weights = lx.predictive.pseudo_bma_weights(ideas, key=jax.random.key(2))
+    print("to foresee a school: ", end="")
+    print(", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
+
+    # draws of one Markov chain say less than as many independent ones
+    def move(state, key):
+        draw, log_p = state
+        one, two = jax.random.split(key)
+        keys = dict(zip(draw, jax.random.split(one), strict=True))
+        new = jax.tree.map(lambda v, k: v + 2 * jax.random.normal(k), draw, keys)
+        log_new = log_joint(new)
+        taken = jnp.log(jax.random.uniform(two)) < log_new - log_p
+        state = jax.tree.map(lambda a, b: jnp.where(taken, a, b), (new, log_new), state)
+        return state, state[0]
+
+    first = jax.tree.map(lambda v: v[:4], draws)
+    keys = jax.random.split(jax.random.key(3), (4, 1000))
+    walk = jax.vmap(lambda d, k: jax.lax.scan(move, (d, log_joint(d)), k)[1])
+    chains = walk(first, keys)
+    each = jax.vmap(
+        jax.vmap(lambda draw: jax.vmap(lambda y, sd: log_school(draw, (y, sd)))(effect, error))
+    )
+    log_schools = each(chains)
+    log_schools = log_schools.reshape(-1, 8)
+    worth = lx.predictive.relative_efficiency(log_schools, num_chains=4)
+    by_chain = lx.predictive.loo(log_schools, relative_efficiency=worth)
+    print(
+        f"4000 steps of Metropolis count as {4000 * worth.mean():.0f} draws: {by_chain.value:.1f} nats"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,14 @@ from pathlib import Path
 
 import pytest
 
+# what an example must say: the answers to its questions, with the digits that no seed changes
+ANSWERS = {
+    "earthquakes": ("p = 0.49",),  # of a trend
+    "empirical_bayes": ("1940s:  29.8 a year seen,  28.9 expected (26.3 to 31.6)",),
+    "penguins": ("  2        -467.32 +- 9.36", "  1        -486.56 +- 9.77"),  # ten folds
+    "recessions": ("82% are decided", "over all quarters: True"),
+    "schools": ("with 0.6 +- 0.2 parameters", "nothing 0.26, the same 0.47, another 0.27"),
+}
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 
 
@@ -10,4 +18,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_as_it_stands(example, capsys):
     runpy.run_path(str(example), run_name="__main__")
-    assert capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out
+    for answer in ANSWERS.get(example.stem, ()):
+        assert answer in out

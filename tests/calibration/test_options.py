@@ -106,5 +106,5 @@ def test_a_beta_map_is_the_best_of_those_that_rise(seed):
 
 def test_a_residual_is_shared_by_the_two_nearest_cells():
     """At .3 between the centres .125 and .375 of four cells; at .05 there is only one."""
-    got = _residuals(jnp.array([0.3, 0.05]), jnp.array([1, 0]), jnp.array([1.0, 3.0]), 4)
+    got = _residuals(jnp.array([0.3, 0.05]), jnp.array([1.0, 0.0]), jnp.array([1.0, 3.0]), 4)
     np.testing.assert_allclose(got, [0.175 * 0.3 - 0.0375, 0.175 * 0.7, 0, 0], atol=1e-6)

@@ -14,6 +14,7 @@ from likelax.calibration.binning import (
     rms_error,
     top_label,
 )
+from likelax.calibration.class_weights import balanced_class_weights, row_weights
 from likelax.calibration.conformal import (
     Conformal,
     VennAbers,
@@ -57,6 +58,7 @@ __all__ = [
     "Temperature",
     "Vector",
     "VennAbers",
+    "balanced_class_weights",
     "bias",
     "bin_statistics",
     "bootstrap_bins",
@@ -85,6 +87,7 @@ __all__ = [
     "mmce",
     "quantile_edges",
     "rms_error",
+    "row_weights",
     "smooth_ece",
     "soft_binned_ece",
     "spiegelhalter",

@@ -11,6 +11,7 @@ from jax import Array
 from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
+from likelax.calibration.class_weights import check_classes, check_weights, weights_by_outcome
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, divide, named_floats
 from likelax.numerics.checks import (
@@ -126,6 +127,7 @@ def bin_statistics(
     edges: ArrayLike | None = None,
     num_bins: int = 15,
     weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Bins:
     """Sort predictions into bins of confidence.
 
@@ -141,6 +143,8 @@ def bin_statistics(
       edges: (B + 1,) not decreasing; by default `num_bins` equal widths of [0, 1].
       num_bins: B, where `edges` is not given.
       weights: (N,) non-negative; 0 removes the row, NaN included. None is all ones.
+      class_weights: (2,) weights of the outcomes 0 and 1, times which the row weights are taken, or None.
+        The outcomes must then be 0 or 1.
     Returns:
       `Bins`. Differentiable in confidence, outcome and weights.
     Raises:
@@ -160,8 +164,10 @@ def bin_statistics(
       >>> round(float(ece(bins)), 4)
       0.3625
     """
-    equal = weights is None
-    confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    equal = weights is None and class_weights is None
+    confidence, outcome, weights = check_rows(
+        confidence, outcome, weights, class_weights=class_weights
+    )
     edges = check_edges(edges, num_bins, confidence.dtype)
     number = edges.shape[0] - 1
     kept = weights != 0
@@ -210,6 +216,7 @@ def check_rows(
     *,
     name: str = "confidence",
     frequencies: bool = True,
+    class_weights: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """The three columns as floats of one shape (N,).
 
@@ -219,6 +226,7 @@ def check_rows(
       weights: (N,), or one number for all rows; None is all ones.
       name: of the first column, for messages.
       frequencies: whether outcomes must lie in [0, 1].
+      class_weights: (2,) factors of the weights for the outcomes 0 and 1, or None.
     Raises:
       ValueError: for other shapes, a negative, infinite or NaN weight, or an outcome out of range.
     """
@@ -233,7 +241,7 @@ def check_rows(
             f"{name} must have shape (N,), got {confidence.shape}; for a probability per "
             "class use `top_label` or `classwise` first"
         )
-    check_weights(weights)
+    check_weights("weights", weights)
     if weights.ndim == 0:
         weights = jnp.broadcast_to(weights, confidence.shape)
     for column, value in (("outcome", outcome), ("weights", weights)):
@@ -243,12 +251,7 @@ def check_rows(
             )
     if frequencies:
         check_kept("outcome", outcome, weights, lambda y: ~((y < 0) | (y > 1)), "0, 1 or between")
-    return confidence, outcome, weights
-
-
-def check_weights(weights: Array) -> None:
-    """Raise for a weight that is negative, infinite or NaN. Traced weights are accepted."""
-    check_values("weights", weights, lambda w: (w >= 0) & np.isfinite(w), "finite and not negative")
+    return confidence, outcome, weights_by_outcome(weights, class_weights, outcome)
 
 
 def check_kept(
@@ -395,13 +398,6 @@ def check_labels(name: str, values: Array, labels: ArrayLike) -> Array:
         )
     check_classes(labels, values.shape[1])
     return labels
-
-
-def check_classes(labels: Array, num_classes: int) -> None:
-    """Raise for a label outside 0..C-1. Traced labels are accepted."""
-    check_values(
-        "labels", labels, lambda v: (v >= 0) & (v < num_classes), f"in 0..{num_classes - 1}"
-    )
 
 
 def first_reaching(cumulative: Array, levels: ArrayLike) -> Array:

@@ -51,7 +51,11 @@ class Isotonic:
 
 
 def fit_isotonic(
-    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Isotonic:
     """The non-decreasing map with the least weighted squared error; equal confidences get one value.
 
@@ -63,6 +67,8 @@ def fit_isotonic(
       confidence: (N,).
       outcome: (N,) 0 or 1, or frequencies.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (2,) weights of the outcomes 0 and 1, times which the row weights are taken, or None.
+        The outcomes must then be 0 or 1.
     Returns:
       `Isotonic`.
     Raises:
@@ -75,7 +81,9 @@ def fit_isotonic(
       >>> print(fit.values)
       [0.  0.5 0.5 1. ]
     """
-    confidence, outcome, weights = check_rows(confidence, outcome, weights)
+    confidence, outcome, weights = check_rows(
+        confidence, outcome, weights, class_weights=class_weights
+    )
     check_fit("confidence", confidence, weights)
     check_fit("outcome", outcome, weights)
     kept = weights != 0

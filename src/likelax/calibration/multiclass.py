@@ -8,7 +8,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_fit, check_labels, check_weights
+from likelax.calibration.binning import check_fit, check_labels
+from likelax.calibration.class_weights import check_weights, weights_by_label
 from likelax.calibration.recalibration import check_last_axis, standardized, usable_rows
 from likelax.model import pytree
 from likelax.numerics import as_array, as_float, named_floats, solve, weighted_sum
@@ -57,7 +58,13 @@ class Vector:
         return jax.nn.softmax(jnp.where(possible, score, -jnp.inf), axis=-1)
 
 
-def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None) -> Vector:
+def fit_vector(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> Vector:
     """Vector scaling by the least log score, with Platt's targets, which keep it finite.
 
     Float32: parameters within 1e-2 of 1 + their size, and of one rounding of the arguments.
@@ -67,6 +74,7 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
         class; a row whose own label is one, or that has a logit of inf, is left out.
       labels: (N,) integers in [0, C).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (C,) weights of the classes, times which the row weights are taken, or None.
     Returns:
       `Vector`.
     Raises:
@@ -82,7 +90,7 @@ def fit_vector(logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | Non
       [0.5 0.5]
     """
     (values,) = named_floats(logits=logits)
-    return _vector(*_checked("logits", values, labels, weights))
+    return _vector(*_checked("logits", values, labels, weights, class_weights))
 
 
 @jax.jit
@@ -151,6 +159,7 @@ def fit_dirichlet(
     *,
     penalty: float = 1e-3,
     weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> DirichletMap:
     """Dirichlet calibration with off-diagonal and intercept regularisation (ODIR).
 
@@ -165,6 +174,7 @@ def fit_dirichlet(
       labels: (N,) integers in [0, C).
       penalty: at least 0.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (C,) weights of the classes, times which the row weights are taken, or None.
     Returns:
       `DirichletMap`.
     Raises:
@@ -182,7 +192,7 @@ def fit_dirichlet(
     check_number("penalty", penalty, lambda v: 0 <= v < np.inf, "at least 0")
     (values,) = named_floats(probs=probs)
     check_simplex("probs", values)
-    probs, targets, weights, _ = _checked("probs", values, labels, weights)
+    probs, targets, weights, _ = _checked("probs", values, labels, weights, class_weights)
     return _dirichlet(probs, targets, weights, jnp.asarray(penalty, probs.dtype))
 
 
@@ -210,14 +220,19 @@ def _logs(probs: Array) -> Array:
 
 
 def _checked(
-    name: str, values: Array, labels: ArrayLike, weights: ArrayLike | None
+    name: str,
+    values: Array,
+    labels: ArrayLike,
+    weights: ArrayLike | None,
+    class_weights: ArrayLike | None,
 ) -> tuple[Array, Array, Array, Array]:
     """(values (N, C), Platt's targets (N, C), weights (N,) that sum to one, possible (N, C))."""
-    values, weights = as_float(values, as_array("weights", 1.0 if weights is None else weights))
     labels = check_labels(name, values, labels)
+    by_class = weights_by_label(weights, class_weights, labels, values.shape[1])
+    values, weights = as_float(values, as_array("weights", 1.0 if by_class is None else by_class))
     if values.shape[1] < 2:
         raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
-    check_weights(weights)
+    check_weights("weights", weights)
     weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
     check_same_shape(labels=labels, weights=weights)
     check_fit(name, jnp.where(jnp.isinf(values), 0, values), weights)

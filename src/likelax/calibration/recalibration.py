@@ -16,8 +16,8 @@ from likelax.calibration.binning import (
     check_labels,
     check_probabilities,
     check_rows,
-    check_weights,
 )
+from likelax.calibration.class_weights import check_weights, weights_by_label
 from likelax.model import pytree
 from likelax.numerics import as_array, named_floats, solve
 from likelax.numerics.checks import check_same_shape, known
@@ -67,7 +67,11 @@ class Temperature:
 
 
 def fit_temperature(
-    logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Temperature:
     """The inverse temperature with the least log score, which is convex in it.
 
@@ -80,6 +84,7 @@ def fit_temperature(
         such a class, or one with a logit of inf, is left out.
       labels: (N,) integers in [0, C).
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (C,) weights of the classes, times which the row weights are taken, or None.
     Returns:
       `Temperature`; in float32 it is right to about 1e-3 of itself.
     Raises:
@@ -94,9 +99,11 @@ def fit_temperature(
       >>> print(fit.apply(logits)[0].round(3))
       [0.25 0.75]
     """
-    logits, weights = named_floats(logits=logits, weights=1.0 if weights is None else weights)
+    (logits,) = named_floats(logits=logits)
     labels = check_labels("logits", logits, labels)
-    check_weights(weights)
+    by_class = weights_by_label(weights, class_weights, labels, logits.shape[1])
+    logits, weights = named_floats(logits=logits, weights=1.0 if by_class is None else by_class)
+    check_weights("weights", weights)
     weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
     check_same_shape(labels=labels, weights=weights)
     if logits.shape[1] < 2:
@@ -183,13 +190,21 @@ class Platt:
         return jax.nn.sigmoid(self.slope * (scores - self.center) + self.intercept)
 
 
-def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None) -> Platt:
+def fit_platt(
+    scores: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+) -> Platt:
     """Logistic regression on one score, with Platt's targets, which keep it finite.
 
     Args:
       scores: (N,) any finite score, a logit or a margin, in any unit and from any origin.
       outcome: (N,) 0 or 1.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (2,) weights of the outcomes 0 and 1, times which the row weights are taken, or None.
+        The outcomes must then be 0 or 1.
     Returns:
       `Platt`. In float32 the slope is right to about 1e-3 of itself while the scores lie within 1e3
       of their own widths from zero; beyond that the rounding of the scores themselves is larger.
@@ -203,7 +218,9 @@ def fit_platt(scores: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | Non
       >>> bool(fit.slope > 0), round(abs(float(fit.intercept)), 3)
       (True, 0.0)
     """
-    scores, outcome, weights = check_rows(scores, outcome, weights, name="scores")
+    scores, outcome, weights = check_rows(
+        scores, outcome, weights, name="scores", class_weights=class_weights
+    )
     check_fit("scores", scores, weights)
     check_fit("outcome", outcome, weights)
     standard, center, width = standardized(scores[:, None], weights)
@@ -247,7 +264,11 @@ class BetaMap:
 
 
 def fit_beta(
-    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> BetaMap:
     """Beta calibration: more flexible than Platt scaling, with the identity as a special case.
 
@@ -260,6 +281,8 @@ def fit_beta(
       confidence: (N,) in [0, 1].
       outcome: (N,) 0 or 1.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (2,) weights of the outcomes 0 and 1, times which the row weights are taken, or None.
+        The outcomes must then be 0 or 1.
     Returns:
       `BetaMap`.
     Raises:
@@ -273,7 +296,7 @@ def fit_beta(
       >>> bool((jnp.diff(fit.apply(c)) >= 0).all())
       True
     """
-    c, outcome, weights = check_rows(confidence, outcome, weights)
+    c, outcome, weights = check_rows(confidence, outcome, weights, class_weights=class_weights)
     check_fit("confidence", c, weights)
     check_fit("outcome", outcome, weights)
     check_probabilities("confidence", c, weights)
@@ -405,6 +428,7 @@ def fit_histogram(
     edges: ArrayLike | None = None,
     num_bins: int = 15,
     weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Histogram:
     """Histogram binning: each confidence is replaced by the frequency of its bin.
 
@@ -413,6 +437,7 @@ def fit_histogram(
     Args:
       confidence, outcome, edges, num_bins, weights: (N,) and options as for `bin_statistics`; see
         `quantile_edges` for bins of equal weight.
+      class_weights: (2,) likewise, or None.
     Returns:
       `Histogram`.
     Raises:
@@ -425,7 +450,14 @@ def fit_histogram(
       >>> print(fit.apply(jnp.array([0.7, 0.1])))
       [0.5 0.1]
     """
-    bins = bin_statistics(confidence, outcome, edges=edges, num_bins=num_bins, weights=weights)
+    bins = bin_statistics(
+        confidence,
+        outcome,
+        edges=edges,
+        num_bins=num_bins,
+        weights=weights,
+        class_weights=class_weights,
+    )
     total = known(bins.weight.sum() + bins.brier_total.sum())
     if total is not None and not total > 0:
         raise ValueError(

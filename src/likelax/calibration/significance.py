@@ -98,7 +98,11 @@ def kuiper(
 
 
 def ks_error(
-    confidence: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | None = None
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Array:
     """Kolmogorov-Smirnov calibration error: the largest cumulative residual, over the total weight.
 
@@ -109,6 +113,7 @@ def ks_error(
 
     Args:
       confidence, outcome, weights: (N,) as for `bin_statistics`.
+      class_weights: (2,) likewise, or None.
     Returns:
       A scalar in [0, 1].
     Raises:
@@ -119,15 +124,18 @@ def ks_error(
       >>> print(ks_error(jnp.array([0.25, 0.75]), jnp.array([1, 1])))
       0.5
     """
-    path, _, w = _path(confidence, outcome, weights)
+    path, _, w = _path(confidence, outcome, weights, class_weights)
     return jnp.max(jnp.abs(path), initial=0) / jnp.sum(w)
 
 
 def _path(
-    confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None
+    confidence: ArrayLike,
+    outcome: ArrayLike,
+    weights: ArrayLike | None,
+    class_weights: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """(cumulative residuals in order of confidence, 0 inside ties; confidence; weights)."""
-    p, y, w = check_rows(confidence, outcome, weights)
+    p, y, w = check_rows(confidence, outcome, weights, class_weights=class_weights)
     check_probabilities("confidence", p, w)
     check_fit("outcome", y, w)
     p, y = jnp.where(w == 0, 0.5, p), jnp.where(w == 0, 0.5, y)

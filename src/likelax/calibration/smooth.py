@@ -17,6 +17,7 @@ def smooth_ece(
     outcome: ArrayLike,
     *,
     weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
     num_nodes: int = 1024,
 ) -> Array:
     """Smooth ECE: the width s at which the smoothed residuals integrate to s.
@@ -33,6 +34,8 @@ def smooth_ece(
         or NaN, makes the result NaN.
       outcome: (N,) 0 or 1, or frequencies in between.
       weights: (N,) non-negative; 0 removes the row. None is all ones.
+      class_weights: (2,) weights of the outcomes 0 and 1, times which the row weights are taken, or None.
+        The outcomes must then be 0 or 1.
       num_nodes: cells of the grid; errors well below 1 / num_nodes are not resolved.
     Returns:
       Scalar in [0, 1]; NaN without data. Differentiable in confidence and outcome, through
@@ -47,7 +50,8 @@ def smooth_ece(
       0.5
     """
     check_size("num_nodes", num_nodes)
-    return _fixed_point(_residuals(confidence, outcome, weights, num_nodes))
+    rows = check_rows(confidence, outcome, weights, class_weights=class_weights)
+    return _fixed_point(_residuals(*rows, num_nodes))
 
 
 @jax.jit
@@ -76,15 +80,12 @@ def _fixed_point(density: Array) -> Array:
     return width + (value - width) / (1 - jax.lax.stop_gradient(slope))
 
 
-def _residuals(
-    confidence: ArrayLike, outcome: ArrayLike, weights: ArrayLike | None, size: int
-) -> Array:
+def _residuals(confidence: Array, outcome: Array, weights: Array, size: int) -> Array:
     """(size,) residual mass in cells of equal width, shared between the two nearest centres.
 
     Half a cell from an end the neighbour is the cell itself, by the same reflection as the
     kernel's: nothing is lost there.
     """
-    confidence, outcome, weights = check_rows(confidence, outcome, weights)
     kept = weights != 0
     confidence = jnp.where(kept, confidence, 0.5)
     valid = (confidence >= 0) & (confidence <= 1)
