@@ -76,8 +76,14 @@ def test_a_fit_is_that_of_hmmlearn(name, options, x, names):
     )
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.predict(x, LENGTHS), found.predict(x, LENGTHS))
-    draws, states = found.sample(4, random_state=1, currstate=1)
-    assert draws.shape == (4, x.shape[1]) and states[0] == 1
+    for currstate in (None, 1):
+        draws, states = found.sample(6, random_state=1, currstate=currstate)
+        rows, path = wanted.sample(6, random_state=1, currstate=currstate)
+        np.testing.assert_array_equal(states, path)
+        if (
+            options.get("covariance_type") != "spherical"
+        ):  # hmmlearn takes the matrix of another state
+            np.testing.assert_allclose(draws, rows.reshape(draws.shape), rtol=1e-8)
 
 
 @pytest.mark.sampled(0.5)
@@ -99,6 +105,9 @@ def test_a_chain_of_mixtures_ends_where_that_of_hmmlearn_does(kind):
         setattr(same, name, getattr(wanted, name))
     assert same.score(X, LENGTHS) == pytest.approx(wanted.score(X, LENGTHS), rel=1e-10)
     np.testing.assert_array_equal(same.predict(X, LENGTHS), wanted.predict(X, LENGTHS))
+    rows, path = wanted.sample(6, random_state=1)
+    np.testing.assert_array_equal(same.sample(6, random_state=1)[1], path)
+    np.testing.assert_allclose(same.sample(6, random_state=1)[0], rows)
     # the weights of each state are free, where hmmlearn counts those of one
     assert same.aic(X, LENGTHS) == pytest.approx(wanted.aic(X, LENGTHS) + 2)
 

@@ -9,6 +9,8 @@ from likelax.interop.hmmlearn.counts import CategoricalHMM, MultinomialHMM, Pois
 from likelax.interop.hmmlearn.gaussian import GaussianHMM
 from likelax.interop.hmmlearn.gmm import GMMHMM
 from likelax.interop.hmmlearn.monitor import ConvergenceMonitor
+from likelax.interop.hmmlearn.variational import VariationalCategoricalHMM
+from likelax.interop.hmmlearn.variational_gaussian import VariationalGaussianHMM
 
 __all__ = [
     "BaseHMM",
@@ -18,6 +20,8 @@ __all__ = [
     "GaussianHMM",
     "MultinomialHMM",
     "PoissonHMM",
+    "VariationalCategoricalHMM",
+    "VariationalGaussianHMM",
     "from_likelax",
     "to_likelax",
 ]

@@ -176,16 +176,21 @@ class BaseHMM(BaseEstimator):
         Raises:
           NotFittedError: before `fit`.
         """
-        seed = self.random_state if random_state is None else random_state
-        key = jax.random.key(check_random_state(seed).randint(2**31 - 1))
-        with jax.enable_x64(True):
-            model = self._sampler()
-            if currstate is not None:
-                first = np.eye(self.n_components)[currstate]
-                model = HMM(jnp.asarray(first), model.transition, model.emissions)
-            drawn = model.sample_labelled(key, (n_samples,))
-            rows = np.array(drawn.values)
-            return rows.reshape(n_samples, -1), np.array(drawn.labels)
+        check_is_fitted(self)
+        self._check()
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        moves = np.cumsum(self.transmat_, axis=1)
+        states: list[int] = []
+        rows: list[Any] = []
+        state = currstate
+        for _ in range(n_samples):
+            if state is None:
+                state = int(np.argmax(np.cumsum(self.startprob_) > rng.rand()))
+            elif states:
+                state = int(np.argmax(moves[state] > rng.rand()))
+            states.append(state)
+            rows.append(self._draw(state, rng))
+        return np.array(rows).reshape(n_samples, -1), np.array(states, dtype=int)
 
     def get_stationary_distribution(self) -> np.ndarray:
         """The stationary distribution of the chain, (K,). See the example of the class.
@@ -227,9 +232,9 @@ class BaseHMM(BaseEstimator):
         self._check()
         return self._model()
 
-    def _sampler(self) -> HMM:
-        """The model that is drawn from."""
-        return self._fitted()
+    def _draw(self, state: int, rng: np.random.RandomState) -> Any:
+        """One row of a state, by the same random numbers as hmmlearn's."""
+        raise NotImplementedError
 
     def _model(self, array: Any = jnp.asarray) -> HMM:
         """The model of the parameters; `array` makes its arrays."""

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from sklearn.utils import check_random_state
 
 from likelax.families import Categorical, Multinomial, Poisson
-from likelax.hmm.model import HMM, HMMStats
+from likelax.hmm.model import HMMStats
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
 from likelax.product import Independent
 
@@ -130,6 +129,9 @@ class CategoricalHMM(_SymbolHMM):
             self.n_features = int(codes.max()) + 1
         super()._start(X, rng)
 
+    def _draw(self, state: int, rng: np.random.RandomState) -> int:
+        return int(np.argmax(np.cumsum(self.emissionprob_[state]) > rng.rand()))
+
     def _emissions(self) -> Any:
         return Categorical(self.emissionprob_)
 
@@ -202,14 +204,11 @@ class MultinomialHMM(_SymbolHMM):
     def _emissions(self) -> Any:
         return Multinomial(self.emissionprob_)
 
-    def _sampler(self) -> HMM:
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         trials = np.unique([] if self.n_trials is None else self.n_trials)
         if len(trials) != 1:
             raise ValueError("For sampling, a single n_trials must be given")
-        model = self._fitted()
-        totals = jnp.full(self.n_components, int(trials[0]))
-        emissions = Multinomial(model.emissions.probs, total_count=totals)
-        return HMM(model.initial, model.transition, emissions)
+        return rng.multinomial(int(trials[0]), self.emissionprob_[state])
 
 
 class PoissonHMM(BaseHMM):
@@ -293,6 +292,9 @@ class PoissonHMM(BaseHMM):
     def _emissions(self) -> Any:
         rates: Any = self.lambdas_
         return Independent(Poisson(rates))
+
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.poisson(self.lambdas_[state])
 
     def _m_step(self, stats: HMMStats) -> None:
         super()._m_step(stats)

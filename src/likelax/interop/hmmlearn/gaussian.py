@@ -143,6 +143,9 @@ class GaussianHMM(BaseHMM):
         scales: Any = np.sqrt(np.diagonal(self.covars_, axis1=-2, axis2=-1))
         return Independent(Normal(means, scales))
 
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.multivariate_normal(self.means_[state], self.covars_[state])
+
     def _m_step(self, stats: HMMStats) -> None:
         super()._m_step(stats)
         moments, kind = stats.emissions, self.covariance_type

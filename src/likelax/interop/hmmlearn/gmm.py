@@ -152,6 +152,15 @@ class GMMHMM(BaseHMM):
         scales = np.sqrt(np.broadcast_to(covars, means.shape))
         return Mixture(weights, Independent(Normal(means, scales)))
 
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        part = rng.choice(self.n_mix, p=self.weights_[state])
+        covars = (
+            self.covars_[state] if self.covariance_type == "tied" else self.covars_[state, part]
+        )
+        num_dims = self.means_.shape[-1]
+        matrix = covars if np.ndim(covars) == 2 else covars * np.eye(num_dims)
+        return rng.multivariate_normal(self.means_[state, part], matrix)
+
     def _m_step(self, stats: HMMStats) -> None:
         super()._m_step(stats)
         counts, moments = stats.emissions.weights.counts, stats.emissions.components
