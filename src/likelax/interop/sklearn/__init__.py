@@ -6,6 +6,7 @@ Needs the extra `sklearn`: scikit-learn 1.6 or later.
 from likelax.interop.sklearn.bayesian_mixture import BayesianGaussianMixture
 from likelax.interop.sklearn.calibrated import CalibratedClassifier
 from likelax.interop.sklearn.categorical_naive_bayes import CategoricalNB
+from likelax.interop.sklearn.convert import from_sklearn, to_sklearn
 from likelax.interop.sklearn.counts import BernoulliNB, ComplementNB, MultinomialNB
 from likelax.interop.sklearn.gaussian_mixture import GaussianMixture
 from likelax.interop.sklearn.gaussian_naive_bayes import GaussianNB
@@ -23,4 +24,6 @@ __all__ = [
     "HiddenMarkovModel",
     "IsotonicRegression",
     "MultinomialNB",
+    "from_sklearn",
+    "to_sklearn",
 ]
