@@ -55,9 +55,11 @@ collect_ignore_glob = ["tests/reference/*"]
 # a program that a test runs on eight virtual devices
 collect_ignore = ["tests/fit/on_devices.py"]
 # an adapter's examples need the library that it adapts
-for _name in ("arviz", "numpyro"):
+for _name in ("arviz", "distrax", "distreqx", "dynamax", "numpyro"):
     if find_spec(_name) is None:
         collect_ignore.append(f"src/likelax/interop/{_name}.py")
+if find_spec("tensorflow_probability") is None:
+    collect_ignore.append("src/likelax/interop/tfp.py")
 
 _one_core_for_each_worker()
 

@@ -1,8 +1,11 @@
 """A distribution of another library as a model of this one."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Never, Self
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -12,7 +15,7 @@ from likelax.constraints import Constraint
 from likelax.data import DataLike
 from likelax.families.base import Distribution, match_weights
 from likelax.model import Model, pytree, static
-from likelax.numerics.checks import check_function, check_size, check_tree
+from likelax.numerics.checks import as_array, check_function, check_size, check_tree, is_real
 
 
 def _log_prob(distribution: Any, x: Array) -> Array:
@@ -76,7 +79,8 @@ class External(Distribution, Model[tuple[()], Never]):
 
     def sample(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Draws of shape (*shape, *event)."""
-        return self.draw(self.build(**self.parameters), key, tuple(shape))
+        with lenient():
+            return self.draw(self.build(**self.parameters), key, tuple(shape))
 
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[tuple[()], Array]:
         """No statistics, and the log probability, summed with the weights.
@@ -114,4 +118,88 @@ class External(Distribution, Model[tuple[()], Never]):
         return getattr(self.build, "__name__", str(self.build))
 
     def _log_density(self, x: Array) -> Array:
-        return jnp.asarray(self.log_density(self.build(**self.parameters), x))
+        with lenient():
+            return jnp.asarray(self.log_density(self.build(**self.parameters), x))
+
+
+@contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """Other libraries rely on implicit promotion and use keys twice, which the caller may forbid."""
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.debug_key_reuse(False),
+    ):
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """A class of another library with its options; equal ones compile once."""
+
+    kind: Callable[..., Any]
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def __name__(self) -> str:
+        return getattr(self.kind, "__name__", str(self.kind))
+
+    def __call__(self, **parameters: Any) -> Any:
+        return self.kind(**parameters, **dict(self.options))
+
+
+def split_options(
+    given: Mapping[str, Any], is_option: Callable[[str], bool]
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(parameters, options) of a distribution.
+
+    Args:
+      given: the keywords of its constructor.
+      is_option: whether a Python integer of this name is an option, such as `total_count`. What
+        holds no numbers, and a boolean, always is.
+    """
+    parameters, options = {}, {}
+    for name, value in given.items():
+        number = is_real(value) or isinstance(value, list | jax.Array)
+        whole = isinstance(value, int)
+        if number and not isinstance(value, bool) and not (whole and is_option(name)):
+            array = as_array(name, value)
+            parameters[name] = array.astype(jnp.result_type(float)) if whole else array
+        else:
+            options[name] = value
+    return parameters, options
+
+
+def example(kind: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """A distribution built from the keywords, or from the first of K where it can't be built from K.
+
+    Raises:
+      Exception: that of the constructor.
+    """
+    with lenient():
+        try:
+            return kind(**given)
+        except Exception as error:
+            arrays = {n: jnp.asarray(v) for n, v in given.items() if hasattr(v, "shape")}
+            if not arrays or any(a.ndim == 0 for a in arrays.values()):
+                raise
+            try:
+                return kind(**{**given, **{n: a[0] for n, a in arrays.items()}})
+            except Exception:
+                raise error from None
+
+
+def double_where(
+    inside: Array, x: Array, point: Array, log_density: Callable[[Array], Array]
+) -> Array:
+    """The log density, -inf outside of the support, with finite gradients there.
+
+    Args:
+      inside: (...) whether each observation is in the support.
+      x: (..., *event).
+      point: broadcasts to x, a point of the support.
+      log_density: (..., *event) -> (...), nats.
+    """
+    axes = tuple(range(inside.ndim, x.ndim))
+    kept = jnp.where(jnp.expand_dims(inside, axes), x, jnp.asarray(point, x.dtype))
+    return jnp.where(inside, log_density(kept), -jnp.inf)

@@ -7,6 +7,7 @@ from likelax.interop.sklearn.bayesian_mixture import BayesianGaussianMixture
 from likelax.interop.sklearn.calibrated import CalibratedClassifier
 from likelax.interop.sklearn.categorical_naive_bayes import CategoricalNB
 from likelax.interop.sklearn.conformal import ConformalClassifier, ConformalRegressor
+from likelax.interop.sklearn.convert import from_sklearn, to_sklearn
 from likelax.interop.sklearn.counts import BernoulliNB, ComplementNB, MultinomialNB
 from likelax.interop.sklearn.gaussian_mixture import GaussianMixture
 from likelax.interop.sklearn.gaussian_naive_bayes import GaussianNB
@@ -30,4 +31,6 @@ __all__ = [
     "MixedNB",
     "MixtureModel",
     "MultinomialNB",
+    "from_sklearn",
+    "to_sklearn",
 ]
