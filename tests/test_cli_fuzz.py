@@ -155,7 +155,8 @@ USES = ["score", "decode", "predict", "sample", "check", "compare"]
 
 def _arguments(rng, number):
     """A command about a file of the current folder."""
-    table = MIXED if rng.random() < 0.6 else TABLE
+    right = bool(rng.random() < 0.5)
+    table = MIXED if right or rng.random() < 0.5 else TABLE
     kinds = [(".csv", _tables(rng, table)), (".npy", _arrays(rng)), (".npz", _archives(rng))]
     ending, contents = kinds[int(rng.choice(3, p=[0.6, 0.2, 0.2]))]
     if rng.random() < 0.05:
@@ -180,7 +181,6 @@ def _arguments(rng, number):
         "--restarts": "1",
         "--output": "made.npz",
     }
-    right = bool(rng.random() < 0.5)
     if right:
         chosen |= {"--states": "2"} | RIGHT[int(rng.integers(len(RIGHT)))]
     for option in rng.choice(list(OPTIONS), int(rng.integers(0, 2 if right else 5)), replace=False):
