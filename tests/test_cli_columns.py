@@ -337,3 +337,21 @@ def test_texts_that_the_model_does_not_know_are_one_sentence(home, monkeypatch):
     (home / "new.csv").write_text("diet,kind\nrice,cow\n,cat\n")
     assert len(run("predict", "d.npz", "new.csv").stdout.splitlines()) == 3
     assert "'kind' holds 'cow' in row 1" in run("score", "d.npz", "new.csv", code=3).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "names", "count"),
+    [("hmm:mixed", "sex,height,visits", 2), ("hmm:mixed", "sex,diet", 1), ("mixture:mixed", "sex,height,visits", 1), ("mixture:mixed", "diet", 0)],
+)  # fmt: skip
+def test_a_page_draws_numbers_not_codes(home, model, names, count):
+    run(
+        *("fit", home / "pets.csv", "--model", model, "--columns", names, "--holdout", "0.3"),
+        *("--restarts", "2", "--output", home / "p.npz", "--states", "2", "--seed", "3"),
+    )
+    options = ("--report", home / "p.html", "--json")
+    made = runner.invoke(cli.app, ["check", str(home / "p.npz"), str(home / "pets.csv"), *map(str, options)])  # fmt: skip
+    assert made.exit_code in (0, 1), made.output
+    page = (home / "p.html").read_text(encoding="utf-8")
+    assert page.count("<picture>") == count
+    assert "sex over" not in page and "diet over" not in page

@@ -79,7 +79,9 @@ def _read_array(file: Path) -> np.ndarray:
         columns = list(read_table(file).values())
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     try:
-        array = np.load(file, allow_pickle=False)
+        # NumPy leaves a file open that it opens itself and can't read
+        with file.open("rb") as stream:
+            array = np.load(stream, allow_pickle=False)
     except _UNREADABLE:
         raise DataError(f"{file} is damaged, or no array of numbers") from None
     if (
@@ -215,7 +217,7 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
 def _read_npz(file: Path) -> dict[str, np.ndarray]:
     """The arrays of an archive: (N,) is a column, and (N, D) are D of them."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except _UNREADABLE:
         raise DataError(f"{file} is damaged, or no archive of arrays") from None

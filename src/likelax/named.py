@@ -322,13 +322,11 @@ def parse_sizes(text: str) -> list[int]:
     """
     first, colon, last = text.partition(":")
     try:
-        if colon:
-            ends = [int(first), int(last)]
-        else:
-            ends = [int(part) for part in text.split(",")]
+        sizes = [int(part) for part in ([first, last] if colon else text.split(","))]
     except ValueError:
-        ends = [0]
-    sizes = list(range(ends[0], ends[1] + 1)) if colon and max(ends) <= MOST_STATES else ends
+        sizes = []
+    if colon and sizes and max(sizes) <= MOST_STATES:
+        sizes = list(range(sizes[0], sizes[1] + 1))
     if not sizes or min(sizes) < 1 or max(sizes) > MOST_STATES:
         raise ValueError(
             f"states {text!r}: wanted a number, a list 2,4 or a range 2:5, from 1 to {MOST_STATES}"

@@ -142,7 +142,8 @@ def _statistics(values: Array, observed: Array) -> Array:
 def _effects(real: np.ndarray, simulated: np.ndarray, num_columns: int) -> np.ndarray:
     """Distance of each statistic from its simulated mean, in the units of `_SIZES`."""
     expected = simulated.mean(axis=0)
-    effect = np.abs(real - expected)
+    with np.errstate(invalid="ignore"):  # the extremes of a column without a value are infinite
+        effect = np.abs(real - expected)
     for c in range(num_columns):
         at = c * len(STATISTICS)
         sd = max(float(expected[at + 1]), float(real[at + 1]), 1e-30)

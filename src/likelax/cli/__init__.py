@@ -2,7 +2,8 @@
 
 Results go to standard output or to the file of `--output`, messages to standard error. The exit codes
 are 0; 1 where a number of the tour is wrong or a line of the checklist fails; 2 for bad usage; 3 for
-bad data; 4 where no fit is usable or, in `batch`, some data sets have none.
+bad data; 4 where no fit is usable, the best one did not converge, or in `batch` some data sets have no
+usable fit.
 """
 
 import typer

@@ -46,12 +46,17 @@ def page(found: kept.Kept, rows: files.Rows, result: Checklist) -> str:
 def _pictures(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
     if isinstance(found.model, HMM):
         return _of_series(found, rows)
-    numeric = all(column.family != "categorical" for column in found.fields)
-    if isinstance(found.model, Mixture) and numeric and found.model.num_components <= MOST_COLOURS:
-        if found.scalar:
+    if isinstance(found.model, Mixture) and found.model.num_components <= MOST_COLOURS:
+        numbers = _numeric(found)
+        if found.scalar and numbers:
             return [_density(found, rows)]
-        return [_membership(found, rows)] if len(found.fields) > 1 else []
+        return [_membership(found, rows, numbers[:2])] if len(numbers) > 1 else []
     return []
+
+
+def _numeric(found: kept.Kept) -> list[int]:
+    """The places of the columns that hold numbers, not codes of texts."""
+    return [i for i, column in enumerate(found.fields) if not column.values]
 
 
 def _picture(draw: Callable[[Any], object], alt: str, caption: str) -> report.Picture:
@@ -65,36 +70,42 @@ def _of_series(found: kept.Kept, rows: files.Rows) -> list[report.Picture]:
     x = found.data(files.Rows(values, rows.columns, None))
     path = np.asarray(found.model.viterbi(x)[0])
     probs = np.exp(np.asarray(found.model.smoother(x).log_marginals, float))
-    column = values if values.ndim == 1 else values[:, 0]
-    known = np.isfinite(column)
-    total = probs[known].sum(axis=0)
-    # a state without a share of any known value is on the path at missing ones alone
-    level = np.divide(
-        probs[known].T @ column[known], total, np.full_like(total, np.nan), where=total > 0
-    )[path]
-    time, name = np.arange(len(column)), rows.columns[0]
-
-    def levels(figure: Any) -> None:
-        ax = figure.subplots()
-        plots.state_levels(ax, time, column, level)
-        ax.set(xlabel="step", ylabel=name)
+    time, found_pictures = np.arange(len(path)), []
+    if numbers := _numeric(found):
+        column = values if values.ndim == 1 else values[:, numbers[0]]
+        found_pictures = [_levels(rows.columns[numbers[0]], time, column, path, probs)]
 
     def states(figure: Any) -> None:
         ax = figure.subplots()
         plots.state_shares(ax, time, probs, [f"state {k}" for k in range(probs.shape[1])])
         ax.set(xlabel="step", ylabel="probability")
 
-    found_pictures = [
-        _picture(
-            levels,
-            f"{name} over {len(time)} steps, and the mean of {name} in the decoded state.",
-            "The series, and the level of the most probable path of states.",
-        )
-    ]
     if probs.shape[1] <= MOST_COLOURS:
         alt = f"Posterior probability of {probs.shape[1]} states over {len(time)} steps."
         found_pictures.append(_picture(states, alt, "Probability of each state at each step."))
     return found_pictures
+
+
+def _levels(
+    name: str, time: np.ndarray, column: np.ndarray, path: np.ndarray, probs: np.ndarray
+) -> report.Picture:
+    known = np.isfinite(column)
+    total = probs[known].sum(axis=0)
+    # a state without a share of any known value is on the path at missing ones alone
+    level = np.divide(
+        probs[known].T @ column[known], total, np.full_like(total, np.nan), where=total > 0
+    )[path]
+
+    def levels(figure: Any) -> None:
+        ax = figure.subplots()
+        plots.state_levels(ax, time, column, level)
+        ax.set(xlabel="step", ylabel=name)
+
+    return _picture(
+        levels,
+        f"{name} over {len(time)} steps, and the mean of {name} in the decoded state.",
+        "The series, and the level of the most probable path of states.",
+    )
 
 
 def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
@@ -119,18 +130,20 @@ def _density(found: kept.Kept, rows: files.Rows) -> report.Picture:
     )
 
 
-def _membership(found: kept.Kept, rows: files.Rows) -> report.Picture:
-    known = rows._replace(values=rows.values[np.isfinite(rows.values).all(axis=1)], labels=None)
-    x = known.values
+def _membership(found: kept.Kept, rows: files.Rows, pair: list[int]) -> report.Picture:
+    seen = np.isfinite(rows.values[:, pair]).all(axis=1)
+    known = rows._replace(values=rows.values[seen], labels=None)
     shares = np.asarray(found.model.responsibilities(found.data(known)), float)
+    x, (first, second) = known.values[:, pair], (rows.columns[i] for i in pair)
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
         plots.membership(ax, x[:, 0], x[:, 1], shares)
-        ax.set(xlabel=rows.columns[0], ylabel=rows.columns[1])
+        ax.set(xlabel=first, ylabel=second)
 
+    what = "component" if found.label is None else f"{found.label.name}"
     return _picture(
         draw,
-        f"{rows.columns[0]} and {rows.columns[1]} of each row, coloured by its component.",
-        "Each row in the first two columns, coloured by the probabilities of its components.",
+        f"{first} and {second} of each row, coloured by its {what}.",
+        f"Each row in two columns, coloured by the probabilities of its {what}.",
     )

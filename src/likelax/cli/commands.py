@@ -16,7 +16,11 @@ Data = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(help="A model that `likelax fit` wrote.")]
 Name = Annotated[
-    str, typer.Option(help="KIND:FAMILY, such as hmm:poisson, mixture:normal, mle:gamma.")
+    str,
+    typer.Option(
+        help="KIND:FAMILY, such as hmm:poisson, mixture:mixed, mle:gamma, naive-bayes:gaussian, "
+        "regression:logistic."
+    ),
 ]
 Columns = Annotated[
     str, typer.Option(help="Columns to use, separated by commas; all others by default.")
@@ -105,7 +109,9 @@ def fit(
 
     For example: likelax fit counts.csv --model hmm:poisson --states 2:5 --holdout 0.2
 
-    Exits with 2 for bad usage, 3 for bad data, and 4 if no fit is usable.
+    Or a classifier: likelax fit birds.csv --model naive-bayes:mixed --label species
+
+    Exits with 2 for bad usage, 3 for bad data, and 4 if no fit is usable or the best did not converge.
     """
 
 
