@@ -28,6 +28,10 @@ MODULES = (
     "report",
     "statistics",
 )
+# Modules that adapt one other library each.
+ADAPTERS = tuple(
+    f"likelax.interop.{name}" for name in ("arviz", "distrax", "distreqx", "numpyro", "tfp")
+)
 HEADS = (
     "Args",
     "Attributes",
@@ -51,19 +55,24 @@ def modules() -> list[str]:
     """Every public module, sorted; adapters of libraries that are not installed are left out."""
     names = ["likelax", *(f"likelax.{name}" for name in MODULES)]
     for found in pkgutil.walk_packages(likelax.__path__, "likelax."):
-        is_adapter = re.fullmatch(r"likelax\.interop\.\w+", found.name) is not None
-        private = any(part.startswith("_") for part in found.name.split("."))
-        if private or not (found.ispkg or is_adapter):
-            continue
-        try:
-            module = importlib.import_module(found.name)
-        except ModuleNotFoundError as error:
-            if not is_adapter or (error.name or "").startswith("likelax"):
-                raise
-            continue
-        if exported(module):
-            names.append(found.name)
+        if found.ispkg and "._" not in found.name:
+            names += [found.name] if _import(found.name, in_interop(found.name)) else []
+    names += [name for name in ADAPTERS if _import(name, True)]
     return sorted(set(names))
+
+
+def in_interop(module: str) -> bool:
+    """Whether a module needs another library."""
+    return module.startswith("likelax.interop.")
+
+
+def _import(module: str, may_be_missing: bool) -> ModuleType | None:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        if may_be_missing:
+            return None
+        raise
 
 
 def exported(module: ModuleType) -> list[str]:
@@ -73,7 +82,7 @@ def exported(module: ModuleType) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
     ]
-    return list(getattr(module, "__all__", defined if ".interop." in module.__name__ else []))
+    return list(getattr(module, "__all__", defined if module.__name__ in ADAPTERS else []))
 
 
 def names() -> list[Name]:

@@ -129,7 +129,7 @@ def run(page: Path) -> int:
         code = compile("\n" * (line - 1) + source, str(page), "exec")
         with (
             contextlib.redirect_stdout(printed),
-            usual_promotion() if needs else contextlib.nullcontext(),
+            usual_settings() if needs else contextlib.nullcontext(),
         ):
             exec(code, scope)
         if wanted:
@@ -141,9 +141,13 @@ def run(page: Path) -> int:
 
 
 @contextlib.contextmanager
-def usual_promotion() -> Iterator[None]:
-    """JAX's default promotion: other libraries need it, and the tests forbid it."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+def usual_settings() -> Iterator[None]:
+    """JAX's defaults: other libraries need them, and the tests are stricter."""
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.debug_key_reuse(False),
+    ):
         yield
 
 

@@ -37,6 +37,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["likelax.css"]
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False

@@ -88,7 +88,16 @@ def page() -> str:
         [
             "# Families and conjugate pairs",
             "",
-            "Made by `docs/make_families.py` from the code; a test says when it is stale.",
+            "Distributions with a closed likelihood, their conjugate priors, and what each can answer.",
+            "A conjugate posterior has the prior's form, and its parameters are those of the prior plus",
+            "the statistics of the data:",
+            "",
+            "$$",
+            r"p(\theta \mid x) = \frac{p(x \mid \theta) \, p(\theta)}{p(x)}, \qquad",
+            r"p(x) = \int p(x \mid \theta) \, p(\theta) \, d\theta",
+            "$$",
+            "",
+            "![Densities of nine families](images/families.png)",
             "",
             "## Families",
             "",
@@ -109,6 +118,8 @@ def page() -> str:
             "| prior | likelihood | P | PP | L |",
             "| --- | --- | --- | --- | --- |",
             *pair_rows(),
+            "",
+            "This page is made by `docs/make_families.py` from the code; a test says when it is stale.",
             "",
         ]
     )

@@ -61,7 +61,7 @@ def neural_hmm() -> None:
             plots.state_shares(
                 axes, np.arange(100), np.asarray(shares), [f"state {k}" for k in range(3)]
             )
-            axes.set_title(title)
+            axes.set_ylabel(title)
             axes.set_yticks([])
 
     save("neural_hmm", draw, (9.0, 4.0))
@@ -144,6 +144,7 @@ def elbo() -> None:
             label="posterior, two thirds of it",
         )
         axes.set_yticks(rows, list(s["schools"].school))
+        axes.invert_yaxis()
         axes.set_xlabel("effect, points")
         plots.legend_above(axes, columns=2)
 

@@ -14,7 +14,9 @@ _spec.loader.exec_module(build)
 
 by_name = pytest.mark.parametrize("page", build.PAGES, ids=lambda page: page.stem)
 # what a newcomer meets first; `make test-all` and `make docs` run the others too
-FIRST = ("README", "quickstart", "grammar", "data", "families", "architecture")
+FIRST = (
+    "README", "quickstart", "grammar", "data", "families", "architecture", "numerics", "neural_hmm",
+)  # fmt: skip
 
 
 @pytest.mark.sampled(0.5)
@@ -96,6 +98,16 @@ def test_every_page_has_a_title_and_a_place_in_the_navigation(tmp_path):
         p.relative_to(tmp_path / "pages").as_posix()[:-3] for p in tmp_path.glob("pages/**/*.md")
     }
     assert found - {"index", *build.GROUPS} == set(listed)
+
+
+def test_what_shows_a_claim_exists():
+    text = (ROOT / "docs" / "how_we_know.md").read_text(encoding="utf-8")
+    shown = re.findall(r"`((?:tests|benchmarks)/[\w/.]+)(?:::(\w+))?`", text)
+    shown.remove(("tests/file.py", "test_name"))  # how to run one
+    assert len(shown) > 50
+    for path, test in shown:
+        assert (ROOT / path).exists(), path
+        assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), (path, test)
 
 
 def test_a_block_that_needs_a_library_that_is_not_there_is_left_out(tmp_path):
