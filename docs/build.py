@@ -87,6 +87,7 @@ GROUPS = {
             "how_we_know",
             "benchmarks",
             "engine",
+            "gpu",
             "architecture",
             "add_a_family",
             "extend",
