@@ -119,6 +119,10 @@ def test_naive_bayes_is_that_of_the_library_and_names_its_classes(home):
     assert row["status"] == "CONVERGED" and row["log_likelihood"] == pytest.approx(total, rel=1e-5)
     assert row["bic"] == pytest.approx(float(fit.bic(found.model, x, weights=weights)), rel=1e-5)
 
+    value = {row["parameter"]: row["value"] for row in tables(made)[1]}
+    name = "components.fields['diet'].probs[dog,rice]"
+    assert value[name] == pytest.approx(want[1, 2], rel=1e-5) and "weights[cat]" in value
+
     made = run("predict", home / "nb.npz", home / "pets.csv", "--format", "json")
     probs = found.model.responsibilities(found.data(rows._replace(labels=None)))
     (predicted,) = tables(made)
@@ -199,11 +203,15 @@ def test_regressions_agree_with_statsmodels(home, family):
     at = 1 if "sex" in names else 2
     params = np.asarray(want.params)
     if family == "softmax":
-        got = [value[f"{level}[{c}]"] - value[f"{level}[fish]"] for c in ("meat", "rice")]
+        fish, *others = (value[f"coefficients[{level},{c}]"] for c in ("fish", "meat", "rice"))
+        got = [other - fish for other in others]
         np.testing.assert_allclose(got, params[at], rtol=1e-3, atol=1e-4)
     else:
-        assert value[level] == pytest.approx(params[at], rel=1e-3, abs=1e-4)
-        assert value["intercept"] == pytest.approx(params[0], rel=1e-3)
+        axis = ",height" * (family == "normal")
+        assert value[f"coefficients[{level}{axis}]"] == pytest.approx(
+            params[at], rel=1e-3, abs=1e-4
+        )
+        assert value[f"coefficients[intercept{axis}]"] == pytest.approx(params[0], rel=1e-3)
 
     (predicted,) = tables(run("predict", home / "r.npz", home / "pets.csv", "--format", "json"))
     means = want.predict(design)

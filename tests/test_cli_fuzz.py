@@ -129,13 +129,13 @@ OPTIONS = {
     "--group": ["who", "kind", "n", "zzz", ""],
     "--states": ["2", "1", "1,2", "2:1", "0", "x", "1:", "-1", "", "1:99999999999"],
     "--holdout": ["0", "0.5", "0.01", "1", "-1", "nan", "x"],
-    "--restarts": ["1", "0", "x"],
+    "--restarts": ["1", "0", "x", "99999999999"],
     "--seed": ["0", "-1", "99999999999999999999", "x"],
     "--tol": ["0", "-1", "nan", "inf", "x"],
-    "--max-steps": ["0", "3", "-1", "x"],
+    "--max-steps": ["0", "3", "-1", "x", "999999999", "99999999999"],
     "--format": ["json", "csv", "yaml"],
     "--device": ["cpu", "0", "9", "-1", "x", ""],
-    "--output": ["m.npz", "m.pkl", "absent/m.npz", ".", "made.npz"],
+    "--output": ["m.npz", "m.pkl", "absent/m.npz", ".", "folder.npz", "made.npz"],
 }  # fmt: skip
 # What fits `MIXED`, before further options spoil it.
 RIGHT = [
@@ -174,7 +174,8 @@ def _arguments(rng, number):
         command, flags = str(rng.choice(USES)), [flag for flag in flags if flag != "--no-infer"]
         if command == "compare":
             return [command, name, "odd.npz", kept, *flags]
-        return [command, "odd.npz", *([] if command == "sample" else [name]), *flags]
+        rest = ["--count", str(rng.choice(["3", "0", "10000000000000"]))]
+        return [command, "odd.npz", *(rest if command == "sample" else [name]), *flags]
     chosen = {
         "--model": "mle:poisson",
         "--max-steps": "2",
@@ -211,6 +212,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.csv").write_text("n\n1\n0\n5\n6\n0\n1\n")
     (tmp_path / "pets.csv").write_bytes(MIXED)
+    (tmp_path / "folder.npz").mkdir()
     hmm = ("good.csv", "--model", "hmm:poisson", "--restarts", "1", "--max-steps", "2")
     bayes = ("pets.csv", "--model", "naive-bayes:categorical", "--label", "kind", "--columns", "n")
     line = ("pets.csv", "--model", "regression:normal", "--label", "m", "--columns", "n")

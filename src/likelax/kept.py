@@ -1,6 +1,6 @@
 """A model that the command line fitted, in a file that says what it is and what it was fitted to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,20 +181,41 @@ class Kept:
         return Masked.from_nan(jnp.asarray(design)), _masked(labels, jnp.asarray(targets))
 
     def table(self) -> dict[str, list[Any]]:
-        """The parameters of the model as a table: the name of each number, and the number."""
-        found = parameters(self.model)
+        """The parameters of the model as a table: the name of each number, and the number.
+
+        Classes, categories and columns are named, such as "components.fields['diet'].probs[cat,fish]".
+
+        Examples:
+          >>> from likelax.families import Categorical
+          >>> plan = Kept("mle:categorical", (Column("diet", "categorical", ("fish", "meat")),))
+          >>> replace(plan, model=Categorical(jnp.array([0.25, 0.75]))).table()["parameter"]
+          ['probs[fish]', 'probs[meat]']
+        """
+        return parameters(self.model, self._places)
+
+    def _places(self, path: str, shape: tuple[int, ...]) -> list[Sequence[str]]:
+        """The names of the places along each axis of a parameter."""
+        names: list[Sequence[str]] = [[str(i) for i in range(size)] for size in shape]
         if self.named.kind == "regression" and self.label is not None:
-            inputs = named.inputs_of(self.fields)
-            names = []
-            for name in found["parameter"]:
-                head, _, at = name.partition("[")
-                if head == "coefficients":
-                    place = at.rstrip("]").split(",")
-                    which = f"[{self.label.values[int(place[1])]}]" if self.label.values[2:] else ""
-                    name = inputs[int(place[0])] + which
-                names.append(name)
-            found["parameter"] = names
-        return found
+            if path == "coefficients":
+                names[0] = named.inputs_of(self.fields)
+                if len(shape) > 1:
+                    names[1] = self.label.values or (self.label.name,)
+            return names
+        # the axis of components or classes comes before those of one of them
+        own = 0 if self.size is None and self.label is None else 1
+        if self.label is not None:
+            names[0] = self.label.values
+        if path in ("weights", "initial", "transition"):
+            return names
+        if self.scalar or self.named.fields(self.fields):
+            for column in self.fields:
+                inside = self.scalar or f"[{column.name!r}]" in path
+                if inside and column.family == "categorical":
+                    names[own:] = [column.values for _ in names[own:]]
+            return names
+        names[own:] = [self.columns for _ in names[own:]]
+        return names
 
 
 def weighted(log_probs: jax.Array, weights: jax.Array) -> jax.Array:
@@ -400,8 +421,15 @@ def _of(rows: files.Rows, chosen: np.ndarray) -> files.Rows:
     return files.Rows(rows.values[chosen], rows.columns, groups, labels, weights)
 
 
-def parameters(model: Any) -> dict[str, list[Any]]:
+def parameters(
+    model: Any, places: Callable[[str, tuple[int, ...]], list[Sequence[str]]] | None = None
+) -> dict[str, list[Any]]:
     """The parameters of a model as a table: the name of each number, and the number.
+
+    Args:
+      model: any tree of arrays.
+      places: from the path and the shape of a parameter to the names along each of its axes; None
+        counts them from 0.
 
     Examples:
       >>> from likelax.families import Normal
@@ -411,8 +439,13 @@ def parameters(model: Any) -> dict[str, list[Any]]:
     names, values = [], []
     for path, leaf in jax.tree_util.tree_leaves_with_path(model):
         array = np.asarray(leaf)
+        axes = None if places is None else places(leaf_name(path, ()), array.shape)
         for at in np.ndindex(array.shape):
-            names.append(leaf_name(path, at))
+            if axes is None or not at:
+                names.append(leaf_name(path, at))
+            else:
+                named_at = [axis[i] for axis, i in zip(axes, at, strict=True)]
+                names.append(f"{leaf_name(path, ())}[{','.join(named_at)}]")
             values.append(array[at].item())
     return {"parameter": names, "value": values}
 

@@ -49,6 +49,13 @@ def _bernoulli(columns: int | None) -> Model:
     return families.MvBernoulli(jnp.full(columns, 0.5))
 
 
+def _student(columns: int | None) -> Model:
+    dof = jnp.full((), 4.0)
+    if columns is None:
+        return families.StudentT(dof, jnp.zeros(()), jnp.ones(()), fixed_dof=False)
+    return families.MvStudentT(dof, jnp.zeros(columns), jnp.eye(columns), fixed_dof=False)
+
+
 LEAVES: dict[str, Leaf] = {
     "normal": _normal,
     "diagonal": _each(lambda one: families.Normal(0 * one, one)),
@@ -58,8 +65,11 @@ LEAVES: dict[str, Leaf] = {
     "gamma": _each(lambda one: families.Gamma(one, one)),
     "beta": _each(lambda one: families.Beta(one, one)),
     "geometric": _each(lambda one: families.Geometric(one / 2)),
+    "inverse-gamma": _each(lambda one: families.InverseGamma(one, one)),
     "laplace": _each(lambda one: families.Laplace(0 * one, one)),
     "log-normal": _each(lambda one: families.LogNormal(0 * one, one)),
+    "student-t": _student,
+    "von-mises": _each(lambda one: families.VonMises(0 * one, one)),
     "weibull": _each(lambda one: families.Weibull(shape=one, scale=one)),
 }
 
@@ -294,8 +304,8 @@ def parse(text: str) -> Named:
       Traceback (most recent call last):
         ...
       ValueError: model 'mixture:student': there is no family 'student'; choose from normal,
-      diagonal, bernoulli, poisson, exponential, gamma, beta, geometric, laplace, log-normal, weibull,
-      categorical, mixed
+      diagonal, bernoulli, poisson, exponential, gamma, beta, geometric, inverse-gamma, laplace,
+      log-normal, student-t, von-mises, weibull, categorical, mixed
     """
     kind, _, family = text.partition(":")
     if kind not in KINDS or not family:

@@ -31,19 +31,15 @@ def batch(
     all_devices: bool,
 ) -> None:
     """Fit the data sets, write the table of results, and print a summary."""
-    try:
+    with common.sentences(common.BAD_USAGE):
         found, sizes = named.parse(model), named.parse_sizes(states)
-    except ValueError as error:
-        common.refuse(error)
     family = found.column_family
     if found.takes_label or family in (None, "categorical"):
         common.refuse(
             f"batch fits one family of numbers to all columns; {model} is for `likelax fit`"
         )
-    try:
+    with common.sentences(common.BAD_USAGE):
         files.check_output(output)
-    except files.DataError as error:
-        common.refuse(error)
     sets = _read_sets(data, group, columns)
     began = time.perf_counter()
     done = tables.fit_all(
@@ -56,7 +52,8 @@ def batch(
         mesh=jax.make_mesh((jax.device_count(),), ("fits",)) if all_devices else None,
         checkpoint=output.with_name(f"{output.name}.state") if resume else None,
     )
-    files.write_table(output, _results(list(sets), done, _numbers_of_rows(sets)))
+    with common.sentences(common.BAD_USAGE):
+        files.write_table(output, _results(list(sets), done, _numbers_of_rows(sets)))
     for left in output.parent.glob(f"{output.name}.state.*") if resume else ():
         left.unlink()
     Console().print(_summary(done, len(sets), time.perf_counter() - began, output))

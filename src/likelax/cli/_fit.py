@@ -90,7 +90,8 @@ def fit(
         tables.show(report, form)
         common.refuse(f"no usable fit to {data}{_reason(plan, seen)}", common.NO_FIT)
     plan = replace(plan, size=size, model=result)
-    plan.save(output)
+    with common.sentences(common.BAD_USAGE):
+        plan.save(output)
     tables.show(report, form)
     tables.show(plan.table(), form)
     common.say(f"columns {', '.join(rows.columns)}; {len(seen.values)} rows; wrote {output}")

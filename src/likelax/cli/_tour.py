@@ -13,10 +13,10 @@ from likelax.cli import common, tables
 
 def tour(chapter: list[str] | None, output: Path) -> None:
     """Run the chapters, print their numbers, and write the page."""
-    try:
+    with common.sentences(common.BAD_USAGE):
         chapters = guide.find(chapter or [])
-    except ValueError as error:
-        common.refuse(error)
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"{output} is no folder")
     began = time.perf_counter()
     console = Console()
     bar = tables.bar(console)
@@ -28,7 +28,8 @@ def tour(chapter: list[str] | None, output: Path) -> None:
             bar.update(task, advance=1, description=f"Done: {stop.chapter.name}")
         stops.sort()
         bar.update(task, description="Drawing")
-        page = guide.write_page(stops, output)
+        with common.sentences(common.BAD_USAGE):
+            page = guide.write_page(stops, output)
     for stop in stops:
         console.print(_table(stop))
     checks = [check for stop in stops for check in stop.findings.checks]

@@ -28,7 +28,7 @@ Columns = Annotated[
 Tolerance = Annotated[
     float | None, typer.Option(help="Relative rise of the objective at which to stop.", min=0)
 ]
-MaxSteps = Annotated[int, typer.Option(help="Most EM steps of a fit.", min=0)]
+MaxSteps = Annotated[int, typer.Option(help="Most EM steps of a fit.", min=0, max=10**9)]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.", min=0, max=2**32 - 1)]
 Format = Annotated[Form, typer.Option("--format", help="How the table is written.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
@@ -92,7 +92,7 @@ def fit(
     holdout: Annotated[
         float, typer.Option(help="Share of the data to leave out, for `likelax check`.")
     ] = 0.0,
-    restarts: Annotated[int, typer.Option(help="Starts for each size.", min=1)] = 20,
+    restarts: Annotated[int, typer.Option(help="Starts for each size.", min=1, max=10**5)] = 20,
     seed: Seed = 0,
     tol: Tolerance = None,
     max_steps: MaxSteps = 1000,
@@ -213,7 +213,7 @@ def score(
 @_from("_use")
 def sample(
     model: Model,
-    count: Annotated[int, typer.Option(help="Rows, or steps of a series.", min=1)] = 100,
+    count: Annotated[int, typer.Option(help="Rows, or steps of a series.", min=1, max=10**7)] = 100,
     seed: Seed = 0,
     output: Output = None,
     form: Format = Form.CSV,
@@ -245,7 +245,9 @@ def batch(
     states: Annotated[
         str, typer.Option(help="Numbers of components or states to try: 2, 2,4 or 2:5.")
     ] = "2",
-    restarts: Annotated[int, typer.Option(help="Starts for each data set and size.", min=1)] = 5,
+    restarts: Annotated[
+        int, typer.Option(help="Starts for each data set and size.", min=1, max=10**5)
+    ] = 5,
     seed: Seed = 0,
     tol: Tolerance = None,
     max_steps: MaxSteps = 1000,
