@@ -9,7 +9,6 @@ import pkgutil
 import re
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ import pytest
 from jax import Array
 from jax.typing import ArrayLike
 
-import likelax as lx
 from likelax.families.base import Family, Prior
 from likelax.fit.algorithm import Algorithm, State
 from likelax.fit.ascent import Objective
@@ -285,22 +283,3 @@ class _Bare(Density):
 )
 def test_each_rule_finds_its_fault(rule, entry, fault):
     assert rule(entry) == fault
-
-
-def test_type_checkers_read_the_names_that_are_found_on_first_use():
-    """The names are written twice in likelax/__init__.py: for type checkers, and for `__getattr__`."""
-    tree = ast.parse(Path(lx.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    written = {}
-    for line in block.body:
-        assert isinstance(line, ast.ImportFrom)
-        for name in line.names:
-            if name.name != "*":
-                written[name.asname] = line.module
-    found = dict.fromkeys(lx._MODULES, "likelax")
-    found |= {name: f"likelax.{home}" for name, home in lx._HOMES.items()}
-    assert written == found
-    assert {*lx.__all__} == {*found, *lx.families.__all__} <= {*dir(lx)}
-    assert all(hasattr(lx, name) for name in lx.__all__)
-    with pytest.raises(AttributeError, match="module 'likelax' has no attribute 'Norml'"):
-        lx.Norml  # noqa: B018
