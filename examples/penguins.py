@@ -37,6 +37,15 @@ def main() -> None:
         slopes = found.regression.coefficients[1]
         print(f"  {'three steps, ' + name:28s} {slopes[1] - slopes[0]:6.2f}")
 
+    # and the other way round: how heavy are the birds of a group, had none been assigned wrongly?
+    grams = 500 * jnp.asarray(mass, jnp.float32) + float(np.nanmean(data.body_mass))
+    later = lx.Normal(jnp.zeros(2), jnp.ones(2))
+    apart = lx.fit.three_step_distal_bch(groups, x, later, grams).outcome.loc
+    plain = [grams[assigned == k].mean() for k in range(2)]
+    print("body mass, of the assigned birds and corrected:")
+    for k, name in enumerate(("shallow bills", "deep bills")):
+        print(f"  {name:28s} {plain[k]:6.0f} {apart[k]:6.0f} g")
+
     # how many groups hold for birds that were not seen? All ten folds are fitted as one batch
     print("\ngroups    log score of birds not seen, by ten folds")
     for size in (1, 2, 3):

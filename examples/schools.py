@@ -101,9 +101,9 @@ def main() -> None:
     print(", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
 
     # draws of one Markov chain say less than as many independent ones
-    def move(state, key):
+    def move(state, step, chain):
         draw, log_p = state
-        one, two = jax.random.split(key)
+        one, two = jax.random.split(jax.random.fold_in(chain, step))
         keys = dict(zip(draw, jax.random.split(one), strict=True))
         new = jax.tree.map(lambda v, k: v + 2 * jax.random.normal(k), draw, keys)
         log_new = log_joint(new)
@@ -112,9 +112,13 @@ def main() -> None:
         return state, state[0]
 
     first = jax.tree.map(lambda v: v[:4], draws)
-    keys = jax.random.split(jax.random.key(3), (4, 1000))
-    walk = jax.vmap(lambda d, k: jax.lax.scan(move, (d, log_joint(d)), k)[1])
-    chains = walk(first, keys)
+    keys = jax.random.split(jax.random.key(3), 4)
+
+    def walk(draw, chain):
+        begin = draw, log_joint(draw)
+        return jax.lax.scan(lambda state, t: move(state, t, chain), begin, jnp.arange(1000))[1]
+
+    chains = jax.vmap(walk)(first, keys)
     each = jax.vmap(
         jax.vmap(lambda draw: jax.vmap(lambda y, sd: log_school(draw, (y, sd)))(effect, error))
     )

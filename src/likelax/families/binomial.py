@@ -26,6 +26,7 @@ from likelax.families.on_line import Counts, LogTails
 from likelax.families.simplex import latent_simplex
 from likelax.model import pytree
 from likelax.numerics import draws
+from likelax.numerics.lattice import log_lattice_sum
 from likelax.numerics.special import (
     deviance,
     log_beta_binomial,
@@ -141,6 +142,10 @@ class Binomial(Counts, _BinaryFamily):
         support, value, n, probs = _counts_up_to(x, n, self.probs)
         return inside(support, x, log_binomial_term(value, n - value, probs, 1 - probs))
 
+    def _log_mass(self, x: Array) -> Array:
+        x, n, probs = numerics.as_float(x, self.total_count, self.probs)
+        return log_binomial_term(x, n - x, probs, 1 - probs)
+
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights, n = numerics.as_float(x, weights, self.total_count)
         wins = numerics.weighted_sum(weights, x)
@@ -241,9 +246,12 @@ class NegativeBinomial(Counts, _BinaryFamily):
         return is_count(x)
 
     def _log_density(self, x: Array) -> Array:
-        support, value, probs, r = _counts(x, self.probs, self.total_count)
-        term = log_binomial_term(value, r, 1 - probs, probs)
-        return inside(support, x, term - jnp.log1p(value / r))
+        support, value, *_ = _counts(x, self.probs, self.total_count)
+        return inside(support, x, self._log_mass(value))
+
+    def _log_mass(self, x: Array) -> Array:
+        x, probs, r = numerics.as_float(x, self.probs, self.total_count)
+        return log_binomial_term(x, r, 1 - probs, probs) - jnp.log1p(x / r)
 
     def _statistics(self, x: Array, weights: Array) -> BinaryCounts:
         x, weights, r = numerics.as_float(x, weights, self.total_count)
@@ -337,7 +345,7 @@ class Geometric(Counts, _BinaryFamily):
 
 
 @pytree
-class BetaBinomial(Estimable[PositiveMoments, Never]):
+class BetaBinomial(Counts, Estimable[PositiveMoments, Never]):
     """p(x) = integral of Binomial(x | n, v) Beta(v | alpha, beta) dv for x = 0, ..., n = total_count.
 
     `e_step` gives the expected statistics of the latent probabilities, so `m_step` is a step of
@@ -396,6 +404,22 @@ class BetaBinomial(Estimable[PositiveMoments, Never]):
     def _log_density(self, x: Array) -> Array:
         support, value, n, alpha, beta = _counts_up_to(x, self.total_count, self.alpha, self.beta)
         return inside(support, x, log_beta_binomial(value, n - value, alpha, beta))
+
+    def _ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0.0, self.total_count
+
+    def _log_mass(self, x: Array) -> Array:
+        x, n, alpha, beta = numerics.as_float(x, self.total_count, self.alpha, self.beta)
+        return log_beta_binomial(x, n - x, alpha, beta)
+
+    def _log_tails(self, x: Array) -> LogTails:
+        """The tail away from the mean by a sum over its counts, and the other as one minus it."""
+        x, n, mean = numerics.as_float(x, self.total_count, self.mean())
+        left = x <= mean
+        first, size = jnp.where(left, 0, x + 1), jnp.where(left, x + 1, n - x)
+        tail = jnp.minimum(log_lattice_sum(self._log_mass, first, size), 0)
+        other = log_complement(tail)
+        return jnp.where(left, tail, other), jnp.where(left, other, tail)
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, weights, n, a, b = numerics.as_float(x, weights, self.total_count, self.alpha, self.beta)

@@ -83,11 +83,12 @@ class GammaPoisson(Counts, Estimable[PositiveMoments, Never]):
 
     def _log_density(self, x: Array) -> Array:
         support = is_count(x)
-        value, a, b = numerics.as_float(
-            jnp.where(support, x, jnp.zeros((), x.dtype)), self.concentration, self.rate
-        )
-        term = log_binomial_term(value, a, 1 / (1 + b), 1 / (1 + 1 / b))
-        return inside(support, x, term - jnp.log1p(value / a))
+        value = jnp.where(support, x, jnp.zeros((), x.dtype))
+        return inside(support, x, self._log_mass(value))
+
+    def _log_mass(self, x: Array) -> Array:
+        x, a, b = numerics.as_float(x, self.concentration, self.rate)
+        return log_binomial_term(x, a, 1 / (1 + b), 1 / (1 + 1 / b)) - jnp.log1p(x / a)
 
     def _statistics(self, x: Array, weights: Array) -> PositiveMoments:
         x, a, b = numerics.as_float(x, self.concentration, self.rate)

@@ -88,8 +88,12 @@ class Poisson(Counts, Family[EventCounts, "Gamma"]):
 
     def _log_density(self, x: Array) -> Array:
         support = is_count(x)
-        value, rate = numerics.as_float(jnp.where(support, x, jnp.zeros((), x.dtype)), self.rate)
-        return inside(support, x, -deviance(value, rate) - factorial_excess(value))
+        value = jnp.where(support, x, jnp.zeros((), x.dtype))
+        return inside(support, x, self._log_mass(value))
+
+    def _log_mass(self, x: Array) -> Array:
+        x, rate = numerics.as_float(x, self.rate)
+        return -deviance(x, rate) - factorial_excess(x)
 
     def _statistics(self, x: Array, weights: Array) -> EventCounts:
         x, weights = numerics.as_float(x, weights)

@@ -6,6 +6,7 @@ An algorithm is a value (`EM`, `SQUAREM`, `Ascent`, `LBFGS`), and `run` runs any
 
 from likelax.fit._batch import Batch, batch
 from likelax.fit._bootstrap import BootstrapTest, bootstrap_test
+from likelax.fit._distal import Distal, three_step_distal_bch, three_step_distal_ml
 from likelax.fit._em import EM, SQUAREM, em, mle, squarem
 from likelax.fit._gradient import gradient, maximize, maximize_noisy, minibatch_log_prob
 from likelax.fit._implicit import implicit
@@ -35,6 +36,7 @@ from likelax.fit.result import Fit, FitError, Status, best
 from likelax.parameters import num_parameters
 
 __all__ = [
+    "Distal",
     "EM",
     "LBFGS",
     "SQUAREM",
@@ -79,5 +81,7 @@ __all__ = [
     "stream",
     "sweep",
     "three_step_bch",
+    "three_step_distal_bch",
+    "three_step_distal_ml",
     "three_step_ml",
 ]
