@@ -224,3 +224,17 @@ def test_what_does_not_fit_is_refused():
         monitor.report(-2.0)
     monitor.reset()
     assert monitor.iter == 0
+
+
+def test_singular_covariances_are_widened_as_in_hmmlearn():
+    x = np.concatenate([np.full((12, 1), 7.0), RNG.standard_normal((12, 3))], axis=1)
+    wanted = peer.GaussianHMM(3, "full", random_state=0, n_iter=3, tol=0.0).fit(x)
+    found = ours.GaussianHMM(3, "full", random_state=0, n_iter=3, tol=0.0).fit(x)
+    # covariances whose least eigenvalue is 1e-7 amplify rounding 1e7 times
+    np.testing.assert_allclose(found.monitor_.history, wanted.monitor_.history, rtol=1e-6)
+    np.testing.assert_allclose(found.means_, wanted.means_, atol=1e-6)
+    model = ours.GaussianHMM(1, "full")
+    model.startprob_, model.transmat_, model.means_ = [1.0], [[1.0]], np.zeros((1, 2))
+    model._covars_ = -np.ones((1, 2, 2))
+    with pytest.raises(ValueError, match="a state collapsed"):
+        model.score(x[:, :2])

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from likelax.interop import sklearn as ours
 from likelax.interop.sklearn.calibrated import METHODS
 
+OLD = sklearn.__version__.startswith("1.6.")
 FAST = [ours.CategoricalNB(), ours.ComplementNB(), ours.IsotonicRegression()]
 SLOW = [
     ours.BernoulliNB(),
@@ -36,6 +38,8 @@ SLOW = [
 )
 def test_the_checks_of_scikit_learn_pass(estimator):
     for model, check in estimator_checks_generator(estimator):
+        if OLD and "positive_only" in str(check) and isinstance(estimator, ours.CategoricalNB):
+            continue  # the check of 1.6 subtracts a mean from integers in place
         try:
             check(model)
         except pytest.skip.Exception:

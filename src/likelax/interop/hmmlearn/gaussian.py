@@ -138,7 +138,7 @@ class GaussianHMM(BaseHMM):
     def _emissions(self) -> Any:
         means: Any = self.means_
         if self.covariance_type in ("full", "tied"):
-            tril: Any = np.linalg.cholesky(self.covars_)
+            tril: Any = cholesky_roots(self.covars_)
             return MvNormal(means, tril)
         scales: Any = np.sqrt(np.diagonal(self.covars_, axis1=-2, axis2=-1))
         return Independent(Normal(means, scales))
@@ -185,6 +185,34 @@ class GaussianHMM(BaseHMM):
             "tied": square,
         }[self.covariance_type]
         return size * num_dims + spread
+
+
+def cholesky_roots(covars: np.ndarray) -> np.ndarray:
+    """Cholesky factors of covariances; hmmlearn adds 1e-7 to the variances of a matrix without one.
+
+    Args:
+      covars: (..., D, D).
+    Raises:
+      ValueError: for a matrix that has none then either.
+
+    Examples:
+      >>> print(f"{cholesky_roots(np.zeros((1, 1)))[0, 0]:.6f}")
+      0.000316
+    """
+    try:
+        return np.linalg.cholesky(covars)
+    except np.linalg.LinAlgError:
+        flat = covars.reshape(-1, *covars.shape[-2:])
+    return np.stack([_root(matrix) for matrix in flat]).reshape(covars.shape)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    for added in (0.0, 1e-7):
+        try:
+            return np.linalg.cholesky(matrix + added * np.eye(len(matrix)))
+        except np.linalg.LinAlgError:
+            continue
+    raise ValueError("covars must be symmetric, positive-definite: a state collapsed")
 
 
 def _outer(rows: np.ndarray) -> np.ndarray:

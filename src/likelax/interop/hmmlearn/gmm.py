@@ -8,7 +8,7 @@ from likelax.families import MvNormal, Normal
 from likelax.hmm.model import HMMStats
 from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
-from likelax.interop.hmmlearn.gaussian import COVARIANCES
+from likelax.interop.hmmlearn.gaussian import COVARIANCES, cholesky_roots
 from likelax.mixture import Mixture
 from likelax.product import Independent
 
@@ -144,7 +144,7 @@ class GMMHMM(BaseHMM):
         weights: Any = self.weights_
         kind, covars = self.covariance_type, self.covars_
         if kind in ("full", "tied"):
-            tril = np.linalg.cholesky(covars[:, None] if kind == "tied" else covars)
+            tril = cholesky_roots(covars[:, None] if kind == "tied" else covars)
             scales: Any = np.broadcast_to(tril, (*means.shape, means.shape[-1]))
             return Mixture(weights, MvNormal(means, scales))
         if kind == "spherical":
