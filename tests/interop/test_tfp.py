@@ -54,16 +54,6 @@ def transformed(loc, scale):
     return tfd.TransformedDistribution(tfd.Normal(loc, scale), tfp.bijectors.Tanh())
 
 
-def matrix_normal(loc, row, column):
-    row, column = (LINEAR.LinearOperatorLowerTriangular(a) for a in (row, column))
-    return tfd.MatrixNormalLinearOperator(loc, row, column)
-
-
-def matrix_t(df, loc, row, column):
-    row, column = (LINEAR.LinearOperatorLowerTriangular(a) for a in (row, column))
-    return tfd.MatrixTLinearOperator(df, loc, row, column)
-
-
 def mv_normal(loc, scale):
     return tfd.MultivariateNormalLinearOperator(loc, LINEAR.LinearOperatorLowerTriangular(scale))
 
@@ -138,12 +128,6 @@ CASES = {
     "LogNormal": LOC_SCALE._replace(off=(-1.0,)),
     "Logistic": LOC_SCALE,
     "LogitNormal": LOC_SCALE._replace(off=(-1.0, 1.5)),
-    "MatrixNormalLinearOperator": (
-        matrix_normal, Case({"loc": [[0.1, 0.2]] * 2, "row": TRIL, "column": TRIL}, ("loc",))
-    ),
-    "MatrixTLinearOperator": (
-        matrix_t, Case({"df": 4.0, "loc": [[0.1, 0.2]] * 2, "row": TRIL, "column": TRIL}, ("loc",))
-    ),
     "Mixture": (several, Case({"probs": [0.3, 0.7], "loc": 0.3, "scale": 1.2}, ("scale",))),
     "MixtureSameFamily": (mixture, Case({"probs": [0.3, 0.7], "loc": [0.3, 2.0], "scale": [1.2, 1.0]}, ("scale",))),
     "Moyal": LOC_SCALE,
@@ -213,7 +197,9 @@ NOT_COVERED = {
         "Autoregressive", "GaussianProcess", "GaussianProcessRegressionModel", "MarkovChain",
         "StudentTProcess", "StudentTProcessRegressionModel", "VariationalGaussianProcess",
     },
-    "its sampler looks at the values of its parameters": {"Bates"},
+    "its sampler looks at the values of its parameters": {
+        "Bates", "MatrixNormalLinearOperator", "MatrixTLinearOperator",
+    },
     "its log density, a hypergeometric function, takes minutes to compile": {"BetaQuotient"},
     "a Kalman filter": {"LinearGaussianStateSpaceModel"},
     "has no sampler on JAX": {"PoissonLogNormalQuadratureCompound", "DeterminantalPointProcess"},
