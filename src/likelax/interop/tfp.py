@@ -91,9 +91,10 @@ def _log_density(distribution: Any, x: Array) -> Array:
     try:
         bijector = distribution.experimental_default_event_space_bijector()
         inside = ~jnp.isnan(bijector.inverse(x))
+        point = bijector.forward(jnp.zeros_like(x))
     except (AttributeError, NotImplementedError, ValueError):  # discrete, or an atom
         return distribution.log_prob(x)
-    return double_where(inside, x, bijector.forward(jnp.zeros_like(x)), distribution.log_prob)
+    return double_where(inside, x, point, distribution.log_prob)
 
 
 def _draw(distribution: Any, key: Array, shape: tuple[int, ...]) -> Array:
