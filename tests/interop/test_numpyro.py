@@ -177,3 +177,35 @@ def test_correlation_matrices_are_sites_of_a_guide():
             jax.random.key(1), log_joint, variational.full_rank(values, sets), num_check=100
         )
     assert fitted.fit.converged
+
+
+def test_constraints_without_an_equal_here_are_numpyros_bijections():
+    def alpha_of(value):
+        model = adapter.density(dist.LowerTruncatedPowerLaw, alpha=value, low=1.0)
+        return dict(model.constraints)["alpha"]
+
+    found = alpha_of(-1.5)
+    assert alpha_of(-2.0) is found  # so that both are one program
+    y = found.unconstrain(jnp.array(-1.5))
+    np.testing.assert_allclose(found.constrain(y), -1.5, rtol=1e-6)
+    slope = jax.grad(lambda y: found.constrain(y))(y)
+    np.testing.assert_allclose(found.log_det(y), jnp.log(abs(slope)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.contains(np.array([-0.5, -2.0])), [False, True])
+    car = adapter.density(
+        dist.CAR,
+        loc=jnp.zeros(2),
+        correlation=0.3,
+        conditional_precision=1.5,
+        adj_matrix=jnp.array([[0.0, 1.0], [1.0, 0.0]]),
+    )
+    names = {name: constraint.name for name, constraint in car.constraints}
+    assert names == {"conditional_precision": "positive", "correlation": "OpenInterval(-1, 1)"}
+
+
+def test_options_are_shared_and_integers_of_real_parameters_are_not():
+    binomial = adapter.density(dist.Binomial, total_count=4, probs=jnp.array([0.2, 0.7]))
+    assert set(binomial.parameters) == {"probs"}
+    assert dict(binomial.constraints)["probs"] is constraints.unit_interval
+    normal = adapter.density(dist.Normal, loc=0, scale=1)
+    assert {a.dtype.kind for a in normal.parameters.values()} == {"f"}
+    np.testing.assert_allclose(normal.log_prob(0.5), stats.norm.logpdf(0.5), rtol=1e-6)

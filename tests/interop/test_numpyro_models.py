@@ -26,6 +26,7 @@ MODELS = {
 SUPPORTS = {"gamma": "Greater", "beta": "nterval", "poisson": "Possible", "dirichlet": "Simplex"}
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_a_distribution(name):
     model = MODELS[name]

@@ -89,7 +89,7 @@ def to_arviz(
         "observed_data": observed_data,
         "constant_data": constant_data,
     }
-    groups = {
+    groups: dict[str, Any] = {
         group: _variables(group, tree, 1 if group.startswith("prior") else num_chains)
         for group, tree in given.items()
         if tree is not None

@@ -362,10 +362,7 @@ def _by_bijection(
         return None
     found: Any = getattr(their_constraints, _NAMES[name])
     theirs = found(*bounds) if bounds else found
-    try:
-        transform = biject_to(theirs)
-    except NotImplementedError:
-        return None
+    transform = biject_to(theirs)
 
     def log_det(y: Array) -> Array:
         return transform.log_abs_det_jacobian(y, transform(y))
@@ -381,15 +378,10 @@ def _by_bijection(
 
 
 _NAMES = {
-    "GreaterThan": "greater_than",
-    "GreaterThanEq": "greater_than_eq",
-    "LessThan": "less_than",
-    "LessThanEq": "less_than_eq",
-    "Interval": "interval",
-    "OpenInterval": "open_interval",
+    "GreaterThan": "greater_than", "GreaterThanEq": "greater_than_eq", "LessThan": "less_than",
+    "LessThanEq": "less_than_eq", "Interval": "interval", "OpenInterval": "open_interval",
     "L1Ball": "l1_ball",
-    "PositiveDefiniteCirculantVector": "positive_definite_circulant_vector",
-}
+}  # fmt: skip
 
 
 def _log_density(distribution: Any, x: Array) -> Array:

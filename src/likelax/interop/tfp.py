@@ -84,16 +84,17 @@ def _constraint(kind: Any, name: str) -> Constraint | None:
 
 
 def _log_density(distribution: Any, x: Array) -> Array:
-    if type(distribution).__name__ in supports.SUPPORTS or distribution.event_shape:
+    if type(distribution).__name__ in supports.SUPPORTS or len(distribution.event_shape):
         return supports.log_density(distribution, x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return distribution.log_prob(x)
     try:
         bijector = distribution.experimental_default_event_space_bijector()
-    except NotImplementedError:
-        bijector = None
-    if bijector is None or not jnp.issubdtype(x.dtype, jnp.floating):
+        inside = ~jnp.isnan(bijector.inverse(x))
+        point = bijector.forward(jnp.zeros_like(x))
+    except (AttributeError, NotImplementedError, ValueError):  # discrete, or an atom
         return distribution.log_prob(x)
-    inside = ~jnp.isnan(bijector.inverse(x))
-    return double_where(inside, x, bijector.forward(jnp.zeros_like(x)), distribution.log_prob)
+    return double_where(inside, x, point, distribution.log_prob)
 
 
 def _draw(distribution: Any, key: Array, shape: tuple[int, ...]) -> Array:
