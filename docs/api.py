@@ -29,7 +29,8 @@ MODULES = (
 )
 # Modules that adapt one other library each.
 ADAPTERS = tuple(
-    f"likelax.interop.{name}" for name in ("arviz", "distrax", "distreqx", "numpyro", "tfp")
+    f"likelax.interop.{name}"
+    for name in ("arviz", "distrax", "distreqx", "dynamax", "frames", "numpyro", "tfp")
 )
 HEADS = (
     "Args",
