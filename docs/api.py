@@ -11,7 +11,6 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,7 +29,8 @@ MODULES = (
 )
 # Modules that adapt one other library each.
 ADAPTERS = tuple(
-    f"likelax.interop.{name}" for name in ("arviz", "distrax", "distreqx", "numpyro", "tfp")
+    f"likelax.interop.{name}"
+    for name in ("arviz", "distrax", "distreqx", "dynamax", "frames", "numpyro", "tfp")
 )
 HEADS = (
     "Args",
@@ -269,17 +269,16 @@ def pages() -> dict[str, str]:
             name for name in found if name.page != module and name.path.rpartition(".")[0] == module
         ]
         if elsewhere:
-            links = ", ".join(f"{{py:obj}}`{name.path}`" for name in elsewhere)
-            text += f"Names of other pages that can be imported from here: {links}.\n\n"
+            text += "Imported from here, described on the pages of other modules:\n\n"
+        for page in sorted({name.page for name in elsewhere}):
+            links = [
+                f"{{py:obj}}`{name.path.rpartition('.')[2]} <{name.path}>`"
+                for name in elsewhere
+                if name.page == page
+            ]
+            text += f"- [{page}](/api/{page}.md): {', '.join(links)}\n"
+        text += "\n"
         for name in here:
             text += f"{entry(name)}\n\n"
         out[module] = text
     return out
-
-
-def write(folder: Path) -> list[str]:
-    """Write all pages to a folder; returns their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for module, text in pages().items():
-        (folder / f"{module}.md").write_text(text, encoding="utf-8")
-    return modules()

@@ -99,16 +99,16 @@ GROUPS = {
 }
 
 
-def blocks(text: str) -> list[tuple[int, str, str]]:
-    """(line, source, needed library or "") of each block of Python on a page.
+def blocks(text: str) -> list[tuple[int, str, list[str]]]:
+    """(line, source, needed libraries) of each block of Python on a page.
 
-    A block that begins with "```python needs:NAME" runs where that library is installed.
+    A block that begins with "```python arviz pandas" runs where these libraries are installed.
     """
     found = []
     for token in MarkdownIt("commonmark").parse(text):
-        word, _, needs = token.info.partition(" needs:")
+        word, *libraries = token.info.split() or [""]
         if token.type == "fence" and word == "python":
-            found.append((token.map[0] + 2, token.content, needs))
+            found.append((token.map[0] + 2, token.content, libraries))
     return found
 
 
@@ -123,7 +123,7 @@ def run(page: Path) -> int:
     scope: dict[str, object] = {}
     compared = 0
     for line, source, needs in blocks(page.read_text(encoding="utf-8")):
-        if needs and importlib.util.find_spec(needs) is None:
+        if not all(map(importlib.util.find_spec, needs)):
             continue
         wanted = re.findall(r"^ *(?:print\(.*)?\)  # (.*)$", source, flags=re.MULTILINE)
         printed = io.StringIO()

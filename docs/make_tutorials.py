@@ -21,7 +21,7 @@ def scope_of(page: str) -> dict[str, Any]:
     scope: dict[str, Any] = {}
     path = DOCS / "tutorials" / f"{page}.md"
     for _, source, needs in blocks(path.read_text(encoding="utf-8")):
-        if needs in ("", "optax"):
+        if needs in ([], ["optax"]):
             exec(compile(source, str(path), "exec"), scope)
     return scope
 

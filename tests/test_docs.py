@@ -112,9 +112,9 @@ def test_what_shows_a_claim_exists():
 
 def test_a_block_that_needs_a_library_that_is_not_there_is_left_out(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("```python needs:no_such_library\nprint(1 / 0)  # 1\n```\n", encoding="utf-8")
+    page.write_text("```python no_such_library\nprint(1 / 0)  # 1\n```\n", encoding="utf-8")
     assert build.run(page) == 0
-    page.write_text("```python needs:json\nprint(1 + 1)  # 2\n```\n", encoding="utf-8")
+    page.write_text("```python json\nprint(1 + 1)  # 2\n```\n", encoding="utf-8")
     assert build.run(page) == 1
 
 
