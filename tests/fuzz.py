@@ -79,7 +79,12 @@ ALLOWED = (
     (("swallowed",), r"fit\._stream\.stepwise", "it returns an iterator, which nobody runs here"),
     (("unnamed",), r"fit\._restarts\.sweep\(sizes: huge", "the user's own start is at fault"),
     (("nan",), r"fit\._(em|stream)\.", "its status says so"),
-    (("nan",), r"fit\._(bootstrap|three_step)\.", "documented: a fit failed, or has no maximum"),
+    (
+        ("nan",),
+        r"fit\._(bootstrap|three_step|distal)\.",
+        "documented: a fit failed, or has no maximum",
+    ),
+    (("swallowed",), r"fit\._distal\..*\(outcome\.", "parameters from which no fit starts"),
     (("nan",), r"fit\.criteria\.[a-z]*\(model\.", "a density does not check its parameters"),
     (("inside",), r"maximize_lbfgs\(start", "the user's objective is at fault"),
     (("nan",), r"\.(elpd_of|log_predictive_density|summarise|mean)\(", "one value has no error"),

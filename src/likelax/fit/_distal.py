@@ -13,7 +13,7 @@ from likelax.families.base import match_weights
 from likelax.fit._three_step import Assignment, assignments
 from likelax.mixture import Mixture
 from likelax.model import Model, check_stack
-from likelax.numerics.checks import checked
+from likelax.numerics.checks import check_tree, checked
 
 M = TypeVar("M", bound=Model)
 
@@ -104,7 +104,8 @@ def three_step_distal_ml(
       max_steps: of EM.
       tol: rise of the objective over its size at which to stop.
     Returns:
-      `Distal`. The outcome has a part in which rows belong to a component, so it must be of the right
+      `Distal`. It does not converge, and may be NaN, if the objective has no maximum, as with outcomes that
+      are all alike. The outcome has a part in which rows belong to a component, so it must be of the right
       family, where `three_step_distal_bch` needs only that errors of assignment do not depend on it.
     Raises:
       ValueError: as `three_step_distal_bch`.
@@ -134,6 +135,7 @@ def _second_step(
     weights: ArrayLike | None,
 ) -> tuple[Assignment, DataLike, Array]:
     """(the assignment, outcomes, weights)."""
+    check_tree("outcome", outcome)
     assigned = assignments(model, x, modal=modal, weights=weights)
     num_rows, size = assigned.shares.shape
     check_stack("distal outcome", "outcome", outcome, "model.weights", (size,))
