@@ -94,7 +94,9 @@ CASES = {
     "Empirical": Case({"samples": [0.5, 1.0, 1.0]}, off=(0.7,), has_gradient=False),
     "ExpGamma": SHAPE_RATE._replace(off=()),
     "ExpInverseGamma": SHAPE_SCALE._replace(off=()),
-    "ExpRelaxedOneHotCategorical": Case({"temperature": 0.7, "logits": [0.1, 0.5, 0.2]}, ("logits",)),
+    "ExpRelaxedOneHotCategorical": Case(
+        {"temperature": 0.7, "logits": [0.1, 0.5, 0.2]}, ("logits",), has_gradient=False
+    ),
     "Exponential": Case({"rate": 1.5}, ("rate",), off=(-1.0,)),
     "ExponentiallyModifiedGaussian": Case({"loc": 0.3, "scale": 1.2, "rate": 1.5}, ("rate",)),
     "FiniteDiscrete": Case({"outcomes": [0.5, 1.0, 2.0], "probs": SIMPLEX}, off=(0.7,)),
