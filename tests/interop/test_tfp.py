@@ -94,7 +94,9 @@ CASES = {
     "Empirical": Case({"samples": [0.5, 1.0, 1.0]}, off=(0.7,), has_gradient=False),
     "ExpGamma": SHAPE_RATE._replace(off=()),
     "ExpInverseGamma": SHAPE_SCALE._replace(off=()),
-    "ExpRelaxedOneHotCategorical": Case({"temperature": 0.7, "logits": [0.1, 0.5, 0.2]}, ("logits",)),
+    "ExpRelaxedOneHotCategorical": Case(
+        {"temperature": 0.7, "logits": [0.1, 0.5, 0.2]}, ("logits",), has_gradient=False
+    ),
     "Exponential": Case({"rate": 1.5}, ("rate",), off=(-1.0,)),
     "ExponentiallyModifiedGaussian": Case({"loc": 0.3, "scale": 1.2, "rate": 1.5}, ("rate",)),
     "FiniteDiscrete": Case({"outcomes": [0.5, 1.0, 2.0], "probs": SIMPLEX}, off=(0.7,)),
@@ -183,6 +185,8 @@ CASES = {
     "Zipf": Case({"power": 2.5}, ("power",)),
 }  # fmt: skip
 
+CACHED = {"ExpRelaxedOneHotCategorical", "RelaxedOneHotCategorical"}
+
 NOT_COVERED = {
     "a base class, or plumbing": {
         "AutoCompositeTensorDistribution", "BatchBroadcast", "BatchConcat", "BatchReshape", "Distribution",
@@ -222,8 +226,11 @@ def test_every_public_distribution_is_covered_or_named():
 def test_a_family_is_a_component_and_an_emission(name):
     found = CASES[name]
     kind, case = found if callable(found[0]) else (getattr(tfd, name), found)
+    # the library keeps tracers in a cache of its bijectors
+    cached = name in CACHED or (isinstance(found, tuple) and callable(found[0]))
+    cached = cached or issubclass(kind, tfd.TransformedDistribution)
     check(
-        density, kind, case,
+        density, kind, case._replace(leaks=cached),
         lambda d, x: d.log_prob(x),
         lambda d, key, n: d.sample((n,), seed=key),
     )  # fmt: skip
