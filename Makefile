@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The peers of the benchmarks want versions of their own.
 BENCH := .venv-bench
+# The libraries that the adapters adapt.
+INTEROP := .venv-interop
 # XLA for CUDA, 0.6 GB; it needs no GPU.
 GPU := .venv-gpu
 READY = $(VENV)/.ready-
@@ -13,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-slow test-all mutate bench bench-quick gpu-report check dist docs clean
+.PHONY: help tour test test-slow test-all test-interop mutate bench bench-quick gpu-report check dist docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +30,10 @@ test-slow: $(READY)tests ## Run the slow tests alone
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 test-all: $(READY)tests ## Run all tests, the slow ones too
-	$(BIN)/python -m pytest -n $(WORKERS) -m "slow or not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not interop"
+
+test-interop: $(INTEROP)/.ready ## Run the tests of adapters with every distribution of NumPyro, distrax, distreqx and TFP
+	$(INTEROP)/bin/python -m pytest -n $(WORKERS) -m "slow or not slow" tests/interop
 
 SEED ?= 0
 COUNT ?= 20
@@ -60,7 +65,7 @@ gpu-report: $(GPU)/.ready ## Compile the main programs for an H100, without one;
 	$(GPU)/bin/python benchmarks/gpu_report.py
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) $(BENCH) $(GPU) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
+	rm -rf $(VENV) $(BENCH) $(INTEROP) $(GPU) .mutants .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .site site tour dist
 
 # One environment, and one stamp for each set of extras in it.
 $(READY)tour: EXTRAS = plots,cli
@@ -72,6 +77,11 @@ $(READY)dev: EXTRAS = dev
 
 $(READY)%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
+
+$(INTEROP)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --editable ".[tests,interop]"
 	@touch $@
 
 $(BENCH)/.ready: pyproject.toml

@@ -35,11 +35,11 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave those cases of a sampled grid that the seed does not choose to the slow tests."""
+    """Leave those cases of a sampled grid that the seed does not choose to other runs."""
     for item in items:
         sampled = item.get_closest_marker("sampled")
         if sampled and random.Random(SEED + item.nodeid).random() > sampled.args[0]:
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(getattr(pytest.mark, sampled.kwargs.get("rest", "slow")))
 
 
 def _one_core_for_each_worker() -> None:

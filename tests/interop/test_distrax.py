@@ -95,7 +95,7 @@ def test_every_public_distribution_is_covered_or_named():
     assert public - set(CASES) == set().union(*NOT_COVERED.values())
 
 
-@pytest.mark.sampled(0.1)
+@pytest.mark.sampled(0.1, rest="interop")
 @pytest.mark.parametrize("name", CASES)
 def test_a_family_is_a_component_and_an_emission(name):
     found = CASES[name]

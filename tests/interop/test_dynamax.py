@@ -54,7 +54,7 @@ def jiggled(params):
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
-@pytest.mark.sampled(0.3)
+@pytest.mark.sampled(0.3, rest="interop")
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_log_likelihoods_are_equal_there_and_back(name):
     model = getattr(theirs, name)(*ARGUMENTS[name])

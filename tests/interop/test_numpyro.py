@@ -162,6 +162,7 @@ def correlated_effects():
     numpyro.sample("matrix", dist.LKJ(2, 1.0))
 
 
+@pytest.mark.slow
 def test_correlation_matrices_are_sites_of_a_guide():
     # over the reals and over the sites: the same volume, and a start that is finite
     joint = adapter.unconstrained(jax.random.key(0), correlated_effects)

@@ -243,7 +243,7 @@ def test_every_public_distribution_is_covered_or_named():
 
 
 @pytest.mark.filterwarnings("ignore:Out-of-support values:UserWarning")
-@pytest.mark.sampled(0.06)
+@pytest.mark.sampled(0.02, rest="interop")
 @pytest.mark.parametrize("name", CASES)
 def test_a_family_is_a_component_and_an_emission(name):
     found = CASES[name]

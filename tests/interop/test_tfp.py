@@ -221,7 +221,7 @@ def test_every_public_distribution_is_covered_or_named():
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
-@pytest.mark.sampled(0.05)
+@pytest.mark.sampled(0.02, rest="interop")
 @pytest.mark.parametrize("name", CASES)
 def test_a_family_is_a_component_and_an_emission(name):
     found = CASES[name]
