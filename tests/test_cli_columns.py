@@ -146,6 +146,7 @@ def test_the_checklist_of_a_classifier_judges_its_decisions(home):
     assert "above class frequencies" in made.stdout and "decisions" in made.stdout
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("family", ["gaussian", "bernoulli", "multinomial", "categorical"])
 def test_each_naive_bayes_is_its_builder(home, family):
     used = {"gaussian": "height,visits", "bernoulli": "sex,alive", "multinomial": "visits,alive"}

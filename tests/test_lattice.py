@@ -26,6 +26,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("name", COUNTS)
 def test_entropies_are_sums_of_all_terms(x64, name):
     model, peer = COUNTS[name]
@@ -57,6 +58,7 @@ def test_entropies_have_derivatives_and_map(x64):
     assert np.isfinite(jax.grad(lambda rate: lx.Poisson(rate).entropy())(1e-8))
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("name", ["beta", "bowl", "narrow"])
 def test_tails_of_the_beta_binomial_are_sums(x64, name):
     model, peer = COUNTS[name]
@@ -74,6 +76,7 @@ def test_tails_of_the_beta_binomial_are_sums(x64, name):
     np.testing.assert_array_equal(model.quantile(probs, upper=True), upper)
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize(
     ("low", "count"), [(0, 0), (3, 1), (0, 63), (7, 130), (0, 2000), (5, 10**6)]
 )

@@ -31,13 +31,15 @@ TWO_PARAMETERS = [
     lx.Pareto(scale=2.0, shape=0.01),
 ]
 SIZES = range(5, 13)
+# adapters, which need the library of their name
+OPTIONAL = {"distrax", "distreqx", "dynamax", "numpyro", "tfp"}
 
 
 def _classes() -> list[type]:
     """Every dataclass that JAX takes for a node, and every NamedTuple, of every module."""
     found = set()
     for module in pkgutil.walk_packages(lx.__path__, "likelax."):
-        if module.name in ("likelax.__main__", "likelax.interop.numpyro"):
+        if module.name == "likelax.__main__" or module.name.rpartition(".")[2] in OPTIONAL:
             continue
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if cls.__module__.startswith("likelax") and _size(cls) is not None:

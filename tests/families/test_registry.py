@@ -128,7 +128,7 @@ def added():
     spec.loader.exec_module(build)
     page = (ROOT / "docs" / "add_a_family.md").read_text(encoding="utf-8")
     names = {"__name__": "a_user"}
-    for _, source in build.blocks(page)[:2]:
+    for _, source, _ in build.blocks(page)[:2]:
         exec(source, names)
     return names["entry"]
 

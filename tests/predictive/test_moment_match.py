@@ -34,6 +34,7 @@ def log_prob(draw, row):
     return -((row[0] - row[1] @ draw) ** 2) / 2 - jnp.log(2 * jnp.pi) / 2
 
 
+@pytest.mark.sampled(0.5)
 @pytest.mark.parametrize("columns", [1, 2])
 def test_moved_draws_are_as_good_as_fits_without_the_row(columns):
     # the row with the outlier has the largest input, so it moves both coefficients
@@ -80,6 +81,7 @@ def test_draws_are_trees_and_few_moves_or_a_high_threshold_change_nothing():
         predictive.moment_match(rough, whole, one, draws, x[:11])
 
 
+@pytest.mark.sampled(0.4)
 @pytest.mark.parametrize("distance", [5.0, 7.0, 10.0])
 def test_k_hat_is_not_raised_by_rounding(distance):
     """An affine map makes these weights equal, so what is left of their tail is rounding."""

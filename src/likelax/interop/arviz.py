@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.data import DataLike, Masked
+from likelax.data import DataLike, take_mask
 from likelax.numerics import as_array
 from likelax.numerics.checks import as_numpy, check_size, check_type
 from likelax.predictive import Loo
@@ -204,8 +204,9 @@ def to_elpd(
 
 def _variables(group: str, tree: Any, num_chains: int) -> dict[str, np.ndarray]:
     """The leaves of a group by name, (C, S / C, ...), or as they are for data."""
-    if isinstance(tree, Masked):
-        tree = jax.tree.map(_with_nan, tree.values, tree.observed)
+    tree, observed = take_mask(tree)
+    if observed is not None:
+        tree = jax.tree.map(_with_nan, tree, observed)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     alone = "theta" if group in ("posterior", "prior") else "x"
     arrays = {
