@@ -74,6 +74,13 @@ def main() -> None:
     print(f"{confidence.mean():.0%}; calibration errors {lx.calibration.ece(bins):.3f} on average,")
     print(f"{lx.calibration.lp_error(bins, 3.0):.3f} with weight on the worst bins, ", end="")
     print(f"{lx.calibration.ks_error(confidence, right):.3f} without bins")
+    # the rarest species has a fifth of the birds: let each count the same
+    each = lx.calibration.balanced_class_weights(species[judge], 3)
+    weights = lx.calibration.row_weights(species[judge], each)
+    bins = lx.calibration.bin_statistics(confidence, right, num_bins=5, weights=weights)
+    share = (weights * right).sum() / weights.sum()
+    print(f"with species of one weight {share:.0%} are right, and the first error is ", end="")
+    print(f"{lx.calibration.ece(bins):.3f}")
     held = {"as if nothing had changed": [], "weighted by the shift": []}
     rng = np.random.default_rng(0)
     for _ in range(20):

@@ -32,6 +32,25 @@ def chain_of(parameters, growth):
     return lx.hmm.state_history(initial, log_moves, log_lik)
 
 
+# The last quarters of recessions, as the National Bureau of Economic Research dates them.
+TROUGHS = ["1954Q2", "1958Q2", "1961Q1", "1970Q4", "1975Q1", "1980Q3", "1982Q4"]
+LONGEST = 40  # quarters of a visit
+
+
+def visits_of(parameters, growth, ends=None):
+    """A chain without lags whose recessions last 1 + Poisson quarters, or geometrically many."""
+    if "log_more" in parameters:
+        short = lx.Poisson(jnp.exp(parameters["log_more"])).log_prob(jnp.arange(LONGEST))
+    else:
+        short = jnp.arange(LONGEST) * jax.nn.log_sigmoid(parameters["stay"][0])
+    long = jnp.arange(LONGEST) * jax.nn.log_sigmoid(parameters["stay"][1])
+    lasting = jax.nn.log_softmax(jnp.stack([short, long]), axis=1)
+    means = parameters["low"] + jnp.stack([jnp.zeros(()), jnp.exp(parameters["log_rise"])])
+    log_lik = lx.Normal(means, jnp.exp(parameters["log_scale"])).log_prob(growth[:, None])
+    swap = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+    return lx.hmm.explicit_duration(jnp.log(jnp.full(2, 0.5)), swap, lasting, log_lik, ends=ends)
+
+
 def spells(quarters, inside):
     """First and last quarter of each stretch that lies inside."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
@@ -91,6 +110,25 @@ def main() -> None:
     worst = quarters[int(jnp.argmin(surprises))]
     chance = jnp.exp(chain.marginal(ahead[None]))[0, 0]
     print(f"the least expected quarter was {worst}; a recession in 1985Q1: {chance:.2f}")
+
+    # does a recession that has lasted long end sooner? Its length, geometric or Poisson
+    shared = {"low": jnp.array(-0.5), "log_rise": jnp.array(0.5), "log_scale": jnp.array(0.0)}
+    both = {"geometric": {"stay": jnp.array([0.0, 2.0])}}
+    both["Poisson"] = both["geometric"] | {"log_more": jnp.array(1.0)}
+    print("\nlengths of recessions    log likelihood")
+    for name, start in both.items():
+        lengths = lx.fit.maximize_lbfgs(
+            lambda p: lx.hmm.log_partition(*visits_of(p, growth)[:3]), shared | start
+        )
+        print(f"  {name:22s} {lengths.objective:.2f}")
+    ends = np.isin([f"{y}Q{q}" for y, q in zip(data.year, data.quarter, strict=True)], TROUGHS)
+    without, told = (visits_of(lengths.model, growth, known) for known in (None, jnp.asarray(ends)))
+    change = lx.hmm.log_partition(*told[:3]) - lx.hmm.log_partition(*without[:3])
+    print(f"probability that visits end in the seven official quarters: {jnp.exp(change):.1e}")
+    path, _ = lx.hmm.viterbi(*told[:3])
+    every = [f"{y}Q{q}" for y, q in zip(data.year, data.quarter, strict=True)]
+    print("recessions, told these ends:")
+    print("  " + "\n  ".join(spells(every, np.asarray(path) // LONGEST == 0)))
 
 
 if __name__ == "__main__":
