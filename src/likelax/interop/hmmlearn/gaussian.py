@@ -13,6 +13,12 @@ from likelax.product import Independent
 COVARIANCES = ("spherical", "diag", "full", "tied")
 
 
+def check_covariance_type(kind: object) -> None:
+    """Raise ValueError for a kind of covariances that does not exist."""
+    if kind not in COVARIANCES:
+        raise ValueError(f"covariance_type must be one of {COVARIANCES}, got {kind!r}")
+
+
 class GaussianHMM(BaseHMM):
     """A hidden Markov model with Gaussian emissions: `hmmlearn.hmm.GaussianHMM`.
 
@@ -96,8 +102,7 @@ class GaussianHMM(BaseHMM):
     def covars_(self, covars: Any) -> None:
         covars = np.array(covars, np.float64)
         kind, size = self.covariance_type, self.n_components
-        if kind not in COVARIANCES:
-            raise ValueError(f"covariance_type must be one of {COVARIANCES}, got {kind!r}")
+        check_covariance_type(kind)
         if kind == "spherical" and covars.size == size:
             covars = covars.reshape(size)
         axes = {"spherical": (1, 2), "tied": (2,), "diag": (2,), "full": (3,)}[kind]
@@ -113,10 +118,7 @@ class GaussianHMM(BaseHMM):
 
     def _start(self, X: np.ndarray, rng: np.random.RandomState) -> None:
         super()._start(X, rng)
-        if self.covariance_type not in COVARIANCES:
-            raise ValueError(
-                f"covariance_type must be one of {COVARIANCES}, got {self.covariance_type!r}"
-            )
+        check_covariance_type(self.covariance_type)
         size, num_dims = self.n_components, X.shape[1]
         if self._starts_with("m", "means_"):
             found = clusters(X, size, self.random_state, num_starts=10)
@@ -132,6 +134,7 @@ class GaussianHMM(BaseHMM):
 
     def _check(self) -> None:
         super()._check()
+        check_covariance_type(self.covariance_type)
         self.means_ = np.asarray(self.means_, np.float64)
         self.n_features = self.means_.shape[1]
 

@@ -8,7 +8,7 @@ from likelax.families import MvNormal, Normal
 from likelax.hmm.model import HMMStats
 from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
-from likelax.interop.hmmlearn.gaussian import COVARIANCES, cholesky_roots
+from likelax.interop.hmmlearn.gaussian import check_covariance_type, cholesky_roots
 from likelax.mixture import Mixture
 from likelax.product import Independent
 
@@ -88,10 +88,7 @@ class GMMHMM(BaseHMM):
 
     def _start(self, X: np.ndarray, rng: np.random.RandomState) -> None:
         super()._start(X, rng)
-        if self.covariance_type not in COVARIANCES:
-            raise ValueError(
-                f"covariance_type must be one of {COVARIANCES}, got {self.covariance_type!r}"
-            )
+        check_covariance_type(self.covariance_type)
         size, num_mix, num_dims = self.n_components, self.n_mix, X.shape[1]
         whole = np.atleast_2d(np.cov(X.T)) + self.min_covar * np.eye(num_dims)
         if self._starts_with("w", "weights_"):
@@ -118,6 +115,7 @@ class GMMHMM(BaseHMM):
 
     def _check(self) -> None:
         super()._check()
+        check_covariance_type(self.covariance_type)
         shape = (self.n_components, self.n_mix)
         self.weights_ = check_simplex("weights_", self.weights_, shape, "(n_components, n_mix)")
         self.means_ = np.asarray(self.means_, np.float64)

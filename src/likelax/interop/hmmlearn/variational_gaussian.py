@@ -15,7 +15,7 @@ from likelax.families import (
 from likelax.hmm.model import HMMStats
 from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM
-from likelax.interop.hmmlearn.gaussian import COVARIANCES, GaussianHMM
+from likelax.interop.hmmlearn.gaussian import GaussianHMM, check_covariance_type
 from likelax.interop.hmmlearn.variational import VariationalFit
 from likelax.product import Independent
 from likelax.wrappers import Tied
@@ -99,8 +99,7 @@ class VariationalGaussianHMM(VariationalFit, GaussianHMM):
 
     def _start_posteriors(self, X: np.ndarray, lengths: np.ndarray) -> None:
         size, kind, num_dims = self.n_components, self.covariance_type, X.shape[1]
-        if kind not in COVARIANCES:
-            raise ValueError(f"covariance_type must be one of {COVARIANCES}, got {kind!r}")
+        check_covariance_type(kind)
         self.n_features = num_dims
         super()._start_posteriors(X, lengths)
         means = self._starts_any(
@@ -160,10 +159,7 @@ class VariationalGaussianHMM(VariationalFit, GaussianHMM):
         self._expect()
 
     def _check(self) -> None:
-        if self.covariance_type not in COVARIANCES:
-            raise ValueError(
-                f"covariance_type must be one of {COVARIANCES}, got {self.covariance_type!r}"
-            )
+        check_covariance_type(self.covariance_type)
         super()._check()
 
     def _update(self, stats: HMMStats) -> None:
