@@ -77,7 +77,7 @@ def test_sampled_odd_inputs(part):
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_odd_inputs_of_every_public_name(place):
-    count, found = faults(entries((place,)), 250, 0)
+    count, found = faults(entries((place,)), 150, 0)
     assert not found, "\n".join([f"{len(found)} of {count} cases:", *found])
 
 
