@@ -243,9 +243,9 @@ def test_singular_covariances_are_widened_as_in_hmmlearn():
 @pytest.mark.parametrize("name", ["GaussianHMM", "GMMHMM", "VariationalGaussianHMM"])
 def test_a_covariance_type_that_does_not_exist_is_one_sentence_before_and_after_the_fit(name):
     x = np.random.default_rng(0).normal(size=(30, 1))
-    with pytest.raises(ValueError, match="covariance_type must be one of .* got 'odd'"):
+    with pytest.raises(ValueError, match=r"covariance_type must be one of .* got 'odd'"):
         getattr(ours, name)(2, covariance_type="odd").fit(x)
     model = getattr(ours, name)(1, n_iter=1).fit(x)
     model.covariance_type = "odd"
-    with pytest.raises(ValueError, match="covariance_type must be one of .* got 'odd'"):
+    with pytest.raises(ValueError, match=r"covariance_type must be one of .* got 'odd'"):
         model.score(x)
