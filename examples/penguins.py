@@ -78,7 +78,7 @@ def main() -> None:
     each = lx.calibration.balanced_class_weights(species[judge], 3)
     weights = lx.calibration.row_weights(species[judge], each)
     bins = lx.calibration.bin_statistics(confidence, right, num_bins=5, weights=weights)
-    share = (weights * right).sum() / weights.sum()
+    share = jnp.where(right, weights, 0).sum() / weights.sum()
     print(f"with species of one weight {share:.0%} are right, and the first error is ", end="")
     print(f"{lx.calibration.ece(bins):.3f}")
     held = {"as if nothing had changed": [], "weighted by the shift": []}

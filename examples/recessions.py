@@ -39,14 +39,16 @@ LONGEST = 40  # quarters of a visit
 
 def visits_of(parameters, growth, ends=None):
     """A chain without lags whose recessions last 1 + Poisson quarters, or geometrically many."""
+    more = jnp.arange(float(LONGEST))  # quarters after the first
     if "log_more" in parameters:
-        short = lx.Poisson(jnp.exp(parameters["log_more"])).log_prob(jnp.arange(LONGEST))
+        short = lx.Poisson(jnp.exp(parameters["log_more"])).log_prob(more)
     else:
-        short = jnp.arange(LONGEST) * jax.nn.log_sigmoid(parameters["stay"][0])
-    long = jnp.arange(LONGEST) * jax.nn.log_sigmoid(parameters["stay"][1])
+        short = more * jax.nn.log_sigmoid(parameters["stay"][0])
+    long = more * jax.nn.log_sigmoid(parameters["stay"][1])
     lasting = jax.nn.log_softmax(jnp.stack([short, long]), axis=1)
     means = parameters["low"] + jnp.stack([jnp.zeros(()), jnp.exp(parameters["log_rise"])])
-    log_lik = lx.Normal(means, jnp.exp(parameters["log_scale"])).log_prob(growth[:, None])
+    scales = jnp.broadcast_to(jnp.exp(parameters["log_scale"]), (2,))
+    log_lik = lx.Normal(means, scales).stacked_log_prob(growth)
     swap = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
     return lx.hmm.explicit_duration(jnp.log(jnp.full(2, 0.5)), swap, lasting, log_lik, ends=ends)
 
