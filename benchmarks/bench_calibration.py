@@ -6,9 +6,7 @@
 relplot takes part where it is installed.
 """
 
-import importlib
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +19,6 @@ from sklearn.isotonic import IsotonicRegression
 from likelax import calibration
 
 NUM_BINS = 15
-
-
-def optional(name: str) -> Any:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 def forecasts(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +54,7 @@ def bench_smooth(size: int) -> None:
     confidence, outcome = forecasts(size)
     c, y = jnp.asarray(confidence), jnp.asarray(outcome)
     ours = jax.jit(calibration.smooth_ece)
-    relplot = optional("relplot")
+    relplot = timing.optional("relplot")
     peers = {} if relplot is None else {"relplot": lambda: relplot.smECE(confidence, outcome)}
     timing.compare(f"smooth ECE, {size} rows", lambda: ours(c, y), peers, check=float, rtol=1e-2)
 

@@ -6,9 +6,7 @@
 scoringrules takes part where it is installed, with numba where that is.
 """
 
-import importlib
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +14,6 @@ import numpy as np
 import timing
 
 from likelax import scoring
-
-
-def optional(name: str) -> Any:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 def bench_crps(members: int, size: int) -> None:
@@ -34,9 +24,9 @@ def bench_crps(members: int, size: int) -> None:
     d, seen = jnp.asarray(draws), jnp.asarray(x)
     last = np.ascontiguousarray(draws.T)  # their layout, made before the clock starts
     ours = jax.jit(scoring.crps_ensemble)
-    rules, peers = optional("scoringrules"), {}
+    rules, peers = timing.optional("scoringrules"), {}
     for backend in ("numpy", "numba") if rules is not None else ():
-        if backend == "numpy" or optional("numba") is not None:
+        if backend == "numpy" or timing.optional("numba") is not None:
             peers[f"scoringrules {backend}"] = lambda backend=backend: rules.crps_ensemble(
                 x, last, estimator="pwm", backend=backend
             )
@@ -51,7 +41,7 @@ def bench_energy(members: int, size: int, dims: int) -> None:
     x = rng.normal(size=(size, dims)).astype(np.float32)
     d, seen = jnp.asarray(draws), jnp.asarray(x)
     ours = jax.jit(scoring.energy_score)
-    rules, peers = optional("scoringrules"), {}
+    rules, peers = timing.optional("scoringrules"), {}
     last = np.ascontiguousarray(np.moveaxis(draws, 0, 1))
     if rules is not None:
         peers["scoringrules numpy"] = lambda: rules.es_ensemble(

@@ -6,6 +6,7 @@ JSON; `run.py` makes one file of results of them.
 
 import argparse
 import ctypes
+import importlib
 import json
 import os
 import platform
@@ -144,6 +145,14 @@ def _verdict(got: Any, want: Any, rtol: float) -> str:
     if np.allclose(got, want, rtol=rtol, atol=rtol):
         return "same answer"
     return f"DIFFERS by {np.nanmax(np.abs(got - want)):.3g}"
+
+
+def optional(name: str) -> Any:
+    """The module, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 def asked_quick(doc: str) -> bool:

@@ -8,12 +8,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.calibration.binning import check_fit, check_labels
-from likelax.calibration.class_weights import check_weights, weights_by_label
-from likelax.calibration.recalibration import check_last_axis, standardized, usable_rows
+from likelax.calibration.recalibration import (
+    check_labelled,
+    check_last_axis,
+    standardized,
+)
 from likelax.model import pytree
-from likelax.numerics import as_array, as_float, named_floats, solve, weighted_sum
-from likelax.numerics.checks import check_number, check_same_shape, check_simplex
+from likelax.numerics import named_floats, solve, weighted_sum
+from likelax.numerics.checks import check_number, check_simplex
 
 _STEPS = 30  # Newton's; a dozen is usual
 _COLUMNS = 16  # of the Hessian at a time
@@ -227,16 +229,7 @@ def _checked(
     class_weights: ArrayLike | None,
 ) -> tuple[Array, Array, Array, Array]:
     """(values (N, C), Platt's targets (N, C), weights (N,) that sum to one, possible (N, C))."""
-    labels = check_labels(name, values, labels)
-    by_class = weights_by_label(weights, class_weights, labels, values.shape[1])
-    values, weights = as_float(values, as_array("weights", 1.0 if by_class is None else by_class))
-    if values.shape[1] < 2:
-        raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
-    check_weights("weights", weights)
-    weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
-    check_same_shape(labels=labels, weights=weights)
-    check_fit(name, jnp.where(jnp.isinf(values), 0, values), weights)
-    possible, weights = usable_rows(values, labels, weights)
+    values, labels, weights, possible = check_labelled(name, values, labels, weights, class_weights)
     size = values.shape[1]
     hot = jax.nn.one_hot(labels, size, dtype=values.dtype)
     held = jnp.sum(jnp.where((weights == 0)[:, None], 0, hot * weights[:, None]), axis=0)

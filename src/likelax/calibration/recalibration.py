@@ -19,7 +19,7 @@ from likelax.calibration.binning import (
 )
 from likelax.calibration.class_weights import check_weights, weights_by_label
 from likelax.model import pytree
-from likelax.numerics import as_array, named_floats, solve
+from likelax.numerics import as_array, as_float, named_floats, solve
 from likelax.numerics.checks import check_same_shape, known
 
 _STEPS = 60  # halvings of a bracket end below float precision; Newton mostly needs 6
@@ -100,17 +100,8 @@ def fit_temperature(
       [0.25 0.75]
     """
     (logits,) = named_floats(logits=logits)
-    labels = check_labels("logits", logits, labels)
-    by_class = weights_by_label(weights, class_weights, labels, logits.shape[1])
-    logits, weights = named_floats(logits=logits, weights=1.0 if by_class is None else by_class)
-    check_weights("weights", weights)
-    weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
-    check_same_shape(labels=labels, weights=weights)
-    if logits.shape[1] < 2:
-        raise ValueError(f"logits must have shape (N, C) with C >= 2, got {logits.shape}")
-    check_fit("logits", jnp.where(jnp.isinf(logits), 0, logits), weights)
-    possible, weights = usable_rows(logits, labels, weights)
-    return _temperature(logits, labels, weights, possible)
+    rows = check_labelled("logits", logits, labels, weights, class_weights)
+    return _temperature(*rows)
 
 
 @jax.jit
@@ -331,7 +322,32 @@ def _targets(outcome: Array, weights: Array) -> Array:
     return outcome * (hits + 1) / (hits + 2) + (1 - outcome) / (misses + 2)
 
 
-def usable_rows(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
+def check_labelled(
+    name: str,
+    values: Array,
+    labels: ArrayLike,
+    weights: ArrayLike | None,
+    class_weights: ArrayLike | None,
+) -> tuple[Array, Array, Array, Array]:
+    """(values (N, C), labels (N,), weights (N,) with those of the classes, possible), as `_usable_rows`.
+
+    Raises:
+      ValueError: for other shapes, C < 2, a label out of range, invalid weights, or values of NaN.
+    """
+    labels = check_labels(name, values, labels)
+    by_class = weights_by_label(weights, class_weights, labels, values.shape[1])
+    values, weights = as_float(values, as_array("weights", 1.0 if by_class is None else by_class))
+    if values.shape[1] < 2:
+        raise ValueError(f"{name} must have shape (N, C) with C >= 2, got {values.shape}")
+    check_weights("weights", weights)
+    weights = jnp.broadcast_to(weights, labels.shape) if weights.ndim == 0 else weights
+    check_same_shape(labels=labels, weights=weights)
+    check_fit(name, jnp.where(jnp.isinf(values), 0, values), weights)
+    possible, weights = _usable_rows(values, labels, weights)
+    return values, labels, weights, possible
+
+
+def _usable_rows(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
     """(which logits are possible classes (N, C), weights without the rows that no fit can use)."""
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     lost = (own == -jnp.inf) | jnp.any(logits == jnp.inf, axis=-1)

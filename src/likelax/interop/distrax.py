@@ -9,7 +9,7 @@ from typing import Any
 from jax import Array
 
 from likelax.constraints import Constraint
-from likelax.interop.external import Build, External, example, split_options
+from likelax.interop.external import External, example, split_options
 from likelax.interop.supports import constraint_of, log_density, merged
 
 try:
@@ -49,8 +49,7 @@ def density(
       >>> model.sample(jax.random.key(0), (5,)).shape
       (5,)
     """
-    arrays, options = split_options(parameters, lambda name: name == "total_count")
-    build = Build(kind, tuple(sorted(options.items()))) if options else kind
+    arrays, build = split_options(kind, parameters, lambda name: name == "total_count")
     built = example(build, arrays)
     found = {name: constraint_of(name, type(built).__name__) for name in arrays}
     return External(

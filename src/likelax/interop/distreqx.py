@@ -11,7 +11,7 @@ from jax import Array
 
 from likelax.constraints import Constraint
 from likelax.interop import supports
-from likelax.interop.external import Build, External, split_options
+from likelax.interop.external import External, split_options
 from likelax.numerics.checks import check_size
 
 try:
@@ -54,8 +54,7 @@ def density(
       >>> model.sample(jax.random.key(0), (5,)).shape
       (5,)
     """
-    arrays, options = split_options(parameters, lambda name: False)
-    build = Build(kind, tuple(sorted(options.items()))) if options else kind
+    arrays, build = split_options(kind, parameters, lambda name: False)
     name = getattr(kind, "__name__", "")
     if num_event_axes is None:
         num_event_axes = int(name.startswith("MultivariateNormal") or name == "OneHotCategorical")

@@ -149,11 +149,12 @@ class Build:
 
 
 def split_options(
-    given: Mapping[str, Any], is_option: Callable[[str], bool]
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """(parameters, options) of a distribution.
+    kind: Callable[..., Any], given: Mapping[str, Any], is_option: Callable[[str], bool]
+) -> tuple[dict[str, Array], Callable[..., Any]]:
+    """(parameters of a distribution, what builds it from them: the class with its options, if any).
 
     Args:
+      kind: the class, or a function.
       given: the keywords of its constructor.
       is_option: whether a Python integer of this name is an option, such as `total_count`. What
         holds no numbers, and a boolean, always is.
@@ -167,7 +168,7 @@ def split_options(
             parameters[name] = array.astype(jnp.result_type(float)) if whole else array
         else:
             options[name] = value
-    return parameters, options
+    return parameters, Build(kind, tuple(sorted(options.items()))) if options else kind
 
 
 def example(kind: Callable[..., Any], given: Mapping[str, Any]) -> Any:

@@ -21,7 +21,6 @@ from likelax.data import DataLike
 from likelax.families import Dirichlet
 from likelax.families.on_line import OnLine
 from likelax.interop.external import (
-    Build,
     External,
     double_where,
     example,
@@ -171,13 +170,12 @@ def density(kind: Callable[..., Any], **parameters: Any) -> External:
             raise TypeError(f"density: {kind.__name__} has the parameters {known}; got {unknown}")
     built = example(kind, parameters)
     theirs = _arg_constraints(built)
-    arrays, options = split_options(parameters, lambda name: _is_discrete(theirs.get(name)))
+    arrays, build = split_options(kind, parameters, lambda name: _is_discrete(theirs.get(name)))
     declared = tuple(
         (name, ours)
         for name in sorted(arrays)
         if (ours := _constraint(theirs.get(name, their_constraints.real))) is not None
     )
-    build = Build(kind, tuple(sorted(options.items()))) if options else kind
     return External(arrays, build, declared, _log_density, _draw, len(built.event_shape))
 
 

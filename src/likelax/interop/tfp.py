@@ -9,7 +9,7 @@ from jax import Array
 from likelax import constraints as ours
 from likelax.constraints import Constraint
 from likelax.interop import supports
-from likelax.interop.external import Build, External, double_where, example, split_options
+from likelax.interop.external import External, double_where, example, split_options
 
 try:
     import tensorflow_probability.substrates.jax  # noqa: F401
@@ -49,8 +49,7 @@ def density(
       >>> model.sample(jax.random.key(0), (5,)).shape
       (5,)
     """
-    arrays, options = split_options(parameters, _OPTIONS.__contains__)
-    build = Build(kind, tuple(sorted(options.items()))) if options else kind
+    arrays, build = split_options(kind, parameters, _OPTIONS.__contains__)
     num_event_axes = len(example(build, arrays).event_shape)
     found = {name: _constraint(kind, name) for name in arrays}
     declared = supports.merged(found, constraints)

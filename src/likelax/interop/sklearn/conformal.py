@@ -31,10 +31,18 @@ class SplitConformal(MetaEstimatorMixin, BaseEstimator):
     A subclass gives the default estimator, and the nonconformity of rows.
     """
 
-    estimator: Any
-    mass: float
-    calibration_size: float
-    random_state: Any
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        mass: float = 0.9,
+        calibration_size: float = 0.25,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.mass = mass
+        self.calibration_size = calibration_size
+        self.random_state = random_state
 
     def predict(self, X: Any) -> np.ndarray:
         """The predictions of the estimator, (N,). See the example of the class.
@@ -137,19 +145,6 @@ class ConformalClassifier(ClassifierMixin, SplitConformal):
        [False  True]]
     """
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        mass: float = 0.9,
-        calibration_size: float = 0.25,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.mass = mass
-        self.calibration_size = calibration_size
-        self.random_state = random_state
-
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the classifier and the threshold. See the example of the class.
 
@@ -231,19 +226,6 @@ class ConformalRegressor(RegressorMixin, SplitConformal):
       >>> print(f"{upper - lower:.1f}")
       1.1
     """
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        mass: float = 0.9,
-        calibration_size: float = 0.25,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.mass = mass
-        self.calibration_size = calibration_size
-        self.random_state = random_state
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the regressor and the width. See the example of the class.
