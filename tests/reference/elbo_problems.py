@@ -32,6 +32,7 @@ class Problem(NamedTuple):
       kind: "Gaussian", "regression", "other", or "no normal" where a high k-hat is the right answer.
       moments: means and standard deviations (D,) of the posterior in closed form, or None.
       target: a `Gaussian` or `Regression`, whose bounds are known without draws, or None.
+      other: (a log joint of other coordinates in which NUTS runs, its draws -> points z), or None.
     """
 
     log_joint: Callable[[Array], Array]
@@ -39,6 +40,7 @@ class Problem(NamedTuple):
     kind: str
     moments: tuple[np.ndarray, np.ndarray] | None = None
     target: Any = None
+    other: tuple[Callable[[Array], Array], Callable[[Array], Array]] | None = None
 
 
 def normal(x: Array, loc: Any, scale: Any) -> Array:
@@ -59,6 +61,12 @@ def schools_centred(z: Array) -> Array:
     mu, tau = z[8], jnp.exp(z[9])
     prior = normal(z[:8], mu, tau) + normal(mu, 0.0, 5.0) + normal(tau, 0.0, 5.0) + z[9]
     return prior + normal(EFFECTS, z[:8], ERRORS)
+
+
+def centre(z: Array) -> Array:
+    """Draws (..., 10) of `schools` as draws of `schools_centred`."""
+    effects = z[..., 8:9] + jnp.exp(z[..., 9:]) * z[..., :8]
+    return jnp.concatenate([effects, z[..., 8:]], axis=-1)
 
 
 def item_response(rng: np.random.Generator) -> Problem:
@@ -160,7 +168,10 @@ def problems() -> dict[str, Callable[[], Problem]]:
             word = "centred" if centred else "not centred"
             add(f"Poisson regression, {groups} groups, {word}", _hierarchy(groups, centred))
     add("eight schools, not centred", lambda rng: Problem(schools, 10, "other"))
-    add("eight schools, centred", lambda rng: Problem(schools_centred, 10, "other"))
+    add(
+        "eight schools, centred",
+        lambda rng: Problem(schools_centred, 10, "other", other=(schools, centre)),
+    )
     for name, make in (
         ("radon-like, 40 counties", radon),
         ("item response, 40 x 15", item_response),

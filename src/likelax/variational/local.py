@@ -85,6 +85,7 @@ class RowGuide:
       num_rows: N.
 
     Examples:
+      >>> from likelax.variational import mean_field
       >>> guide = per_row(mean_field({"loc": 0.0}), {"z": jnp.zeros(2)}, 5)
       >>> shared, local = guide.sample(jax.random.key(0), (3,))
       >>> shared["loc"].shape, local["z"].shape
