@@ -31,6 +31,4 @@ def two_correlations(group, x, y):
     sigma = numpyro.sample("sigma", dist.HalfNormal(1.0).expand([3]).to_event(1))
     covariance = sigma[:, None] * of_errors * sigma[None]
     mean = effects[group, 0] + effects[group, 1] * x
-    numpyro.sample(
-        "y", dist.MultivariateNormal(mean[:, None] * jnp.ones(3), covariance), obs=y
-    )
+    numpyro.sample("y", dist.MultivariateNormal(mean[:, None] * jnp.ones(3), covariance), obs=y)
