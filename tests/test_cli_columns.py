@@ -237,7 +237,7 @@ def test_a_regression_is_checked_and_compared_given_its_inputs(home):
         )
     made = run("check", home / "a.npz", home / "pets.csv", "--format", "csv")
     assert "the baseline" in made.stdout and "INCONCLUSIVE" in made.stdout
-    made = run("compare", home / "pets.csv", home / "a.npz", home / "b.npz", "--format", "json")
+    made = run("compare", home / "a.npz", home / "b.npz", home / "pets.csv", "--format", "json")
     (rows,) = tables(made)
     for row in rows:
         found = kept.load(row["model"])

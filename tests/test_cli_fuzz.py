@@ -173,7 +173,7 @@ def _arguments(rng, number):
             stream.write(model if rng.random() < 0.5 else _damaged(rng, model))
         command, flags = str(rng.choice(USES)), [flag for flag in flags if flag != "--no-infer"]
         if command == "compare":
-            return [command, name, "odd.npz", kept, *flags]
+            return [command, "odd.npz", kept, name, *flags]
         rest = ["--count", str(rng.choice(["3", "0", "10000000000000"]))]
         return [command, "odd.npz", *(rest if command == "sample" else [name]), *flags]
     chosen = {

@@ -139,7 +139,7 @@ def test_compare_names_the_model_that_predicts_better(home):
         *("--output", home / "one.npz"),
     )
     models = home / "one.npz", home / "model.npz"
-    made = run("compare", home / "counts.csv", *models, "--format", "json")
+    made = run("compare", *models, home / "counts.csv", "--format", "json")
     best, other = json.loads(made.stdout)
     x = series(home, "abc")
     for row, file in ((best, models[1]), (other, models[0])):
@@ -225,7 +225,7 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ),
         ("score model.npz counts.csv --device disk", 2, "'disk': wanted cpu, gpu or a number"),
         ("score model.npz counts.csv --json --csv", 2, "two forms of a table; give one of them"),
-        ("compare counts.csv model.npz", 2, "two different models or more"),
+        ("compare model.npz counts.csv", 2, "two different models or more"),
         ("decode model.npz counts.csv --output x.txt", 2, "written as .csv or .parquet"),
     ],
 )

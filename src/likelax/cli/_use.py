@@ -65,7 +65,7 @@ def check(
         raise typer.Exit(common.NOT_RIGHT)
 
 
-def compare(data: Path, models: list[Path], form: common.Form) -> None:
+def compare(models: list[Path], data: Path, form: common.Form) -> None:
     """Print the log probability of the data under each model, best first."""
     if len(models) < 2 or len(set(models)) < len(models):
         common.refuse("compare wants two different models or more")

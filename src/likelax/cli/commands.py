@@ -146,8 +146,8 @@ def check(
 
 @_from("_use")
 def compare(
-    data: Annotated[Path, typer.Argument(help="Data that no fit has seen.")],
     models: Annotated[list[Path], typer.Argument(help="Two or more models from `likelax fit`.")],
+    data: Annotated[Path, typer.Argument(help="Data that no fit has seen.")],
     form: Format = Form.TABLE,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -156,7 +156,7 @@ def compare(
 ) -> None:
     """Compare models by the log probability of held-out data, best first, with standard errors.
 
-    For example: likelax compare later.csv two.npz three.npz
+    For example: likelax compare two.npz three.npz later.csv
     """
 
 
