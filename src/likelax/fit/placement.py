@@ -45,5 +45,10 @@ def place(
     with devices.using(mesh):
         model, prior = devices.put((model, data.prior), mesh, rows=False)
         shape = jax.eval_shape(model.log_prob, devices.shapes(x)).shape
-        x, weights = devices.split_rows(name, x, weights, shape, mesh)
+        if shape == ():
+            model.check_split(name, x)
+            x = devices.split_steps(name, x, mesh)
+            weights = devices.put(weights, mesh, rows=False)
+        else:
+            x, weights = devices.split_rows(name, x, weights, shape, mesh)
     return model, Data(x, weights, prior), mesh
