@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from likelax.fit.algorithm import QUICK
 from likelax.hmm import HMM, stationary
 from likelax.hmm.model import HMMStats
 from likelax.interop.chains import as_sequences, check_lengths
@@ -297,7 +298,7 @@ def _one_e_step(model: HMM, data: Any) -> tuple[HMMStats, Any]:
 
 
 _e_step = jax.jit(_one_e_step)
-_quick_e_step = jax.jit(_one_e_step, compiler_options={"xla_backend_optimization_level": 0})
+_quick_e_step = jax.jit(_one_e_step, compiler_options=QUICK)
 
 
 def check_simplex(name: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:
