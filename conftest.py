@@ -58,6 +58,8 @@ collect_ignore = ["tests/fit/on_devices.py"]
 for _name in ("arviz", "distrax", "distreqx", "dynamax", "numpyro"):
     if find_spec(_name) is None:
         collect_ignore.append(f"src/likelax/interop/{_name}.py")
+if find_spec("numpyro") is None:
+    collect_ignore.append("src/likelax/interop/plates.py")
 if find_spec("tensorflow_probability") is None:
     collect_ignore.append("src/likelax/interop/tfp.py")
 

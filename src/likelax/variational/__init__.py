@@ -36,12 +36,14 @@ from likelax.variational.guides import (
     scattered,
     with_tails,
 )
+from likelax.variational.local import Encoded, PerRow, RowGuide, amortized, per_row
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.space import Space, space_of
 from likelax.variational.weights import Weighted, importance, match_moments
 
 __all__ = [
     "BlockRank",
+    "Encoded",
     "Estimator",
     "ExactElbo",
     "FixedDrawFit",
@@ -54,9 +56,12 @@ __all__ = [
     "LowRank",
     "MeanField",
     "Minibatch",
+    "PerRow",
+    "RowGuide",
     "Space",
     "Transported",
     "Weighted",
+    "amortized",
     "analytic_entropy",
     "block_rank",
     "dreg",
@@ -74,6 +79,7 @@ __all__ = [
     "match_moments",
     "mean_field",
     "pathwise",
+    "per_row",
     "renyi",
     "rloo",
     "scattered",

@@ -23,13 +23,16 @@ from likelax.variational.estimators import (
     Estimator,
     Guide,
     LogJoint,
+    analytic_entropy,
     density,
     draws_and_log_guides,
     draws_per_term,
+    pathwise,
     sticking_the_landing,
 )
 from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
 from likelax.variational.leaves import jittable, whole
+from likelax.variational.local import RowGuide
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.natural import NaturalAscent, in_pieces
 from likelax.variational.stochastic import StagedAscent
@@ -51,6 +54,8 @@ ONE_DRAW = 0.25
 UNSEEN = 0.1
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
+# Numbers of the draws of a check that are held in memory at once.
+NUMBERS_AT_ONCE = 2**24
 
 
 class GuideFit(NamedTuple):
@@ -170,6 +175,7 @@ def fit_guide(
         draws = 1
     else:
         estimator = sticking_the_landing if estimator is None else estimator
+        _check_rows(log_joint, guide, estimator)
         steps = 20_000 if max_steps is None else max_steps
         bound = Bound(log_joint, estimator, num_samples)
         algorithm = StagedAscent(
@@ -185,6 +191,21 @@ def fit_guide(
     found = drive(algorithm, jittable(guide), None, key=key_fit)
     checked = _check(key_check, log_joint, found, draws, num_check)
     return checked._replace(guide=whole(checked.guide))
+
+
+def _check_rows(log_joint: Any, guide: Any, estimator: Estimator) -> None:
+    if not isinstance(guide, RowGuide) or not isinstance(log_joint, Minibatch):
+        return
+    if not log_joint.local or log_joint.num_data != guide.num_rows:
+        raise ValueError(
+            f"a guide with latents for each of {guide.num_rows} rows wants a Minibatch of so many rows with "
+            f"local=True, got one of {log_joint.num_data} rows with local={log_joint.local}"
+        )
+    if estimator not in (sticking_the_landing, pathwise, analytic_entropy):
+        raise ValueError(
+            "estimator must be sticking_the_landing, pathwise or analytic_entropy where steps draw the "
+            "latents of a batch of rows; the others would be biased"
+        )
 
 
 def _is_natural(base: Any) -> bool:
@@ -298,7 +319,7 @@ class Bound:
         if isinstance(self.log_joint, Minibatch):
             key, key_rows = jax.random.split(key)
             rows = self.log_joint.draw(key_rows)
-        _, base, _ = density(self.log_joint, guide)
+        _, base = self._of_batch(guide, rows)
         per_term = draws_per_term(self.estimator)
         if per_term is None or not hasattr(base, "from_noise"):
             return key, rows
@@ -306,15 +327,29 @@ class Bound:
 
     def __call__(self, drawn: tuple[Array, Array | None], guide: Any) -> Array:
         noise, rows = drawn
-        log_joint = self.log_joint
-        if isinstance(log_joint, Minibatch) and rows is not None:
-            log_joint = partial(log_joint.on_rows, rows)
-        key = noise
+        log_joint, base = self._of_batch(guide, rows)
+        key, guide = noise, base
         if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
-            log_joint, base, _ = density(log_joint, guide)
             # the draws are made, so that the estimator uses no key
             key, guide = jax.random.key(0), _Drawn(base, noise)
-        return jnp.mean(self.estimator(key, log_joint, whole(guide), self.num_samples))
+        return jnp.mean(self.estimator(key, log_joint, guide, self.num_samples))
+
+    def _of_batch(self, guide: Any, rows: Array | None) -> tuple[LogJoint, Any]:
+        """The log joint and the guide of a step, over the reals where the guide knows them."""
+        guide, log_joint = whole(guide), self.log_joint
+        if not isinstance(log_joint, Minibatch) or rows is None:
+            return density(log_joint, guide)[:2]
+        if isinstance(guide, RowGuide):
+            return guide.of_batch(log_joint, rows)
+        return density(partial(_of_rows, log_joint, rows), guide)[:2]
+
+
+def _of_rows(log_joint: Minibatch, rows: Array, z: Any) -> Array:
+    """The log joint of a draw of a guide of all rows, from those of a batch."""
+    if log_joint.local:
+        z, local = log_joint.parts(z)
+        z = z, jax.tree.map(lambda leaf: leaf[rows], local)
+    return log_joint.on_rows(rows, z)
 
 
 @dataclass(frozen=True)
@@ -325,8 +360,27 @@ class Judge:
     estimator: Estimator
 
     def __call__(self, key: Array, guide: Any) -> Array:
-        terms = self.estimator(key, self.log_joint, whole(guide), JUDGED)
+        log_joint, base, _ = density(self.log_joint, guide)
+        terms = in_parts(
+            lambda key, num: self.estimator(key, log_joint, base, num), key, JUDGED, _size(base)
+        )
         return jax.lax.stop_gradient(terms)
+
+
+def in_parts(function: Any, key: Array, num: int, size: int) -> Any:
+    """(key, S) -> arrays with an axis S, of draws of so many numbers each, of not too many at once."""
+    parts = -(-num * size // NUMBERS_AT_ONCE)
+    if parts == 1:
+        return function(key, num)
+    parts = next(count for count in range(parts, num + 1) if num % count == 0 or count == num)
+    keys = jax.random.split(key, parts)
+    found = jax.lax.map(lambda key: function(key, num // parts), keys)
+    return jax.tree.map(lambda leaf: leaf.reshape(num, *leaf.shape[2:]), found)
+
+
+def _size(base: Any) -> int:
+    """Numbers of one draw, where the guide says it."""
+    return int(base.num_noise) if isinstance(base, Reparameterized) else 1
 
 
 @pytree
@@ -359,14 +413,28 @@ def _check(
     """The result of a fit, with its bound on fresh draws."""
     guide, gap, count, slopes = found.model
     target, base, _ = density(log_joint, guide)
-    normal = isinstance(base, Reparameterized) and base.normal_noise
+    size = _size(base)
+    # far places are searched for where the noise of all draws can be held
+    normal = (
+        isinstance(base, Reparameterized)
+        and base.normal_noise
+        and num_check * size <= NUMBERS_AT_ONCE
+    )
     key, key_far = jax.random.split(key)
+
+    def log_joints(draws: Any, num: int) -> Array:
+        return in_pieces(lambda draw: as_float(target(draw))[0], draws, num)
+
+    def logs(key: Array, num: int) -> tuple[Array, Array]:
+        draws, log_q = draws_and_log_guides(key, base, num)
+        return log_joints(draws, num), log_q
+
     if normal:
         noise = base.noise(key, (num_check,))
-        draws, log_q = base.from_noise(noise), base.log_prob_of_noise(noise)
+        log_q = base.log_prob_of_noise(noise)
+        log_p = log_joints(base.from_noise(noise), num_check)
     else:
-        draws, log_q = draws_and_log_guides(key, base, num_check)
-    log_p = in_pieces(lambda draw: as_float(target(draw))[0], draws, num_check)
+        log_p, log_q = in_parts(logs, key, num_check, size)
     terms = log_p - log_q
     bound = monte_carlo.mean(terms)
     # the tail of the weights, and that of the terms; batched, so that psis is compiled once

@@ -249,7 +249,10 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
     def newton(_: int, logs: Array) -> Array:
         exponent, _, _, spread = at(logs)
         off = jnp.where(used, log_costs + exponent - logs, 0)
-        slope = eye + (toward + guide.overlap(spread, places) / 2) * jnp.where(used, jnp.exp(logs), 0)[None]
+        slope = (
+            eye
+            + (toward + guide.overlap(spread, places) / 2) * jnp.where(used, jnp.exp(logs), 0)[None]
+        )
         return logs + jnp.clip(jnp.linalg.solve(slope, off), -2, 2)
 
     logs = jax.lax.fori_loop(0, PEAK_STEPS, newton, log_costs)
