@@ -102,7 +102,18 @@ def test_every_page_has_a_title_and_a_place_in_the_navigation(tmp_path):
 
 @pytest.mark.parametrize(
     "page",
-    "families naive_bayes mixtures hmm batch scale monte_carlo variational calibration checklist".split(),
+    [
+        "families",
+        "naive_bayes",
+        "mixtures",
+        "hmm",
+        "batch",
+        "scale",
+        "monte_carlo",
+        "variational",
+        "calibration",
+        "checklist",
+    ],
 )
 def test_a_page_of_a_capability_has_its_formula_and_its_picture(page):
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
