@@ -24,7 +24,7 @@ from likelax.hmm.chain import FEW, Chain, Filter, Posterior, fixed
 from likelax.hmm.scaled import floor
 
 # states for which both ends of a chain are lanes of one small loop, and steps from which that pays
-_BOTH_ENDS, _LONG = 4, 512
+_BOTH_ENDS, _LONG = 4, 1024
 
 
 def serves(c: Chain) -> bool:
@@ -82,8 +82,8 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
 def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
     """log p(x) in T / 2 steps, p(x) = sum_j p(x_0..x_n-1, z_n = j) p(x_n..x_T-1 | z_n = j)."""
     num_steps = c.log_lik.shape[0]
-    begin = jnp.stack([initial, jnp.ones_like(initial)], axis=1)
-    moves = jnp.stack([transition, transition.T], axis=2)
+    begin = jnp.exp(jnp.stack([c.log_initial, jnp.zeros_like(c.log_initial)], axis=1))
+    moves = jnp.exp(jnp.stack([c.log_transition, c.log_transition.T], axis=2))
 
     def row(n: Any) -> Array:
         return lax.dynamic_index_in_dim(c.log_lik, n, 0, False, allow_negative_indices=False)
