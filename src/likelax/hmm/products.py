@@ -80,9 +80,29 @@ def cut(c: Chain, steps: int | None = None) -> Chain:
 
 def _log_sums(a: Array, b: Array) -> Array:
     """log sum_k exp(a[i, k] + b[k, j])."""
-    if a.shape[1] > FEW:
+    num_states = a.shape[1]
+    if num_states <= FEW:
+        return _sum_of_exp(_terms(a, b))
+    if a.shape[0] == 1:
         return logsumexp(a[:, :, None] + b[None], axis=1)
-    terms = _terms(a, b)
+    # as one reduction XLA took minutes to compile this for a GPU, with the exponentials fused into it
+    pad = -num_states % FEW
+    a = jnp.pad(a, [(0, pad if n == 1 else 0) for n in range(a.ndim)], constant_values=-jnp.inf)
+    b = jnp.pad(b, [(0, pad if n == 0 else 0) for n in range(b.ndim)])
+    parts = (
+        jnp.moveaxis(a.reshape(a.shape[0], -1, FEW, *a.shape[2:]), 1, 0),
+        b.reshape(-1, FEW, *b.shape[1:]),
+    )
+
+    def add(logs: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
+        return _sum_of_exp([logs, *_terms(*some)]), None
+
+    shape = jnp.broadcast_shapes((a.shape[0], 1, *a.shape[2:]), (1, *b.shape[1:]))
+    return lax.scan(add, jnp.full(shape, -jnp.inf, a.dtype), parts)[0]
+
+
+def _sum_of_exp(terms: list[Array]) -> Array:
+    """log sum_k exp(terms[k]), written out, so that it is one kernel."""
     peak = lax.stop_gradient(functools.reduce(jnp.maximum, terms))
     shift = jnp.where(peak == -jnp.inf, 0, peak)
     shares = functools.reduce(jnp.add, [jnp.exp(t - shift) for t in terms])
