@@ -36,8 +36,7 @@ def fit(
     with common.sentences(common.BAD_USAGE):
         found, sizes = named.parse(model), named.parse_sizes(states)
         families = _families(column or [])
-        if output.suffix != ".npz" or not output.resolve().parent.is_dir():
-            raise ValueError(f"{output}: wanted a .npz file in a folder that exists")
+        files.check_output(output, [".npz"])
         if not 0 <= holdout < 1:
             raise ValueError(f"--holdout must lie in [0, 1); got {holdout}")
         _check_roles(found, model, families, label, group, weight)
@@ -50,6 +49,8 @@ def fit(
         )  # fmt: skip
         plan = replace(plan, holdout=holdout, seed=seed)
         rows = plan.rows(data, table)
+        if not len(rows.values):
+            raise files.DataError(f"{data} has no rows")
         known = plan.complete(rows)
         seen, _ = kept.divided(known, holdout, series=found.takes_series, seed=seed)
         x, weights = plan.data(seen), plan.weights(seen)
@@ -88,13 +89,16 @@ def fit(
     }
     if not usable.any():
         tables.show(report, form)
-        common.refuse(f"no usable fit to {data}{_reason(plan, seen)}", common.NO_FIT)
+        reason = _reason(plan, rows, seen)
+        common.refuse(f"no usable fit to {data}{reason and ': '}{reason}", common.NO_FIT)
     plan = replace(plan, size=size, model=result)
-    with common.sentences(common.BAD_USAGE):
+    with common.writing(output):
         plan.save(output)
     tables.show(report, form)
     tables.show(plan.table(), form)
-    common.say(f"columns {', '.join(rows.columns)}; {len(seen.values)} rows; wrote {output}")
+    number = len(seen.values)
+    rows_of = f"{number} row{'s' * (number != 1)} of {files.listed(rows.columns)}"
+    common.say(f"fitted to {rows_of}; wrote {output}")
     if not bool(best.converged[chosen]):
         common.refuse(
             f"the fit did not converge in {max_steps} steps; raise --max-steps", common.NO_FIT
@@ -178,14 +182,50 @@ def _classify(plan: kept.Kept, x: Any, weights: jax.Array | None) -> fits.Fit[An
     return jax.tree.map(lambda a: jnp.asarray(a)[None], done)
 
 
-def _reason(plan: kept.Kept, rows: files.Rows) -> str:
-    """Why a classifier has no density: a number that never varies in a class."""
-    if plan.label is None or rows.labels is None or plan.named.kind != "naive-bayes":
+def _reason(plan: kept.Kept, rows: files.Rows, seen: files.Rows) -> str:
+    """Why no fit is usable, as far as the columns show it; else empty.
+
+    Args:
+      plan: what was fitted.
+      rows: of the file.
+      seen: those of them that were fitted.
+    """
+    columns = dict(zip(plan.fields, _wide(rows).T, strict=True))
+    if plan.named.kind == "regression" and plan.label is not None and rows.labels is not None:
+        columns = {plan.label: rows.labels}
+    for column, values in columns.items():
+        if column.values:
+            continue  # codes of texts, all of which are possible
+        one, known = named.parse("mle:mixed").leaf([column]), np.flatnonzero(~np.isnan(values))
+        possible = jax.tree.map(np.asarray, one).possible(values[known])
+        stats = jax.vmap(lambda x, one=one: one.e_step(x[None])[0])(jnp.asarray(values[known]))
+        finite = [np.isfinite(leaf) for leaf in jax.tree.leaves(stats)]
+        for fine, why in (
+            (possible, "has probability zero under the family"),
+            (
+                np.all([leaf.reshape(len(known), -1).all(axis=1) for leaf in finite], axis=0),
+                "leaves no finite fit of the family",
+            ),
+        ):
+            wrong = known[~np.broadcast_to(fine, known.shape)]
+            if len(wrong):
+                held = f"column {column.name!r} holds {values[wrong[0]]:g} in row {wrong[0] + 1}"
+                return f"{held}, which {why} {column.family}"
+    if plan.named.kind == "regression":
         return ""
-    wide = rows.values.reshape(len(rows.labels), -1)
-    for column, values in zip(plan.fields, wide.T, strict=True):
-        for code, name in enumerate(plan.label.values):
-            own = values[(rows.labels == code) & ~np.isnan(values)]
+    labels, names = seen.labels, ("",) if plan.label is None else plan.label.values
+    for column, values in zip(plan.fields, _wide(seen).T, strict=True):
+        for code, name in enumerate(names):
+            own = values[~np.isnan(values) & (True if labels is None else labels == code)]
             if column.family == "normal" and len(own) and own.min() == own.max():
-                return f": {column.name!r} never varies where {plan.label.name!r} is {name!r}"
+                where = f" where {plan.label.name!r} is {name!r}" if plan.label else ""
+                return f"column {column.name!r} never varies{where}"
+    number, width = _wide(seen).shape
+    if plan.named.family in ("normal", "student-t") and width > 1 and number <= width:
+        return f"{number} rows are too few for a covariance of {width} columns; try diagonal"
     return ""
+
+
+def _wide(rows: files.Rows) -> np.ndarray:
+    """(N, D) the values, also of one column."""
+    return rows.values.reshape(len(rows.values), -1)
