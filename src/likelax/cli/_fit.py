@@ -1,5 +1,6 @@
 """`likelax fit`: a model to a table."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from likelax import files, kept, named
 from likelax import fit as fits
 from likelax.cli import common, tables
+from likelax.columns import Column
 from likelax.data import take_labels
 
 
@@ -193,24 +195,14 @@ def _reason(plan: kept.Kept, rows: files.Rows, seen: files.Rows) -> str:
     columns = dict(zip(plan.fields, _wide(rows).T, strict=True))
     if plan.named.kind == "regression" and plan.label is not None and rows.labels is not None:
         columns = {plan.label: rows.labels}
-    for column, values in columns.items():
-        if column.values:
-            continue  # codes of texts, all of which are possible
-        one, known = named.parse("mle:mixed").leaf([column]), np.flatnonzero(~np.isnan(values))
-        possible = jax.tree.map(np.asarray, one).possible(values[known])
-        stats = jax.vmap(lambda x, one=one: one.e_step(x[None])[0])(jnp.asarray(values[known]))
-        finite = [np.isfinite(leaf) for leaf in jax.tree.leaves(stats)]
-        for fine, why in (
-            (possible, "has probability zero under the family"),
-            (
-                np.all([leaf.reshape(len(known), -1).all(axis=1) for leaf in finite], axis=0),
-                "leaves no finite fit of the family",
-            ),
-        ):
-            wrong = known[~np.broadcast_to(fine, known.shape)]
-            if len(wrong):
-                held = f"column {column.name!r} holds {values[wrong[0]]:g} in row {wrong[0] + 1}"
-                return f"{held}, which {why} {column.family}"
+    columns = {c: v for c, v in columns.items() if not c.values}  # all codes of texts are possible
+    for family in {column.family: None for column in columns}:
+        own = {c.name: v for c, v in columns.items() if c.family == family}
+        for bad, why in _unfit(Column("", family), np.concatenate(list(own.values()))):
+            for name, values in own.items():
+                for row in np.flatnonzero(np.isin(values, bad))[:1]:
+                    held = f"column {name!r} holds {values[row]:g} in row {row + 1}"
+                    return f"{held}, which {why} the family {family}"
     if plan.named.kind == "regression":
         return ""
     labels, names = seen.labels, ("",) if plan.label is None else plan.label.values
@@ -224,6 +216,16 @@ def _reason(plan: kept.Kept, rows: files.Rows, seen: files.Rows) -> str:
     if plan.named.family in ("normal", "student-t") and width > 1 and number <= width:
         return f"{number} rows are too few for a covariance of {width} columns; try diagonal"
     return ""
+
+
+def _unfit(column: Column, values: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
+    """Values that the family of a column has no finite fit to, and why."""
+    one, known = named.parse("mle:mixed").leaf([column]), np.unique(values[~np.isnan(values)])
+    possible = jax.tree.map(np.asarray, one).possible(known)
+    yield known[~np.broadcast_to(possible, known.shape)], "has probability zero under"
+    stats = jax.vmap(lambda x: one.e_step(x[None])[0])(jnp.asarray(known))
+    finite = [np.isfinite(leaf).reshape(len(known), -1) for leaf in jax.tree.leaves(stats)]
+    yield known[~np.concatenate(finite, axis=1).all(axis=1)], "leaves no finite fit of"
 
 
 def _wide(rows: files.Rows) -> np.ndarray:
