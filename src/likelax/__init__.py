@@ -4,6 +4,7 @@ Every public name is imported when it is first used, so that the command line st
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
@@ -48,6 +49,8 @@ if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
     from likelax.wrappers import Fixed as Fixed
     from likelax.wrappers import Tied as Tied
 
+    __version__: str
+
 # The public modules, and the home of each public class and function that is not a family.
 _MODULES = (
     "calibration", "checklist", "constraints", "data", "datasets", "families", "fit", "hmm", "mixture",
@@ -86,6 +89,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"likelax.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(f"likelax.{_HOMES[name]}"), name)
+    elif name == "__version__":
+        value = _version()
     elif name == "__all__":
         value = [*importlib.import_module("likelax.families").__all__, *_HOMES, *_MODULES]
     elif name[:1].isupper() and name in importlib.import_module("likelax.families").__all__:
@@ -94,6 +99,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'likelax' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """The installed version; "unknown" where likelax is imported from a folder."""
+    try:
+        return importlib.metadata.version("likelax")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

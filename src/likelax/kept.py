@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from likelax import __version__, files, fit, named
 from likelax import columns as columns_
-from likelax import files, fit, named
 from likelax.columns import Column
 from likelax.data import DataLike, Labelled, Masked, Sequences
+from likelax.fit import checkpoint
 from likelax.hmm import HMM
 from likelax.mixture import Mixture
 
@@ -60,7 +61,7 @@ class Kept:
 
     def save(self, file: Path) -> None:
         """Write it to a file, in place of an older one."""
-        notes = asdict(replace(self, model=None))
+        notes = asdict(replace(self, model=None)) | {"version": __version__}
         fit.save(file, self.model, notes=notes)
 
     def rows(
@@ -325,8 +326,10 @@ def load(file: Path) -> Kept:
     Raises:
       files.DataError: for a file that can't be read, or that `likelax fit` did not write.
     """
+    version = None
     try:
         notes = fit.load_notes(file)
+        version = notes.pop("version", None)
         notes["fields"] = tuple(map(_noted, notes["fields"]))
         notes["label"] = None if notes["label"] is None else _noted(notes["label"])
         kept = Kept(**notes)
@@ -335,6 +338,10 @@ def load(file: Path) -> Kept:
         model = fit.load(file, kept.named.blank(kept.fields, kept.size, kept.label))
     except FileNotFoundError:
         raise files.DataError(f"{file} does not exist") from None
+    except checkpoint.OtherFormatError:
+        raise files.DataError(
+            f"{file} is of another version of likelax; fit the model again"
+        ) from None
     except (
         OSError,
         LookupError,
@@ -344,6 +351,10 @@ def load(file: Path) -> Kept:
         MemoryError,
         AttributeError,
     ):
+        if version not in (None, __version__):
+            raise files.DataError(
+                f"{file} was written by likelax {version}, and this is {__version__}; fit the model again"
+            ) from None
         raise files.DataError(f"{file} is damaged, or was not written by `likelax fit`") from None
     return replace(kept, model=model)
 

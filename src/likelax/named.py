@@ -125,6 +125,11 @@ class Named:
         return self.kind in ("naive-bayes", "regression")
 
     @property
+    def decides(self) -> bool:
+        """Whether its label is a class, so that its probabilities are of a decision."""
+        return self.kind == "naive-bayes" or self.family in TARGET_FAMILY
+
+    @property
     def column_family(self) -> str | None:
         """The family of every column; None if it is inferred for each."""
         if self.kind == "regression" or self.family == MIXED:

@@ -45,7 +45,7 @@ class Conditional:
 def check(key: Array, found: kept.Kept, x: Any, heldout: Any) -> checklist.Checklist:
     """The checklist of the targets given the inputs, beside the regression on a constant."""
     decision: Any = None
-    if found.label is not None and found.named.label_family != found.named.family:
+    if found.named.decides:
         probs = probabilities(found, heldout)
         decision = (probs.max(axis=1), probs.argmax(axis=1) == np.asarray(heldout[1]))
     return checklist.run(
@@ -62,7 +62,7 @@ def probabilities(found: kept.Kept, x: Any) -> np.ndarray:
 
 def predictions(found: kept.Kept, label: Column, x: Any) -> dict[str, np.ndarray]:
     """The most probable class and the probability of each, or the mean of the target."""
-    if found.named.label_family == found.named.family:
+    if not found.named.decides:
         return {label.name: np.asarray(found.model.mean(_inputs(x))).reshape(len(_inputs(x)))}
     return of_classes(label, probabilities(found, x))
 

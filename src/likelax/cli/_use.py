@@ -16,6 +16,8 @@ from likelax.data import unlabelled
 from likelax.hmm import HMM
 from likelax.mixture import Mixture
 
+NO_DECISION = "The model has no column of classes, so no decision depends on its probabilities."
+
 
 def check(
     model: Path, data: Path, train: Path | None, report: Path | None, seed: int, form: common.Form
@@ -28,10 +30,8 @@ def check(
                 f"{model} was fitted to all of its data; fit with --holdout 0.2, or give new DATA, and "
                 "by --train what it was fitted to"
             )
-        if report is not None and (
-            report.suffix != ".html" or not report.resolve().parent.is_dir()
-        ):
-            raise ValueError(f"{report}: wanted an .html file in a folder that exists")
+        if report is not None:
+            files.check_output(report, [".html"])
     series = found.named.takes_series
     with common.sentences(common.BAD_DATA):
         rows = _complete(found, data)
@@ -49,8 +49,11 @@ def check(
         if found.named.kind == "regression":
             result = _regression.check(key, found, x, heldout)
         else:
-            decision = checklist.top_label if found.label is not None else None
+            decision = checklist.top_label if found.named.decides else None
             result = checklist.run(key, found.model, x, heldout, decision)
+    if not found.named.decides:
+        *lines, last = result.lines
+        result = checklist.Checklist((*lines, last._replace(reason=NO_DECISION, remedy="")))
     table = {
         "line": [f"{line.number}. {line.title}" for line in result.lines],
         "verdict": [str(line.verdict) for line in result.lines],
@@ -59,7 +62,9 @@ def check(
     tables.show(table, form)
     if report is not None:
         with common.sentences(common.BAD_DATA):
-            report.write_text(_figures.page(found, seen, result), encoding="utf-8")
+            page = _figures.page(found, seen, result)
+        with common.writing(report):
+            report.write_text(page, encoding="utf-8")
         common.say(f"wrote {report}")
     if not result.ok:
         raise typer.Exit(common.NOT_RIGHT)
@@ -100,31 +105,33 @@ def compare(models: list[Path], data: Path, form: common.Form) -> None:
 
 def decode(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
     """Write the most probable states and the probabilities of all states."""
-    found = _load(model)
+    found = _load(model, output)
     if not isinstance(found.model, HMM):
         common.refuse(f"{model} is {found.name}, which has no path of states; use predict")
     with common.sentences(common.BAD_DATA):
         rows = _rows(found, data)
         x = found.data(rows)
-        path, _ = found.model.viterbi(x)
+        path, at = np.asarray(found.model.viterbi(x)[0]), _places(rows)
         probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
-    _write({**_keys(found, rows), "state": np.asarray(path), **_shares(probs)}, output, form)
+    _write({**_keys(found, rows), "state": path[at], **_shares(probs[at])}, output, form)
 
 
 def predict(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
     """Write the most probable component, class or target of each row, and probabilities."""
-    found = _load(model)
+    found = _load(model, output)
     if found.size is None and found.label is None:
         common.refuse(f"{model} is {found.name}, which has no components")
     with common.sentences(common.BAD_DATA):
         rows = _rows(found, data)
         x = found.data(rows)
         if found.named.kind == "regression" and found.label is not None:
-            return _write(_regression.predictions(found, found.label, x), output, form)
-        if isinstance(found.model, Mixture):
+            predicted = _regression.predictions(found, found.label, x)
+        elif isinstance(found.model, Mixture):
             probs = np.asarray(found.model.responsibilities(x))
         else:
-            probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
+            probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))[_places(rows)]
+    if found.named.kind == "regression":
+        return _write(predicted, output, form)
     if found.label is not None:
         return _write(_regression.of_classes(found.label, probs), output, form)
     best = np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
@@ -159,7 +166,7 @@ def score(model: Path, data: Path, form: common.Form) -> None:
 
 def sample(model: Path, count: int, seed: int, output: Path | None, form: common.Form) -> None:
     """Write draws from the model."""
-    found = _load(model)
+    found = _load(model, output)
     if found.named.kind == "regression":
         common.refuse(f"{model} is {found.name}, which draws nothing without inputs; use predict")
     key, columns = jax.random.key(seed), list(found.fields)
@@ -181,7 +188,11 @@ def _columns_of(found: kept.Kept, draws: Any) -> list[np.ndarray]:
     return [wide] if wide.ndim == 1 else list(wide.T)
 
 
-def _load(file: Path) -> kept.Kept:
+def _load(file: Path, output: Path | None = None) -> kept.Kept:
+    """The model of a file, after a look whether the results can be written."""
+    if output is not None:
+        with common.sentences(common.BAD_USAGE):
+            files.check_output(output)
     with common.sentences(common.BAD_DATA):
         return kept.load(file)
 
@@ -216,10 +227,7 @@ def _increments(found: kept.Kept, data: Path, table: dict[str, np.ndarray]) -> n
     rows = _some(data, found.rows(data, table, weight=False))
     x = found.data(rows)
     if isinstance(found.model, HMM):
-        increments = np.asarray(found.model.filter(x).log_increments)
-        scores = np.empty_like(increments)
-        scores[np.concatenate(list(rows.places().values()))] = increments
-        return scores
+        return np.asarray(found.model.filter(x).log_increments)[_places(rows)]
     scores = np.array(found.model.log_prob(x))
     if found.named.kind == "regression" and rows.labels is not None:
         wide = np.column_stack([rows.values, rows.labels])
@@ -228,11 +236,15 @@ def _increments(found: kept.Kept, data: Path, table: dict[str, np.ndarray]) -> n
 
 
 def _keys(found: kept.Kept, rows: files.Rows) -> dict[str, Any]:
-    """The column that tells the series apart, in the order of the results."""
+    """The column that tells the series apart."""
     if rows.groups is None or found.group is None:
         return {}
-    parts = rows.parts()
-    return {found.group: np.repeat(list(parts), [len(part) for part in parts.values()])}
+    return {found.group: rows.groups}
+
+
+def _places(rows: files.Rows) -> np.ndarray:
+    """(N,) where each row of the file is, when its series are laid end to end."""
+    return np.argsort(np.concatenate(list(rows.places().values())))
 
 
 def _shares(probs: np.ndarray) -> dict[str, np.ndarray]:
@@ -242,6 +254,6 @@ def _shares(probs: np.ndarray) -> dict[str, np.ndarray]:
 def _write(table: dict[str, Any], output: Path | None, form: common.Form) -> None:
     if output is None:
         return tables.show(table, form)
-    with common.sentences(common.BAD_USAGE):
+    with common.writing(output):
         files.write_table(output, table)
     common.say(f"wrote {output}")
