@@ -131,14 +131,7 @@ class Ours:
 
     def _stop(self, found: Any) -> Stop:
         base = found.guide.base
-        return Stop(int(found.num_gradients), self.seconds, base.loc, root(base))
-
-
-def root(base: Any) -> Array:
-    """The Cholesky factor of a guide's covariance."""
-    if not isinstance(base, variational.LowRank):
-        return base.root()
-    return jnp.linalg.cholesky(jnp.diag(base.scale**2) + base.factor @ base.factor.T)
+        return Stop(int(found.num_gradients), self.seconds, base.loc, base.root())
 
 
 def along(

@@ -9,6 +9,7 @@ import pytest
 from likelax import variational
 from likelax.fit import Status
 from likelax.variational import Minibatch
+from reference import elbo_problems
 
 
 def key():
@@ -82,6 +83,16 @@ def test_k_hat_above_the_limit_is_in_the_summary():
     )
     assert found.fit.status == Status.CONVERGED and found.k_hat > 0.7
     assert "k-hat" in found.summary() and "above 0.7" in found.summary()
+
+
+def test_a_funnel_and_a_banana_end_with_a_high_k_hat():
+    # no normal is near either, so a high k-hat is the right answer, however good the bound
+    for log_joint, dim in ((elbo_problems.funnel, 10), (elbo_problems.banana, 2)):
+        found = variational.fit_guide(key(), log_joint, variational.full_rank(jnp.zeros(dim)))
+        assert found.k_hat > 0.7
+        assert "above 0.7, so the guide is far from the posterior" in found.summary()
+        # both targets are normalised: no bound is above 0
+        assert not found.elbo.value > 3 * found.elbo.standard_error
 
 
 @pytest.mark.parametrize("optimizer", [None, optax.adam(0.05)])

@@ -45,7 +45,7 @@ def test_the_heavy_tailed_guide_is_scipys_t_carried_by_a_matrix():
     with pytest.raises(ValueError, match="dof must be above 2"):
         variational.with_tails(normal, dof=2.0)
     with pytest.raises(
-        TypeError, match="wants a guide from mean_field, block_rank or full_rank, got FullRankT"
+        TypeError, match="wants a guide from mean_field, block_rank, low_rank or full_rank, got"
     ):
         variational.with_tails(guide)
 

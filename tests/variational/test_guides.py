@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ from scipy import stats
 
 from likelax import constraints, monte_carlo, variational
 from likelax.fit import Status
+from likelax.model import pytree
 from likelax.variational import FullRank, LowRank, MeanField
 
 LOC = jnp.array([1.0, -2.0, 0.5])
@@ -128,6 +131,77 @@ def test_a_log_joint_of_nan_is_a_status():
     assert found.fit.status == Status.NON_FINITE
     assert jnp.isnan(found.elbo.value)
     np.testing.assert_array_equal(found.guide.base.loc, start.base.loc)
+
+
+@pytree
+class Everything:
+    """A parameter of each constraint."""
+
+    real: jax.Array
+    positive: jax.Array = constraints.constrained(constraints.positive)
+    unit: jax.Array = constraints.constrained(constraints.unit_interval)
+    simplex: jax.Array = constraints.constrained(constraints.simplex)
+    ordered: jax.Array = constraints.constrained(constraints.ordered)
+    tril: jax.Array = constraints.constrained(constraints.scale_tril)
+    definite: jax.Array = constraints.constrained(constraints.positive_definite)
+    correlation: jax.Array = constraints.constrained(constraints.correlation)
+    factor: jax.Array = constraints.constrained(constraints.correlation_tril)
+
+
+MATRIX = jnp.array([[1.0, 0.3, 0.1], [0.3, 1.0, -0.2], [0.1, -0.2, 1.0]])
+TEMPLATE = Everything(
+    jnp.zeros(2), jnp.array(2.0), jnp.array([0.3]), jnp.array([0.2, 0.3, 0.5]),
+    jnp.array([-1.0, 0.0, 2.0]), jnp.linalg.cholesky(MATRIX), 2 * MATRIX, MATRIX,
+    jnp.linalg.cholesky(MATRIX),
+)  # fmt: skip
+MAKERS = {
+    "mean field": variational.mean_field,
+    "blocks": variational.block_rank,
+    "low rank": lambda template, scale: variational.low_rank(template, rank=2, scale=scale),
+    "full rank": variational.full_rank,
+    "mean field, t": variational.mean_field,
+    "low rank, t": lambda template, scale: variational.low_rank(template, rank=2, scale=scale),
+    "full rank, t": variational.full_rank,
+}
+
+
+@pytest.mark.sampled(0.4)
+@pytest.mark.parametrize("name", MAKERS)
+def test_guides_take_a_pytree_of_all_constraints(name):
+    guide = MAKERS[name](TEMPLATE, scale=0.3)
+    if name.endswith("t"):
+        normal, guide = guide, variational.with_tails(guide, dof=6.0)
+        assert isinstance(guide.base, variational.FullRankT)
+        covariance = guide.base.scale_tril @ guide.base.scale_tril.T * 6 / 4
+        root = normal.base.root()
+        np.testing.assert_allclose(covariance, root @ root.T, rtol=1e-4, atol=1e-6)
+    draws = guide.sample(jax.random.key(0), (50,))
+    assert isinstance(draws, Everything)
+    sets = constraints.declared(TEMPLATE)
+    for field in dataclasses.fields(Everything):
+        inside = getattr(sets, field.name).contains(np.asarray(getattr(draws, field.name)))
+        assert np.all(inside), field.name
+    # the density is that of the reals over the volume of the map
+    reals = jax.vmap(guide.space.unconstrain)(draws)
+    want = guide.base.log_prob(reals) - jax.vmap(guide.space.log_det)(reals)
+    found = jax.jit(jax.vmap(guide.log_prob))(draws)
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+    # and the draws have the template in their middle
+    np.testing.assert_allclose(jnp.mean(reals, axis=0), guide.base.loc, atol=0.3)
+
+
+def test_a_t_guide_is_fitted_from_its_start():
+    # independent Student t with 5 degrees of freedom, carried by a matrix: the guide's own family
+    tril = jnp.array([[1.0, 0.0], [0.8, 0.5]])
+    posterior = variational.FullRankT(CENTRE, tril, 5.0)
+    start = variational.with_tails(variational.full_rank(jnp.zeros(2), scale=1.0))
+    found = variational.fit_guide(
+        jax.random.key(0), lambda z: 2.0 + posterior.log_prob(z), start, num_check=500
+    )
+    assert found.fit.usable and found.k_hat < 0.7
+    np.testing.assert_allclose(found.elbo.value, 2.0, atol=0.02)
+    np.testing.assert_allclose(found.guide.base.loc, CENTRE, atol=0.1)
+    np.testing.assert_allclose(found.guide.base.scale_tril, tril, atol=0.1)
 
 
 def test_clear_errors():

@@ -289,6 +289,10 @@ class LowRank(Reparameterized):
         """Differential entropy, nats."""
         return self._log_volume(self._capacity()[0]) + self.loc.shape[-1] * (1 + LOG_2PI) / 2
 
+    def root(self) -> Array:
+        """L (D, D), lower triangular, with L L' the covariance."""
+        return cholesky(jnp.diag(self.scale**2) + _product(self.factor, self.factor.T))
+
     def _capacity(self) -> tuple[Array, Array]:
         """Cholesky factor (R, R) of I + F'F with F = factor / scale, and F."""
         scaled = self.factor / self.scale[:, None]
@@ -643,13 +647,13 @@ def block_rank(
 
 @checked(guide=None)
 def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
-    """A fitted normal guide with the tails of a Student t: same mean, same covariance.
+    """A normal guide with the tails of a Student t: same mean, same covariance.
 
     For importance weights where the posterior has a longer tail than a normal. Fit the normal
     first: an ELBO under heavy tails meets draws so far off that they overflow.
 
     Args:
-      guide: from `mean_field`, `block_rank` or `full_rank`.
+      guide: from `mean_field`, `block_rank`, `low_rank` or `full_rank`.
       dof: degrees of freedom, above 2.
     Raises:
       TypeError: a guide of another kind.
@@ -659,9 +663,9 @@ def with_tails(guide: Transported, *, dof: float = 5.0) -> Transported:
       >>> with_tails(full_rank({"theta": jnp.zeros(3)}), dof=7.0).base.dof
       7.0
     """
-    if not isinstance(getattr(guide, "base", None), NormalGuide):
+    if not isinstance(getattr(guide, "base", None), NormalGuide | LowRank):
         raise TypeError(
-            "with_tails wants a guide from mean_field, block_rank or full_rank, got "
+            "with_tails wants a guide from mean_field, block_rank, low_rank or full_rank, got "
             f"{type(guide).__name__}."
         )
     if not dof > 2:

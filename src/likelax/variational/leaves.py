@@ -1,4 +1,4 @@
-"""Guides with leaves that are no arrays, such as the activation of an equinox module."""
+"""Guides with leaves that are no arrays, such as the activation or the sizes of an equinox module."""
 
 from typing import Any
 
@@ -20,8 +20,11 @@ class Held:
 
 
 def jittable(guide: Any) -> Any:
-    """The guide with every leaf that is no array or number in a `Held`, so that jit accepts it."""
-    numbers = jax.Array | np.ndarray | np.generic | bool | int | float | complex
+    """The guide with every leaf that is no array or float in a `Held`, so that jit accepts it.
+
+    Python's integers are held too: a module may use them as shapes.
+    """
+    numbers = jax.Array | np.ndarray | np.generic | float | complex
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, numbers) else Held(leaf), guide)
 
 
