@@ -89,7 +89,7 @@ class MixtureModel(ColumnsMixin, DensityMixin, BaseEstimator):
         """Fit by EM, from `n_init` starts, and keep the best. See the example of the class.
 
         Args:
-          X: (N, D), an array of numbers or a pandas DataFrame.
+          X: (N, D), an array of numbers or a DataFrame of pandas or polars.
           y: not used.
           sample_weight: (N,) non-negative, or None for ones.
         Raises:
