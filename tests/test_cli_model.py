@@ -126,6 +126,7 @@ def test_check_divides_the_data_as_the_fit_did_and_writes_a_page(home):
     made = run(
         "check", home / "model.npz", home / "counts.csv", "--report", page, "--format", "csv"
     )
+    assert "no decision depends on its probabilities" in made.stdout
     assert made.stdout.startswith("line,verdict,reason\n1. ") and made.stdout.count("PASS") >= 4
     text = page.read_text(encoding="utf-8")
     assert text.count('data-verdict="PASS"') == made.stdout.count("PASS")

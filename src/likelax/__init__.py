@@ -4,7 +4,6 @@ Every public name is imported when it is first used, so that the command line st
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
@@ -49,7 +48,7 @@ if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
     from likelax.wrappers import Fixed as Fixed
     from likelax.wrappers import Tied as Tied
 
-    __version__: str
+__version__: str  # found by `__getattr__`
 
 # The public modules, and the home of each public class and function that is not a family.
 _MODULES = (
@@ -103,9 +102,10 @@ def __getattr__(name: str) -> Any:
 
 def _version() -> str:
     """The installed version; "unknown" where likelax is imported from a folder."""
+    metadata = importlib.import_module("importlib.metadata")
     try:
-        return importlib.metadata.version("likelax")
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version("likelax")
+    except metadata.PackageNotFoundError:
         return "unknown"
 
 

@@ -151,6 +151,17 @@ class Kept:
         """(N,) the weights of rows; None where they have none."""
         return None if rows.weights is None else jnp.asarray(single(rows.weights))
 
+    def criteria(self, model: Any, x: DataLike, weights: jax.Array | None) -> tuple[int, float]:
+        """(number of parameters that were fitted, BIC) of a model of this kind.
+
+        EM holds the total count of a negative binomial regression, but the command line fits it.
+        """
+        free, bic = int(fit.num_parameters(model)), float(fit.bic(model, x, weights=weights))
+        if self.named.family != "negative-binomial":
+            return free, bic
+        number = len(model.log_prob(x)) if weights is None else float(weights.sum())
+        return free + 1, bic + float(np.log(number))
+
     def _values(self, values: np.ndarray) -> DataLike:
         if not self.named.fields(self.fields):
             if self.scalar and self.fields[0].family == "categorical":

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from likelax import __version__
+import likelax
 from likelax.cli.commands import (
     batch,
     check,
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"likelax {__version__}")
+        typer.echo(f"likelax {likelax.__version__}")
         raise typer.Exit
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from likelax import files, kept, named
 from likelax import fit as fits
-from likelax.cli import common, tables
+from likelax.cli import _regression, common, tables
 from likelax.columns import Column
 from likelax.data import take_labels
 
@@ -60,6 +60,10 @@ def fit(
         tables.show_columns(plan, rows)
     if found.kind == "naive-bayes":
         best = _classify(plan, x, weights)
+    elif found.family == "negative-binomial":
+        with common.sentences(common.BAD_DATA):
+            one = _regression.dispersed(x, weights, tol, max_steps)
+        best = jax.tree.map(lambda a: jnp.asarray(a)[None], one)
     else:
         done = tables.fit_all(
             fits.EM(tol, max_steps),
@@ -76,7 +80,7 @@ def fit(
     models = [jax.tree.map(lambda a, i=i: a[i], best.model) for i in range(len(best.status))]
     usable = np.asarray(best.usable)
     with common.sentences(common.BAD_DATA):
-        scores = [float(fits.bic(one, x, weights=weights)) for one in models]
+        free, scores = zip(*(plan.criteria(one, x, weights) for one in models), strict=True)
     chosen = int(np.argmin(np.where(usable, scores, np.inf)))
     size = sizes[chosen] if found.has_sizes else None
     result = models[chosen] if size is None else kept.trimmed(models[chosen], size)
@@ -84,7 +88,7 @@ def fit(
     report |= {
         "status": [fits.Status(int(s)).name for s in best.status],
         "log_likelihood": np.asarray(best.objective, float),
-        "parameters": [int(fits.num_parameters(one)) for one in models],
+        "parameters": free,
         "bic": scores,
         "steps": np.asarray(best.num_steps),
         "chosen": usable & (np.arange(len(models)) == chosen),
@@ -101,6 +105,11 @@ def fit(
     number = len(seen.values)
     rows_of = f"{number} row{'s' * (number != 1)} of {files.listed(rows.columns)}"
     common.say(f"fitted to {rows_of}; wrote {output}")
+    if found.family == "negative-binomial" and _regression.like_poisson(result, x):
+        common.say(
+            f"{label!r} varies no more than Poisson counts do: total_count rises without bound, and the "
+            "fit is that of regression:poisson"
+        )
     if not bool(best.converged[chosen]):
         common.refuse(
             f"the fit did not converge in {max_steps} steps; raise --max-steps", common.NO_FIT

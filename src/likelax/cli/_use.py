@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from likelax import checklist, files, kept, predictive
-from likelax import fit as fits
 from likelax.cli import _figures, _regression, common, tables
 from likelax.columns import decode as names_of
 from likelax.data import unlabelled
@@ -51,9 +50,7 @@ def check(
         else:
             decision = checklist.top_label if found.named.decides else None
             result = checklist.run(key, found.model, x, heldout, decision)
-    if not found.named.decides:
-        *lines, last = result.lines
-        result = checklist.Checklist((*lines, last._replace(reason=NO_DECISION, remedy="")))
+    result = checklist.Checklist(tuple(_without_python(found, line) for line in result.lines))
     table = {
         "line": [f"{line.number}. {line.title}" for line in result.lines],
         "verdict": [str(line.verdict) for line in result.lines],
@@ -68,6 +65,16 @@ def check(
         common.say(f"wrote {report}")
     if not result.ok:
         raise typer.Exit(common.NOT_RIGHT)
+
+
+def _without_python(found: kept.Kept, line: checklist.Line) -> checklist.Line:
+    """A line of the checklist, without a remedy that only Python has."""
+    if line.number == 6 and not found.named.decides:
+        line = line._replace(reason=NO_DECISION)
+    unknown = line.number == 1 and line.verdict is checklist.Verdict.INCONCLUSIVE
+    return (
+        line._replace(remedy="") if unknown or line.verdict is checklist.Verdict.NOT_RUN else line
+    )
 
 
 def compare(models: list[Path], data: Path, form: common.Form) -> None:
@@ -96,7 +103,7 @@ def compare(models: list[Path], data: Path, form: common.Form) -> None:
         {
             "model": list(gaps),
             "log_probability": [float(scores[name].value) for name in gaps],
-            "below_best": [-float(gap.value) for gap in gaps.values()],
+            "below_best": [0.0 - float(gap.value) for gap in gaps.values()],
             "standard_error": [float(gap.standard_error) for gap in gaps.values()],
         },
         form,
@@ -152,7 +159,7 @@ def score(model: Path, data: Path, form: common.Form) -> None:
         each = found.model.log_prob(x)
         total = float(jnp.sum(each if weights is None else kept.weighted(each, weights)))
         number = len(rows.values) if weights is None else float(jnp.sum(weights))
-        bic = float(fits.bic(found.model, x, weights=weights))
+        _, bic = found.criteria(found.model, x, weights)
     report: dict[str, Any] = {
         "rows": [number],
         "log_probability": [total],

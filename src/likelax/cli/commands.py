@@ -124,7 +124,7 @@ def fit(
     The families of mle, mixture and hmm: normal, diagonal, bernoulli, poisson, exponential, gamma,
     beta, geometric, inverse-gamma, laplace, log-normal, student-t, von-mises, weibull, categorical,
     mixed. Of naive-bayes: gaussian, bernoulli, multinomial, categorical, mixed. Of regression:
-    normal, logistic, softmax, poisson.
+    normal, logistic, softmax, poisson, negative-binomial.
 
     Exits with 2 for bad usage, 3 for bad data, and 4 if no fit is usable or the best did not converge.
     """
