@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from likelax.data import DataLike, Masked
 from likelax.families import Beta, Categorical, Dirichlet, Gamma, Normal, Poisson
 from likelax.families.mv_bernoulli import MvBernoulli
-from likelax.interop.sklearn.arguments import check_choice
+from likelax.interop.arguments import check_choice
 from likelax.interop.sklearn.precision import FLOATS
 from likelax.product import Independent, Product
 

@@ -15,8 +15,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from likelax.fit import Status, best
 from likelax.fit import lanes as batches
 from likelax.fit.algorithm import Data, run_steps
+from likelax.interop.arguments import check_choice, check_flag, check_number
 from likelax.interop.clusters import are_few, clusters
-from likelax.interop.sklearn.arguments import check_choice, check_flag, check_number
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.interop.sklearn.rows import RowEM, Start, statistics_of
 from likelax.model import Model

@@ -10,7 +10,7 @@ from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from likelax.calibration import fit_isotonic
-from likelax.interop.sklearn.arguments import check_choice
+from likelax.interop.arguments import check_choice
 from likelax.interop.sklearn.precision import FLOATS, computing
 
 

@@ -15,8 +15,8 @@ from likelax.families import Categorical, Normal
 from likelax.fit import EM, Status, best
 from likelax.fit import lanes as batches
 from likelax.fit.algorithm import Data, run_steps
+from likelax.interop.arguments import check_number
 from likelax.interop.clusters import are_few, clusters
-from likelax.interop.sklearn.arguments import check_number
 from likelax.interop.sklearn.columns import ColumnsMixin, column_moments
 from likelax.interop.sklearn.precision import computing, to_numpy
 from likelax.mixture import Mixture, MixturePrior
