@@ -391,7 +391,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Args:
           key, shape, inputs, emission_inputs: as for `sample_labelled`.
         Raises:
-          ValueError: if shape has no axis of time.
+          ValueError: if shape has no axis of time, or inputs are of another shape.
         """
         return self.sample_labelled(key, shape, inputs, emission_inputs=emission_inputs).values
 
@@ -413,10 +413,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Args:
           key: random key.
           shape: (..., T): how many sequences, and their length.
-          inputs: (T, D), for a `SoftmaxTransition`.
+          inputs: for a `SoftmaxTransition`: (T, D) for all sequences, or (*shape, D).
           emission_inputs: (*shape, ...), for emissions that take inputs, such as regressions.
         Raises:
-          ValueError: if shape has no axis of time.
+          ValueError: if shape has no axis of time, or inputs are of another shape.
 
         Examples:
           >>> from likelax import HMM, Bernoulli
@@ -431,10 +431,15 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             raise ValueError("HMM.sample: shape must end in the number of steps, (..., T); got ()")
         *batch, num_steps = shape
         key_moves, key_values = jax.random.split(key)
-        log_initial, moves = numerics.as_float(
-            self._log_initial(),
-            self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
-        )
+        if inputs is not None:
+            inputs = numerics.as_array("inputs", inputs)
+            if inputs.shape[:-1] not in ((num_steps,), tuple(shape)):
+                raise ValueError(
+                    f"HMM.sample: inputs must have shape (T, D) or (*shape, D) with T = {num_steps} "
+                    f"and shape = {tuple(shape)}; got {inputs.shape}"
+                )
+            inputs = jnp.moveaxis(inputs, -2, 0)
+        log_initial, moves = numerics.as_float(self._log_initial(), self._log_transition(inputs))
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         values = self.emissions.stacked_sample(key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
