@@ -235,17 +235,23 @@ def test_a_full_disk_or_another_file_is_one_sentence_and_what_was_written_stays(
 
 
 def test_more_components_than_rows_is_a_row_and_the_others_are_untouched(x64):
-    sets = [RNG.normal(size=(n, 2)) for n in (30, 2, 30)]
+    sets = [RNG.normal(size=(n, 2)) for n in (30, 2, 30, 30)]
+    run = {"key": jax.random.key(0), "num_restarts": 2}
 
     def start(key, x):
         return fit.at_points(key, x, 3)
 
-    options = {"key": jax.random.key(0), "num_restarts": 2}
-    done = fit.batch(fit.EM(max_steps=20), start, sets, **options)
-    names = [{fit.Status(int(s)).name for s in row} for row in done.fits.status]
-    assert names[1] <= {"COLLAPSED", "NON_FINITE", "CONVERGED", "MAX_STEPS"}
-    assert names[0] | names[2] <= {"CONVERGED", "MAX_STEPS"}
-    assert np.isfinite(np.asarray(done.fits.objective)[[0, 2]]).all()
+    done = fit.batch(fit.EM(max_steps=20), start, sets[:3], **run)
+    names = {fit.Status(int(s)).name for s in done.fits.status[1]}
+    assert names <= {"COLLAPSED", "NON_FINITE", "CONVERGED", "MAX_STEPS"}
+    run["key"] = jax.random.key(0)
+    other = fit.batch(fit.EM(max_steps=20), start, [sets[0], sets[3], sets[2]], **run)
+    for b in (0, 2):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, 1e-9),
+            (done[b].status, done[b].objective),
+            (other[b].status, other[b].objective),
+        )
 
 
 def test_progress_tells_the_best_objective_so_far(monkeypatch):
@@ -276,6 +282,28 @@ def test_idle_lanes_are_few():
         ({"num_restarts": 0}, "num_restarts must be at least 1; got 0"),
         ({"num_lanes": -1}, "num_lanes must be at least 1; got -1"),
         ({"algorithm": fit.EM(max_steps=-1)}, "max_steps must be 0 or more"),
+        ({"num_restarts": 1.5}, "num_restarts must be an integer; got 1.5"),
+        ({"prior": lx.Gamma(1.0, 1.0)}, "prior must be a prior of Mixture; got Gamma"),
+        ({"previous": 3}, "previous must be what an earlier call returned; got int"),
+        ({"checkpoint": 3}, "checkpoint must be a path; got 3"),
+        ({"datasets": iter([])}, r"got list_iterator: give list\(...\) of it"),
+        (
+            {"datasets": [np.ones(4), np.ones((4, 2))]},
+            r"got an array of \(4,\) for datasets\[0\] and an array of \(4, 2\) for datasets\[1\]",
+        ),
+        (
+            {"datasets": [Masked(np.ones(4), np.ones(4, bool)), np.ones(4)]},
+            r"got Masked of \(4,\), \(4,\) for datasets\[0\] and an array of \(4,\)",
+        ),
+        (
+            {"datasets": [[1.0, 2.0]], "weights": [[1.0]]},
+            r"weights\[0\] must have shape \(2,\), as datasets\[0\]; got \(1,\)",
+        ),
+        (
+            {"datasets": [[1.0]], "weights": [[-1.0]]},
+            r"weights\[0\] must be finite and not negative",
+        ),
+        ({"weights": jnp.full((2, 4), jnp.nan)}, r"got nan at index \(0, 0\)"),
     ],
 )
 def test_bad_arguments_are_one_clear_sentence(options, message):
@@ -285,7 +313,7 @@ def test_bad_arguments_are_one_clear_sentence(options, message):
         "datasets": jnp.ones((2, 4)),
         "key": jax.random.key(0),
     }
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         fit.batch(**(given | options))
 
 

@@ -136,7 +136,7 @@ def batch(
       datasets: data with a leading axis B on every array, plain or wrapped. Or a list of B data sets
         whose arrays differ in their first axis: rows, or the steps of one series for a hidden Markov
         model. They are padded to a few lengths; `start` sees a padded data set filled up by
-        repetition of its own rows.
+        repetition of its own rows. A tuple or dict is no list: it is the fields of a product.
       key: random key, of which each start gets its own.
       num_restarts: R, starts for each data set.
       sizes: (S,) integers, such as numbers of components, each of which is fitted to each data set.
@@ -175,9 +175,17 @@ def batch(
     """
     check_algorithm("fit.batch", algorithm)
     algorithm.check("fit.batch")
-    for name, value in (("num_restarts", num_restarts), ("num_lanes", num_lanes or 1)):
+    lanes = 1 if num_lanes is None else num_lanes
+    for name, value in (("num_restarts", num_restarts), ("num_lanes", lanes)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"fit.batch: {name} must be an integer; got {value!r}")
         if value < 1:
             raise ValueError(f"fit.batch: {name} must be at least 1; got {value}")
+    if previous is not None and not isinstance(previous, Batch):
+        raise TypeError(
+            f"fit.batch: previous must be what an earlier call returned; got {type(previous).__name__}"
+        )
+    files = _files(checkpoint)
     sizes = _sizes(sizes)
     first = start if sizes is None else lambda key, x: start(key, x, sizes[0])
     found = list(groups(datasets, weights, first, key))
@@ -195,7 +203,7 @@ def batch(
         found = _failed(found, previous, shape if sizes is not None else (shape[0], shape[2]))
     place = None if mesh is None else devices.automatic(mesh)
     tally = Tally(sum(len(group.at) for group in found) * shape[1] * num_restarts)
-    run = Run(algorithm, prior, num_lanes, _files(checkpoint), progress, place, tally)
+    run = Run(algorithm, prior, num_lanes, files, progress, place, tally)
     parts = []
     for i, group in enumerate(found):
         models = _starts(start, keys[group.at], group.x, sizes)
@@ -211,11 +219,14 @@ def _files(checkpoint: str | os.PathLike[str] | None) -> str | None:
     """How the names of the files begin.
 
     Raises:
+      TypeError: for something else than a path.
       FileNotFoundError: if there is no such folder.
       PermissionError: if nothing can be written there.
     """
     if checkpoint is None:
         return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"fit.batch: checkpoint must be a path; got {checkpoint!r}")
     name = os.fspath(checkpoint)
     name = os.path.join(name, "batch") if os.path.isdir(name) else name
     folder = os.path.dirname(os.path.abspath(name))

@@ -20,7 +20,7 @@ from likelax.fit.algorithm import Algorithm, Data
 from likelax.fit.checkpoint import load, load_notes, save
 from likelax.fit.groups import Group
 from likelax.fit.result import Fit, Status
-from likelax.fit.validation import check_models
+from likelax.fit.validation import check_models, check_prior
 from likelax.model import PriorLike, check_registration
 from likelax.numerics import devices
 
@@ -169,6 +169,7 @@ class Run:
         check_registration("fit.batch", models)
         if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
             check_models("fit.batch", models, self.algorithm.by_m_step)
+            check_prior("fit.batch", jax.tree.map(lambda leaf: leaf[0], models), self.prior)
         count = 1 if self.mesh is None else self.mesh.size
         dealt = deal(shape[0], shape[1] * shape[2], count)
         data = Data(group.x, group.weights, self.prior)

@@ -36,10 +36,12 @@ def place(
     x, weights = data.x, data.weights
     if mesh is None:
         checked = validation.check(name, model, x, weights, by_m_step=by_m_step)
+        validation.check_prior(name, model, data.prior)
         return model, Data(*checked, data.prior), None
     given = x, weights
     local = devices.local_rows(given)
     checked = validation.check(name, model, *local, by_m_step=by_m_step)
+    validation.check_prior(name, model, data.prior)
     # arrays with rows in other processes can't be converted here, and need not be
     x, weights = checked if local is given else given
     with devices.using(mesh):
