@@ -337,7 +337,7 @@ def row(name: str, problem: Any, quick: bool) -> dict[str, Any]:
         ours = Ours(log_joint, make(start))
         limit = kept.get("mean field" if kind == "mean-field" else "full rank", -math.inf)
         limit = -math.inf if kind == "low-rank" else limit
-        stops = 0 if kind == "low-rank" else most
+        stops = most if kind == "full-rank" else 0
         found = Comparison(f"{kind} guide, {name}", ours, judge, limit, wanted, stops)
         near = found.own.near(found.own.highest()[0])
         count = near.gradients if near else MOST_GRADIENTS

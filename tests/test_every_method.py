@@ -242,5 +242,6 @@ def test_guides_know_their_roots_and_entropies():
     low = variational.low_rank(jnp.zeros(3), rank=1, scale=0.5).base
     factor = np.asarray(low.factor, float)
     covariance = np.diag(np.asarray(low.scale, float) ** 2) + factor @ factor.T
+    np.testing.assert_allclose(low.root() @ low.root().T, covariance, rtol=1e-4, atol=1e-6)
     want = np.linalg.slogdet(2 * np.pi * np.e * covariance)[1] / 2
     assert float(low.entropy()) == pytest.approx(want, rel=1e-5)

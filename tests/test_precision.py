@@ -50,7 +50,7 @@ SILENT = {
     ),
     "builds a model or a guide from its arguments": (
         "bernoulli build categorical gaussian mixed multinomial block_rank full_rank low_rank "
-        "mean_field with_tails space_of banded sticky pack"
+        "mean_field with_tails space_of banded sticky pack per_row amortized"
     ),
     "moves, counts or picks, and computes no number": (
         "match_states relabel columns forget_unseen top_label any_in_batch as_array as_booleans "

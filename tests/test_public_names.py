@@ -44,13 +44,16 @@ WITHOUT_SOURCE = {
         "restarts", "scattered", "sweep",
     },
     "described where its fit is": {
-        "BlockRank", "Fit", "FullRankT", "Transported", "block_rank", "fit_guide", "full_rank",
-        "low_rank", "mean_field", "with_tails",
+        "BlockRank", "Encoded", "Fit", "FullRankT", "PerRow", "RowGuide", "Transported", "block_rank",
+        "fit_guide", "full_rank", "low_rank", "mean_field", "per_row", "with_tails",
     },
 }  # fmt: skip
 
 # Classes whose example shows their methods too.
-SHOWN_BY_CLASS = {"BlockRank", "FullRank", "FullRankT", "LowRank", "MeanField", "Transported"}
+SHOWN_BY_CLASS = {
+    "BlockRank", "Encoded", "FullRank", "FullRankT", "LowRank", "MeanField", "PerRow", "RowGuide",
+    "Transported",
+}  # fmt: skip
 
 # Parameters that are models, statistics of them, priors or guides.
 TYPED = {

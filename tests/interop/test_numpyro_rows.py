@@ -27,7 +27,9 @@ def model(x, batch_size):
 
 
 def test_all_rows_are_the_model_without_a_subsample():
-    joint = minibatch(jax.random.key(0), model, (X, 7))
+    start = numpyro.infer.init_to_value(values={"tau": 1.5})
+    joint = minibatch(jax.random.key(0), model, (X,), {"batch_size": 7}, init_strategy=start)
+    np.testing.assert_allclose(joint.template["tau"], np.log(1.5), rtol=1e-6)
     whole = unconstrained(jax.random.key(0), model, (X, N))
     assert set(joint.template) == {"mu", "tau"} and joint.log_joint.batch_size == 7
     assert {name: v.shape for name, v in joint.row_template.items()} == {"own": (), "share": (2,)}

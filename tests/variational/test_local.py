@@ -1,12 +1,14 @@
 """Latents of each row of data: minibatches of them end where a fit of all rows does."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from likelax import constraints, variational
+from likelax import Fixed, constraints, variational
 from likelax.fit import Status
 from likelax.variational import Minibatch
 
@@ -129,6 +131,22 @@ def test_many_draws_are_checked_in_parts(monkeypatch):
     found = variational.fit_guide(jax.random.key(0), joint, guide, max_steps=3, num_check=90)
     np.testing.assert_allclose(found.elbo.value, 1.5 * LOG_2PI, atol=0.01)
     assert found.elbo.num_samples == 90
+
+
+def test_an_encoder_knows_the_sets_of_the_latents_and_takes_other_rows():
+    network = jax.tree_util.Partial(lambda a, x: jnp.stack([a * x, -1.0 + 0 * x]), jnp.array(0.5))
+    guide = variational.amortized(
+        variational.mean_field({"mu": 0.0}), 1.0, network, X, constraints.positive
+    )
+    _, local = guide.sample(jax.random.key(0), (7,))
+    assert local.shape == (7, N) and jnp.all(local > 0)
+    new = dataclasses.replace(guide, x=Fixed(X[:3]), num_rows=3)
+    np.testing.assert_allclose(new.base.loc[1:], X[:3] / 2, rtol=1e-6)
+    log_scale = np.log(local[0, :3]) - np.asarray(X[:3]) / 2  # a log-normal
+    want = -(log_scale**2) * np.exp(2) / 2 + 1 - LOG_2PI / 2 - np.log(local[0, :3])
+    got = new.log_prob(({"mu": jnp.zeros(())}, local[0, :3]))
+    shared = -np.log(0.1) - LOG_2PI / 2  # mean_field starts with a scale of .1, here at its mean
+    np.testing.assert_allclose(got, want.sum() + shared, rtol=1e-4)
 
 
 def test_wrong_arguments_get_a_sentence():

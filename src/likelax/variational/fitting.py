@@ -101,6 +101,14 @@ class GuideFit(NamedTuple):
         if not np.isfinite(float(self.elbo.value)):
             bound = "The ELBO on fresh draws cannot be trusted, and is not given"
         verdict = "weighted estimates can be trusted"
+        # the tail of S weights to which k-hat is fitted has min(S / 5, 3 sqrt(S)) of them
+        number = int(self.elbo.num_samples)
+        error = (1 + k_hat) / max(1.0, min(number / 5, 3 * number**0.5)) ** 0.5
+        if k_hat > MOST_K_HAT - error:
+            verdict = (
+                f"with an error of {error:.2f} it may be above 0.7; a larger num_check says whether "
+                "weighted estimates can be trusted"
+            )
         if not k_hat <= MOST_K_HAT:
             verdict = (
                 "above 0.7, so the guide is far from the posterior, and neither its means nor "
