@@ -52,6 +52,7 @@ NO_MEAN = 1.0
 ONE_DRAW = 0.25
 # Cost in nats of far places that a fit did not know of, above which its bound means nothing.
 UNSEEN = 0.1
+MORE_SEARCHES = 4
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 # Numbers of the draws of a check that are held in memory at once.
@@ -485,10 +486,21 @@ def _with_tails(
     known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
     if slopes is not None:
         known = base.whiten(slopes)
-    found = tails.search(key_search, lambda noise: bound.value - term(noise), known)
+
+    def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
+        places, lost = before
+        key = jax.random.fold_in(key_search, i)
+        found = tails.search(key, lambda noise: bound.value - term(noise), places)
+        unseen = tails.cost_of_new(found, known) + found.lost
+        return tails.merged(found, places), jnp.maximum(lost, unseen)
+
+    # where there are walls, others may be behind them
+    searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
+    start = (known, jnp.zeros((), known.dtype))
+    places, lost = jax.lax.fori_loop(0, searches, again, start)
 
     def reached() -> monte_carlo.Estimate:
-        both = tails.weighted(key_tails, noise, found.noise)
+        both = tails.weighted(key_tails, noise, places)
         far = jax.vmap(term)(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)
@@ -497,9 +509,9 @@ def _with_tails(
         error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
         return bound._replace(value=value, standard_error=error)
 
-    any_place = any_in_batch(jnp.any(found.costs > 0))
+    any_place = any_in_batch(jnp.any(places != 0))
     estimate = jax.lax.cond(any_place, reached, lambda: bound)
-    return estimate, tails.cost_of_new(found, known) > UNSEEN
+    return estimate, lost > UNSEEN
 
 
 def _one_draw_dominates(terms: Array) -> Array:
