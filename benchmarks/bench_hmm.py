@@ -178,7 +178,7 @@ def uncertified_rows(batch, num_steps, num_states):
         return lambda: run(initial, transition, narrow)
 
     compare(
-        f"smoother of N{batch} T{num_steps} K{num_states}, uncertified: none",
+        f"smoother N{batch} T{num_steps} K{num_states}, uncertified: none",
         flagged(0),
         {"one": flagged(1), "ten": flagged(10)},
     )

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 import likelax as lx
+from likelax.fit import lanes
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
 LAUNCH_MS = 0.002
@@ -101,9 +102,40 @@ def programs() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         jnp.full(4, 0.25), jnp.full((4, 4), 0.25), lx.Normal(jnp.arange(4.0), jnp.ones(4))
     )
     found["EM, HMM of normals T1e6 K4"] = em, (shapes(chain), shape(10**6))
+    poisson = lx.HMM(jnp.full(2, 0.5), jnp.full((2, 2), 0.5), lx.Poisson(jnp.arange(1.0, 3.0)))
+    series = lx.Sequences(shape(10_000, 150), jax.ShapeDtypeStruct((10_000,), jnp.int32))
+    found["batch, a round: 5e4 HMMs of counts T150 K2"] = batch_round(poisson, series, 50_000)
+    plane = lx.Mixture(
+        jnp.full(2, 0.5), lx.MvNormal(jnp.zeros((2, 2)), jnp.broadcast_to(jnp.eye(2), (2, 2, 2)))
+    )
+    found["batch, a round: 1e4 mixtures N200 D2 K2"] = batch_round(
+        plane, shape(2_000, 200, 2), 10_000
+    )
     found["ECE bins N1e6"] = lx.calibration.bin_statistics, (shape(10**6), shape(10**6))
     found["PSIS-LOO S4000 N1e4"] = lx.predictive.loo, (shape(4000, 10**4),)
     return found
+
+
+def batch_round(model: Any, x: Any, num_fits: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A round of `fit.batch`: two EM steps in every lane, and (in brackets) the hand-over of lanes."""
+    em = lx.fit.EM()
+    models = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((num_fits, *a.shape), a.dtype), shapes(model)
+    )
+
+    def begin(models: Any, x: Any) -> lanes.Lanes:
+        data = lanes.Data(x, None, None)
+        width = lanes.count(data, lanes.OWN, num_fits)
+        return lanes.begin(em, models, data, lanes.OWN, lanes=width, length=1)
+
+    def advance(state: lanes.Lanes, models: Any, x: Any) -> lanes.Lanes:
+        data = lanes.Data(x, None, None)
+        return lanes.advance(em, state, models, data, lanes.OWN, rounds=jnp.asarray(1))
+
+    with mock.patch.object(jax, "default_backend", lambda: "gpu"):
+        state = jax.eval_shape(begin, models, x)
+    print(f"{num_fits} fits: {state.fit.shape[0]} lanes")
+    return advance, (state, models, x)
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:
@@ -311,8 +343,9 @@ and the bytes that they would move are counted in the compiled text. jax {versio
   within a quarter of the long chains that were measured, and half of a large batch: a launch can cost 8.
 - **memory floor**: arguments and results moved once, which nothing can beat.
 - **measured**: on one H100 with jax 0.11.2, where such a run was made ([the engine](engine.md)).
-- A loop whose number of trips is not known counts as one trip: a fit by EM is shown with one step. In brackets: launches where the check of the fast
-  form fails and the exact one runs.
+- A loop whose number of trips is not known counts as one trip: a fit by EM is shown with one step, and a batch
+  of fits with one round, two EM steps in each of 12 500 or 2 500 lanes. In brackets: launches where the check of
+  the fast form fails and the exact one runs, or where lanes take the next fits.
 
 {table}
 """

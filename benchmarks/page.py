@@ -60,7 +60,17 @@ def load() -> Results:
 def tasks(result: dict[str, Any]) -> list[tuple[str, list[Row]]]:
     """(task, its rows, ours first) of one file."""
     groups = groupby(result["rows"], key=lambda row: row["task"])
-    return [(task, list(rows)) for task, rows in groups]
+    return [(_spaced(task), list(rows)) for task, rows in groups]
+
+
+def _spaced(task: str) -> str:
+    """Sizes as people write them: "chain T100000 K2" is "chain, T 100 000, K 2"."""
+    return re.sub(r",?\s+([A-Z])=?(\d+)\b", _size, task)
+
+
+def _size(found: re.Match[str]) -> str:
+    number = f"{int(found[2]):,}".replace(",", " ")
+    return f", {found[1]} {number}"
 
 
 def time_of(ms: float | None) -> str:
@@ -150,7 +160,7 @@ def text(results: Results) -> str:
         "scale](images/bench_ratios.svg)",
         "![Time against size: the log likelihood of a hidden Markov chain, and ten steps of EM of a Gaussian\n"
         "mixture, for likelax and its peers, with the time that the machine's limits allow](images/bench_sizes.svg)",
-        "## Where a peer is faster",
+        "## Where likelax is slower",
         table(["work", "who", "ratio", "answer"], losses(results))
         if losses(results)
         else "Nowhere.",
@@ -236,7 +246,7 @@ def draw_sizes(result: dict[str, Any]) -> None:
     colors = ["#2a6f97", "#c1554a", "#7a9a42"]
     for axes, (word, label, title, limit) in zip(figure.subplots(1, 2), panels, strict=True):
         found = [
-            (int(re.search(r"[TN](\d+)$", task)[1]), rows)  # type: ignore[index]
+            (int(re.search(r"[TN](\d+)$", rows[0]["task"])[1]), rows)  # type: ignore[index]
             for task, rows in tasks(result)
             if word in task
         ]

@@ -1,4 +1,4 @@
-"""Draws the pictures of the how-to pages: families, naive Bayes and the checklist.
+"""Draws the pictures of the how-to pages: families, naive Bayes, calibration and the checklist.
 
 Run it after a change of these: python docs/make_how_to.py
 """
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from make_tutorials import save
+from make_tutorials import save, scope_of
 
 import likelax as lx
 from likelax import naive_bayes, plots
@@ -87,7 +87,22 @@ def checklist() -> None:
     save("checklist", draw, (7.2, 3.2))
 
 
+def calibration() -> None:
+    """The example of the page: forecasts that are twice as sure as they should be, and mended."""
+    s = scope_of("calibration")
+
+    def draw(figure: Any) -> None:
+        for axes, bins, title in zip(
+            figure.subplots(1, 2), (s["bins"], s["mended"]), ("as they were", "mended"), strict=True
+        ):
+            plots.reliability(axes, bins.confidence, bins.accuracy, bins.count)
+            axes.set_title(f"{title}: ECE {lx.calibration.ece(bins):.3f}", fontsize=10)
+
+    save("calibration", draw, (9.0, 4.6))
+
+
 if __name__ == "__main__":
     families()
     bayes()
+    calibration()
     checklist()

@@ -17,9 +17,9 @@ IMAGES = DOCS / "images"
 
 
 def scope_of(page: str) -> dict[str, Any]:
-    """All names after the code of a tutorial has run; blocks of other libraries are left out."""
+    """All names after the code of a page has run; blocks of other libraries are left out."""
     scope: dict[str, Any] = {}
-    path = DOCS / "tutorials" / f"{page}.md"
+    path = DOCS / f"{page}.md"
     for _, source, needs in blocks(path.read_text(encoding="utf-8")):
         if needs in ([], ["optax"]):
             exec(compile(source, str(path), "exec"), scope)
@@ -35,7 +35,7 @@ def save(name: str, draw: Any, size: tuple[float, float] = (7.2, 3.2)) -> None:
 
 def neural_hmm() -> None:
     """Points by true state, and the probability of each state along one series."""
-    s = scope_of("neural_hmm")
+    s = scope_of("tutorials/neural_hmm")
     x, states = np.asarray(s["x_test"]), np.asarray(s["states_test"])
     parts = s["potentials"](s["params"], s["x_test"][0])
     smoothed = jnp.exp(s["lx"].hmm.smoother(*parts).log_marginals)
@@ -69,7 +69,7 @@ def neural_hmm() -> None:
 
 def glm_hmm() -> None:
     """Choices against the stimulus by decoded state, and the state of one session."""
-    s = scope_of("glm_hmm")
+    s = scope_of("tutorials/glm_hmm")
     probs, states = np.asarray(s["probs"]), np.asarray(s["states"])
     weights = {"put in": s["choices"].coefficients, "found": s["model"].emissions.coefficients}
     grid = np.linspace(-1, 1, 101)
@@ -103,7 +103,7 @@ def glm_hmm() -> None:
 
 def many_fits() -> None:
     """Rates that were found against those that were put in."""
-    s = scope_of("many_fits")
+    s = scope_of("tutorials/many_fits")
     rates, good = np.asarray(s["rates"]), np.asarray(s["good"])
 
     def draw(figure: Any) -> None:
@@ -123,7 +123,7 @@ def many_fits() -> None:
 
 def elbo() -> None:
     """Effects of the schools: as reported, and after the others were taken into account."""
-    s = scope_of("elbo")
+    s = scope_of("tutorials/elbo")
     theta, y, sigma = np.asarray(s["draws"]["theta"]), np.asarray(s["y"]), np.asarray(s["sigma"])
 
     def draw(figure: Any) -> None:
@@ -153,7 +153,7 @@ def elbo() -> None:
 
 def calibrated_classifier() -> None:
     """The picture of the page itself."""
-    save("calibrated_classifier", scope_of("calibrated_classifier")["draw"], (8.0, 3.8))
+    save("calibrated_classifier", scope_of("tutorials/calibrated_classifier")["draw"], (8.0, 3.8))
 
 
 if __name__ == "__main__":

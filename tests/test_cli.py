@@ -1,13 +1,18 @@
 import csv
+import os
+import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
 import scipy.stats
+import typer
 from typer.testing import CliRunner
 
+import likelax
 from likelax import __main__, cli, files, fit, named, tour
+from likelax.cli import common, tables
 from likelax.columns import Column
 from likelax.fit import batch_run
 from likelax.tour.chapter import Check
@@ -50,8 +55,62 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "likelax.cli", None)
     monkeypatch.setitem(sys.modules, "typer", None)
     monkeypatch.delitem(sys.modules, "likelax.cli")
+    monkeypatch.setattr(__main__, "end_when_interrupted", lambda: None)  # the tests go on
     with pytest.raises(SystemExit, match=r"needs typer: pip install 'likelax\[cli,plots\]'"):
         __main__.main()
+
+
+INTERRUPTED = """
+import ctypes, os, signal, sys, threading
+from likelax.__main__ import end_when_interrupted
+{before}
+end_when_interrupted()
+threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+ends = threading.Timer(20, os._exit, [3])
+ends.daemon = True
+ends.start()
+{program}
+"""
+ENDLESS = "while True: ctypes.CDLL(None).usleep(500_000)"  # without the interpreter, as a compiled program
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no usleep")
+def test_an_interrupt_ends_a_compiled_program_with_one_line():
+    program = INTERRUPTED.format(before="", program=ENDLESS)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "likelax: interrupted\n")
+    # in the background of a shell the signal is ignored, and stays so
+    before = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    program = INTERRUPTED.format(before=before, program="import time; time.sleep(0.5)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_names_every_family_and_every_command_has_an_example():
+    said = " ".join(
+        runner.invoke(cli.app, ["fit", "--help"], env={"COLUMNS": "200"}).output.split()
+    )
+    assert f"mle, mixture and hmm: {', '.join(named.OF_ROWS)}." in said
+    for kind in ("naive-bayes", "regression"):
+        assert f"Of {kind}: {', '.join(named.KINDS[kind])}." in said
+    listed = [command.callback.__name__ for command in cli.app.registered_commands]
+    assert listed[:3] == ["fit", "check", "decode"]  # in order of use
+    for command in listed:
+        shown = runner.invoke(cli.app, [command, "--help"], env={"COLUMNS": "200"}).output
+        assert f"For example: likelax {command} " in shown
+    assert "likelax decode model.npz counts.csv" in runner.invoke(cli.app, ["--help"]).output
+    version = runner.invoke(cli.app, ["--version"])
+    assert (version.exit_code, version.output) == (0, f"likelax {likelax.__version__}\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_full_device_is_one_sentence(form, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(typer.Exit) as end, common.settled({}):
+            tables.show({"n": np.arange(5)}, common.Form(form))
+        assert end.value.exit_code == 2
 
 
 def counts(folder):
@@ -115,7 +174,7 @@ def test_batch_fits_a_table_and_a_folder_and_goes_on_from_its_state(tmp_path, mo
         (["sets", "--model", "hmm:poisson", "--group", "a"], 2, "are for a table"),
         (["table.csv", "--model", "hmm:poisson"], 2, "data sets apart by --group"),
         (["absent", "--model", "hmm:poisson"], 2, "absent does not exist"),
-        (["sets", "--model", "mle:gamma", "--output", "out.txt"], 2, "written as .csv or .parquet"),
+        (["sets", "--model", "mle:gamma", "--output", "out.txt"], 2, "ends in .csv or .parquet"),
         (["table.csv", "--model", "mle:gamma", "--group", "unit"], 3, "no column 'unit'; it has"),
         (
             ["table.csv", "--model", "mle:gamma", "--group", "neuron"],

@@ -174,6 +174,7 @@ def test_each_naive_bayes_is_its_builder(home, family):
 REGRESSIONS = {
     "normal": ("height", lambda y, x: statsmodels.api.OLS(y, x)),
     "poisson": ("visits", lambda y, x: statsmodels.api.Poisson(y, x)),
+    "negative-binomial": ("visits", lambda y, x: statsmodels.api.NegativeBinomial(y, x)),
     "logistic": ("kind", lambda y, x: statsmodels.api.Logit(y, x)),
     "softmax": ("diet", lambda y, x: statsmodels.api.MNLogit(y, x)),
 }
@@ -196,7 +197,9 @@ def test_regressions_agree_with_statsmodels(home, family):
     design = np.stack(parts, axis=1).astype(float)[known]
     y = raw[target][known]
     y = np.unique(y, return_inverse=True)[1] if family in ("logistic", "softmax") else y.astype(float)  # fmt: skip
-    want = reference(y, design).fit(**({} if family == "normal" else {"disp": 0}))
+    # BFGS, which ends at three digits by default
+    options = {"negative-binomial": {"disp": 0, "gtol": 1e-7}, "normal": {}}
+    want = reference(y, design).fit(**options.get(family, {"disp": 0}))
     fits, numbers = tables(made)
     assert fits[0]["log_likelihood"] == pytest.approx(want.llf, rel=1e-5)
     value = {row["parameter"]: row["value"] for row in numbers}
@@ -217,7 +220,10 @@ def test_regressions_agree_with_statsmodels(home, family):
     (predicted,) = tables(run("predict", home / "r.npz", home / "pets.csv", "--format", "json"))
     means = want.predict(design)
     row = predicted[int(np.flatnonzero(known)[4])]
-    if family in ("normal", "poisson"):
+    if family == "negative-binomial":
+        assert value["total_count"] == pytest.approx(1 / params[-1], rel=1e-3)
+        assert fits[0]["parameters"] == 4 and fits[0]["bic"] == pytest.approx(want.bic, rel=1e-5)
+    if family in ("normal", "poisson", "negative-binomial"):
         assert row[target] == pytest.approx(means[4], rel=1e-3)
     else:
         share = {"logistic": "probability[dog]", "softmax": "probability[rice]"}[family]
@@ -229,6 +235,25 @@ def test_regressions_agree_with_statsmodels(home, family):
     assert "draws nothing without inputs" in run("sample", home / "r.npz", code=2).stderr
 
 
+def test_counts_that_do_not_vary_enough_end_at_a_poisson_regression(tmp_path):
+    x = np.tile(np.arange(8), 8) / 8
+    y = np.round(np.exp(1 + x)) + np.repeat([0, 1, 0, -1], 16)
+    rows = "\n".join(f"{a},{b:.0f},{2 - i % 2}" for i, (a, b) in enumerate(zip(x, y, strict=True)))
+    (tmp_path / "x.csv").write_text("x,y,w\n" + rows)
+    made = run(
+        *("fit", tmp_path / "x.csv", "--model", "regression:negative-binomial", "--label", "y"),
+        *("--weight", "w", "--columns", "x", "--output", tmp_path / "m.npz"),
+    )
+    assert "'y' varies no more than Poisson counts do: total_count rises without" in made.stderr
+    model, design = kept.load(tmp_path / "m.npz").model, statsmodels.api.add_constant(x)
+    weights = 2.0 - np.arange(64) % 2
+    poisson = statsmodels.api.families.Poisson()
+    want = statsmodels.api.GLM(y, design, family=poisson, freq_weights=weights).fit()
+    np.testing.assert_allclose(model.coefficients, want.params, rtol=1e-4)
+    got = model.log_prob((jnp.asarray(design, "f4"), jnp.asarray(y, "f4")))
+    assert weights @ np.asarray(got) == pytest.approx(want.llf, rel=1e-5)
+
+
 def test_a_regression_is_checked_and_compared_given_its_inputs(home):
     for name, used in (("a", "kind"), ("b", "alive")):
         run(
@@ -237,7 +262,8 @@ def test_a_regression_is_checked_and_compared_given_its_inputs(home):
         )
     made = run("check", home / "a.npz", home / "pets.csv", "--format", "csv")
     assert "the baseline" in made.stdout and "INCONCLUSIVE" in made.stdout
-    made = run("compare", home / "pets.csv", home / "a.npz", home / "b.npz", "--format", "json")
+    assert "Give the model" not in made.stdout and "Pass prior=" not in made.stdout
+    made = run("compare", home / "a.npz", home / "b.npz", home / "pets.csv", "--format", "json")
     (rows,) = tables(made)
     for row in rows:
         found = kept.load(row["model"])

@@ -41,6 +41,8 @@ def _tables(rng, table):
         table.decode().encode("utf-16"),
         b"\xef\xbb\xbf" + table,
         table.replace(b",", b";"),
+        table.replace(b",", b"\t"),
+        table.replace(b",", b";").replace(b".", b","),
         table.replace(b"m\n", b"n\n"),
         table.replace(b"\n", b"\r\n"),
         table.replace(b"\n", b"\r"),
@@ -120,7 +122,7 @@ OPTIONS = {
         "hmm:poisson", "mixture:mixed", "naive-bayes:gaussian", "naive-bayes:bernoulli",
         "naive-bayes:multinomial", "naive-bayes:categorical", "naive-bayes:mixed",
         "regression:normal", "regression:logistic", "regression:softmax", "regression:poisson",
-        "regression:gamma", "mle", "", ":", "x:y",
+        "regression:negative-binomial", "regression:gamma", "mle", "", ":", "x:y",
     ],
     "--columns": ["n", "m", "n,m", "who", "kind", "kind,n", "", ",", "n,n", "zzz", "column 1"],
     "--column": ["n:normal", "kind:categorical", "n:categorical", "m:poisson", "n:zzz", "n", ":", "z:normal"],
@@ -148,6 +150,7 @@ RIGHT = [
     {"--model": "regression:normal", "--columns": "n,kind", "--label": "m"},
     {"--model": "regression:logistic", "--columns": "m", "--label": "kind", "--weight": "w"},
     {"--model": "regression:softmax", "--columns": "m", "--label": "w"},
+    {"--model": "regression:negative-binomial", "--columns": "m", "--label": "n", "--weight": "w"},
 ]
 FLAGS = ["--no-infer", "--json", "--csv", "--quiet"]
 USES = ["score", "decode", "predict", "sample", "check", "compare"]
@@ -173,7 +176,7 @@ def _arguments(rng, number):
             stream.write(model if rng.random() < 0.5 else _damaged(rng, model))
         command, flags = str(rng.choice(USES)), [flag for flag in flags if flag != "--no-infer"]
         if command == "compare":
-            return [command, name, "odd.npz", kept, *flags]
+            return [command, "odd.npz", kept, name, *flags]
         rest = ["--count", str(rng.choice(["3", "0", "10000000000000"]))]
         return [command, "odd.npz", *(rest if command == "sample" else [name]), *flags]
     chosen = {

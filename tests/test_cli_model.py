@@ -126,6 +126,7 @@ def test_check_divides_the_data_as_the_fit_did_and_writes_a_page(home):
     made = run(
         "check", home / "model.npz", home / "counts.csv", "--report", page, "--format", "csv"
     )
+    assert "no decision depends on its probabilities" in made.stdout
     assert made.stdout.startswith("line,verdict,reason\n1. ") and made.stdout.count("PASS") >= 4
     text = page.read_text(encoding="utf-8")
     assert text.count('data-verdict="PASS"') == made.stdout.count("PASS")
@@ -139,7 +140,7 @@ def test_compare_names_the_model_that_predicts_better(home):
         *("--output", home / "one.npz"),
     )
     models = home / "one.npz", home / "model.npz"
-    made = run("compare", home / "counts.csv", *models, "--format", "json")
+    made = run("compare", *models, home / "counts.csv", "--format", "json")
     best, other = json.loads(made.stdout)
     x = series(home, "abc")
     for row, file in ((best, models[1]), (other, models[0])):
@@ -196,7 +197,9 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("fit counts.csv --model hmm:poison", 2, "no family 'poison'"),
         ("fit counts.csv --model hmm:poisson --states 0", 2, "wanted a number, a list"),
         ("fit counts.csv --model hmm:poisson --holdout 1", 2, "--holdout must lie in [0, 1)"),
-        ("fit counts.csv --model hmm:poisson --output m.pkl", 2, "wanted a .npz file"),
+        ("fit counts.csv --model hmm:poisson --output m.pkl", 2, "a name that ends in .npz"),
+        ("fit counts.csv --model hmm:poisson --output absent/m.npz", 2, "folder does not exist"),
+        ("fit counts.csv --model hmm:poisson --output folder.npz", 2, "folder.npz is a folder"),
         ("fit counts.csv --model mixture:poisson --group who", 2, "tells series apart"),
         ("fit absent.csv --model hmm:poisson", 3, "does not exist"),
         ("fit . --model hmm:poisson", 3, "is no file"),
@@ -204,6 +207,7 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("fit fit.json --model hmm:poisson", 3, "wanted a .csv, .parquet, .npy or .npz file"),
         ("fit counts.csv --model hmm:poisson", 3, "which is no number; name the columns"),
         ("fit counts.csv --model hmm:poisson --columns n", 3, "no column 'n'; it has day, who"),
+        ("fit counts.csv --model hmm:poisson --columns counts", 3, "; did you mean 'count'?"),
         (
             "fit counts.csv --model hmm:poisson --group who --columns count --holdout 0.1",
             3,
@@ -211,8 +215,16 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ),
         ("fit ragged.csv --model mle:normal", 3, "row 2 of data has 1 entries; wanted 2"),
         ("fit empty.csv --model mle:poisson", 3, "is empty"),
-        ("fit header.csv --model mle:poisson", 3, "to fit"),
-        ("check model.npz counts.csv --report r.txt", 2, "wanted an .html file"),
+        ("fit header.csv --model mle:poisson", 3, "header.csv has no rows"),
+        ("fit twice.csv --model mle:poisson --columns b", 3, "two columns of the name 'a'; rename"),
+        (
+            "fit decimal.csv --model mle:normal",
+            3,
+            "'1,5' in row 1, which is no number; write decimals",
+        ),
+        ("fit latin.csv --model mle:normal", 3, "is no text in UTF-8; save it as a CSV in UTF-8"),
+        ("check model.npz counts.csv --report r.txt", 2, "a name that ends in .html"),
+        ("decode model.npz counts.csv --output absent/x.csv", 2, "folder does not exist"),
         ("check counts.csv counts.csv", 3, "was not written by `likelax fit`"),
         ("check broken.npz counts.csv", 3, "was not written by `likelax fit`"),
         ("check absent.npz counts.csv", 3, "absent.npz does not exist"),
@@ -225,8 +237,8 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ),
         ("score model.npz counts.csv --device disk", 2, "'disk': wanted cpu, gpu or a number"),
         ("score model.npz counts.csv --json --csv", 2, "two forms of a table; give one of them"),
-        ("compare counts.csv model.npz", 2, "two different models or more"),
-        ("decode model.npz counts.csv --output x.txt", 2, "written as .csv or .parquet"),
+        ("compare model.npz counts.csv", 2, "two different models or more"),
+        ("decode model.npz counts.csv --output x.txt", 2, "ends in .csv or .parquet"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(home, monkeypatch, arguments, code, message):
@@ -236,6 +248,10 @@ def test_what_is_wrong_is_one_sentence(home, monkeypatch, arguments, code, messa
     (home / "empty.csv").write_text("")
     (home / "header.csv").write_text("a\n")
     (home / "short.csv").write_text("who,count\n")
+    (home / "twice.csv").write_text("a,b,a\n1,2,3\n")
+    (home / "decimal.csv").write_text("a;b\n1,5;2,0\n")
+    (home / "latin.csv").write_bytes("größe\n1\n".encode("latin-1"))
+    (home / "folder.npz").mkdir(exist_ok=True)
     (home / "broken.npz").write_bytes((home / "model.npz").read_bytes()[:200])
     made = run(*arguments.split(), code=code)
     assert message in made.stderr and made.stderr.count("\n") == 1 and made.stdout == ""
@@ -248,7 +264,72 @@ def test_data_that_no_model_fits_end_with_4(tmp_path):
     made = run(*arguments, "--format", "json", code=4)
     (row,) = json.loads(made.stdout)
     assert row["status"] == "NON_FINITE" and row["bic"] is None and not row["chosen"]
-    assert "no usable fit to" in made.stderr and not file.exists()
+    reason = "column 'a' holds -1 in row 1, which has probability zero under the family poisson"
+    assert made.stderr.endswith(f"x.csv: {reason}\n") and not file.exists()
+
+
+@pytest.mark.sampled(0.4)
+@pytest.mark.parametrize(
+    ("table", "options", "reason"),
+    [
+        ("a\n3\n3\n", "mle:normal", "column 'a' never varies"),
+        ("a,b\n3,1\n4,5\n", "mle:normal", "2 rows are too few for a covariance of 2 columns"),
+        ("a,b\n0,1\n2,5\n3,1\n", "mle:mixed --column a:gamma --column b:normal", "'a' holds 0 in row 1, which leaves no finite fit of the family gamma"),
+        ("y,b\n1.5,1\n2,5\n3,1\n", "regression:poisson --label y", "'y' holds 1.5 in row 1"),
+        ("y,b\na,1\na,5\nb,4\nb,4\n", "naive-bayes:gaussian --label y", "never varies where 'y' is 'b'"),
+    ],
+)  # fmt: skip
+def test_data_without_a_usable_fit_have_a_reason(tmp_path, monkeypatch, table, options, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text(table)
+    made = run("fit", "x.csv", "--quiet", "--model", *options.split(), code=4)
+    assert "no usable fit to x.csv: " in made.stderr and reason in made.stderr
+    assert made.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["n;who\n1;a\n;b\n", "n\twho\n1\ta\n\tb\n", '\ufeffn,who\r\n1,a\r\n,"b"\r\n', 'n,who\n1,"a"\nNA,b\n'],
+)  # fmt: skip
+def test_other_programs_tables_are_read(tmp_path, monkeypatch, text):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    for file in (tmp_path / "t.csv", files.STDIN):
+        table = files.read_raw(file)
+        assert list(table) == ["n", "who"] and list(table["who"]) == ["a", "b"]
+        np.testing.assert_array_equal(files.numbers(file, "n", table["n"]), [1, np.nan])
+    (tmp_path / "q.csv").write_text('"a;b"\n1\n')
+    assert list(files.read_raw(tmp_path / "q.csv")) == ["a;b"]
+
+
+def test_a_model_of_another_version_says_so(home, tmp_path, monkeypatch):
+    found = kept.load(home / "model.npz")
+    with monkeypatch.context() as other:
+        other.setattr(kept, "__version__", "9.1")
+        other.setattr(kept, "asdict", lambda it: {"fresh": 1, "fields": []})
+        found.save(tmp_path / "m.npz")
+    wanted = (
+        f"m.npz was written by likelax 9.1, and this is {kept.__version__}; fit the model again"
+    )
+    assert wanted in run("score", tmp_path / "m.npz", home / "counts.csv", code=3).stderr
+    with monkeypatch.context() as other:
+        other.setattr(fit.checkpoint, "FORMAT", 2)
+        found.save(tmp_path / "m.npz")
+    made = run("score", tmp_path / "m.npz", home / "counts.csv", code=3)
+    assert made.stderr.endswith("m.npz is of another version of likelax; fit the model again\n")
+
+
+def test_results_are_in_the_order_of_the_file(home, model, tmp_path):
+    lines = (home / "counts.csv").read_text().splitlines()
+    mixed = [lines[0], *(line for i in range(3) for line in lines[1 + i :: 3])]
+    (tmp_path / "mixed.csv").write_text("\n".join(mixed))
+    whos = [line.split(",")[1] for line in mixed[1:]]
+    for command in ("decode", "predict"):
+        rows = run(command, home / "model.npz", tmp_path / "mixed.csv").stdout.split()[1:]
+        assert [row.split(",")[0] for row in rows] == whos
+        table = files.read_rows(tmp_path / "mixed.csv", ["count"], "who")
+        a = run(command, home / "model.npz", "-", input="who,count\n" + "\n".join(f"a,{n:g}" for n in table.parts()["a"])).stdout  # fmt: skip
+        assert [row for row in rows if row[0] == "a"] == a.split()[1:]
 
 
 def test_a_model_fitted_to_everything_is_checked_on_new_data_alone(tmp_path):

@@ -100,6 +100,26 @@ def test_every_page_has_a_title_and_a_place_in_the_navigation(tmp_path):
     assert found - {"index", *build.GROUPS} == set(listed)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "families",
+        "naive_bayes",
+        "mixtures",
+        "hmm",
+        "batch",
+        "scale",
+        "monte_carlo",
+        "variational",
+        "calibration",
+        "checklist",
+    ],
+)
+def test_a_page_of_a_capability_has_its_formula_and_its_picture(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert "\n$$\n" in text and "](images/" in text
+
+
 def test_what_shows_a_claim_exists():
     text = (ROOT / "docs" / "how_we_know.md").read_text(encoding="utf-8")
     shown = re.findall(r"`((?:tests|benchmarks)/[\w/.]+)(?:::(\w+))?`", text)

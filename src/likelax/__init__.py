@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
     from likelax.wrappers import Fixed as Fixed
     from likelax.wrappers import Tied as Tied
 
+__version__: str  # found by `__getattr__`
+
 # The public modules, and the home of each public class and function that is not a family.
 _MODULES = (
     "calibration", "checklist", "constraints", "data", "datasets", "families", "fit", "hmm", "mixture",
@@ -86,6 +88,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"likelax.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(f"likelax.{_HOMES[name]}"), name)
+    elif name == "__version__":
+        value = _version()
     elif name == "__all__":
         value = [*importlib.import_module("likelax.families").__all__, *_HOMES, *_MODULES]
     elif name[:1].isupper() and name in importlib.import_module("likelax.families").__all__:
@@ -94,6 +98,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'likelax' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """The installed version; "unknown" where likelax is imported from a folder."""
+    metadata = importlib.import_module("importlib.metadata")
+    try:
+        return metadata.version("likelax")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

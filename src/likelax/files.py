@@ -1,9 +1,12 @@
 """Data sets from files, and tables of results to files. Nothing in a file is executed."""
 
 import csv
+import difflib
 import importlib
 import importlib.util
 import io
+import os
+import re
 import sys
 import zipfile
 import zlib
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+MOST_LISTED = 20  # columns that a message names
 
 # What stands for a missing number in a table.
 MISSING = frozenset({"", "na", "nan", "null", "none"})
@@ -123,11 +128,15 @@ def _columns(file: Path) -> dict[str, np.ndarray]:
     if file.suffix == ".parquet":
         return _read_parquet(file)
     try:
-        lines = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise DataError(f"{file} can't be read as text") from None
+        lines = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is no text in UTF-8; save it as a CSV in UTF-8") from None
+    lines = lines.removeprefix("\ufeff")  # which some programs put at the start of a text
     try:
-        rows = [row for row in csv.reader(io.StringIO(lines)) if row]
+        reader = csv.reader(io.StringIO(lines), delimiter=_separator(lines))
+        rows = [row for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{file} is no CSV file: {error}") from None
     if not rows:
@@ -138,13 +147,20 @@ def _columns(file: Path) -> dict[str, np.ndarray]:
     else:
         rows = rows[1:]
     if len(set(names)) < len(names):
-        raise DataError(f"{file} has two columns of one name: {', '.join(names)}")
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise DataError(f"{file} has two columns of the name {twice!r}; rename one")
     for i, row in enumerate(rows):
         if len(row) != len(names):
             raise DataError(
                 f"{file}: row {i + 1} of data has {len(row)} entries; wanted {len(names)}"
             )
     return {name: np.array([row[j] for row in rows], str) for j, name in enumerate(names)}
+
+
+def _separator(lines: str) -> str:
+    """What separates the entries of the first line: a comma, or without any a semicolon or a tab."""
+    first = next(csv.reader(io.StringIO(lines.lstrip().partition("\n")[0])), [])
+    return next((found for found in ";\t" if len(first) == 1 and found in first[0]), ",")
 
 
 def is_number(text: str) -> bool:
@@ -196,9 +212,11 @@ def numbers(file: Any, name: str, column: np.ndarray) -> np.ndarray:
         return filled.astype(float)
     except ValueError:
         wrong = next(i for i, text in enumerate(filled) if not is_number(text))
+        is_decimal = re.fullmatch(r"[+-]?\d*,\d+", found[wrong])
+        remedy = "name the columns to use by --columns"
         raise DataError(
             f"{file}: column {name!r} holds {str(found[wrong])!r} in row {wrong + 1}, which is no number; "
-            "name the columns to use by --columns"
+            + ("write decimals with a point, such as 1.5" if is_decimal else remedy)
         ) from None
 
 
@@ -328,7 +346,20 @@ def check_columns(file: Path, table: Mapping[str, Any], wanted: Iterable[str | N
     """
     for name in wanted:
         if name is not None and name not in table:
-            raise DataError(f"{file} has no column {name!r}; it has {', '.join(table)}")
+            near = difflib.get_close_matches(name, table, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"{file} has no column {name!r}; it has {listed(table)}{meant}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, the first of them if they are many.
+
+    Examples:
+      >>> listed("abc")
+      'a, b, c'
+    """
+    first, more = list(names)[:MOST_LISTED], len(list(names)) - MOST_LISTED
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 def stacked(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -396,18 +427,32 @@ def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
     part.replace(file)
 
 
-def check_output(file: Path) -> None:
-    """Raise unless a table can be written to this file.
+def check_output(file: Path, endings: Sequence[str] = (".csv", ".parquet")) -> None:
+    """Raise unless a result can be written to this file.
 
+    Args:
+      file: a table by default.
+      endings: that its name may have.
     Raises:
-      DataError: for another ending than .csv or .parquet, Parquet without pyarrow, or a folder that
-        does not exist.
+      DataError: for another ending, Parquet without pyarrow, a folder, a file in a folder that does
+        not exist, or one in which nothing may be written.
+
+    Examples:
+      >>> check_output(Path("model.pkl"), [".npz"])
+      Traceback (most recent call last):
+        ...
+      likelax.files.DataError: model.pkl: wanted a name that ends in .npz
     """
-    if file.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{file}: results are written as .csv or .parquet")
+    if file.suffix not in endings:
+        raise DataError(f"{file}: wanted a name that ends in {' or '.join(endings)}")
     if file.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise DataError(
             f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]', or write .csv"
         )
-    if not file.resolve().parent.is_dir():
+    folder = file.resolve().parent
+    if file.is_dir():
+        raise DataError(f"{file} is a folder")
+    if not folder.is_dir():
         raise DataError(f"{file}: its folder does not exist")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{file}: its folder can't be written to")

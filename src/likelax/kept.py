@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from likelax import __version__, files, fit, named
 from likelax import columns as columns_
-from likelax import files, fit, named
 from likelax.columns import Column
 from likelax.data import DataLike, Labelled, Masked, Sequences
+from likelax.fit import checkpoint
 from likelax.hmm import HMM
 from likelax.mixture import Mixture
 
@@ -60,7 +61,7 @@ class Kept:
 
     def save(self, file: Path) -> None:
         """Write it to a file, in place of an older one."""
-        notes = asdict(replace(self, model=None))
+        notes = asdict(replace(self, model=None)) | {"version": __version__}
         fit.save(file, self.model, notes=notes)
 
     def rows(
@@ -149,6 +150,17 @@ class Kept:
     def weights(self, rows: files.Rows) -> jax.Array | None:
         """(N,) the weights of rows; None where they have none."""
         return None if rows.weights is None else jnp.asarray(single(rows.weights))
+
+    def criteria(self, model: Any, x: DataLike, weights: jax.Array | None) -> tuple[int, float]:
+        """(number of parameters that were fitted, BIC) of a model of this kind.
+
+        EM holds the total count of a negative binomial regression, but the command line fits it.
+        """
+        free, bic = int(fit.num_parameters(model)), float(fit.bic(model, x, weights=weights))
+        if self.named.family != "negative-binomial":
+            return free, bic
+        number = len(model.log_prob(x)) if weights is None else float(weights.sum())
+        return free + 1, bic + float(np.log(number))
 
     def _values(self, values: np.ndarray) -> DataLike:
         if not self.named.fields(self.fields):
@@ -325,8 +337,10 @@ def load(file: Path) -> Kept:
     Raises:
       files.DataError: for a file that can't be read, or that `likelax fit` did not write.
     """
+    version = None
     try:
         notes = fit.load_notes(file)
+        version = notes.pop("version", None)
         notes["fields"] = tuple(map(_noted, notes["fields"]))
         notes["label"] = None if notes["label"] is None else _noted(notes["label"])
         kept = Kept(**notes)
@@ -335,6 +349,10 @@ def load(file: Path) -> Kept:
         model = fit.load(file, kept.named.blank(kept.fields, kept.size, kept.label))
     except FileNotFoundError:
         raise files.DataError(f"{file} does not exist") from None
+    except checkpoint.OtherFormatError:
+        raise files.DataError(
+            f"{file} is of another version of likelax; fit the model again"
+        ) from None
     except (
         OSError,
         LookupError,
@@ -344,6 +362,10 @@ def load(file: Path) -> Kept:
         MemoryError,
         AttributeError,
     ):
+        if version not in (None, __version__):
+            raise files.DataError(
+                f"{file} was written by likelax {version}, and this is {__version__}; fit the model again"
+            ) from None
         raise files.DataError(f"{file} is damaged, or was not written by `likelax fit`") from None
     return replace(kept, model=model)
 

@@ -436,6 +436,49 @@ class Density(abc.ABC):
                 f"{name}: {type(self).__name__} has no latent variable to label; leave Labelled out"
             )
 
+    def check_split(self, name: str, x: DataLike) -> None:
+        """Raise unless one observation can be split over devices, by its first axis.
+
+        Args:
+          name: the function that was called, for the message.
+          x: one observation, plain or wrapped.
+        Raises:
+          ValueError: starting with `name`; always by default.
+        """
+        raise ValueError(
+            f"{name}: mesh splits the first axis of the data, over rows; got a single observation of "
+            f"{type(self).__name__}, which can't be split"
+        )
+
+    def split_log_prob(self, x: DataLike, axes: tuple[str, ...]) -> Array:
+        """The share of one device in the log probability of one observation that is split over devices.
+
+        It is called within `jax.shard_map`, after `check_split`. The shares of all devices add to
+        log p(x), and their derivatives to its derivative.
+
+        Args:
+          x: the part of this device of every array; numbers, such as a length, are those of the whole.
+          axes: names of the axes of the mesh.
+        Raises:
+          NotImplementedError: by default, as `check_split` raises.
+        """
+        raise NotImplementedError
+
+    def split_e_step(
+        self, x: DataLike, weights: ArrayLike | None, axes: tuple[str, ...]
+    ) -> tuple[Any, Array]:
+        """The share of one device in the E step of one observation that is split over devices.
+
+        Args:
+          x, axes: as for `split_log_prob`.
+          weights: a number, or None for one.
+        Returns:
+          (statistics, nats); those of all devices merge and add to those of the whole.
+        Raises:
+          NotImplementedError: by default, as `check_split` raises.
+        """
+        raise NotImplementedError
+
 
 class Model(Density, Generic[S, P]):
     """A density with additive sufficient statistics, so that EM can fit it.

@@ -82,12 +82,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "mixture": OF_ROWS,
     "hmm": OF_ROWS,
     "naive-bayes": ("gaussian", "bernoulli", "multinomial", "categorical", MIXED),
-    "regression": ("normal", "logistic", "softmax", "poisson"),
+    "regression": ("normal", "logistic", "softmax", "poisson", "negative-binomial"),
 }
 
 # What a column of each family of `KINDS` is, where its name says something else.
 COLUMN_FAMILY = {"diagonal": "normal", "gaussian": "normal", "multinomial": "poisson"}
-TARGET_FAMILY = {"logistic": "bernoulli", "softmax": "categorical"}
+TARGET_FAMILY = {
+    "logistic": "bernoulli",
+    "softmax": "categorical",
+    "negative-binomial": "poisson",
+}
 OF_COLUMN = (*(name for name in LEAVES if name != "diagonal"), "categorical")
 
 INTERCEPT = "intercept"
@@ -123,6 +127,11 @@ class Named:
     def takes_label(self) -> bool:
         """Whether one column is told apart, as the class or the target."""
         return self.kind in ("naive-bayes", "regression")
+
+    @property
+    def decides(self) -> bool:
+        """Whether its label is a class, so that its probabilities are of a decision."""
+        return self.takes_label and self.label_family in ("bernoulli", "categorical")
 
     @property
     def column_family(self) -> str | None:
@@ -252,6 +261,8 @@ class Named:
             return families.LogisticRegression(jnp.zeros(width))
         if self.family == "poisson":
             return families.PoissonRegression(jnp.zeros(width))
+        if self.family == "negative-binomial":
+            return families.NegativeBinomialRegression(jnp.ones(()), jnp.zeros(width))
         return families.SoftmaxRegression(jnp.zeros((width, len(label.values))))
 
 

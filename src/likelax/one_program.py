@@ -25,7 +25,7 @@ def one_program(method: F) -> F:
 
     Args:
       method: its arguments are pytrees of arrays; those named x, values, weights and shares
-        are data.
+        are data. With an argument `mesh` that is not None it is called as it is, and compiles by itself.
 
     Examples:
       >>> from likelax import Poisson
@@ -48,6 +48,7 @@ def one_program(method: F) -> F:
             model.check_labels(name, given["x"])
         for data in _DATA & given.keys():
             given[data] = None if given[data] is None else convert(data, given[data])
-        return program(*given.values())
+        whole = method if given.get("mesh") is not None else program
+        return whole(*given.values())
 
     return cast(F, explained(run))

@@ -230,6 +230,65 @@ def accelerated():
     return apart(both[0].objectives, both[1].objectives)
 
 
+def long_series():
+    """name: (model, one series whose steps are split)."""
+    gaussian = chain(lx.MvNormal(jnp.array([[-1.0, 0.0], [1.0, 0.0]]), jnp.stack([jnp.eye(2)] * 2)))
+    wide = rows(403, (2,)).astype(np.float32)
+    holes = lx.Masked.from_nan(np.where(RNG.random(wide.shape) < 0.2, np.nan, wide))
+    yield "Gaussian, masked, padded", gaussian, lx.Sequences(holes, jnp.asarray(371))
+    yield "Poisson", chain(lx.Poisson(jnp.array([2.0, 5.0]))), counts(1600)
+    starts = np.zeros(800, bool)
+    starts[[0, 30, 100, 430, 431]] = True  # the second device has one at its first step
+    known = np.where(RNG.random(800) < 0.9, -1, 1)
+    ways = jnp.array([[0.9, 0.1, 0.0], [0.0, 0.8, 0.2], [0.1, 0.0, 0.9]])
+    cycle = lx.HMM(jnp.array([0.5, 0.5, 0.0]), ways, lx.Poisson(jnp.array([2.0, 5.0, 9.0])))
+    several = lx.Sequences(lx.Labelled(counts(800), known), jnp.asarray(650), jnp.asarray(starts))
+    yield "several, with labels and zeros", cycle, several
+    many = lx.HMM(
+        jnp.full(20, 0.05), 0.8 * jnp.eye(20) + 0.01, lx.Poisson(jnp.linspace(0.5, 12.0, 20))
+    )
+    yield "20 states", many, counts(400)
+
+
+def compare_long(name, model, x):
+    """The E step, the smoother and the derivative of one series on all devices, and what is sent."""
+    data = Data(x)
+    one = fit.em(model, x, max_steps=4, tol=-1.0)
+    many = fit.em(model, x, max_steps=4, tol=-1.0, mesh=MESH)
+    placed_model, data, mesh = place("test", model, Data(x), MESH)
+    algorithm = fit.EM(-1.0, 4, mesh=mesh)
+    text = _loop.lower(algorithm, placed_model, data, None, 4, None).compile().as_text()
+    stats = jax.eval_shape(lambda m, d: m.e_step(d.x)[0], model, data)
+    smooth = [jax.tree.map(np.asarray, model.smoother(x, mesh)) for mesh in (None, MESH)]
+    smooth = [s._replace(log_marginals=np.exp(s.log_marginals)) for s in smooth]
+    slopes = [jax.grad(lambda m, mesh=mesh: m.log_prob(x, mesh))(model) for mesh in (None, MESH)]
+    return {
+        "apart": apart((one.model, one.objectives), (many.model, many.objectives)),
+        "smoother": apart(*smooth),
+        "gradient": apart(*slopes),
+        "moved": moved(text),
+        "matrices": 8 * 4 * model.num_states**2,
+        "others": nbytes(placed_model)
+        + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(stats)),
+        "data": nbytes(x),
+    }
+
+
+def cut_anywhere(seed):
+    """The smoother of short series with starts, lengths and zeros at random: the largest difference."""
+    rng = np.random.default_rng(seed)
+    num_steps = int(rng.integers(8, 60))
+    moves = rng.dirichlet(np.ones(3), 3) * (rng.random((3, 3)) < 0.8) + 1e-9 * np.eye(3)
+    moves = (moves / moves.sum(1, keepdims=True)).astype(np.float32)
+    emissions = lx.Poisson(jnp.array([1.0, 4.0, 9.0]))
+    model = lx.HMM(rng.dirichlet(np.ones(3)).astype(np.float32), moves, emissions)
+    length = rng.integers(0, num_steps + 1) if rng.random() < 0.6 else None
+    starts = rng.random(num_steps) < rng.choice([0.05, 0.3]) if rng.random() < 0.8 else None
+    x = lx.Sequences(rng.poisson(4, num_steps).astype(np.float32), length, starts)
+    both = [jax.tree.map(np.asarray, model.smoother(x, mesh)) for mesh in (None, MESH)]
+    return apart(*(s._replace(log_marginals=np.exp(s.log_marginals)) for s in both))
+
+
 def message(call):
     try:
         call()
@@ -275,9 +334,13 @@ def guided():
 
 
 def refused():
-    model = chain(lx.Poisson(jnp.array([2.0, 5.0])))
+    poisson = lx.Poisson(jnp.array([2.0, 5.0]))
+    model = chain(poisson, lx.hmm.SoftmaxTransition(jnp.zeros((2, 2)), jnp.ones((2, 2, 1))))
+    driven = lx.Driven(counts(40), np.ones((40, 1), np.float32))
     return {
-        "one series": message(lambda: fit.em(model, counts(40), mesh=MESH)),
+        "one observation": message(lambda: fit.em(of_normals(), np.float32(1.0), mesh=MESH)),
+        "driven": message(lambda: fit.em(model, driven, mesh=MESH)),
+        "many": message(lambda: chain(poisson).smoother(counts(2, 40), MESH)),
         "no mesh": message(lambda: fit.em(of_normals(), rows(9), mesh=8)),
         "traced": message(lambda: jax.jit(lambda x: fit.em(of_normals(), x, mesh=MESH))(rows(16))),
         "NaN": message(lambda: fit.em(of_normals(), np.array([1.0, np.nan]), mesh=MESH)),
@@ -285,7 +348,7 @@ def refused():
 
 
 # What `make test` looks at; all the rest is slow.
-FEW = {"weights and chunks", "series", RAGGED}
+FEW = {"weights and chunks", "series", RAGGED, "Gaussian, masked, padded"}
 
 
 def main(out, some):
@@ -295,12 +358,14 @@ def main(out, some):
         "cases": {c[0]: compare(*c) for c in cases() if some == "all" or c[0] in FEW},
         "batches": {b[0]: compare_batch(*b) for b in batches() if some == "all" or b[0] in FEW},
         "ascents": {c[0]: ascend(*c) for c in cases() if some == "all" or c[0] == "series"},
+        "long": {c[0]: compare_long(*c) for c in long_series() if some == "all" or c[0] in FEW},
         "placed": placed_already(some),
         "refused": refused(),
     }
     if some == "all":
         found |= {"labelled": labelled(), "streamed": streamed(), "accelerated": accelerated()}
         found["guided"] = guided()
+        found["cut anywhere"] = max(cut_anywhere(seed) for seed in range(12))
     with open(out, "w") as file:
         json.dump(found, file, indent=1)
 

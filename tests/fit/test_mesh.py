@@ -55,12 +55,18 @@ def check(found):
     for name, case in found["batches"].items():
         assert case["apart"] < TOLERANCE, name
         assert case["status"][0] == case["status"][1], name
-        if "empty" in name:  # these are told by size class
-            assert case["told"] == [2, 2], name
+        assert case["told"] == [case["count"]] * 2, name
+        if "empty" in name:
             assert case["status"][1][6:8] == [3, 3], name  # NON_FINITE
             assert case["status"][1][14:16] == [5, 5], name  # NO_DATA
-        else:
-            assert case["told"] == [case["count"]] * 2, name
+    for name, case in found["long"].items():
+        assert max(case["apart"], case["smoother"], case["gradient"]) < TOLERANCE, name
+        sent = case["moved"]
+        assert set(sent) == {"all-reduce", "all-gather"}, name
+        # with starts also one row of the matrix, and where the first of them is
+        extra = 8 * 4 * 4 if "several" in name else 0
+        assert sent["all-gather"] <= case["matrices"] + extra, name
+        assert sent["all-reduce"] <= case["others"] < case["data"], name
     placed = found["placed"]
     assert "split them over all axes" in placed.pop("part of the axes")
     assert max(placed.values()) < TOLERANCE
@@ -75,7 +81,9 @@ def test_fits_over_devices_are_those_on_one_and_move_statistics_only(few):
 def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
     assert (len(everything["cases"]), len(everything["batches"])) == (10, 5)
     check(everything)
-    assert max(everything[name] for name in ("labelled", "streamed", "accelerated")) < TOLERANCE
+    same = "labelled", "streamed", "accelerated", "cut anywhere"
+    assert max(everything[name] for name in same) < TOLERANCE
+    assert len(everything["long"]) == 4
     assert everything["guided"]["apart"] < 1e-3  # the draws of one step
     assert max(everything["guided"]["off"]) < 0.05
 
@@ -83,7 +91,9 @@ def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("one series", "A single series can't be split"),
+        ("one observation", "got a single observation of Mixture"),
+        ("driven", "these vary over time. A batch of sequences can be split"),
+        ("many", "mesh splits the steps of one sequence (T, *event)"),
         ("no mesh", "mesh must be a jax.sharding.Mesh"),
         ("traced", "call it outside of jax.jit"),
         ("NaN", "x holds NaN, first at index (1,)"),

@@ -75,7 +75,7 @@ def test_every_form_is_the_chain_step_by_step(x64, large_program, monkeypatch, f
 def test_a_long_chain_in_blocks_has_the_digits_of_float64(stay):
     """Blocks that forget at once, late, and never; in float64 the same chain step by step."""
     rng = np.random.default_rng(0)
-    num_steps = blocks._LONG + 1
+    num_steps = blocks.LONG + 1
     moves = stay * np.eye(3) + (1 - stay) * rng.dirichlet(np.ones(3), 3)
     with np.errstate(divide="ignore"):
         logs = np.log([0.5, 0.3, 0.2]), np.log(moves), rng.normal(size=(num_steps, 3))
@@ -103,7 +103,7 @@ def test_a_long_chain_in_blocks_has_the_digits_of_float64(stay):
 def test_a_batch_of_paths_is_a_loop_over_them(large_program, monkeypatch):
     """As lanes where states are few, mapped where they are many; blocks or not, one transition or many."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(blocks, "_LONG", 100)
+    monkeypatch.setattr(blocks, "LONG", 100)
     for num_steps, num_states in ((50, 3), (200, 3), (50, 20)):
         initial = np.log(np.full(num_states, 1 / num_states, np.float32))
         moves = np.log(rng.dirichlet(np.ones(num_states), (4, num_states))).astype(np.float32)

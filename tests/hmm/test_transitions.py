@@ -190,3 +190,18 @@ def test_steps_with_inputs_that_are_no_numbers_are_not_possible():
     inputs = np.zeros((2, 3, 2), np.float32)
     inputs[1, 1, 0] = np.nan
     assert model.possible(lx.Driven(np.ones((2, 3)), inputs)).tolist() == [True, False]
+
+
+def test_each_sequence_may_be_drawn_with_inputs_of_its_own():
+    inputs = np.sign(np.random.default_rng(0).normal(size=(3, 20, 1))).astype(np.float32)
+    weights = jnp.tile(jnp.array([-50.0, 50.0])[None, :, None], (2, 1, 1))
+    moves = hmm.SoftmaxTransition(jnp.zeros((2, 2)), weights)
+    model = lx.HMM(jnp.array([0.5, 0.5]), moves, lx.Bernoulli(jnp.array([0.1, 0.9])))
+    own = model.sample_labelled(jax.random.key(0), (3, 20), inputs)
+    np.testing.assert_array_equal(own.labels[:, 1:], inputs[:, 1:, 0] > 0)
+    shared = model.sample_labelled(jax.random.key(1), (3, 20), inputs[0])
+    copies = np.broadcast_to(inputs[0], (3, 20, 1))
+    copies = model.sample_labelled(jax.random.key(1), (3, 20), copies)
+    np.testing.assert_array_equal(shared.labels, copies.labels)
+    with pytest.raises(ValueError, match=r"inputs must have shape \(T, D\) or"):
+        model.sample(jax.random.key(2), (3, 20), inputs[:2])

@@ -197,6 +197,8 @@ def test_what_does_not_fit_is_refused():
         (ours.PoissonHMM(2), X, "nonnegative integers"),
         (ours.GaussianHMM(2, "round"), X, "covariance_type must be"),
         (ours.GMMHMM(2, covariance_type="round"), X, "covariance_type must be"),
+        (ours.GaussianHMM("2"), X, "'n_components' parameter of GaussianHMM must be an int"),
+        (ours.VariationalGaussianHMM(2, n_iter=0.5), X, "'n_iter' parameter"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.fit(x)

@@ -83,6 +83,46 @@ def test_batches_of_mixed_columns_add_and_missing_entries_are_left_out():
     np.testing.assert_allclose(model.predict_proba(row)[0], model.class_prior_)
 
 
+def test_booleans_with_gaps_are_binary_and_dates_are_refused():
+    table = TABLE.assign(paid=pd.array([None, *TABLE["paid"][1:]], dtype="boolean"))
+    floats = TABLE.assign(paid=TABLE["paid"].astype(float))
+    floats.loc[0, "paid"] = np.nan
+    types = {"calls": "poisson"}
+    model = MixedNB(columns=types).fit(table, CLASS)
+    assert list(model.columns_) == TYPES
+    wanted = MixedNB(columns={**types, "paid": "bernoulli"}).fit(floats, CLASS)
+    np.testing.assert_array_equal(model.predict_proba(table), wanted.predict_proba(floats))
+    dated = TABLE.assign(day=pd.Timestamp("2020-01-01"))
+    with pytest.raises(ValueError, match="column 'day' of X holds datetime64"):
+        MixedNB().fit(dated, CLASS)
+
+
+def test_a_frame_of_polars_is_that_of_pandas():
+    polars = pytest.importorskip("polars")
+    table = TABLE.astype({"kind": object})
+    table.loc[3, "size"], table.loc[4, "kind"], table.loc[5, "town"] = np.nan, None, None
+    paid = [None, *TABLE["paid"].tolist()[1:]]
+    theirs = {name: [None if v != v else v for v in table[name]] for name in table}
+    frame = polars.DataFrame({**theirs, "paid": paid})
+    frame = frame.cast({"kind": polars.Enum(["y", "x", "w"])})
+    pandas = table.assign(
+        kind=pd.Categorical(table["kind"], categories=["y", "x", "w"]),
+        paid=pd.array(paid, dtype="boolean"),
+    )
+    for model in (
+        MixedNB(columns={"calls": "poisson"}),
+        MixtureModel(2, columns={"calls": "poisson"}, random_state=0),
+    ):
+        wanted = model.fit(pandas, CLASS).predict_proba(pandas)
+        assert list(model.columns_) == TYPES
+        model.fit(frame, polars.Series(CLASS))
+        assert list(model.columns_) == TYPES and list(model.categories_[2]) == ["y", "x", "w"]
+        np.testing.assert_allclose(model.predict_proba(frame), wanted, rtol=1e-9)
+        assert list(model.feature_names_in_) == list(TABLE)
+    with pytest.raises(ValueError, match="column 'day' of X holds Date"):
+        MixedNB().fit(frame.with_columns(day=polars.date(2020, 1, 1)), CLASS)
+
+
 def test_categories_that_the_fit_did_not_see():
     strange = TABLE.assign(town="z")
     with pytest.raises(ValueError, match="'z' in column 4"):

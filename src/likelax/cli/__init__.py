@@ -6,8 +6,11 @@ bad data; 4 where no fit is usable, the best one did not converge, or in `batch`
 usable fit.
 """
 
+from typing import Annotated
+
 import typer
 
+import likelax
 from likelax.cli.commands import (
     batch,
     check,
@@ -24,16 +27,35 @@ from likelax.cli.commands import (
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Classical probabilistic models in JAX.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"likelax {likelax.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
-    """Classical probabilistic models in JAX."""
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Fit classical probabilistic models to tables, check them, and use them.
+
+    From a table of counts to a decoded, checked hidden Markov model in three commands:
+
+    likelax fit counts.csv --model hmm:poisson --states 1:4 --holdout 0.2
+
+    likelax check model.npz counts.csv --report report.html
+
+    likelax decode model.npz counts.csv --output states.csv
+    """
 
 
-for _command in (fit, check, compare, decode, predict, score, sample, batch, tour, info):
+for _command in (fit, check, decode, predict, score, compare, sample, batch, tour, info):
     app.command()(_command)

@@ -52,7 +52,7 @@ def batch(
         mesh=jax.make_mesh((jax.device_count(),), ("fits",)) if all_devices else None,
         checkpoint=output.with_name(f"{output.name}.state") if resume else None,
     )
-    with common.sentences(common.BAD_USAGE):
+    with common.writing(output):
         files.write_table(output, _results(list(sets), done, _numbers_of_rows(sets)))
     for left in output.parent.glob(f"{output.name}.state.*") if resume else ():
         left.unlink()

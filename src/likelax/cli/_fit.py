@@ -1,5 +1,6 @@
 """`likelax fit`: a model to a table."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from likelax import files, kept, named
 from likelax import fit as fits
-from likelax.cli import common, tables
+from likelax.cli import _regression, common, tables
+from likelax.columns import Column
 from likelax.data import take_labels
 
 
@@ -36,8 +38,7 @@ def fit(
     with common.sentences(common.BAD_USAGE):
         found, sizes = named.parse(model), named.parse_sizes(states)
         families = _families(column or [])
-        if output.suffix != ".npz" or not output.resolve().parent.is_dir():
-            raise ValueError(f"{output}: wanted a .npz file in a folder that exists")
+        files.check_output(output, [".npz"])
         if not 0 <= holdout < 1:
             raise ValueError(f"--holdout must lie in [0, 1); got {holdout}")
         _check_roles(found, model, families, label, group, weight)
@@ -50,6 +51,8 @@ def fit(
         )  # fmt: skip
         plan = replace(plan, holdout=holdout, seed=seed)
         rows = plan.rows(data, table)
+        if not len(rows.values):
+            raise files.DataError(f"{data} has no rows")
         known = plan.complete(rows)
         seen, _ = kept.divided(known, holdout, series=found.takes_series, seed=seed)
         x, weights = plan.data(seen), plan.weights(seen)
@@ -57,6 +60,10 @@ def fit(
         tables.show_columns(plan, rows)
     if found.kind == "naive-bayes":
         best = _classify(plan, x, weights)
+    elif found.family == "negative-binomial":
+        with common.sentences(common.BAD_DATA):
+            one = _regression.dispersed(x, weights, tol, max_steps)
+        best = jax.tree.map(lambda a: jnp.asarray(a)[None], one)
     else:
         done = tables.fit_all(
             fits.EM(tol, max_steps),
@@ -73,7 +80,7 @@ def fit(
     models = [jax.tree.map(lambda a, i=i: a[i], best.model) for i in range(len(best.status))]
     usable = np.asarray(best.usable)
     with common.sentences(common.BAD_DATA):
-        scores = [float(fits.bic(one, x, weights=weights)) for one in models]
+        free, scores = zip(*(plan.criteria(one, x, weights) for one in models), strict=True)
     chosen = int(np.argmin(np.where(usable, scores, np.inf)))
     size = sizes[chosen] if found.has_sizes else None
     result = models[chosen] if size is None else kept.trimmed(models[chosen], size)
@@ -81,20 +88,28 @@ def fit(
     report |= {
         "status": [fits.Status(int(s)).name for s in best.status],
         "log_likelihood": np.asarray(best.objective, float),
-        "parameters": [int(fits.num_parameters(one)) for one in models],
+        "parameters": free,
         "bic": scores,
         "steps": np.asarray(best.num_steps),
         "chosen": usable & (np.arange(len(models)) == chosen),
     }
     if not usable.any():
         tables.show(report, form)
-        common.refuse(f"no usable fit to {data}{_reason(plan, seen)}", common.NO_FIT)
+        reason = _reason(plan, rows, seen)
+        common.refuse(f"no usable fit to {data}{reason and ': '}{reason}", common.NO_FIT)
     plan = replace(plan, size=size, model=result)
-    with common.sentences(common.BAD_USAGE):
+    with common.writing(output):
         plan.save(output)
     tables.show(report, form)
     tables.show(plan.table(), form)
-    common.say(f"columns {', '.join(rows.columns)}; {len(seen.values)} rows; wrote {output}")
+    number = len(seen.values)
+    rows_of = f"{number} row{'s' * (number != 1)} of {files.listed(rows.columns)}"
+    common.say(f"fitted to {rows_of}; wrote {output}")
+    if found.family == "negative-binomial" and _regression.like_poisson(result, x):
+        common.say(
+            f"{label!r} varies no more than Poisson counts do: total_count rises without bound, and the "
+            "fit is that of regression:poisson"
+        )
     if not bool(best.converged[chosen]):
         common.refuse(
             f"the fit did not converge in {max_steps} steps; raise --max-steps", common.NO_FIT
@@ -178,14 +193,50 @@ def _classify(plan: kept.Kept, x: Any, weights: jax.Array | None) -> fits.Fit[An
     return jax.tree.map(lambda a: jnp.asarray(a)[None], done)
 
 
-def _reason(plan: kept.Kept, rows: files.Rows) -> str:
-    """Why a classifier has no density: a number that never varies in a class."""
-    if plan.label is None or rows.labels is None or plan.named.kind != "naive-bayes":
+def _reason(plan: kept.Kept, rows: files.Rows, seen: files.Rows) -> str:
+    """Why no fit is usable, as far as the columns show it; else empty.
+
+    Args:
+      plan: what was fitted.
+      rows: of the file.
+      seen: those of them that were fitted.
+    """
+    columns = dict(zip(plan.fields, _wide(rows).T, strict=True))
+    if plan.named.kind == "regression" and plan.label is not None and rows.labels is not None:
+        columns = {plan.label: rows.labels}
+    columns = {c: v for c, v in columns.items() if not c.values}  # all codes of texts are possible
+    for family in {column.family: None for column in columns}:
+        own = {c.name: v for c, v in columns.items() if c.family == family}
+        for bad, why in _unfit(Column("", family), np.concatenate(list(own.values()))):
+            for name, values in own.items():
+                for row in np.flatnonzero(np.isin(values, bad))[:1]:
+                    held = f"column {name!r} holds {values[row]:g} in row {row + 1}"
+                    return f"{held}, which {why} the family {family}"
+    if plan.named.kind == "regression":
         return ""
-    wide = rows.values.reshape(len(rows.labels), -1)
-    for column, values in zip(plan.fields, wide.T, strict=True):
-        for code, name in enumerate(plan.label.values):
-            own = values[(rows.labels == code) & ~np.isnan(values)]
+    labels, names = seen.labels, ("",) if plan.label is None else plan.label.values
+    for column, values in zip(plan.fields, _wide(seen).T, strict=True):
+        for code, name in enumerate(names):
+            own = values[~np.isnan(values) & (True if labels is None else labels == code)]
             if column.family == "normal" and len(own) and own.min() == own.max():
-                return f": {column.name!r} never varies where {plan.label.name!r} is {name!r}"
+                where = f" where {plan.label.name!r} is {name!r}" if plan.label else ""
+                return f"column {column.name!r} never varies{where}"
+    number, width = _wide(seen).shape
+    if plan.named.family in ("normal", "student-t") and width > 1 and number <= width:
+        return f"{number} rows are too few for a covariance of {width} columns; try diagonal"
     return ""
+
+
+def _unfit(column: Column, values: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
+    """Values that the family of a column has no finite fit to, and why."""
+    one, known = named.parse("mle:mixed").leaf([column]), np.unique(values[~np.isnan(values)])
+    possible = jax.tree.map(np.asarray, one).possible(known)
+    yield known[~np.broadcast_to(possible, known.shape)], "has probability zero under"
+    stats = jax.vmap(lambda x: one.e_step(x[None])[0])(jnp.asarray(known))
+    finite = [np.isfinite(leaf).reshape(len(known), -1) for leaf in jax.tree.leaves(stats)]
+    yield known[~np.concatenate(finite, axis=1).all(axis=1)], "leaves no finite fit of"
+
+
+def _wide(rows: files.Rows) -> np.ndarray:
+    """(N, D) the values, also of one column."""
+    return rows.values.reshape(len(rows.values), -1)

@@ -9,12 +9,13 @@ import numpy as np
 import typer
 
 from likelax import checklist, files, kept, predictive
-from likelax import fit as fits
 from likelax.cli import _figures, _regression, common, tables
 from likelax.columns import decode as names_of
 from likelax.data import unlabelled
 from likelax.hmm import HMM
 from likelax.mixture import Mixture
+
+NO_DECISION = "The model has no column of classes, so no decision depends on its probabilities."
 
 
 def check(
@@ -28,10 +29,8 @@ def check(
                 f"{model} was fitted to all of its data; fit with --holdout 0.2, or give new DATA, and "
                 "by --train what it was fitted to"
             )
-        if report is not None and (
-            report.suffix != ".html" or not report.resolve().parent.is_dir()
-        ):
-            raise ValueError(f"{report}: wanted an .html file in a folder that exists")
+        if report is not None:
+            files.check_output(report, [".html"])
     series = found.named.takes_series
     with common.sentences(common.BAD_DATA):
         rows = _complete(found, data)
@@ -49,8 +48,9 @@ def check(
         if found.named.kind == "regression":
             result = _regression.check(key, found, x, heldout)
         else:
-            decision = checklist.top_label if found.label is not None else None
+            decision = checklist.top_label if found.named.decides else None
             result = checklist.run(key, found.model, x, heldout, decision)
+    result = checklist.Checklist(tuple(_without_python(found, line) for line in result.lines))
     table = {
         "line": [f"{line.number}. {line.title}" for line in result.lines],
         "verdict": [str(line.verdict) for line in result.lines],
@@ -59,13 +59,25 @@ def check(
     tables.show(table, form)
     if report is not None:
         with common.sentences(common.BAD_DATA):
-            report.write_text(_figures.page(found, seen, result), encoding="utf-8")
+            page = _figures.page(found, seen, result)
+        with common.writing(report):
+            report.write_text(page, encoding="utf-8")
         common.say(f"wrote {report}")
     if not result.ok:
         raise typer.Exit(common.NOT_RIGHT)
 
 
-def compare(data: Path, models: list[Path], form: common.Form) -> None:
+def _without_python(found: kept.Kept, line: checklist.Line) -> checklist.Line:
+    """A line of the checklist, without a remedy that only Python has."""
+    if line.number == 6 and not found.named.decides:
+        line = line._replace(reason=NO_DECISION)
+    unknown = line.number == 1 and line.verdict is checklist.Verdict.INCONCLUSIVE
+    return (
+        line._replace(remedy="") if unknown or line.verdict is checklist.Verdict.NOT_RUN else line
+    )
+
+
+def compare(models: list[Path], data: Path, form: common.Form) -> None:
     """Print the log probability of the data under each model, best first."""
     if len(models) < 2 or len(set(models)) < len(models):
         common.refuse("compare wants two different models or more")
@@ -91,7 +103,7 @@ def compare(data: Path, models: list[Path], form: common.Form) -> None:
         {
             "model": list(gaps),
             "log_probability": [float(scores[name].value) for name in gaps],
-            "below_best": [-float(gap.value) for gap in gaps.values()],
+            "below_best": [0.0 - float(gap.value) for gap in gaps.values()],
             "standard_error": [float(gap.standard_error) for gap in gaps.values()],
         },
         form,
@@ -100,31 +112,33 @@ def compare(data: Path, models: list[Path], form: common.Form) -> None:
 
 def decode(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
     """Write the most probable states and the probabilities of all states."""
-    found = _load(model)
+    found = _load(model, output)
     if not isinstance(found.model, HMM):
         common.refuse(f"{model} is {found.name}, which has no path of states; use predict")
     with common.sentences(common.BAD_DATA):
         rows = _rows(found, data)
         x = found.data(rows)
-        path, _ = found.model.viterbi(x)
+        path, at = np.asarray(found.model.viterbi(x)[0]), _places(rows)
         probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
-    _write({**_keys(found, rows), "state": np.asarray(path), **_shares(probs)}, output, form)
+    _write({**_keys(found, rows), "state": path[at], **_shares(probs[at])}, output, form)
 
 
 def predict(model: Path, data: Path, output: Path | None, form: common.Form) -> None:
     """Write the most probable component, class or target of each row, and probabilities."""
-    found = _load(model)
+    found = _load(model, output)
     if found.size is None and found.label is None:
         common.refuse(f"{model} is {found.name}, which has no components")
     with common.sentences(common.BAD_DATA):
         rows = _rows(found, data)
         x = found.data(rows)
         if found.named.kind == "regression" and found.label is not None:
-            return _write(_regression.predictions(found, found.label, x), output, form)
-        if isinstance(found.model, Mixture):
+            predicted = _regression.predictions(found, found.label, x)
+        elif isinstance(found.model, Mixture):
             probs = np.asarray(found.model.responsibilities(x))
         else:
-            probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))
+            probs = np.exp(np.asarray(found.model.smoother(x).log_marginals))[_places(rows)]
+    if found.named.kind == "regression":
+        return _write(predicted, output, form)
     if found.label is not None:
         return _write(_regression.of_classes(found.label, probs), output, form)
     best = np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
@@ -145,7 +159,7 @@ def score(model: Path, data: Path, form: common.Form) -> None:
         each = found.model.log_prob(x)
         total = float(jnp.sum(each if weights is None else kept.weighted(each, weights)))
         number = len(rows.values) if weights is None else float(jnp.sum(weights))
-        bic = float(fits.bic(found.model, x, weights=weights))
+        _, bic = found.criteria(found.model, x, weights)
     report: dict[str, Any] = {
         "rows": [number],
         "log_probability": [total],
@@ -159,7 +173,7 @@ def score(model: Path, data: Path, form: common.Form) -> None:
 
 def sample(model: Path, count: int, seed: int, output: Path | None, form: common.Form) -> None:
     """Write draws from the model."""
-    found = _load(model)
+    found = _load(model, output)
     if found.named.kind == "regression":
         common.refuse(f"{model} is {found.name}, which draws nothing without inputs; use predict")
     key, columns = jax.random.key(seed), list(found.fields)
@@ -181,7 +195,11 @@ def _columns_of(found: kept.Kept, draws: Any) -> list[np.ndarray]:
     return [wide] if wide.ndim == 1 else list(wide.T)
 
 
-def _load(file: Path) -> kept.Kept:
+def _load(file: Path, output: Path | None = None) -> kept.Kept:
+    """The model of a file, after a look whether the results can be written."""
+    if output is not None:
+        with common.sentences(common.BAD_USAGE):
+            files.check_output(output)
     with common.sentences(common.BAD_DATA):
         return kept.load(file)
 
@@ -216,10 +234,7 @@ def _increments(found: kept.Kept, data: Path, table: dict[str, np.ndarray]) -> n
     rows = _some(data, found.rows(data, table, weight=False))
     x = found.data(rows)
     if isinstance(found.model, HMM):
-        increments = np.asarray(found.model.filter(x).log_increments)
-        scores = np.empty_like(increments)
-        scores[np.concatenate(list(rows.places().values()))] = increments
-        return scores
+        return np.asarray(found.model.filter(x).log_increments)[_places(rows)]
     scores = np.array(found.model.log_prob(x))
     if found.named.kind == "regression" and rows.labels is not None:
         wide = np.column_stack([rows.values, rows.labels])
@@ -228,11 +243,15 @@ def _increments(found: kept.Kept, data: Path, table: dict[str, np.ndarray]) -> n
 
 
 def _keys(found: kept.Kept, rows: files.Rows) -> dict[str, Any]:
-    """The column that tells the series apart, in the order of the results."""
+    """The column that tells the series apart."""
     if rows.groups is None or found.group is None:
         return {}
-    parts = rows.parts()
-    return {found.group: np.repeat(list(parts), [len(part) for part in parts.values()])}
+    return {found.group: rows.groups}
+
+
+def _places(rows: files.Rows) -> np.ndarray:
+    """(N,) where each row of the file is, when its series are laid end to end."""
+    return np.argsort(np.concatenate(list(rows.places().values())))
 
 
 def _shares(probs: np.ndarray) -> dict[str, np.ndarray]:
@@ -242,6 +261,6 @@ def _shares(probs: np.ndarray) -> dict[str, np.ndarray]:
 def _write(table: dict[str, Any], output: Path | None, form: common.Form) -> None:
     if output is None:
         return tables.show(table, form)
-    with common.sentences(common.BAD_USAGE):
+    with common.writing(output):
         files.write_table(output, table)
     common.say(f"wrote {output}")

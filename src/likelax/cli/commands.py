@@ -12,18 +12,25 @@ from likelax.cli.common import Form, settled
 
 Data = Annotated[
     Path,
-    typer.Argument(help="A .csv, .parquet, .npy or .npz file, or - for a CSV from standard input."),
+    typer.Argument(
+        help="A .csv, .parquet, .npy or .npz file, or - for a CSV from standard input.",
+        metavar="DATA",
+    ),
 ]
-Model = Annotated[Path, typer.Argument(help="A model that `likelax fit` wrote.")]
+Model = Annotated[Path, typer.Argument(help="A model that `likelax fit` wrote.", metavar="MODEL")]
 Name = Annotated[
     str,
     typer.Option(
-        help="KIND:FAMILY, such as hmm:poisson, mixture:mixed, mle:gamma, naive-bayes:gaussian, "
-        "regression:logistic."
+        help="The model, such as hmm:poisson, mixture:mixed, mle:gamma, naive-bayes:gaussian, "
+        "regression:logistic.",
+        metavar="KIND:FAMILY",
     ),
 ]
 Columns = Annotated[
-    str, typer.Option(help="Columns to use, separated by commas; all others by default.")
+    str,
+    typer.Option(
+        help="Columns to use, separated by commas; by default all that no other option names."
+    ),
 ]
 Tolerance = Annotated[
     float | None, typer.Option(help="Relative rise of the objective at which to stop.", min=0)
@@ -38,7 +45,10 @@ Device = Annotated[
     str | None,
     typer.Option(help="cpu, gpu, or the number of a device as `likelax info` counts them."),
 ]
-Output = Annotated[Path | None, typer.Option(help="Write the table to this .csv or .parquet file.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Write the table to this .csv or .parquet file, not to standard output."),
+]
 
 
 def _from(module: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -80,7 +90,7 @@ def fit(
         ),
     ] = None,
     infer: Annotated[
-        bool, typer.Option(help="Infer the families that MODEL and --column leave open.")
+        bool, typer.Option(help="Infer the families that --model and --column leave open.")
     ] = True,
     label: Annotated[
         str | None, typer.Option(help="Column of the classes of naive-bayes, or of the target.")
@@ -104,12 +114,17 @@ def fit(
 ) -> None:
     """Fit a model to a table of numbers, by EM from many starts, and write it to a file.
 
-    Prints a row for each size, and the parameters of the best. The rows of a table are independent
-    for a mixture, and the steps of a series for a hidden Markov model. Missing numbers are missing.
+    Prints a row for each number of states, and the parameters of the best. Rows are independent for
+    a mixture, and the steps of a series for a hidden Markov model (hmm). Empty cells are missing.
 
     For example: likelax fit counts.csv --model hmm:poisson --states 2:5 --holdout 0.2
 
-    Or a classifier: likelax fit birds.csv --model naive-bayes:mixed --label species
+    A classifier: likelax fit birds.csv --model naive-bayes:mixed --label species
+
+    The families of mle, mixture and hmm: normal, diagonal, bernoulli, poisson, exponential, gamma,
+    beta, geometric, inverse-gamma, laplace, log-normal, student-t, von-mises, weibull, categorical,
+    mixed. Of naive-bayes: gaussian, bernoulli, multinomial, categorical, mixed. Of regression:
+    normal, logistic, softmax, poisson, negative-binomial.
 
     Exits with 2 for bad usage, 3 for bad data, and 4 if no fit is usable or the best did not converge.
     """
@@ -146,8 +161,13 @@ def check(
 
 @_from("_use")
 def compare(
-    data: Annotated[Path, typer.Argument(help="Data that no fit has seen.")],
-    models: Annotated[list[Path], typer.Argument(help="Two or more models from `likelax fit`.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Two or more models that `likelax fit` wrote.", metavar="MODEL"),
+    ],
+    data: Annotated[
+        Path, typer.Argument(help="A file of data that no fit has seen.", metavar="DATA")
+    ],
     form: Format = Form.TABLE,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -156,7 +176,9 @@ def compare(
 ) -> None:
     """Compare models by the log probability of held-out data, best first, with standard errors.
 
-    For example: likelax compare later.csv two.npz three.npz
+    For example: likelax compare two.npz three.npz later.csv
+
+    Exits with 2 for bad usage, 3 for bad data.
     """
 
 
@@ -171,9 +193,13 @@ def decode(
     device: Device = None,
     is_quiet: Quiet = False,
 ) -> None:
-    """The most probable path of states of each series, and the probability of each state at each step.
+    """Write the most probable path of states of a series, and the probability of each state.
+
+    The table has a row for each row of DATA, in the same order.
 
     For example: likelax decode model.npz counts.csv --output states.csv
+
+    Exits with 2 for bad usage, 3 for bad data.
     """
 
 
@@ -188,9 +214,14 @@ def predict(
     device: Device = None,
     is_quiet: Quiet = False,
 ) -> None:
-    """The most probable component of each row, or state of each step, and the probability of each.
+    """Write the most probable class, component or state of each row, and the probability of each.
 
-    For example: likelax predict model.npz rows.csv --output classes.csv
+    For a regression of numbers it is the mean of the target. The table has a row for each row of DATA,
+    in the same order.
+
+    For example: likelax predict model.npz new.csv --output classes.csv
+
+    Exits with 2 for bad usage, 3 for bad data.
     """
 
 
@@ -204,9 +235,14 @@ def score(
     device: Device = None,
     is_quiet: Quiet = False,
 ) -> None:
-    """The log probability of data, in total and a row, and the BIC as if the model had been fitted to it.
+    """Print the log probability of data, in total and a row, and the BIC.
+
+    The BIC is that of these data, as if the model had been fitted to them. Where the data have the
+    classes of a classifier, the share that is predicted right is printed too.
 
     For example: likelax score model.npz later.csv
+
+    Exits with 2 for bad usage, 3 for bad data.
     """
 
 
@@ -224,14 +260,19 @@ def sample(
 ) -> None:
     """Draw rows, or one series, from a model.
 
-    For example: likelax sample model.npz --count 1000 --seed 1
+    For example: likelax sample model.npz --count 1000 --seed 1 --output drawn.csv
+
+    Exits with 2 for bad usage, 3 for bad data.
     """
 
 
 @_from("_batch")
 def batch(
     data: Annotated[
-        Path, typer.Argument(help="A folder of .npy and .csv files, or a .csv or .parquet table.")
+        Path,
+        typer.Argument(
+            help="A folder of .npy and .csv files, or a .csv or .parquet table.", metavar="DATA"
+        ),
     ],
     model: Name,
     output: Annotated[
@@ -286,10 +327,15 @@ def tour(
 ) -> None:
     """Walk through thirteen chapters on real data and check every number.
 
+    For example: likelax tour --chapter viterbi --output tour
+
     Exits with 1 if a number is wrong, and with 2 for a chapter that does not exist.
     """
 
 
 @_from("_info")
 def info() -> None:
-    """Print the versions and devices in use, as a report of a fault should say them."""
+    """Print the versions and devices in use, as a report of a fault should say them.
+
+    For example: likelax info > versions.txt
+    """

@@ -7,7 +7,10 @@ import contextlib
 import contextvars
 import enum
 import importlib
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -55,7 +58,15 @@ def settled(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if device is not None:
                 with sentences(BAD_USAGE):
                     stack.enter_context(importlib.import_module("likelax.cli._device").on(device))
-            yield own
+            try:
+                yield own
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            except BrokenPipeError:
+                raise  # Typer ends quietly where the reader of a pipe is gone
+            except OSError as error:
+                _drop_output()
+                refuse(f"standard output: {error.strerror}")
     finally:
         quiet.reset(token)
 
@@ -65,5 +76,24 @@ def sentences(code: int) -> Iterator[None]:
     """What goes wrong within is said in one sentence, and ends the program with a code."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        refuse(f"{where}{error.strerror or error}", code)
+    except (ValueError, TypeError) as error:
         refuse(error, code)
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """As `sentences` for bad usage, and of what the system refuses it says that a file can't be written."""
+    with sentences(BAD_USAGE):
+        try:
+            yield
+        except OSError as error:
+            raise ValueError(f"{file} can't be written: {error.strerror or error}") from None
+
+
+def _drop_output() -> None:
+    """Forget what standard output could not take, which Python would write again when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -107,7 +107,10 @@ def fit_all(*arguments: Any, **options: Any) -> Batch[Any]:
         task = shown.add_task("Fitting", total=None)
 
         def show_done(now: Done) -> None:
-            said = f"Fitting, best {now.objective:.6g} nats"
+            rate = f", {now.per_second:.3g} a second" if now.per_second > 0 else ""
+            left = f", {now.left:.0f} s left" if now.left >= 0 else ""
+            each = ", ".join(f"{count} {name}" for name, count in now.statuses.items())
+            said = f"Fitting{rate}{left}; {each or 'none done'}; best {now.objective:.6g} nats"
             shown.update(task, completed=now.fits, total=now.total, description=said)
 
         try:

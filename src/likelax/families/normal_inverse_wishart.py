@@ -190,15 +190,16 @@ class NormalInverseWishart(Prior[Moments]):
         tril, tril0 = numerics.cholesky(scale), numerics.cholesky(scale0)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
         log_det0 = 2 * jnp.sum(jnp.log(jnp.diagonal(tril0)))
-        gap = numerics.solve_lower(tril, loc - loc0)
-        trace = jnp.sum(numerics.solve_lower(tril, tril0) ** 2)
+        white = numerics.solve_lower(tril, jnp.column_stack([loc - loc0, tril0]))
+        gap, trace = white[:, 0], jnp.sum(white[:, 1:] ** 2)
         ratio = kappa0 / kappa
         normal = (num_dims * (ratio - 1 - jnp.log(ratio)) + kappa0 * dof * jnp.sum(gap**2)) / 2
         half = (dof - jnp.arange(num_dims, dtype=loc.dtype)) / 2
+        log_norms = multigammaln(jnp.stack([dof0, dof]) / 2, num_dims)
         wishart = (
             dof0 / 2 * (log_det - log_det0)
-            + multigammaln(dof0 / 2, num_dims)
-            - multigammaln(dof / 2, num_dims)
+            + log_norms[0]
+            - log_norms[1]
             + (dof - dof0) / 2 * jnp.sum(digamma(half))
             + dof * (trace - num_dims) / 2
         )

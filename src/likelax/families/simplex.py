@@ -208,11 +208,10 @@ def simplex_divergence(concentration: ArrayLike, concentration0: ArrayLike) -> A
     total, total0 = jnp.sum(a, axis=-1), jnp.sum(a0, axis=-1)
     # of the means, and of the spread about them
     means = jnp.sum(deviance(a0, total0[..., None] * (a / total[..., None])), axis=-1)
-    each, whole = (
-        factorial_excess(v0)
-        - factorial_excess(v)
-        + log_ratio(v, v0)
-        - (v - v0) * log_minus_digamma(v)
-        for v, v0 in ((a, a0), (total, total0))
-    )
-    return means + jnp.sum(each, axis=-1) - whole
+    # parts and totals together: a call of a special function is a long program
+    a, a0 = jnp.broadcast_arrays(a, a0)
+    totals = jnp.sum(a, axis=-1, keepdims=True), jnp.sum(a0, axis=-1, keepdims=True)
+    v, v0 = (jnp.concatenate(part, axis=-1) for part in zip((a, a0), totals, strict=True))
+    excess = factorial_excess(jnp.stack([v0, v]))
+    each = excess[0] - excess[1] + log_ratio(v, v0) - (v - v0) * log_minus_digamma(v)
+    return means + jnp.sum(each[..., :-1], axis=-1) - each[..., -1]

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from likelax.data import DataLike
 from likelax.fit.algorithm import Algorithm, check_algorithm
-from likelax.fit.batch_run import Done, Run
+from likelax.fit.batch_run import Done, Run, Tally
 from likelax.fit.groups import Group, groups
 from likelax.fit.result import Fit, M, Status, T, best
 from likelax.model import PriorLike, pytree
@@ -31,6 +31,8 @@ class Batch(Generic[T]):
     Attributes:
       fits: `Fit` with leading axes (B, R): B data sets, R restarts. With S sizes they are (B, S, R). Of
         `objectives` only the last is kept: (B, R, 1).
+      seconds: as `status` of the fits: from the call to when the fit had ended, which is noticed about
+        every second. Of a run that continued from a checkpoint, the time of all its calls.
       executed: integer scalar, steps of all lanes, including those of idle lanes and of fits that had
         ended; `needed` is the number without them.
       sizes: (S,) integers, or None.
@@ -44,6 +46,7 @@ class Batch(Generic[T]):
     """
 
     fits: Fit[T]
+    seconds: Array
     executed: Array
     sizes: Array | None = None
 
@@ -76,7 +79,7 @@ class Batch(Generic[T]):
         return (self[i] for i in range(len(self)))
 
     def to_pandas(self) -> Any:
-        """One row for each fit: dataset, size if there are sizes, restart, status, objective, num_steps.
+        """One row for each fit: dataset, size if there are sizes, restart, status, objective, num_steps, seconds.
 
         The objective is in nats.
 
@@ -85,8 +88,8 @@ class Batch(Generic[T]):
 
         Examples:
           >>> done.to_pandas()  # doctest: +SKIP
-             dataset  restart     status  objective  num_steps
-          0        0        0  CONVERGED  -2.881...          2
+             dataset  restart     status  objective  num_steps  seconds
+          0        0        0  CONVERGED  -2.881...          2     0.21
         """
         pandas = importlib.import_module("pandas")
 
@@ -98,6 +101,7 @@ class Batch(Generic[T]):
         columns["status"] = [Status(int(s)).name for s in np.ravel(self.fits.status)]
         columns["objective"] = np.ravel(self.fits.objective)
         columns["num_steps"] = np.ravel(self.fits.num_steps)
+        columns["seconds"] = np.ravel(self.seconds)
         return pandas.DataFrame(columns)
 
 
@@ -132,7 +136,7 @@ def batch(
       datasets: data with a leading axis B on every array, plain or wrapped. Or a list of B data sets
         whose arrays differ in their first axis: rows, or the steps of one series for a hidden Markov
         model. They are padded to a few lengths; `start` sees a padded data set filled up by
-        repetition of its own rows.
+        repetition of its own rows. A tuple or dict is no list: it is the fields of a product.
       key: random key, of which each start gets its own.
       num_restarts: R, starts for each data set.
       sizes: (S,) integers, such as numbers of components, each of which is fitted to each data set.
@@ -147,14 +151,16 @@ def batch(
         must be common. None: the default device.
       previous: the result of an earlier call for the same data sets. Only those of which no fit is
         usable are fitted again; give another key, or other starts.
-      checkpoint: a file that holds the state of the run, written about every second. If it exists,
-        the run continues from it, and its result is bit-equal to that of an uninterrupted run on as
-        many devices. None saves nothing.
+      checkpoint: how the names of the files begin that hold the state of the run, one for each length to
+        which data sets are padded, or an existing folder for them; written about every second. If they
+        exist, the run continues from them, and its fits are bit-equal to those of an uninterrupted run on
+        as many devices. None saves nothing.
       progress: called about every second with a `Done`.
     Returns:
       `Batch`. NaN in a data set gives NON_FINITE, and no rows NO_DATA.
     Raises:
       ValueError: for data sets, weights or options that do not fit, or a checkpoint of another run.
+      OSError: for a checkpoint that can't be written, as on a full disk; what was written stays.
 
     Examples:
       >>> from likelax import Mixture, Normal, fit
@@ -169,9 +175,17 @@ def batch(
     """
     check_algorithm("fit.batch", algorithm)
     algorithm.check("fit.batch")
-    for name, value in (("num_restarts", num_restarts), ("num_lanes", num_lanes or 1)):
+    lanes = 1 if num_lanes is None else num_lanes
+    for name, value in (("num_restarts", num_restarts), ("num_lanes", lanes)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"fit.batch: {name} must be an integer; got {value!r}")
         if value < 1:
             raise ValueError(f"fit.batch: {name} must be at least 1; got {value}")
+    if previous is not None and not isinstance(previous, Batch):
+        raise TypeError(
+            f"fit.batch: previous must be what an earlier call returned; got {type(previous).__name__}"
+        )
+    files = _files(checkpoint)
     sizes = _sizes(sizes)
     first = start if sizes is None else lambda key, x: start(key, x, sizes[0])
     found = list(groups(datasets, weights, first, key))
@@ -188,16 +202,41 @@ def batch(
     if previous is not None:
         found = _failed(found, previous, shape if sizes is not None else (shape[0], shape[2]))
     place = None if mesh is None else devices.automatic(mesh)
-    run = Run(algorithm, prior, num_lanes, checkpoint, progress, place)
+    tally = Tally(sum(len(group.at) for group in found) * shape[1] * num_restarts)
+    run = Run(algorithm, prior, num_lanes, files, progress, place, tally)
     parts = []
     for i, group in enumerate(found):
         models = _starts(start, keys[group.at], group.x, sizes)
         own = None if draws is None else draws[group.at]
-        fits, executed = run.group(i, group, models, own)
+        fits, seconds, executed = run.group(i, group, models, own)
         if sizes is None:
-            fits = jax.tree.map(lambda leaf: leaf[:, 0], fits)
-        parts.append(Batch(fits, jnp.asarray(executed), sizes))
+            fits, seconds = jax.tree.map(lambda leaf: leaf[:, 0], (fits, seconds))
+        parts.append(Batch(fits, seconds, jnp.asarray(executed), sizes))
     return _assemble(found, parts, previous)
+
+
+def _files(checkpoint: str | os.PathLike[str] | None) -> str | None:
+    """How the names of the files begin.
+
+    Raises:
+      TypeError: for something else than a path.
+      FileNotFoundError: if there is no such folder.
+      PermissionError: if nothing can be written there.
+    """
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"fit.batch: checkpoint must be a path; got {checkpoint!r}")
+    name = os.fspath(checkpoint)
+    name = os.path.join(name, "batch") if os.path.isdir(name) else name
+    folder = os.path.dirname(os.path.abspath(name))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"fit.batch: checkpoint: there is no folder {folder}; make it first"
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"fit.batch: checkpoint: nothing can be written to {folder}")
+    return name
 
 
 def _sizes(sizes: ArrayLike | Sequence[int] | None) -> Array | None:
@@ -248,13 +287,15 @@ def _assemble(found: list[Group], parts: list[Batch], previous: Batch | None) ->
     """The fits in the order of the data sets."""
     if previous is None:
         order = np.argsort(np.concatenate([group.at for group in found]))
-        fits = jax.tree.map(
-            lambda *leaves: jnp.concatenate(leaves)[order], *(part.fits for part in parts)
+        fits, seconds = jax.tree.map(
+            lambda *leaves: jnp.concatenate(leaves)[order],
+            *((part.fits, part.seconds) for part in parts),
         )
         executed = jnp.sum(jnp.stack([part.executed for part in parts]))
-        return Batch(fits, executed, parts[0].sizes)
-    fits, executed = previous.fits, previous.executed
+        return Batch(fits, seconds, executed, parts[0].sizes)
+    both, executed = (previous.fits, previous.seconds), previous.executed
     for group, part in zip(found, parts, strict=True):
-        fits = jax.tree.map(lambda a, b, at=group.at: a.at[at].set(b), fits, part.fits)
+        new = part.fits, part.seconds
+        both = jax.tree.map(lambda a, b, at=group.at: a.at[at].set(b), both, new)
         executed = executed + part.executed
-    return Batch(fits, executed, previous.sizes)
+    return Batch(*both, executed, previous.sizes)

@@ -310,7 +310,8 @@ def em(
         scale_floor^2. None: no floor.
       mesh: devices over which to split the rows of x, those of all its axes, such as
         `jax.make_mesh((8,), ("rows",))`. Each device takes the E step of its rows; only statistics
-        and parameters are sent. None: the mesh over which x is split already, if it is.
+        and parameters are sent. Of one sequence of a hidden Markov model the steps are split, and each
+        device sends one matrix (K, K) more. None: the mesh over which x is split already, if it is.
       progress: called on the host after every step with its number, from 0, and the objective
         in nats, such as `lambda step, nats: print(int(step), nats)`.
     Returns:
@@ -319,7 +320,8 @@ def em(
       data set whose weights are all zero or whose values are all masked has the status NO_DATA.
     Raises:
       ValueError: for empty data, NaN that was not declared missing, negative weights, labels
-        out of range, shapes that do not fit, or a mesh for data without rows, such as one series.
+        out of range, shapes that do not fit, or a mesh for data without rows that is not one sequence of
+        an `HMM` with a fixed transition.
     Source: Dempster, Laird & Rubin (1977), JRSS B 39, 1-38.
 
     Examples:
@@ -456,7 +458,13 @@ def e_step(
       ValueError: where x has no leading axis to cut.
     """
     if mesh is not None:
-        on_each = partial(e_step, chunk_size=chunk_size)
+        axes = mesh.axis_names
+
+        def on_each(model: Model[S, Any], x: DataLike, weights: Any) -> tuple[S, Array]:
+            if chunk_size is None and jax.eval_shape(model.log_prob, x).ndim == 0:
+                return model.split_e_step(x, weights, axes)
+            return e_step(model, x, weights, chunk_size)
+
         return devices.over_rows(on_each, mesh)(model, x, weights)
     if chunk_size is None:
         return model.e_step(x, weights)

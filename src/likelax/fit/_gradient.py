@@ -71,7 +71,8 @@ def gradient(
       or its gradient is not finite the status is NON_FINITE at the start and COLLAPSED later,
       and the model is the best before that.
     Raises:
-      ValueError: max_steps or window below 1, weights of another shape, or with mesh a single series.
+      ValueError: max_steps or window below 1, weights of another shape, or with mesh
+        a single observation that can't be split.
       TypeError: a model without `log_prob`.
 
     Examples:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -24,6 +25,12 @@ RUNNING = -1
 # The length of `objectives` is part of a compiled program. Few lengths are used, so that fits with
 # different `max_steps` share programs; the other entries are cut off afterwards.
 _LENGTH = 1000
+
+QUICK: dict[str, bool | int | str] = {"xla_backend_optimization_level": 0}
+"""Options of a compilation that takes longer than the program runs."""
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    # the older emitters, which jaxlib 0.11 dropped, take half the time of the others
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 class Data(NamedTuple):
@@ -202,7 +209,7 @@ def run_steps(
 
     Args:
       algorithm, model, data, key, progress: as for `drive`.
-      quick: compile without most optimizations, in about half the time; for few data, where a fit takes
+      quick: compile without most optimizations, in a third of the time; for few data, where a fit takes
         less time than its compilation. Not within `jax.jit`.
     """
     loop = _quick_loop if quick else _loop
@@ -284,7 +291,7 @@ _loop = jax.jit(_all_steps, static_argnames=("length", "progress"))
 _quick_loop = jax.jit(
     _all_steps,
     static_argnames=("length", "progress"),
-    compiler_options={"xla_backend_optimization_level": 0},
+    compiler_options=QUICK,
 )
 
 

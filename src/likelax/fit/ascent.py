@@ -56,7 +56,9 @@ class Likelihood:
         if self.mesh is None:
             total = _log_prob(model, data.x, data.weights)
         else:
-            total = devices.sum_over_rows(_log_prob, self.mesh)(model, data.x, data.weights)
+            axes = self.mesh.axis_names
+            share = partial(_log_prob, axes=axes)
+            total = devices.sum_over_rows(share, self.mesh)(model, data.x, data.weights)
         return total if data.prior is None else total + model.log_prior(data.prior)
 
     def draw(self, key: Array, start: object) -> None:
@@ -73,8 +75,11 @@ class Likelihood:
         return empty if masked is None else empty | masked
 
 
-def _log_prob(model: Model, x: Any, weights: Any) -> Array:
-    log_prob = model.log_prob(x)
+def _log_prob(model: Model, x: Any, weights: Any, axes: tuple[str, ...] = ()) -> Array:
+    if axes and jax.eval_shape(model.log_prob, x).ndim == 0:
+        log_prob = model.split_log_prob(x, axes)
+    else:
+        log_prob = model.log_prob(x)
     return weighted_sum(match_weights(weights, log_prob.shape, log_prob.dtype), log_prob)
 
 

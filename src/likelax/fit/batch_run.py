@@ -17,10 +17,10 @@ from jax.typing import ArrayLike
 
 from likelax.fit import lanes as lanes_
 from likelax.fit.algorithm import Algorithm, Data
-from likelax.fit.checkpoint import load, save
+from likelax.fit.checkpoint import load, load_notes, save
 from likelax.fit.groups import Group
 from likelax.fit.result import Fit, Status
-from likelax.fit.validation import check_models
+from likelax.fit.validation import check_models, check_prior
 from likelax.model import PriorLike, check_registration
 from likelax.numerics import devices
 
@@ -34,7 +34,7 @@ class Done:
 
     Attributes:
       fits: fits that have ended.
-      total: all fits.
+      total: all fits of the call.
       seconds: since the call, or since it continued from a checkpoint.
       statuses: number of fits that ended with each `Status`, by name.
       left: estimated seconds until the end; NaN before the first fit has ended.
@@ -53,6 +53,41 @@ class Done:
     statuses: dict[str, int]
     left: float
     objective: float
+
+    @property
+    def per_second(self) -> float:
+        """Fits that end in a second, estimated from those of this call; NaN before the first."""
+        return (self.total - self.fits) / self.left if self.left > 0 else float("nan")
+
+
+class Tally:
+    """What a call of `fit.batch` has done so far: of its groups that have ended, and in all.
+
+    Attributes:
+      total: all fits of the call.
+      began: `time.monotonic()` of the call.
+      ended: of the groups that have ended, the fits with each `Status`.
+      objective: the best objective of those groups, nats.
+      resumed: fits that had ended in the checkpoint.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.began, self.resumed = total, time.monotonic(), 0
+        self.ended, self.objective = np.zeros(len(Status), int), -np.inf
+
+    def done(self, ended: np.ndarray, objective: float) -> Done:
+        """The progress, from that of the group that is at work."""
+        each, seconds = self.ended + ended, time.monotonic() - self.began
+        done = int(each.sum())
+        fresh = done - self.resumed
+        left = seconds / fresh * (self.total - done) if fresh else float("nan")
+        statuses = {Status(i).name: int(n) for i, n in enumerate(each) if n}
+        best = max(self.objective, objective)
+        return Done(done, self.total, seconds, statuses, left, best)
+
+    def close(self, ended: np.ndarray, objective: float) -> None:
+        """A group has ended."""
+        self.ended, self.objective = self.ended + ended, max(self.objective, objective)
 
 
 @dataclass(frozen=True)
@@ -100,18 +135,23 @@ class Run:
     """The options of a call of `fit.batch`.
 
     Attributes:
-      algorithm, prior, num_lanes, checkpoint, progress: as for `fit.batch`.
+      algorithm, prior, num_lanes, progress: as for `fit.batch`.
+      checkpoint: how the names of the files begin, one for each group; or None.
       mesh: with automatic axes, or None.
+      tally: of the call.
     """
 
     algorithm: Algorithm
     prior: PriorLike | None
     num_lanes: int | None
-    checkpoint: str | os.PathLike[str] | None
+    checkpoint: str | None
     progress: Callable[[Done], None] | None
     mesh: Mesh | None
+    tally: Tally
 
-    def group(self, index: int, group: Group, models: Any, draws: Array | None) -> tuple[Fit, int]:
+    def group(
+        self, index: int, group: Group, models: Any, draws: Array | None
+    ) -> tuple[Fit, Array, int]:
         """Fit the data sets of one group.
 
         Args:
@@ -120,7 +160,7 @@ class Run:
           models: starts with leading axes (G, S, R).
           draws: (G, S, R) a random key for the steps of each fit, or None.
         Returns:
-          (fits with leading axes (G, S, R), steps executed).
+          (fits with leading axes (G, S, R), seconds (G, S, R) until each had ended, steps executed).
         """
         shape = jax.tree.leaves(models)[0].shape[:3]
         models, draws = jax.tree.map(
@@ -129,17 +169,18 @@ class Run:
         check_registration("fit.batch", models)
         if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
             check_models("fit.batch", models, self.algorithm.by_m_step)
+            check_prior("fit.batch", jax.tree.map(lambda leaf: leaf[0], models), self.prior)
         count = 1 if self.mesh is None else self.mesh.size
         dealt = deal(shape[0], shape[1] * shape[2], count)
         data = Data(group.x, group.weights, self.prior)
-        file = None if self.checkpoint is None else f"{os.fspath(self.checkpoint)}.{index}"
+        file = None if self.checkpoint is None else f"{self.checkpoint}.{index}"
         mark = None
         if file is not None:
             noise = None if draws is None else jax.random.key_data(draws)
             mark = _fingerprint(self.algorithm, models, data, noise, np.asarray(count))
         with devices.using(self.mesh):
             whole = self._placed(dealt, models, data, draws)
-            state, executed = self._finish(whole, dealt, file, mark)
+            state, seconds, executed = self._finish(whole, dealt, file, mark)
             fits = devices.gathered(_collect(state, self.mesh), self.mesh)
         where = np.zeros(shape[0] * shape[1] * shape[2], int)
         where[dealt.fits[dealt.first]] = np.flatnonzero(dealt.first)
@@ -148,7 +189,7 @@ class Run:
             flat = leaf.reshape(-1, *leaf.shape[2:])[where]
             return jnp.asarray(flat.reshape(*shape, *flat.shape[1:]))
 
-        return jax.tree.map(in_order, fits), executed
+        return jax.tree.map(in_order, fits), in_order(seconds), executed
 
     def _placed(self, dealt: Deal, models: Any, data: Data, keys: Array | None) -> "Whole":
         """The starts, data and keys on their devices."""
@@ -167,38 +208,35 @@ class Run:
         return Whole(algorithm, spread(models, dealt.fits), Data(x, weights, prior), keys)
 
     def _finish(
-        self, whole: "Whole", dealt: Deal, file: str | None, mark: Any
-    ) -> tuple[lanes_.Lanes, int]:
-        """(the state when all fits have ended, steps executed)."""
+        self, whole: "Whole", dealt: Deal, file: str | None, mark: str | None
+    ) -> tuple[lanes_.Lanes, np.ndarray, int]:
+        """(the state when all fits have ended, seconds (n, F) until each had, steps executed)."""
         num_devices = 1 if self.mesh is None else self.mesh.size
         num_fits = len(dealt.fits) // num_devices
         width = self.num_lanes or lanes_.count(whole.data, lanes_.OWN, num_fits)
         state, executed = _begin(whole, width, self.mesh), 0
-        if file is not None and os.path.exists(file):
-            state, executed = _resume(file, state, mark, self.mesh)
-        began = time.monotonic()
         first = dealt.first.reshape(num_devices, num_fits)
+        seconds = np.full(first.shape, np.nan, np.float32)
+        if file is not None and os.path.exists(file):
+            state, seconds, executed = _resume(file, state, mark, self.mesh)
+            self.tally.resumed += int(np.isfinite(seconds[first]).sum())
+        earlier = float(np.nanmax(seconds, initial=0.0)) - time.monotonic()
         width = state.fit.shape[1]
         steps = width * lanes_.steps_in_a_round(self.algorithm) * self.algorithm.window
         before, working = int(_look(state, first)["rounds"]), num_fits
         while working:
             state = _advance(state, whole, ROUNDS, self.mesh)
-            seen = jax.device_get(_look(state, first))
+            seen = devices.gathered(_look(state, first), self.mesh)
             executed += (int(seen["rounds"]) - before) * steps
             before, working = int(seen["rounds"]), int(seen["working"])
+            over = seen["over"] & np.isnan(seconds)
+            seconds = np.where(over, np.float32(earlier + time.monotonic()), seconds)
             if file is not None:
-                _keep(file, state, executed, mark, self.mesh)
-            self._tell(seen, int(dealt.first.sum()), began)
-        return state, executed
-
-    def _tell(self, seen: dict[str, Any], total: int, began: float) -> None:
-        if self.progress is None:
-            return
-        ended = seen["ended"]
-        done, seconds = int(ended.sum()), time.monotonic() - began
-        statuses = {Status(i).name: int(n) for i, n in enumerate(ended) if n}
-        left = seconds / done * (total - done) if done else float("nan")
-        self.progress(Done(done, total, seconds, statuses, left, float(seen["objective"])))
+                _keep(file, state, seconds, executed, mark, self.mesh)
+            if self.progress is not None:
+                self.progress(self.tally.done(seen["ended"], float(seen["objective"])))
+        self.tally.close(seen["ended"], float(seen["objective"]))
+        return state, seconds, executed
 
 
 class Whole(NamedTuple):
@@ -276,13 +314,15 @@ def _objectives(states: Any) -> Array:
 
 @jax.jit
 def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
-    """Over all devices: rounds, lanes at work, fits that ended with each status, the best objective."""
+    """Over all devices: rounds, lanes at work, fits that ended with each status, the best objective; and
+    which fits of each device have ended."""
     num_fits = state.results.status.shape[1]
 
     def ended(fit: Array, queue: Array) -> Array:
         return (jnp.arange(num_fits) < queue).at[fit].set(False, mode="drop")
 
-    own = jax.vmap(ended)(state.fit, state.queue) & jnp.asarray(first)
+    over = jax.vmap(ended)(state.fit, state.queue)
+    own = over & jnp.asarray(first)
     codes = jnp.arange(len(Status), dtype=state.results.status.dtype)
     each = own[..., None] & (state.results.status[..., None] == codes[None, None])
     working = state.fit < num_fits
@@ -300,41 +340,56 @@ def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
         "working": jnp.sum(working),
         "objective": jnp.max(jnp.where(objectives < jnp.inf, objectives, -jnp.inf)),
         "ended": jnp.sum(each, axis=(0, 1)),
+        "over": over,
     }
 
 
-def _fingerprint(*trees: Any) -> np.ndarray:
-    """32 bytes that tell one run from another: a hash of every array and its place."""
+def _fingerprint(*trees: Any) -> str:
+    """What tells one run from another: a hash of every array and its place."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    return digest.hexdigest()
 
 
-def _keep(file: str, state: lanes_.Lanes, executed: int, mark: Any, mesh: Mesh | None) -> None:
+def _keep(
+    file: str,
+    state: lanes_.Lanes,
+    seconds: np.ndarray,
+    executed: int,
+    mark: str | None,
+    mesh: Mesh | None,
+) -> None:
     """Write the checkpoint; of several processes the first writes it."""
     whole = devices.gathered(state, mesh)
     if jax.process_index() == 0:
-        save(file, (whole, np.asarray(executed), mark))
+        try:
+            save(file, (whole, seconds, np.asarray(executed)), notes={"run": mark})
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"fit.batch: the checkpoint can't be written: {error.strerror}. What was written before is "
+                "intact: mend it and call again to go on from there",
+                file,
+            ) from None
 
 
 def _resume(
-    file: str, state: lanes_.Lanes, mark: Any, mesh: Mesh | None
-) -> tuple[lanes_.Lanes, int]:
-    """The saved (state, steps executed so far). Every process reads the file.
+    file: str, state: lanes_.Lanes, mark: str | None, mesh: Mesh | None
+) -> tuple[lanes_.Lanes, np.ndarray, int]:
+    """The saved (state, seconds until each fit had ended, steps executed so far). Every process reads it.
 
     Raises:
       ValueError: for a file that is damaged or of another run.
     """
-    like = jax.tree.map(lambda _: ..., (state, 0, mark))
-    saved, executed, found = load(file, like)
-    if not np.array_equal(found, mark):
+    if load_notes(file).get("run") != mark:
         raise ValueError(
             f"fit.batch: {file} is the checkpoint of another run: other data, starts, options or "
             "number of devices. Give another file, or delete it"
         )
+    saved, seconds, executed = load(file, jax.tree.map(lambda _: ..., (state, 0, 0)))
     if mesh is not None:
         saved = devices.put(saved, mesh, rows=True)
-    return saved, int(executed)
+    return saved, np.asarray(seconds), int(executed)

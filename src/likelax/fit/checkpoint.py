@@ -15,6 +15,11 @@ import numpy as np
 
 T = TypeVar("T")
 
+
+class OtherFormatError(ValueError):
+    """A file that another version of likelax wrote, in a format that this one does not read."""
+
+
 FORMAT = 1
 """The number of the file format. It changes when `load` could no longer read older files."""
 
@@ -183,7 +188,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[np.ndarray
     except _UNREADABLE:
         raise ValueError(wrong) from None
     if version != FORMAT:
-        raise ValueError(
+        raise OtherFormatError(
             f"load: {os.fspath(path)} has the format {version}; this version of likelax reads {FORMAT}"
         )
     return head, found

@@ -13,6 +13,7 @@ from likelax.data import DataLike, Sequences, convert
 from likelax.fit.result import M
 from likelax.model import Density
 from likelax.numerics import as_array, chunks
+from likelax.numerics.checks import first_index
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def groups(
     Raises:
       ValueError: for data sets or weights that do not fit.
     """
+    if isinstance(datasets, Iterator):
+        raise TypeError(
+            "fit.batch: datasets must be a list of data sets, or data with a leading axis; got "
+            f"{type(datasets).__name__}: give list(...) of it"
+        )
     if not isinstance(datasets, list):
         x = convert("fit.batch: datasets", datasets)
         size = chunks.num_rows(x)
@@ -49,6 +55,8 @@ def groups(
             raise ValueError(
                 f"fit.batch: weights must have the leading axis {size}; got shape {shares.shape}"
             )
+        if shares is not None:
+            _check_weights("weights", shares)
         yield Group(np.arange(size), x, shares)
         return
     if not datasets:
@@ -59,13 +67,23 @@ def groups(
             f"fit.batch: weights must have one entry for each of the {len(sets)} data sets; "
             f"got {len(weights)}"
         )
+    _check_alike(sets)
     lengths = np.array([_length(i, x) for i, x in enumerate(sets)])
     first = jax.eval_shape(start, key, sets[int(np.argmax(lengths))])
     series = isinstance(first, Density) and first.free_ndim == 1  # a guide is no model
     series = series and jax.tree.leaves(sets[0])[0].ndim == first.event_ndim
+    if weights is not None:
+        weights = [np.asarray(w, float) for w in weights]
+        for i, one in enumerate(weights):
+            wanted = () if series else (int(lengths[i]),)
+            if one.shape != wanted:
+                raise ValueError(
+                    f"fit.batch: weights[{i}] must have shape {wanted}, as datasets[{i}]; got {one.shape}"
+                )
+            _check_weights(f"weights[{i}]", one)
     for size, at in _classes(lengths):
         parts = [_pad(sets[i], size) for i in at]
-        x = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+        x = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *parts)
         if series:
             x = Sequences(x, jnp.asarray(lengths[at]))
             seen = (lengths[at] > 0).astype(float)
@@ -73,8 +91,38 @@ def groups(
             yield Group(at, x, jnp.asarray(seen) if shares is None else shares * seen)
         else:
             given = [np.ones(lengths[i]) if weights is None else weights[i] for i in at]
-            padded = [np.pad(np.asarray(w, float), (0, size - len(w))) for w in given]
+            padded = [np.pad(w, (0, size - len(w))) for w in given]
             yield Group(at, x, jnp.asarray(np.stack(padded)))
+
+
+def _check_weights(name: str, weights: Any) -> None:
+    array = np.asarray(weights)
+    wrong = ~(array >= 0) | np.isinf(array)
+    if wrong.any():
+        raise ValueError(
+            f"fit.batch: {name} must be finite and not negative; got {array[wrong][0]} at index "
+            f"{first_index(wrong)}"
+        )
+
+
+def _check_alike(sets: list[Any]) -> None:
+    """Raise for data sets that differ in more than their first axis and the type of their numbers."""
+
+    def form(x: Any) -> tuple[Any, list[tuple[int, ...]]]:
+        return jax.tree.structure(x), [leaf.shape[1:] for leaf in jax.tree.leaves(x)]
+
+    first = form(sets[0])
+    for i, x in enumerate(sets):
+        if form(x) != first:
+            raise ValueError(
+                "fit.batch: data sets may differ in their first axis only; "
+                f"got {_said(sets[0])} for datasets[0] and {_said(x)} for datasets[{i}]"
+            )
+
+
+def _said(x: Any) -> str:
+    shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(x))
+    return f"{type(x).__name__ if not isinstance(x, Array) else 'an array'} of {shapes}"
 
 
 def _length(index: int, x: DataLike) -> int:

@@ -36,14 +36,21 @@ def place(
     x, weights = data.x, data.weights
     if mesh is None:
         checked = validation.check(name, model, x, weights, by_m_step=by_m_step)
+        validation.check_prior(name, model, data.prior)
         return model, Data(*checked, data.prior), None
     given = x, weights
     local = devices.local_rows(given)
     checked = validation.check(name, model, *local, by_m_step=by_m_step)
+    validation.check_prior(name, model, data.prior)
     # arrays with rows in other processes can't be converted here, and need not be
     x, weights = checked if local is given else given
     with devices.using(mesh):
         model, prior = devices.put((model, data.prior), mesh, rows=False)
         shape = jax.eval_shape(model.log_prob, devices.shapes(x)).shape
-        x, weights = devices.split_rows(name, x, weights, shape, mesh)
+        if shape == ():
+            model.check_split(name, x)
+            x = devices.split_steps(name, x, mesh)
+            weights = devices.put(weights, mesh, rows=False)
+        else:
+            x, weights = devices.split_rows(name, x, weights, shape, mesh)
     return model, Data(x, weights, prior), mesh

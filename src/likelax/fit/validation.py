@@ -75,6 +75,26 @@ def check(
     return x, weights
 
 
+def check_prior(name: str, model: Density, prior: Any) -> None:
+    """Raise for a prior that is none of this model.
+
+    Args:
+      name: the function that was called, for the message.
+      model: the start.
+      prior: any object, or None for no prior.
+    Raises:
+      TypeError: starting with `name`.
+    """
+    if prior is None or not isinstance(model, Model):
+        return
+    try:
+        jax.eval_shape(model.log_prior, prior)
+    except AttributeError:
+        raise TypeError(
+            f"{name}: prior must be a prior of {type(model).__name__}; got {type(prior).__name__}"
+        ) from None
+
+
 def check_options(
     name: str, tol: Any, max_steps: Any, *, fewest: int, steps: str = "max_steps"
 ) -> None:

@@ -14,6 +14,9 @@ from likelax.hmm import blocks
 from likelax.hmm.chain import FEW_LANES, Chain, fixed, last, moves_out, stacked, total
 from likelax.hmm.recursion import over_states, run
 
+# states whose best predecessors are found in the loop that scores them
+_VERY_FEW = 4
+
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
     """(path (T,) int32, -1 where there is none; its score, nats)."""
@@ -24,11 +27,39 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
 
 def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
+    cut = c.starts is not None or c.length is not None
+    if c.log_lik.ndim == 2 and c.log_initial.shape[0] <= _VERY_FEW and fixed(c) and not cut:
+        return _whole(c)
     forward = _Scores(c)
     scores = blocks.settled(c, forward, lambda begin: run(forward, begin))
     score = total(c, over_states(jnp.maximum, jnp.max, scores))
     path = _choices(c, scores) if scores.ndim == 2 else _choices_in_lanes(c, scores)
     return path, score
+
+
+def _whole(c: Chain) -> tuple[Array, Array]:
+    """As `in_order`, of one chain of very few states, in two loops that are one kernel each.
+
+    So few states fit into a loop that also finds the best predecessor of each, and the way back is
+    to look these up.
+    """
+    num_states = c.log_initial.shape[0]
+
+    def step(carry: tuple[Array, Array], log_lik: Array) -> tuple[Any, tuple[Array, Array]]:
+        scores = carry[0] + log_lik
+        peak = jnp.max(scores)
+        each = [scores[i] + c.log_transition[i] for i in range(num_states)]
+        into = functools.reduce(jnp.maximum, each) - jnp.where(peak == -jnp.inf, 0, peak)
+        return (into, scores), (_best_of_few(each), peak)
+
+    def back(after: Array, before: Array) -> tuple[Array, Array]:
+        state = jnp.where(after < 0, -1, before[jnp.maximum(after, 0)].astype(jnp.int32))
+        return state, state
+
+    (_, scores), (before, peaks) = lax.scan(step, (c.log_initial, c.log_initial), c.log_lik)
+    end = choose(scores)
+    _, path = lax.scan(back, end, before[:-1], reverse=True)
+    return jnp.append(path, end), total(c, peaks)
 
 
 @dataclass(frozen=True)
@@ -131,7 +162,7 @@ def _best_of_many(scores: Array) -> Array:
 
 def _best_of_few(scores: list[Array]) -> Array:
     """As `choose`, of the scores of the states one by one; a byte holds them."""
-    top, best = scores[0], jnp.zeros((), jnp.int8)
+    top, best = scores[0], jnp.zeros_like(scores[0], jnp.int8)
     for k, row in enumerate(scores[1:], 1):
         best = jnp.where(row > top, jnp.int8(k), best)
         top = jnp.maximum(row, top)

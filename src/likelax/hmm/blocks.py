@@ -26,7 +26,7 @@ from likelax.hmm.chain import FEW_LANES, Chain, block_axis, fixed, moves_out
 from likelax.hmm.recursion import Pass
 
 # shorter chains are done before the blocks have met
-_LONG = 8192
+LONG = 4096
 # lanes that keep a processor busy; steps whose plain sum keeps its digits
 _WIDTH, _LONGEST = 128, 8192
 # rounds before blocks go one by one; the first guess takes a share of the steps
@@ -36,7 +36,7 @@ _ROUNDS, _WARM = 5, 8
 def cut(c: Chain) -> Chain:
     """The chain in blocks where that is faster, else as it is."""
     num_steps, num_states, *lanes = c.log_lik.shape
-    if num_steps < _LONG or num_states > FEW_LANES or not fixed(c):
+    if num_steps < LONG or num_states > FEW_LANES or not fixed(c):
         return c
     num_lanes = lanes[0] if lanes else 1
     return cut_into(c, max(_WIDTH // num_lanes, num_steps // _LONGEST))

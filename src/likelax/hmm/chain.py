@@ -218,8 +218,8 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
     )
 
 
-# steps whose plain sum keeps its digits, and those of a run of more than so many
-_FEW_STEPS, _RUN = 128, 32
+# terms whose plain sum keeps its digits, and the steps of a run, which are one term of more steps
+_FEW_TERMS, _RUN = 128, 32
 
 
 def before_moves(c: Chain, x: Array) -> Array:
@@ -265,11 +265,12 @@ def total(c: Chain, increment: Array) -> Array:
     (terms,) = blank(c, increment, value=0)
     num_steps, *lanes = terms.shape
     axes = (0,) if c.num_blocks == 1 else (0, 1)
-    if isinstance(num_steps, int) and c.num_blocks == 1 and num_steps <= _FEW_STEPS:
-        return jnp.sum(terms, axis=0)
-    if isinstance(num_steps, int):
+    known = isinstance(num_steps, int)
+    if known and (num_steps > _FEW_TERMS or c.num_blocks > 1):
         pad = ((0, -num_steps % _RUN), *((0, 0) for _ in lanes))
         terms = jnp.sum(jnp.pad(terms, pad).reshape(-1, _RUN, *lanes), axis=1)
+    if known and c.num_blocks == 1 and len(terms) <= _FEW_TERMS:
+        return jnp.sum(terms, axis=0)
     return _accurate_sum(axes, terms)
 
 

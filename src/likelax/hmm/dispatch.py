@@ -5,8 +5,8 @@ when it is lowered, from the platform:
 
 | work | on a CPU | elsewhere |
 | --- | --- | --- |
-| at most `_SMALL` | `log_domain` | `log_domain` |
-| at most `_MEDIUM` | `scaled`, and `log_domain` where the plain certificate fails | the same |
+| at most `_SMALL` | `log_domain`, but for more than `_TINY` of one chain of few states `short` | the same |
+| at most `_MEDIUM` | `short` or `scaled`, and `log_domain` where the plain certificate fails | the same |
 | more | `scaled`, and `log_domain` where the full certificate fails | `products` |
 | sizes not known | `log_domain` | `log_domain` |
 
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import best_path as by_steps
-from likelax.hmm import log_domain, products, scaled
+from likelax.hmm import blocks, log_domain, products, scaled, short
 from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
 from likelax.hmm.recursion import Recursion
 from likelax.hmm.rows import Rows, kernel
@@ -33,9 +33,10 @@ from likelax.hmm.rows import Rows, kernel
 _EXACT: Recursion = log_domain
 _PRODUCTS: Recursion = products
 
-# Work up to the first number is one exact recursion, the smallest program; up to the second the full
-# certificate costs more to compile than it saves, and so does a second form for accelerators.
-_SMALL, _MEDIUM = 10_000, 2**15
+# Work up to the first number is one exact recursion, the smallest program, and so is a batch up to the
+# second; up to the third the full certificate costs more to compile than it saves, and so does a second
+# form for accelerators.
+_TINY, _SMALL, _MEDIUM = 256, 10_000, 2**15
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
 # uncertified rows are redone so many at a time: a share of the rows, within bounds
@@ -51,16 +52,24 @@ class _Answer:
       exact: chain -> the answer, in the smallest program, which JAX can differentiate.
       products: chain -> the answer, on an accelerator.
       parallel: True for `products`, False for steps; None: by size and platform.
+      short: chain -> (the answer, whether it is certified), for one short chain; None: there is none.
+      least: work above which that is taken.
     """
 
     steps: Callable[[Rows], Any]
     exact: Callable[[Chain], Any]
     products: Callable[[Chain], Any]
     parallel: bool | None
+    short: Callable[[Chain], tuple[Any, Array]] | None
+    least: int
 
     def __call__(self, rows: Rows) -> Any:
         if self.parallel:
             return self._by_products(rows)
+        if self.short is not None and _is_short(rows, self.least):
+            c = rows.lanes()
+            out, ok = self.short(c)
+            return lax.cond(ok, lambda: out, lambda: self.exact(c))
         if not _larger(rows, _SMALL):
             return rows.each(self.exact)
         if self.parallel is False or not _larger(rows, _MEDIUM):
@@ -82,6 +91,13 @@ class _Answer:
         if self.parallel is False or not isinstance(num_steps, int) or num_steps < _LONG:
             return self.exact(c)
         return lax.platform_dependent(c, cpu=self.exact, default=self.products)
+
+
+def _is_short(rows: Rows, least: int) -> bool:
+    """Whether `short` is the form: one chain with more work than that, not so long that blocks pay."""
+    if rows.batched is not None or not short.serves(rows.lanes()):
+        return False
+    return _larger(rows, least) and not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
 
 
 def _larger(rows: Rows, bound: int) -> bool:
@@ -166,7 +182,9 @@ def _best_by_steps(rows: Rows) -> Any:
 
 
 @functools.cache
-def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain], Any]:
+def _kernel(
+    name: str, parallel: bool | None, least: int = _TINY, **options: Any
+) -> Callable[[Chain], Any]:
     """One answer of a chain, which knows its batch and its derivatives."""
 
     def of(form: Any) -> Callable[[Chain], Any]:
@@ -176,7 +194,8 @@ def _kernel(name: str, parallel: bool | None, **options: Any) -> Callable[[Chain
     steps = (
         functools.partial(_certified, of(scaled), exact) if name != "best_path" else _best_by_steps
     )
-    answer = _Answer(steps, exact, of(_PRODUCTS), parallel)
+    quick = of(short) if hasattr(short, name) else None
+    answer = _Answer(steps, exact, of(_PRODUCTS), parallel, quick, least)
     run = jax.custom_jvp(kernel(answer))
 
     @run.defjvp
@@ -204,6 +223,11 @@ def pairwise(c: Chain, parallel: bool | None = None) -> Any:
 def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Posterior:
     """Marginals, counts and log p(x)."""
     return _kernel("posterior", parallel, in_logs=in_logs)(c)
+
+
+def gradient(c: Chain, parallel: bool | None = None) -> Posterior:
+    """`posterior` in probabilities; little work is one exact recursion, which compiles soonest."""
+    return _kernel("posterior", parallel, _SMALL, in_logs=False)(c)
 
 
 def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:

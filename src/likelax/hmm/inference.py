@@ -20,7 +20,7 @@ accelerators with more than a little work. All give the same answers.
 
 Little work, by steps, states and the size of the batch, is one recursion in the log domain, which
 compiles in a third of the time. More work is done by the scaled recursion where that is certified as
-exact, and in the log domain elsewhere (`likelax.hmm.scaled` has the proof). A chain of 8192 steps or
+exact, and in the log domain elsewhere (`likelax.hmm.scaled` has the proof). A chain of 4096 steps or
 more with at most 16 states and a fixed transition runs in blocks side by side
 (`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
 log domain are computed again, and not the batch.
@@ -144,7 +144,7 @@ def _log_partition_jvp(
     parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
 ) -> tuple[Array, Array]:
     (c,), (dot,) = primals, tangents
-    post = dispatch.posterior(c, parallel, in_logs=False)
+    post = dispatch.gradient(c, parallel)
     (steps,) = blank(c, post.marginals, value=0)
     moves = post.counts
     if c.log_transition.ndim == 3:

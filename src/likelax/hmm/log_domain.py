@@ -21,7 +21,6 @@ from likelax.hmm.chain import (
     last,
     moves_in,
     moves_out,
-    total,
 )
 from likelax.numerics import Compensated, add_compensated
 
@@ -48,27 +47,41 @@ def _each(c: Chain, moves: Callable[[Chain], Array]) -> Array | None:
     return None if fixed(c) else moves(c)
 
 
-def filtered(c: Chain) -> Filter:
-    """The forward recursion: log p(z_t | x_<t), from which all else follows."""
+def _forward(c: Chain) -> tuple[Filter, Array]:
+    """(log p(z_t | x_<t) and what follows from it, log p(x)).
 
-    def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
-        log_lik, start, move = here
+    All of it comes out of one loop, which is one kernel where the states are few.
+    """
+    counts = None if c.length is None else active(c)
+
+    def step(carry: tuple[Array, Compensated], here: tuple[Any, ...]) -> tuple[Any, Filter]:
+        message, whole = carry
+        log_lik, start, move, count = here
         if start is not None:
             message = jnp.where(start, c.log_initial, message)
         joint = message + log_lik
         increment = _log_sum(joint, 0)
         joint = joint - _finite(increment)
+        whole = add_compensated(
+            whole, increment if count is None else jnp.where(count, increment, 0)
+        )
         move = c.log_transition if move is None else move
-        return _log_sum(joint[:, None] + move, 0), (message, increment)
+        return (_log_sum(joint[:, None] + move, 0), whole), Filter(message, joint, increment)
 
-    every = (c.log_lik, c.starts, _each(c, moves_out))
-    predicted, increment = lax.scan(step, c.log_initial, every)[1]
-    return Filter(predicted, predicted + c.log_lik - _finite(increment)[:, None], increment)
+    zero = jnp.zeros((), c.log_lik.dtype)
+    every = (c.log_lik, c.starts, _each(c, moves_out), counts)
+    (_, whole), run = lax.scan(step, (c.log_initial, Compensated(zero, zero)), every)
+    return run, whole.total + whole.error
+
+
+def filtered(c: Chain) -> Filter:
+    """Forward posteriors."""
+    return _forward(c)[0]
 
 
 def log_prob(c: Chain) -> Array:
     """Scalar, nats: log p(x)."""
-    return total(c, filtered(c).increment)
+    return _forward(c)[1]
 
 
 def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
@@ -118,10 +131,11 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
 
 def posterior(c: Chain, in_logs: bool) -> Posterior:
     """Posterior marginals, summed transition counts and log p(x)."""
-    run = filtered(c)
-    marginals, counts = _smooth(c, run, lambda marginals, scores: marginals)
-    marginals = marginals if in_logs else jnp.exp(marginals)
-    return Posterior(marginals, counts, total(c, run.increment))
+    run, log_prob = _forward(c)
+    marginals, counts = _smooth(
+        c, run, lambda marginals, scores: marginals if in_logs else jnp.exp(marginals)
+    )
+    return Posterior(marginals, counts, log_prob)
 
 
 def pairwise(c: Chain) -> Array:

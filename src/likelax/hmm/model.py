@@ -1,24 +1,36 @@
 """The hidden Markov model as a node, with emissions of any kind."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.data import DataLike, Labelled, check_labels, convert, take_labels, take_series
+from likelax.data import (
+    DataLike,
+    Labelled,
+    Sequences,
+    check_labels,
+    convert,
+    take_labels,
+    take_series,
+)
 from likelax.families.base import Prior, finite, match_weights
-from likelax.hmm import _stationary, decoding, inference, paths
+from likelax.hmm import _stationary, decoding, inference, over_devices, paths
+from likelax.hmm.chain import Chain
 from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture
 from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
-from likelax.numerics.checks import checked
+from likelax.numerics import devices
+from likelax.numerics.checks import checked, is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts, category_counts
 from likelax.wrappers import Fixed
@@ -228,18 +240,31 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         return self.emissions.stacked_log_prob(values)
 
     @one_program
-    def log_prob(self, x: DataLike) -> Array:
-        """log p(x), summed over all paths, or log p(x, labels) for `Labelled` x: (...), nats."""
+    def log_prob(self, x: DataLike, mesh: Mesh | None = None) -> Array:
+        """log p(x), summed over all paths, or log p(x, labels) for `Labelled` x: (...), nats.
+
+        Args:
+          x: (..., T, *event), plain or wrapped.
+          mesh: devices over which to split the steps of one sequence, as for `smoother`.
+        """
+        if mesh is not None:
+            return self._over_devices("HMM.log_prob", x, mesh, in_full=False)
         return self._map(inference.log_partition, self._observe(x))
 
     @one_program
-    def smoother(self, x: DataLike) -> inference.Smoothed:
+    def smoother(self, x: DataLike, mesh: Mesh | None = None) -> inference.Smoothed:
         """The states given all data, and expected counts.
 
         Args:
           x: (..., T, *event), plain or wrapped.
+          mesh: devices over which to split the steps of one sequence, those of all its axes, such as
+            `jax.make_mesh((8,), ("steps",))`; its transition must be fixed. The devices send each other
+            one matrix (K, K) each, and the marginals stay where their steps are. None: one device.
         Returns:
           `hmm.Smoothed`; its fields have the leading axes of x.
+        Raises:
+          ValueError: with mesh, for more than one sequence, parameters that vary over time, or under
+            `jax.jit`.
 
         Examples:
           >>> from likelax import HMM, Bernoulli
@@ -251,6 +276,9 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
            [0.9   0.1  ]
            [0.451 0.549]]
         """
+        if mesh is not None:
+            found: inference.Smoothed = self._over_devices("HMM.smoother", x, mesh, in_full=True)
+            return found
         return self._map(inference.smoother, self._observe(x))
 
     @one_program
@@ -363,7 +391,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Args:
           key, shape, inputs, emission_inputs: as for `sample_labelled`.
         Raises:
-          ValueError: if shape has no axis of time.
+          ValueError: if shape has no axis of time, or inputs are of another shape.
         """
         return self.sample_labelled(key, shape, inputs, emission_inputs=emission_inputs).values
 
@@ -385,10 +413,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Args:
           key: random key.
           shape: (..., T): how many sequences, and their length.
-          inputs: (T, D), for a `SoftmaxTransition`.
+          inputs: for a `SoftmaxTransition`: (T, D) for all sequences, or (*shape, D).
           emission_inputs: (*shape, ...), for emissions that take inputs, such as regressions.
         Raises:
-          ValueError: if shape has no axis of time.
+          ValueError: if shape has no axis of time, or inputs are of another shape.
 
         Examples:
           >>> from likelax import HMM, Bernoulli
@@ -403,10 +431,15 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             raise ValueError("HMM.sample: shape must end in the number of steps, (..., T); got ()")
         *batch, num_steps = shape
         key_moves, key_values = jax.random.split(key)
-        log_initial, moves = numerics.as_float(
-            self._log_initial(),
-            self._log_transition(None if inputs is None else numerics.as_array("inputs", inputs)),
-        )
+        if inputs is not None:
+            inputs = numerics.as_array("inputs", inputs)
+            if inputs.shape[:-1] not in ((num_steps,), tuple(shape)):
+                raise ValueError(
+                    f"HMM.sample: inputs must have shape (T, D) or (*shape, D) with T = {num_steps} "
+                    f"and shape = {tuple(shape)}; got {inputs.shape}"
+                )
+            inputs = jnp.moveaxis(inputs, -2, 0)
+        log_initial, moves = numerics.as_float(self._log_initial(), self._log_transition(inputs))
         states = paths.sample_states(key_moves, log_initial, moves, (*batch, num_steps))
         values = self.emissions.stacked_sample(key_values, states, inputs=emission_inputs)
         return Labelled(values, states)
@@ -425,7 +458,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
           ValueError: for weights of another shape than `log_prob(x)`.
         """
         seen = self._observe(x)
-        post = self._map(inference.expected_states, seen)
+        return self._statistics(seen, self._map(inference.expected_states, seen), weights)
+
+    def _statistics(
+        self, seen: Observed, post: inference.Expected, weights: ArrayLike | None
+    ) -> tuple[HMMStats, Array]:
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
         shares = numerics.weighted(weights[..., None, None], post.marginals)
 
@@ -442,6 +479,66 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         emissions = self.emissions.stacked_e_step(seen.values, shares)
         stats = HMMStats(total(post.initial_counts), moves, emissions)
         return stats, numerics.weighted_sum(weights, post.log_prob)
+
+    def check_split(self, name: str, x: DataLike) -> None:
+        """Raise unless one sequence can be split over devices.
+
+        Raises:
+          ValueError: for more than one sequence, or parameters that vary over time.
+        """
+        moves = self.transition
+        driven = (
+            isinstance(moves, SoftmaxTransition)
+            or take_series(take_labels(x)[0])[1].inputs is not None
+        )
+        if driven or jnp.ndim(_value(moves)) != 2 or self.emissions.time_varying:
+            raise ValueError(
+                f"{name}: mesh splits the steps of one sequence, for which transition must be of shape "
+                "(K, K), and emissions the same at all steps; these vary over time. A batch of sequences "
+                "can be split"
+            )
+        shape = jax.eval_shape(self.log_prob, x).shape
+        if shape != ():
+            raise ValueError(
+                f"{name}: mesh splits the steps of one sequence (T, *event); got log probabilities of "
+                f"shape {shape}"
+            )
+
+    def split_log_prob(self, x: DataLike, axes: tuple[str, ...]) -> Array:
+        """The share of this device in the log probability of one sequence: see `Density`."""
+        return over_devices.log_prob(self._observe_part(x, axes)[1], axes)
+
+    def split_e_step(
+        self, x: DataLike, weights: ArrayLike | None, axes: tuple[str, ...]
+    ) -> tuple[HMMStats, Array]:
+        """The statistics and nats of the steps of this device, of one sequence: see `Model`."""
+        seen, chain = self._observe_part(x, axes)
+        return self._statistics(seen, over_devices.expected_states(chain, axes), weights)
+
+    def _observe_part(self, x: DataLike, axes: tuple[str, ...]) -> tuple[Observed, Chain]:
+        """The steps of this device as `observe` gives them, and their chain."""
+        values, (length, starts, _) = take_series(x)
+        size = jax.tree.leaves(values)[0].shape[0]
+        own = None if length is None else over_devices.own_length(jnp.asarray(length), size, axes)
+        seen = self._observe(values if own is None else Sequences(values, own))
+        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
+        log_transition, _ = numerics.as_float(self._log_transition(None), log_lik)
+        length = None if length is None else jnp.asarray(length)
+        return seen, Chain(log_initial, log_transition, log_lik, starts, length)
+
+    def _over_devices(self, name: str, x: DataLike, mesh: Mesh, in_full: bool) -> Any:
+        mesh = devices.automatic(mesh)
+        if not all(is_concrete(leaf) for leaf in jax.tree.leaves(x)):
+            raise ValueError(f"{name}: mesh places data on devices, so call it outside of jax.jit")
+        # a mesh can't be set while a derivative is taken
+        known = all(is_concrete(leaf) for leaf in jax.tree.leaves(self))
+        with devices.using(mesh if known else None):
+            self.check_split(name, x)
+            num_steps = jax.tree.leaves(take_series(x)[0])[0].shape[0]
+            found = _over_devices(self, devices.split_steps(name, x, mesh), mesh, in_full)
+        if in_full and len(found.log_marginals) > num_steps:
+            found = found._replace(log_marginals=found.log_marginals[:num_steps])
+        return found
 
     @one_program
     def m_step(self, stats: HMMStats, prior: HMMPrior | None = None) -> Self:
@@ -627,6 +724,28 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
                 f"HMM.{verb}: needs a transition of shape (K, K); "
                 f"got {jnp.shape(_value(self.transition))}"
             )
+
+
+@partial(jax.jit, static_argnames=("mesh", "in_full"))
+def _over_devices(model: HMM[Any], x: DataLike, mesh: Mesh, in_full: bool) -> Any:
+    """log p(x), or `Smoothed`, of one sequence from `devices.split_steps`."""
+    axes = mesh.axis_names
+    whole, steps = PartitionSpec(), PartitionSpec(axes)
+
+    def local(model: HMM[Any], x: DataLike) -> Any:
+        if not in_full:
+            return jax.lax.psum(model.split_log_prob(x, axes), axes)
+        found = over_devices.smoother(model._observe_part(x, axes)[1], axes)
+        shared = jax.lax.psum(found[1:], axes)
+        return (found.log_marginals, *shared)
+
+    out = (steps, whole, whole, whole) if in_full else whole
+    specs = whole, devices.row_specs(x, axes)
+    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
+    found = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(
+        model, x
+    )
+    return inference.Smoothed(*found) if in_full else found
 
 
 def _value(parameter: Any) -> Array:

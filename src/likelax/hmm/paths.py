@@ -106,18 +106,25 @@ def sample_states(
     Args:
       key: a typed key.
       log_initial: (K,) nats.
-      log_transition: (K, K) or (T-1, K, K), nats.
+      log_transition: (K, K) or (T-1, K, K), or (T-1, ..., K, K) with those of each path; nats.
       shape: (..., T), how many paths, and their length.
     """
     *batch, num_steps = shape
     num_states = log_initial.size
-    moves = jnp.broadcast_to(log_transition, (num_steps - 1, num_states, num_states))
+    each = log_transition.ndim > 3
+    moves = log_transition
+    if not each:
+        moves = jnp.broadcast_to(log_transition, (num_steps - 1, num_states, num_states))
     # all noise before the scan: a key that a scan splits can't be mapped over
     noise = jax.random.gumbel(key, (num_steps, *batch, num_states), log_initial.dtype)
 
     def step(state: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
         noise, move = here
-        state = jnp.argmax(move[state] + noise, axis=-1)
+        if each:
+            scores = jnp.take_along_axis(move, state[..., None, None], axis=-2)[..., 0, :]
+        else:
+            scores = move[state]
+        state = jnp.argmax(scores + noise, axis=-1)
         return state, state
 
     begin = jnp.argmax(jnp.broadcast_to(log_initial, noise.shape[1:]) + noise[0], axis=-1)

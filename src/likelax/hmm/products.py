@@ -57,6 +57,8 @@ _LANES, _NUMBERS = 2**16, 2**27
 # fewer blocks than this are no gain; nor are blocks where there is room for few beside a batch, since
 # a step of a product costs K times a step of a message
 _LEAST_BLOCKS = 4
+# matrices of a product that are multiplied one after the other
+_JOINED = 8
 
 Contraction = Callable[[Array, Array], Array]
 
@@ -78,9 +80,29 @@ def cut(c: Chain, steps: int | None = None) -> Chain:
 
 def _log_sums(a: Array, b: Array) -> Array:
     """log sum_k exp(a[i, k] + b[k, j])."""
-    if a.shape[1] > FEW:
+    num_states = a.shape[1]
+    if num_states <= FEW:
+        return _sum_of_exp(_terms(a, b))
+    if a.shape[0] == 1:
         return logsumexp(a[:, :, None] + b[None], axis=1)
-    terms = _terms(a, b)
+    # as one reduction XLA took minutes to compile this for a GPU, with the exponentials fused into it
+    pad = -num_states % FEW
+    a = jnp.pad(a, [(0, pad if n == 1 else 0) for n in range(a.ndim)], constant_values=-jnp.inf)
+    b = jnp.pad(b, [(0, pad if n == 0 else 0) for n in range(b.ndim)])
+    parts = (
+        jnp.moveaxis(a.reshape(a.shape[0], -1, FEW, *a.shape[2:]), 1, 0),
+        b.reshape(-1, FEW, *b.shape[1:]),
+    )
+
+    def add(logs: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
+        return _sum_of_exp([logs, *_terms(*some)]), None
+
+    shape = jnp.broadcast_shapes((a.shape[0], 1, *a.shape[2:]), (1, *b.shape[1:]))
+    return lax.scan(add, jnp.full(shape, -jnp.inf, a.dtype), parts)[0]
+
+
+def _sum_of_exp(terms: list[Array]) -> Array:
+    """log sum_k exp(terms[k]), written out, so that it is one kernel."""
     peak = lax.stop_gradient(functools.reduce(jnp.maximum, terms))
     shift = jnp.where(peak == -jnp.inf, 0, peak)
     shares = functools.reduce(jnp.add, [jnp.exp(t - shift) for t in terms])
@@ -245,6 +267,41 @@ def _agree(handed: Array, begun: Array) -> Array:
     slack = 64 * jnp.finfo(handed.dtype).eps
     near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
     return jnp.all((handed == begun) | near)
+
+
+def product(whole: Chain, moved: Array) -> Array:
+    """(K, K) log p(x, z_last = j | z_first = i) up to a constant: every step of a chain, multiplied.
+
+    Args:
+      whole: a chain without starts and with a fixed transition.
+      moved: (T,) booleans: whether the chain moves into the step; elsewhere its state stays.
+    """
+    c = cut(whole)
+    moved = moved if c.num_blocks == 1 else blocks.split(moved, c.num_blocks, 1)
+    num_states = c.log_initial.shape[0]
+    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(c.log_lik.dtype)
+
+    def step(message: Array, here: tuple[Array, Array]) -> tuple[Array, None]:
+        moved, lik = here
+        after = _log_sums(message, c.log_transition)
+        return _shifted(jnp.where(moved[None, None], after, message) + lik[None]), None
+
+    def join(message: Array, ahead: Array) -> tuple[Array, None]:
+        return _shifted(_log_sums(message, ahead)), None
+
+    def of_identity(lanes: tuple[int, ...]) -> Array:
+        square = identity.reshape(num_states, num_states, *(1,) * len(lanes))
+        return jnp.broadcast_to(square, (num_states, num_states, *lanes))
+
+    found, _ = lax.scan(step, of_identity(c.log_lik.shape[2:]), (moved, c.log_lik))
+    # eight neighbours become one, until one is left
+    while found.ndim > 2:
+        missing = -found.shape[2] % _JOINED
+        found = jnp.concatenate([found, of_identity((missing,))], axis=2)
+        each = jnp.moveaxis(found.reshape(num_states, num_states, -1, _JOINED), 3, 0)
+        found, _ = lax.scan(join, of_identity(each.shape[3:]), each)
+        found = found[:, :, 0] if found.shape[2] == 1 else found
+    return found
 
 
 # --- answers --------------------------------------------------------------------------------------

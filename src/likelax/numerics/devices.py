@@ -1,4 +1,4 @@
-"""Rows of data split over the devices of a mesh: each device works on its rows, and sums are merged.
+"""Rows of data, or steps of a series, split over the devices of a mesh, each of which works on its own.
 
 Only statistics and parameters are sent between devices. `jax.distributed` makes a mesh of the devices
 of several processes; nothing here differs then, except that arrays need not be in one process.
@@ -15,6 +15,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
+from likelax.data import DataLike, Sequences, take_series
 from likelax.statistics import merge
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def split_rows(
       shape: (N, ...), that of the log probabilities.
       mesh: with automatic axes.
     Raises:
-      ValueError: for a single observation or series, or arrays of other lengths.
+      ValueError: for a single observation, or arrays of other lengths.
 
     Examples:
       >>> mesh = automatic(jax.make_mesh((1,), ("rows",)))
@@ -123,7 +124,7 @@ def split_rows(
         raise ValueError(
             f"{name}: mesh splits the first axis of the data, which all arrays must share; got "
             f"log probabilities of shape {shape} and arrays of shapes "
-            f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}. A single series can't be split"
+            f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}"
         )
     extra = -shape[0] % mesh.size
     if extra:
@@ -133,6 +134,47 @@ def split_rows(
         x = jax.tree.map(lambda leaf: np.asarray(leaf)[at], x)
     placed: tuple[T, Array | None] = put((x, weights), mesh, rows=True)  # type: ignore[assignment]
     return placed
+
+
+def split_steps(name: str, x: DataLike, mesh: Mesh) -> DataLike:
+    """One series with its steps on the devices of a mesh; numbers, such as a length, are on all.
+
+    Steps are added until every device has as many as the others, and `Sequences` says how many count.
+
+    Args:
+      name: the function that was called, for the message.
+      x: one series, plain or wrapped, of which every array has T steps.
+      mesh: with automatic axes.
+    Raises:
+      ValueError: for arrays of other lengths.
+
+    Examples:
+      >>> mesh = automatic(jax.make_mesh((1,), ("steps",)))
+      >>> print(split_steps("fit", jnp.arange(3.0), mesh))
+      [0. 1. 2.]
+    """
+    sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(x) if jnp.ndim(leaf)}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"{name}: mesh splits the steps of a series, which all arrays must share; got arrays of "
+            f"shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}"
+        )
+    (num_steps,) = sizes
+    extra = -num_steps % mesh.size
+    if extra:
+        at = np.arange(num_steps + extra) % num_steps
+        x = jax.tree.map(lambda leaf: np.asarray(leaf)[at] if jnp.ndim(leaf) else leaf, x)
+        values, series = take_series(x)
+        length = num_steps if series.lengths is None else series.lengths
+        x = Sequences(values, jnp.asarray(length), series.starts)
+    return jax.tree.map(lambda leaf: put(leaf, mesh, rows=jnp.ndim(leaf) > 0), x)
+
+
+def row_specs(x: T, axes: tuple[str, ...]) -> T:
+    """How the arrays of data are split: by their first axis; numbers are the same on all devices."""
+    rows, whole = PartitionSpec(axes), PartitionSpec()
+    specs: T = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, x)
+    return specs
 
 
 def local_rows(x: T) -> T:
@@ -172,19 +214,24 @@ def over_rows(
       e_step: from (model, x, weights) to (statistics, scalar in nats).
       mesh: with automatic axes.
     Returns:
-      The same function for data from `split_rows`. Its results are the same on every device.
+      The same function for data from `split_rows` or `split_steps`. Its results are the same on every
+      device.
     """
-    axes = mesh.axis_names
-    rows, whole = PartitionSpec(axes), PartitionSpec()
+    axes, whole = mesh.axis_names, PartitionSpec()
 
     def local(model: Any, x: Any, weights: Any) -> tuple[T, Array]:
         stats, nats = e_step(model, x, weights)
         return merge(stats, axes), jax.lax.psum(nats, axes)
 
-    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(whole, rows, rows), out_specs=whole, check_vma=False
-    )
+    def on_all(model: Any, x: Any, weights: Any) -> tuple[T, Array]:
+        specs = (whole, *row_specs((x, weights), axes))
+        # check_vma can't follow the carries of loops that begin with the same zeros on all devices
+        found: tuple[T, Array] = jax.shard_map(
+            local, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False
+        )(model, x, weights)
+        return found
+
+    return on_all
 
 
 def sum_over_rows(

@@ -1,6 +1,7 @@
 """Evidence lower bounds with their standard errors, guides and fits. Higher is better."""
 
 from likelax.variational._elbo import ExactElbo, elbo, exact_elbo
+from likelax.variational._pathfinder import PathfinderFit, pathfinder
 from likelax.variational.deterministic import (
     FixedDrawFit,
     LaplaceFit,
@@ -56,6 +57,7 @@ __all__ = [
     "LowRank",
     "MeanField",
     "Minibatch",
+    "PathfinderFit",
     "PerRow",
     "RowGuide",
     "Space",
@@ -78,6 +80,7 @@ __all__ = [
     "low_rank",
     "match_moments",
     "mean_field",
+    "pathfinder",
     "pathwise",
     "per_row",
     "renyi",

@@ -52,6 +52,7 @@ NO_MEAN = 1.0
 ONE_DRAW = 0.25
 # Cost in nats of far places that a fit did not know of, above which its bound means nothing.
 UNSEEN = 0.1
+MORE_SEARCHES = 4
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 # Numbers of the draws of a check that are held in memory at once.
@@ -421,22 +422,28 @@ def _check(
     """The result of a fit, with its bound on fresh draws."""
     guide, gap, count, slopes = found.model
     target, base, _ = density(log_joint, guide)
+    size = _size(base)
+    # far places are searched for where the noise of all draws can be held
+    normal = (
+        isinstance(base, Reparameterized)
+        and base.normal_noise
+        and num_check * size <= NUMBERS_AT_ONCE
+    )
+    key, key_far = jax.random.split(key)
 
-    def log_p_of(draws: Any) -> Array:
-        num = jax.tree.leaves(draws)[0].shape[0]
+    def log_joints(draws: Any, num: int) -> Array:
         return in_pieces(lambda draw: as_float(target(draw))[0], draws, num)
 
     def logs(key: Array, num: int) -> tuple[Array, Array]:
         draws, log_q = draws_and_log_guides(key, base, num)
-        return log_p_of(draws), log_q
+        return log_joints(draws, num), log_q
 
-    normal = isinstance(base, Reparameterized) and base.normal_noise
-    key, key_far = jax.random.split(key)
     if normal:
         noise = base.noise(key, (num_check,))
-        log_p, log_q = log_p_of(base.from_noise(noise)), base.log_prob_of_noise(noise)
+        log_q = base.log_prob_of_noise(noise)
+        log_p = log_joints(base.from_noise(noise), num_check)
     else:
-        log_p, log_q = in_parts(logs, key, num_check, _size(base))
+        log_p, log_q = in_parts(logs, key, num_check, size)
     terms = log_p - log_q
     bound = monte_carlo.mean(terms)
     # the tail of the weights, and that of the terms; batched, so that psis is compiled once
@@ -479,10 +486,21 @@ def _with_tails(
     known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
     if slopes is not None:
         known = base.whiten(slopes)
-    found = tails.search(key_search, lambda noise: bound.value - term(noise), known)
+
+    def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
+        places, lost = before
+        key = jax.random.fold_in(key_search, i)
+        found = tails.search(key, lambda noise: bound.value - term(noise), places)
+        unseen = tails.cost_of_new(found, known) + found.lost
+        return tails.merged(found, places), jnp.maximum(lost, unseen)
+
+    # where there are walls, others may be behind them
+    searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
+    start = (known, jnp.zeros((), known.dtype))
+    places, lost = jax.lax.fori_loop(0, searches, again, start)
 
     def reached() -> monte_carlo.Estimate:
-        both = tails.weighted(key_tails, noise, found.noise)
+        both = tails.weighted(key_tails, noise, places)
         far = jax.vmap(term)(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)
@@ -491,9 +509,9 @@ def _with_tails(
         error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
         return bound._replace(value=value, standard_error=error)
 
-    any_place = any_in_batch(jnp.any(found.costs > 0))
+    any_place = any_in_batch(jnp.any(places != 0))
     estimate = jax.lax.cond(any_place, reached, lambda: bound)
-    return estimate, tails.cost_of_new(found, known) > UNSEEN
+    return estimate, lost > UNSEEN
 
 
 def _one_draw_dominates(terms: Array) -> Array:

@@ -422,7 +422,8 @@ class BlockRank(_Dense):
         """(K, J): squared inner products within blocks, summed over the blocks."""
         labels = np.asarray(self.labels)
         places = [np.flatnonzero(labels == label) for label in sorted(set(self.labels))]
-        return sum((_product(a[:, at], b[:, at].T) ** 2 for at in places), jnp.zeros((), a.dtype))
+        squares = [_product(a[:, at], b[:, at].T) ** 2 for at in places]
+        return jnp.sum(jnp.stack(squares), axis=0)
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of the curvature within blocks."""

@@ -21,7 +21,7 @@ from likelax.numerics import cholesky, inverse_lower
 # Standard deviations from the centre, along each of a set of random axes, at which the search starts.
 RADII = (1.5, 2.5, 4.0, 6.0, 9.0)
 MOST_AXES = 64
-REFINEMENTS = 3
+REFINEMENTS = 4
 PEAK_STEPS = 20
 # Largest factor by which `peak` widens a variance.
 WIDEST = 10.0
@@ -30,6 +30,8 @@ MOST_PLACES = 32
 DRAWS_AT_PLACE = 4
 # A place nearer than this, in standard deviations, is reached by draws of the guide itself.
 NEAR = 2.5
+# Draws of the guide hardly ever fall beyond this distance.
+OUT_OF_REACH = 3.5
 # The largest distance at which exp(-distance^2 / 2) times a float32 can matter.
 FAR = 18.0
 # Places that cost less than this, in nats, are left out.
@@ -85,10 +87,12 @@ class Places(NamedTuple):
     Attributes:
       noise: (K, M), the most expensive first; zero where there are fewer.
       costs: (K,) about how much each lowers the bound, nats; 0 where there are fewer.
+      lost: scalar, nats that places cost at which log p overflows, by extrapolation.
     """
 
     noise: Array
     costs: Array
+    lost: Array
 
 
 def num_places(dim: int) -> int:
@@ -107,60 +111,85 @@ def search(key: Array, deficit: OfNoise, known: Array) -> Places:
       deficit: noise (M,) -> nats by which log p - log q is lower there than its mean.
       known: (K, M) places known before, zero where there are fewer; they are tried first.
     """
-    starts = jnp.concatenate([known, _starts(key, known.shape[1])])
-    values, slopes = _log_deficits(deficit, starts)
+    starts = jnp.concatenate([known, _starts(key, known)])
+    values, slopes, _ = _log_deficits(deficit, starts)
     # what the cost would be at e = slope if log deficit were linear
     log_costs = values - jnp.sum(slopes * starts, axis=1) + jnp.sum(slopes**2, axis=1) / 2
-    places = _distinct(slopes, _priced(slopes, log_costs), known.shape[0]).noise
+    _, costs, at = _distinct(slopes, _priced(slopes, log_costs), known.shape[0])
+    # those that stand for nothing stay at the centre
+    places = jnp.where((costs > 0)[:, None], starts[at], 0)
+    slopes = jnp.where((costs > 0)[:, None], slopes[at], 0)
+    values = jnp.where(costs > 0, values[at], -jnp.inf)
 
     def refine(i: Array, before: tuple[Array, ...]) -> tuple[Array, ...]:
-        places, values, slopes, rate = before
+        places, values, slopes, rate, blocked = before
         there = places + rate[:, None] * (_within(slopes) - places)
-        new, new_slopes = _log_deficits(deficit, there)
+        new, new_slopes, overflow = _log_deficits(deficit, there)
         finite = jnp.isfinite(new)
         return (
             jnp.where(finite[:, None], there, places),
             jnp.where(finite, new, values),
             jnp.where(finite[:, None], new_slopes, slopes),
             jnp.where(finite, 1, rate / 4),
+            blocked | overflow,
         )
 
-    none = jnp.full(known.shape[0], -jnp.inf, places.dtype)
-    first = (jnp.zeros_like(places), none, places, jnp.ones_like(none))
-    places, values, _, _ = jax.lax.fori_loop(0, 1 + REFINEMENTS, refine, first)
+    first = (places, values, slopes, jnp.ones_like(values), costs < 0)
+    places, values, slopes, _, blocked = jax.lax.fori_loop(0, REFINEMENTS, refine, first)
     log_costs = _priced(places, values - jnp.sum(places**2, axis=1) / 2)
-    return _distinct(places, log_costs, known.shape[0])
+    # log p is not finite where the slope points to
+    beyond = values - jnp.sum(slopes * places, axis=1) + jnp.sum(slopes**2, axis=1) / 2
+    overflown = blocked & (jnp.linalg.norm(slopes, axis=1) > jnp.linalg.norm(places, axis=1))
+    lost = jnp.max(jnp.where(overflown, jnp.exp(beyond), 0))
+    noise, costs, _ = _distinct(places, log_costs, known.shape[0])
+    return Places(noise, costs, lost)
 
 
 def merged(found: Places, known: Array) -> Array:
     """The places found, and then those known (K, M) before, as long as there is room."""
     old = jnp.where(jnp.any(known != 0, axis=1), jnp.log(CHEAP), -jnp.inf)
     log_costs = jnp.concatenate([jnp.log(found.costs), old.astype(found.costs.dtype)])
-    return _distinct(jnp.concatenate([found.noise, known]), log_costs, known.shape[0]).noise
+    return _distinct(jnp.concatenate([found.noise, known]), log_costs, known.shape[0])[0]
 
 
 def cost_of_new(found: Places, known: Array) -> Array:
-    """About how many nats the places cost that are not among the known ones (K, M)."""
-    apart = _apart(found.noise[:, None], known[None])
-    return jnp.sum(jnp.where(jnp.all(apart, axis=1), found.costs, 0))
+    """About how many nats the places out of reach cost that are not among the known ones (K, M)."""
+    apart = jnp.all(_apart(found.noise[:, None], known[None]), axis=1)
+    hidden = jnp.linalg.norm(found.noise, axis=1) >= OUT_OF_REACH
+    return jnp.sum(jnp.where(apart & hidden, found.costs, 0))
 
 
-def _starts(key: Array, dim: int) -> Array:
-    """Points at several distances along random orthogonal axes, on both sides."""
+def _starts(key: Array, known: Array) -> Array:
+    """Points at several distances along random orthogonal axes, on both sides.
+
+    Every second axis is made orthogonal to the known places: the walls there hide what lies beyond.
+    """
+    dim = known.shape[1]
     num = min(dim, MOST_AXES)
-    axes = jnp.linalg.qr(jax.random.normal(key, (dim, num)))[0].T * dim**0.5
+    axes = jnp.linalg.qr(jax.random.normal(key, (dim, num), known.dtype))[0].T * dim**0.5
+    # those that are no place, and nearly dependent ones, get no part in the projection
+    square = jnp.sum(known**2, axis=1)
+    ridge = jnp.where(square > 0, 1e-4 * jnp.max(square), 1)
+    root = inverse_lower(cholesky(_product(known, known.T) + jnp.diag(ridge)))
+    frame = _product(root, known)
+    free = axes - _product(_product(axes, frame.T), frame)
+    axes = jnp.where((jnp.arange(num) % 2 == 0)[:, None], axes, free)
     axes = jnp.concatenate([axes, -axes])
     radii = jnp.asarray(RADII, axes.dtype)
     return (radii[:, None, None] * axes[None]).reshape(-1, dim)
 
 
-def _log_deficits(deficit: OfNoise, places: Array) -> tuple[Array, Array]:
-    """(log deficits, their gradients); -inf and 0 where there is none, or it is not finite."""
+def _log_deficits(deficit: OfNoise, places: Array) -> tuple[Array, Array, Array]:
+    """(log deficits, their gradients, whether log p overflows).
+
+    The first two are -inf and 0 where there is no deficit, or where it is not finite.
+    """
     values, slopes = jax.vmap(jax.value_and_grad(deficit))(places)
-    known = (values > 0) & jnp.isfinite(values) & jnp.all(jnp.isfinite(slopes), axis=1)
+    finite = jnp.isfinite(values) & jnp.all(jnp.isfinite(slopes), axis=1)
+    known = finite & (values > 0)
     safe = jnp.where(known, values, 1)
     slopes = jnp.where(known[:, None], slopes / safe[:, None], 0)
-    return jnp.where(known, jnp.log(safe), -jnp.inf), slopes
+    return jnp.where(known, jnp.log(safe), -jnp.inf), slopes, ~finite
 
 
 def _within(places: Array) -> Array:
@@ -180,18 +209,18 @@ def _priced(places: Array, log_costs: Array) -> Array:
     return jnp.where(far & (log_costs > jnp.log(CHEAP)), log_costs, -jnp.inf)
 
 
-def _distinct(places: Array, log_costs: Array, num: int) -> Places:
-    """The most expensive places that are apart from one another."""
+def _distinct(places: Array, log_costs: Array, num: int) -> tuple[Array, Array, Array]:
+    """The most expensive places that are apart from one another: (places, costs, their indices)."""
     places = _within(places)
 
-    def one(log_costs: Array, _: None) -> tuple[Array, Places]:
+    def one(log_costs: Array, _: None) -> tuple[Array, tuple[Array, Array, Array]]:
         at = jnp.argmax(log_costs)
         cost = jnp.exp(log_costs[at])
         place = jnp.where(cost > 0, places[at], 0)
         rest = jnp.where(_apart(place[None], places), log_costs, -jnp.inf)
-        return rest, Places(place, cost)
+        return rest, (place, cost, at)
 
-    found: Places = jax.lax.scan(one, log_costs, None, length=num)[1]
+    found: tuple[Array, Array, Array] = jax.lax.scan(one, log_costs, None, length=num)[1]
     return found
 
 
@@ -246,13 +275,11 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
         exponent = _product(places, loc) + jnp.sum(spread * places, axis=1) / 2 - half
         return exponent, loc, precision, spread
 
-    def newton(_: int, logs: Array) -> Array:
+    def newton(step: int, logs: Array) -> Array:
         exponent, _, _, spread = at(logs)
         off = jnp.where(used, log_costs + exponent - logs, 0)
-        slope = (
-            eye
-            + (toward + guide.overlap(spread, places) / 2) * jnp.where(used, jnp.exp(logs), 0)[None]
-        )
+        now = jnp.where(used, jnp.exp(logs), 0)
+        slope = eye + (toward + guide.overlap(spread, places) / 2) * now[None]
         return logs + jnp.clip(jnp.linalg.solve(slope, off), -2, 2)
 
     logs = jax.lax.fori_loop(0, PEAK_STEPS, newton, log_costs)

@@ -10,8 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from likelax.fit.algorithm import QUICK
 from likelax.hmm import HMM, stationary
 from likelax.hmm.model import HMMStats
+from likelax.interop.arguments import check_number
 from likelax.interop.chains import as_sequences, check_lengths
 from likelax.interop.clusters import are_few
 from likelax.interop.hmmlearn.monitor import ConvergenceMonitor
@@ -242,6 +244,8 @@ class BaseHMM(BaseEstimator):
         return jax.tree.map(lambda leaf: array(leaf, jnp.result_type(float)), parts)
 
     def _rows(self, X: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
+        check_number(self, "n_components", least=1, integer=True)
+        check_number(self, "n_iter", integer=True)
         X = check_array(X)
         return X, check_lengths(lengths, len(X))
 
@@ -297,7 +301,7 @@ def _one_e_step(model: HMM, data: Any) -> tuple[HMMStats, Any]:
 
 
 _e_step = jax.jit(_one_e_step)
-_quick_e_step = jax.jit(_one_e_step, compiler_options={"xla_backend_optimization_level": 0})
+_quick_e_step = jax.jit(_one_e_step, compiler_options=QUICK)
 
 
 def check_simplex(name: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:

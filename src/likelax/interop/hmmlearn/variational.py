@@ -11,6 +11,7 @@ from likelax.families import (
     Categorical,
     Dirichlet,
 )
+from likelax.fit.algorithm import QUICK
 from likelax.hmm import HMMPrior, VariationalHMM
 from likelax.hmm.model import HMMStats
 from likelax.interop.chains import as_sequences
@@ -228,4 +229,4 @@ def _one_step(node: Any, prior: HMMPrior, data: Any) -> tuple[HMMStats, Any]:
 
 
 _step = jax.jit(_one_step)
-_quick_step = jax.jit(_one_step, compiler_options={"xla_backend_optimization_level": 0})
+_quick_step = jax.jit(_one_step, compiler_options=QUICK)

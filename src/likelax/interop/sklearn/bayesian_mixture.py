@@ -12,7 +12,7 @@ from likelax.families import (
     NormalInverseWishart,
     SphericalNormal,
 )
-from likelax.interop.sklearn.arguments import check_choice, check_number
+from likelax.interop.arguments import check_choice, check_number
 from likelax.interop.sklearn.gaussians import GaussianEstimator, precision_roots, precisions
 from likelax.mixture import MixturePrior
 from likelax.product import Independent

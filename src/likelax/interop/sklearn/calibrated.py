@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from likelax import calibration
-from likelax.interop.sklearn.arguments import check_choice
+from likelax.interop.arguments import check_choice
 from likelax.interop.sklearn.precision import computing, to_numpy
 
 Fitter = Callable[..., Any]

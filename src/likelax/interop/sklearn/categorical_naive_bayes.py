@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_non_negative, validate_data
 
-from likelax.interop.sklearn.arguments import check_number
+from likelax.interop.arguments import check_number
 from likelax.interop.sklearn.naive_bayes import UNLABELLED, CountEstimator
 
 

@@ -1,7 +1,7 @@
 """Tables with columns of different types, as products of families."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
@@ -10,12 +10,26 @@ from sklearn.utils.validation import validate_data
 from likelax.data import DataLike, Masked
 from likelax.families import Beta, Categorical, Dirichlet, Gamma, Normal, Poisson
 from likelax.families.mv_bernoulli import MvBernoulli
-from likelax.interop.sklearn.arguments import check_choice
+from likelax.interop.arguments import check_choice
 from likelax.interop.sklearn.precision import FLOATS
 from likelax.product import Independent, Product
 
 KINDS = ("normal", "bernoulli", "poisson", "categorical")
 UNKNOWN = ("error", "missing")
+
+
+class Column(NamedTuple):
+    """A column as it was read.
+
+    Attributes:
+      values: (N,) floats, NaN where missing; booleans; or objects.
+      kind: its type, where none is given.
+      categories: those that a data frame declares, in their order, or None.
+    """
+
+    values: np.ndarray
+    kind: str
+    categories: Any = None
 
 
 class ColumnsMixin:
@@ -37,13 +51,17 @@ class ColumnsMixin:
         """X as numbers (N, D): categories are codes from 0, and NaN is missing.
 
         Args:
-          X: (N, D), an array of numbers or a pandas DataFrame.
+          X: (N, D), an array of numbers or a DataFrame of pandas or polars.
           reset: learn the types and the categories, as in a fit.
         Raises:
           ValueError: for a value that its column cannot hold.
         """
         least = 2 if reset else 1
-        if not hasattr(X, "iloc") or getattr(X, "ndim", 0) != 2:
+        framed = hasattr(X, "get_columns") or (hasattr(X, "iloc") and X.ndim == 2)
+        if framed:
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            parts = _columns_of(X)
+        else:
             X = validate_data(
                 self,
                 X,
@@ -52,36 +70,33 @@ class ColumnsMixin:
                 reset=reset,
                 ensure_min_samples=least,
             )
-            parts = list(X.T)
-        else:
-            validate_data(self, X, skip_check_array=True, reset=reset)
-            parts = [_values(X.iloc[:, at]) for at in range(X.shape[1])]
+            parts = [Column(column, "normal") for column in X.T]
         if reset:
             check_choice(self, "handle_unknown", UNKNOWN)
-            self._learn(X, parts)
-        codes = [self._codes(at, part) for at, part in enumerate(parts)]
-        if not hasattr(X, "iloc"):
+            self._learn([str(name) for name in X.columns] if framed else None, parts)
+        codes = [self._codes(at, part.values) for at, part in enumerate(parts)]
+        if not framed:
             return np.stack(codes, axis=1).astype(X.dtype)
         matrix = np.stack(codes, axis=1) if codes else np.zeros((len(X), 0))
         return check_array(
             matrix, dtype=FLOATS, ensure_all_finite="allow-nan", ensure_min_samples=least
         )
 
-    def _learn(self, X: Any, parts: list[np.ndarray]) -> None:
-        kinds = [_kind_of(part) for part in parts]
-        names = [str(name) for name in getattr(X, "columns", range(len(parts)))]
+    def _learn(self, names: list[str] | None, parts: list[Column]) -> None:
+        names = [str(at) for at in range(len(parts))] if names is None else names
+        kinds = [part.kind for part in parts]
         for at, kind in self._named_columns(names):
-            kinds[at] = _kind_of(parts[at]) if kind == "auto" else kind
+            kinds[at] = parts[at].kind if kind == "auto" else kind
         self.columns_ = np.array(kinds)
         self.categories_ = [None] * len(parts)
         for at, (kind, part) in enumerate(zip(kinds, parts, strict=True)):
             if kind != "categorical":
                 continue
-            declared = X.iloc[:, at].dtype if hasattr(X, "iloc") else None
-            values = getattr(declared, "categories", None)
-            found = part[~_missing(part)]
+            found = part.values[~_missing(part.values)]
             try:
-                self.categories_[at] = np.unique(found) if values is None else np.asarray(values)
+                self.categories_[at] = (
+                    np.unique(found) if part.categories is None else np.asarray(part.categories)
+                )
             except TypeError:
                 raise ValueError(
                     f"column {names[at]!r} holds values of types without an order"
@@ -236,21 +251,43 @@ def column_moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.n
     return mean, np.sqrt((seen * gap**2).sum(axis=0) / total)
 
 
-def _values(column: Any) -> np.ndarray:
-    """The values of a column of a DataFrame: floats, booleans, or objects."""
-    if column.dtype == bool:
-        return column.to_numpy()
-    if getattr(column.dtype, "kind", "O") in "iuf" and not hasattr(column.dtype, "categories"):
-        return column.to_numpy(
-            dtype=np.float32 if column.dtype == np.float32 else np.float64, na_value=np.nan
-        )
-    return column.to_numpy(dtype=object)
+def _columns_of(frame: Any) -> list[Column]:
+    """The columns of a DataFrame of pandas or polars."""
+    if hasattr(frame, "iloc"):
+        return [_from_pandas(frame.iloc[:, at]) for at in range(frame.shape[1])]
+    return [_from_polars(series) for series in frame.get_columns()]
 
 
-def _kind_of(part: np.ndarray) -> str:
-    if part.dtype == bool:
-        return "bernoulli"
-    return "categorical" if part.dtype == object else "normal"
+def _from_pandas(column: Any) -> Column:
+    kind = getattr(column.dtype, "kind", "O")
+    categories = getattr(column.dtype, "categories", None)
+    if categories is not None or kind == "O":
+        return Column(column.to_numpy(dtype=object), "categorical", categories)
+    if kind in "mM":
+        raise _not_numbers(column)
+    if kind == "b" and not column.isna().any():
+        return Column(column.to_numpy(dtype=bool), "bernoulli")
+    dtype = np.float32 if column.dtype == np.float32 else np.float64
+    numbers = column.to_numpy(dtype=dtype, na_value=np.nan)
+    return Column(numbers, "bernoulli" if kind == "b" else "normal")
+
+
+def _from_polars(column: Any) -> Column:
+    name = str(column.dtype)
+    if column.dtype.is_temporal():
+        raise _not_numbers(column)
+    if name == "Boolean" or column.dtype.is_numeric():
+        numbers = column.to_numpy()
+        if numbers.dtype not in (bool, np.float32):
+            numbers = numbers.astype(np.float64)  # None becomes NaN
+        return Column(numbers, "bernoulli" if name == "Boolean" else "normal")
+    values = np.array([*column.to_list(), None], object)[:-1]
+    declared = column.dtype.categories.to_list() if name.startswith("Enum") else None
+    return Column(values, "categorical", declared)
+
+
+def _not_numbers(column: Any) -> ValueError:
+    return ValueError(f"column {column.name!r} of X holds {column.dtype}: convert it to numbers")
 
 
 def _missing(part: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.preprocessing import binarize
 
-from likelax.interop.sklearn.arguments import check_flag, check_number
+from likelax.interop.arguments import check_flag, check_number
 from likelax.interop.sklearn.naive_bayes import UNLABELLED, CountEstimator, scores_of
 from likelax.interop.sklearn.precision import computing
 from likelax.mixture import MixtureStats

@@ -151,6 +151,11 @@ class GaussianMixture(GaussianEstimator):
             )
         self._given = proportions, means, roots
 
+    def _compiles_long(self, X: np.ndarray) -> bool:
+        # with whole covariances most of an E step are matrix products, fast however it is compiled
+        dense = self.covariance_type in ("full", "tied")
+        return super()._compiles_long(X) or (dense and X.size * self.n_components <= _MANY_NUMBERS)
+
     def _starts_given(self) -> bool:
         given = self.weights_init, self.means_init, self.precisions_init
         return any(part is not None for part in given)
@@ -208,6 +213,10 @@ class GaussianMixture(GaussianEstimator):
             self.covariances_ = scales**2
             self.precisions_cholesky_ = 1 / scales
         self.precisions_ = precisions(self.precisions_cholesky_, kind)
+
+
+_MANY_NUMBERS = 2**24
+"""N D K up to which a step of a program without optimizations takes less than 1% of their compilation."""
 
 
 def _leaves(model: Mixture) -> list[Any]:

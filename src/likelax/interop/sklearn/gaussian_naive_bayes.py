@@ -9,7 +9,7 @@ from jax import Array
 from sklearn.utils.validation import validate_data
 
 from likelax.families import Normal
-from likelax.interop.sklearn.arguments import check_number
+from likelax.interop.arguments import check_number
 from likelax.interop.sklearn.naive_bayes import (
     UNLABELLED,
     NaiveBayesEstimator,

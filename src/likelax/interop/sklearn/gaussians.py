@@ -15,8 +15,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from likelax.fit import Status, best
 from likelax.fit import lanes as batches
 from likelax.fit.algorithm import Data, run_steps
+from likelax.interop.arguments import check_choice, check_flag, check_number
 from likelax.interop.clusters import are_few, clusters
-from likelax.interop.sklearn.arguments import check_choice, check_flag, check_number
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.interop.sklearn.rows import RowEM, Start, statistics_of
 from likelax.model import Model
@@ -120,7 +120,7 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
             again or self._starts_given(),
         )
         data = Data(X, weights, prior)
-        quick = are_few(X, self.n_components)
+        quick = self._compiles_long(X)
         if again:
             shares = np.zeros((1, self.n_components), X.dtype)
             stats = statistics_of(X[:1], shares, self.covariance_type)
@@ -130,6 +130,10 @@ class GaussianEstimator(DensityMixin, BaseEstimator):
             return run_steps(algorithm, starts[0], data, quick=quick)
         stacked = jax.tree.map(lambda *parts: np.stack(parts), *starts)
         return batches.run(algorithm, stacked, data, batches.COMMON)
+
+    def _compiles_long(self, X: np.ndarray) -> bool:
+        """Whether the compilation of a fit to X is likely to take longer than the fit."""
+        return are_few(X, self.n_components)
 
     def _starts(self, algorithm: RowEM, data: Data, X: np.ndarray, weights: Any) -> list[Start]:
         """`n_init` starts."""

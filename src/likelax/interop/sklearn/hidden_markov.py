@@ -17,9 +17,9 @@ from likelax.fit import EM, Status, best
 from likelax.fit import lanes as batches
 from likelax.fit.algorithm import Data, run_steps
 from likelax.hmm import HMM
+from likelax.interop.arguments import check_choice, check_number
 from likelax.interop.chains import as_sequences, check_lengths, lengths_of_groups
 from likelax.interop.clusters import are_few, clusters
-from likelax.interop.sklearn.arguments import check_choice, check_number
 from likelax.interop.sklearn.precision import FLOATS, computing, to_numpy
 from likelax.product import Independent
 from likelax.wrappers import Tied

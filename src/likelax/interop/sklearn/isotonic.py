@@ -1,6 +1,7 @@
 """`IsotonicRegression` with scikit-learn's arguments and attributes."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from likelax.calibration import fit_isotonic
-from likelax.interop.sklearn.arguments import check_choice
+from likelax.interop.arguments import check_choice
 from likelax.interop.sklearn.precision import FLOATS, computing
 
 
@@ -24,6 +25,7 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
       X_min_, X_max_: the fitted range.
       X_thresholds_, y_thresholds_: the ends of the pieces, between which predictions are linear.
       increasing_: the direction.
+      f_: the function between the thresholds; NaN beyond them.
     Raises:
       ValueError: by `fit` and the predictions; see there.
     Source: Ayer et al. (1955), Annals of Mathematical Statistics 26.
@@ -110,10 +112,20 @@ class IsotonicRegression(RegressorMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X must lie in the fitted range {self.X_min_} .. {self.X_max_}; see out_of_bounds"
             )
-        values = np.interp(x, self.X_thresholds_, self.y_thresholds_)
-        if self.out_of_bounds == "nan":
-            values = np.where(outside, np.nan, values)
-        return values.astype(dtype, copy=False)
+        if self.out_of_bounds == "clip":
+            x = np.clip(x, self.X_min_, self.X_max_)
+        return self.f_(x).astype(dtype, copy=False)
+
+    @property
+    def f_(self) -> Callable[[Any], np.ndarray]:
+        """The function between the thresholds, NaN beyond them. See the example of the class.
+
+        Raises:
+          NotFittedError: before `fit`.
+        """
+        check_is_fitted(self)
+        knots, values = self.X_thresholds_, self.y_thresholds_
+        return lambda x: np.interp(x, knots, values, left=np.nan, right=np.nan)
 
     def transform(self, T: Any) -> np.ndarray:
         """As `predict`. See the example of the class.

@@ -10,7 +10,7 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, colu
 
 from likelax import statistics
 from likelax.families import Normal
-from likelax.interop.sklearn.arguments import check_number
+from likelax.interop.arguments import check_number
 from likelax.interop.sklearn.columns import ColumnsMixin
 from likelax.interop.sklearn.naive_bayes import (
     UNLABELLED,

@@ -15,8 +15,8 @@ from likelax.families import Categorical, Normal
 from likelax.fit import EM, Status, best
 from likelax.fit import lanes as batches
 from likelax.fit.algorithm import Data, run_steps
+from likelax.interop.arguments import check_number
 from likelax.interop.clusters import are_few, clusters
-from likelax.interop.sklearn.arguments import check_number
 from likelax.interop.sklearn.columns import ColumnsMixin, column_moments
 from likelax.interop.sklearn.precision import computing, to_numpy
 from likelax.mixture import Mixture, MixturePrior
@@ -89,7 +89,7 @@ class MixtureModel(ColumnsMixin, DensityMixin, BaseEstimator):
         """Fit by EM, from `n_init` starts, and keep the best. See the example of the class.
 
         Args:
-          X: (N, D), an array of numbers or a pandas DataFrame.
+          X: (N, D), an array of numbers or a DataFrame of pandas or polars.
           y: not used.
           sample_weight: (N,) non-negative, or None for ones.
         Raises:

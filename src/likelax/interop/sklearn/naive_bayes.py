@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from likelax.interop.sklearn.arguments import check_flag, check_number
+from likelax.interop.arguments import check_flag, check_number
 from likelax.interop.sklearn.precision import computing
 from likelax.mixture import Mixture
 from likelax.numerics import safe_log

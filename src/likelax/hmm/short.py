@@ -1,0 +1,146 @@
+"""One short chain of few states, in as few kernels as XLA allows on a CPU.
+
+A loop whose body reads and writes less than a kilobyte is one kernel there, and a step of it takes
+20 to 30 nanoseconds; every kernel outside of it takes a share of the first call. So the steps are as plain
+as they can be: probabilities divided by their sum, without masks, and with one certificate, a look at
+the K x K transitions and the initial distribution.
+
+**The certificate.** With m = sqrt(floor) as in the plain certificate of `scaled`, each of these numbers
+is in m..e; its proof holds here but for a factor e. A predicted probability p[t, j] is a mean of
+transitions, p[t, j] >= m, and so s[t] = sum_j p[t, j] lik[t, j] >= m. The messages back are divided by
+the same s, so that sum_j p lik b / s is 1: a mean of the b is 1 and any two of them differ by a factor
+e / m at most, so p b >= m m / e. What underflow takes from a sum is at most K tiny e^2 / m^3 of it, far
+below a rounding. A step that no state allows makes everything NaN, and what is NaN is not certified.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from likelax.hmm.chain import FEW, Chain, Filter, Posterior, fixed
+from likelax.hmm.scaled import floor
+
+# states for which both ends of a chain are lanes of one small loop, and steps from which that pays
+_BOTH_ENDS, _LONG = 4, 1024
+
+
+def serves(c: Chain) -> bool:
+    """Whether this form knows such chains: few states, nothing that varies or is cut."""
+    whole = c.starts is None and c.length is None
+    return whole and fixed(c) and c.log_initial.shape[0] <= FEW
+
+
+def _start(c: Chain) -> tuple[Array, Array, Array]:
+    """(initial (K,), transition (K, K), the certificate)."""
+    least = 0.5 * math.log(floor(c))
+    logs = c.log_initial, c.log_transition
+    within = [jnp.all((x >= least) & (x <= 1)) for x in logs]
+    return jnp.exp(logs[0]), jnp.exp(logs[1]), within[0] & within[1]
+
+
+def _add(sums: tuple[Array, ...], term: Array) -> tuple[Array, ...]:
+    """(the sum, what rounding took from it) with one more term, all finite (Knuth's two-sum)."""
+    total, error = sums
+    new = total + term
+    part = new - total
+    return new, error + ((total - (new - part)) + (term - part))
+
+
+def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, Array]:
+    """(message to the next step, lik / s, log s) of a step, from (K, ...) each."""
+    peak = jnp.max(log_lik, axis=0)
+    lik = jnp.exp(log_lik - peak[None])
+    joint = message * lik
+    scale = jnp.sum(joint, axis=0)
+    moved = functools.reduce(jnp.add, [joint[i][None] * moves[i] for i in range(len(joint))])
+    share = (1 / scale)[None]
+    return moved * share, lik * share, jnp.log(scale) + peak
+
+
+def log_prob(c: Chain) -> tuple[Array, Array]:
+    """(log p(x), whether it is certified)."""
+    initial, transition, certified = _start(c)
+    num_steps, num_states = c.log_lik.shape
+    if num_states <= _BOTH_ENDS and num_steps >= _LONG:
+        out = _from_both_ends(c, initial, transition)
+    else:
+
+        def step(carry: tuple[Array, ...], here: Array) -> tuple[Any, None]:
+            message, *sums = carry
+            moved, _, increment = _step(message, here, transition)
+            return (moved, *_add(tuple(sums), increment)), None
+
+        zero = jnp.zeros_like(initial[0])
+        (_, summed, error), _ = lax.scan(step, (initial, zero, zero), c.log_lik)
+        out = summed + error
+    return out, certified & ~jnp.isnan(out)
+
+
+def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
+    """log p(x) in T / 2 steps, p(x) = sum_j p(x_0..x_n-1, z_n = j) p(x_n..x_T-1 | z_n = j)."""
+    num_steps = c.log_lik.shape[0]
+    begin = jnp.exp(jnp.stack([c.log_initial, jnp.zeros_like(c.log_initial)], axis=1))
+    moves = jnp.exp(jnp.stack([c.log_transition, c.log_transition.T], axis=2))
+
+    def row(n: Any) -> Array:
+        return lax.dynamic_index_in_dim(c.log_lik, n, 0, False, allow_negative_indices=False)
+
+    def step(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        message, _, *sums = carry
+        here = jnp.stack([row(n), row(num_steps - 1 - n)], axis=1)
+        moved, weight, increment = _step(message, here, moves)
+        return moved, message * weight, *_add(tuple(sums), increment)
+
+    zero = jnp.zeros_like(begin[0])
+    n = num_steps // 2
+    moved, share, summed, error = lax.fori_loop(0, n, step, (begin, begin, zero, zero))
+    out = jnp.sum(summed) + jnp.sum(error)
+    if num_steps % 2 == 0:
+        return out + jnp.log(jnp.sum(moved[:, 0] * share[:, 1]))
+    peak = jnp.max(c.log_lik[n])
+    return out + peak + jnp.log(jnp.sum(moved[:, 0] * jnp.exp(c.log_lik[n] - peak) * moved[:, 1]))
+
+
+def filtered(c: Chain) -> tuple[Filter, Array]:
+    """(forward posteriors, whether they are certified)."""
+    initial, transition, certified = _start(c)
+
+    def step(message: Array, log_lik: Array) -> tuple[Array, Filter]:
+        moved, _, increment = _step(message, log_lik, transition)
+        predicted = jnp.log(message)
+        return moved, Filter(predicted, predicted + (log_lik - increment), increment)
+
+    run = lax.scan(step, initial, c.log_lik)[1]
+    return run, certified & ~jnp.isnan(run.increment[-1])
+
+
+def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
+    """(marginals, counts and log p(x), whether they are certified)."""
+    initial, transition, certified = _start(c)
+
+    def forward(carry: tuple[Array, ...], log_lik: Array) -> tuple[Any, Any]:
+        message, *sums = carry
+        moved, weight, increment = _step(message, log_lik, transition)
+        return (moved, *_add(tuple(sums), increment)), (message, weight, increment)
+
+    zero = jnp.zeros_like(initial[0])
+    (_, summed, error), ahead = lax.scan(forward, (initial, zero, zero), c.log_lik)
+    message, weight, increment = ahead
+
+    def back(behind: Array, here: tuple[Array, Array]) -> tuple[Array, Any]:
+        message, weight = here
+        after = weight * behind
+        scale = (1 / jnp.sum(message * after))[None]
+        earlier = jnp.sum(transition * after[None], axis=1)
+        kept = message * (behind if in_logs else after)
+        return earlier, (kept * scale, message * weight, after * scale)
+
+    every = message, weight
+    _, (kept, before, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
+    marginals = jnp.log(kept) + (c.log_lik - increment[:, None]) if in_logs else kept
+    counts = transition * jnp.matmul(before[:-1].T, after[1:], precision="highest")
+    log_prob = summed + error
+    return Posterior(marginals, counts, log_prob), certified & ~jnp.isnan(log_prob)
