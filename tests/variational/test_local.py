@@ -167,5 +167,5 @@ def test_wrong_arguments_get_a_sentence():
         JOINT({"mu": jnp.zeros(())})
     with pytest.raises(ValueError, match="x must be a pair"):
         guide.log_prob({"mu": jnp.zeros(())})
-    with pytest.raises(ValueError, match=f"x must have {N} rows, got 3"):
+    with pytest.raises(ValueError, match=f"x must have {N} rows in every leaf"):
         guide.log_prob(({"mu": jnp.zeros(())}, jnp.zeros(3)))

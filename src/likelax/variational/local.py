@@ -16,7 +16,14 @@ from likelax.constraints import constrained, positive
 from likelax.data import DataLike
 from likelax.model import pytree, static
 from likelax.numerics import as_array
-from likelax.numerics.checks import check_function, check_key, check_shape, check_type, checked
+from likelax.numerics.checks import (
+    check_function,
+    check_key,
+    check_shape,
+    check_tree,
+    check_type,
+    checked,
+)
 from likelax.variational.guides import LOG_2PI, Reparameterized, Transported
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.space import Space, space_of
@@ -34,15 +41,15 @@ class PerRow:
       scale: (N, d) positive.
 
     Examples:
-      >>> each = PerRow(jnp.zeros((5, 2)), jnp.ones((5, 2)))
-      >>> each.moments(None, jnp.array([0, 3]))[0].shape
-      (2, 2)
+      >>> from likelax.variational import mean_field, per_row
+      >>> per_row(mean_field({"loc": 0.0}), jnp.zeros(2), 5).each.loc.shape
+      (5, 2)
     """
 
     loc: Array
     scale: Array = constrained(positive)
 
-    def moments(self, x: DataLike | None, rows: Array) -> tuple[Array, Array]:
+    def _moments(self, x: DataLike | None, rows: Array) -> tuple[Array, Array]:
         """Location and scale (B, d) of the latents of rows (B,); x is not used."""
         return self.loc[rows], self.scale[rows]
 
@@ -56,15 +63,16 @@ class Encoded:
         can be called, such as a module of equinox or of flax.
 
     Examples:
-      >>> each = Encoded(jax.tree_util.Partial(lambda a, x: jnp.stack([a * x, -x]), 0.5))
-      >>> loc, scale = each.moments(jnp.array([0.0, 2.0]), jnp.array([1]))
-      >>> print(loc, scale.round(3))
-      [[1.]] [[0.135]]
+      >>> from likelax.variational import amortized, mean_field
+      >>> encoder = jax.tree_util.Partial(lambda a, x: jnp.stack([a * x, -x]), 0.5)
+      >>> guide = amortized(mean_field({"loc": 0.0}), 0.0, encoder, jnp.array([0.0, 2.0]))
+      >>> isinstance(guide.each, Encoded)
+      True
     """
 
     encoder: Any
 
-    def moments(self, x: DataLike | None, rows: Array) -> tuple[Array, Array]:
+    def _moments(self, x: DataLike | None, rows: Array) -> tuple[Array, Array]:
         """Location and scale (B, d) of the latents of rows (B,) of x."""
         some = jax.tree.map(lambda v: jnp.asarray(v)[rows], x)
         loc, log_scale = jnp.split(jax.vmap(self.encoder)(some), 2, axis=-1)
@@ -130,10 +138,12 @@ class RowGuide:
         """
         if not isinstance(x, tuple) or len(x) != 2:
             raise ValueError(f"x must be a pair (shared, of each row), got {type(x).__name__}")
+        check_tree("x", x)
         shared, local = x
-        reals = jax.vmap(lambda row: self.row_space.unconstrain(row, "the latents of a row"))(local)
-        if reals.shape[0] != self.num_rows:
-            raise ValueError(f"x must have {self.num_rows} rows, got {reals.shape[0]}")
+        counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(local)}
+        if counts != {(self.num_rows,)}:
+            raise ValueError(f"x must have {self.num_rows} rows in every leaf of its second part")
+        reals = jax.vmap(lambda row: self.row_space.unconstrain(row, "x[1]"))(local)
         loc, scale = self._moments(jnp.arange(self.num_rows))
         each = _log_normal((reals.reshape(-1) - loc) / scale) - jnp.sum(jnp.log(scale))
         return (
@@ -158,7 +168,14 @@ class RowGuide:
         Args:
           log_joint: with `local=True`.
           rows: (B,) integers.
+        Raises:
+          TypeError: for a log joint of another type.
+          ValueError: for rows that are no integers (B,).
         """
+        check_type("log_joint", log_joint, Minibatch)
+        rows = as_array("rows", rows)
+        if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
+            raise ValueError(f"rows must be integers (B,), got {rows.dtype} {rows.shape}")
         count = rows.shape[0]
         space = RowSpace(self.shared.space, self.row_space, count, self.num_rows / count)
         return lambda y: log_joint.on_rows(rows, space.constrain(y)) + space.log_det(y), self._base(
@@ -173,7 +190,7 @@ class RowGuide:
     def _moments(self, rows: Array) -> tuple[Array, Array]:
         """Flat location and scale (B d,)."""
         x = None if self.x is None else self.x.model
-        loc, scale = self.each.moments(x, rows)
+        loc, scale = self.each._moments(x, rows)
         dim = self.row_space.dim
         if loc.shape != (rows.shape[0], dim):
             raise ValueError(
