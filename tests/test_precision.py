@@ -46,7 +46,7 @@ SILENT = {
     ),
     "chooses its way by comparing estimates, as its docstring says": "moment_match",
     "fits, whose status and objective tell": (
-        "fit_fixed_draws laplace fit_guide fit_guides fit_rows"
+        "fit_fixed_draws laplace fit_guide fit_guides fit_rows pathfinder"
     ),
     "builds a model or a guide from its arguments": (
         "bernoulli build categorical gaussian mixed multinomial block_rank full_rank low_rank "

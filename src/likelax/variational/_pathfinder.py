@@ -81,8 +81,8 @@ def pathfinder(
     num_paths: int = 4,
     spread: float = 1.0,
     max_steps: int = 100,
-    memory: int = 6,
-    num_elbo: int = 10,
+    memory: int = 10,
+    num_elbo: int = 100,
     num_draws: int = 1000,
 ) -> PathfinderFit:
     """Pathfinder: the normal with the highest ELBO along L-BFGS paths to the mode.
@@ -118,9 +118,6 @@ def pathfinder(
       1.84 1.84 [3. 3.]
     """
     space, point = space_of(template, sets)
-    for name, count in (("num_paths", num_paths), ("memory", memory), ("max_steps", max_steps)):
-        if count < 1:
-            raise ValueError(f"pathfinder wants {name} of 1 or more, got {count}")
     monte_carlo.check_num_samples(num_elbo)
     monte_carlo.check_num_samples(num_draws, least=2)
     sizes = (num_paths, max_steps, memory, num_elbo, num_draws)
@@ -192,7 +189,10 @@ def _walk(
         bound=lowest,
     )
 
-    def step(path: _Path, key: Array) -> tuple[_Path, Array]:
+    # one set of draws for the whole path, so that its normals are compared fairly
+    noise = jax.random.normal(key, (num_elbo, dim), dtype)
+
+    def step(path: _Path, _: None) -> tuple[_Path, Array]:
         search, values = algorithm.step(path.search, None)
         here = score(search.vector)
         move, bend = search.vector - path.search.vector, path.score - here
@@ -205,7 +205,6 @@ def _walk(
         pull = jnp.matmul(tril.T, here, precision="highest")
         loc = search.vector + jnp.matmul(tril, pull, precision="highest")
         guide = FullRank(loc, tril)
-        noise = guide.noise(key, (num_elbo,))
         terms = jax.vmap(target)(guide.from_noise(noise)) - guide.log_prob_of_noise(noise)
         bound = jnp.mean(terms)
         better = kept & jnp.isfinite(bound) & (bound > path.bound)
@@ -220,7 +219,7 @@ def _walk(
             bound=jnp.where(better, bound, path.bound),
         ), values[0]
 
-    path, values = jax.lax.scan(step, first, jax.random.split(key, max_steps))
+    path, values = jax.lax.scan(step, first, None, length=max_steps)
     return path, algorithm.result(path.search, values)
 
 

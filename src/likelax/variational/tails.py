@@ -275,7 +275,7 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
         exponent = _product(places, loc) + jnp.sum(spread * places, axis=1) / 2 - half
         return exponent, loc, precision, spread
 
-    def newton(step: int, logs: Array) -> Array:
+    def newton(i: Array, logs: Array) -> Array:
         exponent, _, _, spread = at(logs)
         off = jnp.where(used, log_costs + exponent - logs, 0)
         now = jnp.where(used, jnp.exp(logs), 0)
