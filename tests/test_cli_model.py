@@ -204,7 +204,7 @@ def test_a_table_from_standard_input_and_as_markdown(home):
         ("fit absent.csv --model hmm:poisson", 3, "does not exist"),
         ("fit . --model hmm:poisson", 3, "is no file"),
         ("fit model.npz --model hmm:poisson", 3, "model.npz is a model of likelax; wanted a table"),
-        ("fit fit.json --model hmm:poisson", 3, "wanted a .csv, .parquet, .npy or .npz file"),
+        ("fit fit.json --model hmm:poisson", 3, "wanted a .csv, .tsv, .parquet, .npy or .npz file"),
         ("fit counts.csv --model hmm:poisson", 3, "which is no number; name the columns"),
         ("fit counts.csv --model hmm:poisson --columns n", 3, "no column 'n'; it has day, who"),
         ("fit counts.csv --model hmm:poisson --columns counts", 3, "; did you mean 'count'?"),
@@ -298,8 +298,13 @@ def test_other_programs_tables_are_read(tmp_path, monkeypatch, text):
         table = files.read_raw(file)
         assert list(table) == ["n", "who"] and list(table["who"]) == ["a", "b"]
         np.testing.assert_array_equal(files.numbers(file, "n", table["n"]), [1, np.nan])
-    (tmp_path / "q.csv").write_text('"a;b"\n1\n')
-    assert list(files.read_raw(tmp_path / "q.csv")) == ["a;b"]
+    (tmp_path / "q.CSV").write_text('"a;b"\n1\n')
+    assert list(files.read_raw(tmp_path / "q.CSV")) == ["a;b"]
+    (tmp_path / "index.tsv").write_text(',n, "who"\n0,1, "a, b"\n1,3,c\n')  # numbered rows
+    assert list(files.read_raw(tmp_path / "index.tsv")["who"]) == ["a, b", "c"]
+    assert files.read_rows(tmp_path / "index.tsv", group="who").columns == ("n",)
+    table = {"": np.array(["0", "1"]), "n": np.array(["1", "3"])}
+    assert kept.plan(files.STDIN, table, "mle:poisson").columns == ("n",)
 
 
 def test_a_model_of_another_version_says_so(home, tmp_path, monkeypatch):

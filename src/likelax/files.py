@@ -44,6 +44,16 @@ class DataError(ValueError):
     """A file that cannot be read as numbers. Its message is one sentence for the user."""
 
 
+def ending(file: Path) -> str:
+    """The ending of the name of a file, in small letters.
+
+    Examples:
+      >>> ending(Path("DATA.CSV"))
+      '.csv'
+    """
+    return file.suffix.lower()
+
+
 def read_folder(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of all .npy and .csv files of a folder, by the names of the files, sorted.
 
@@ -60,7 +70,7 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
       ...     print(read_folder(Path(folder)))
       {'a': array([1., 2.])}
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".npy", ".csv"))
+    files = sorted(p for p in folder.iterdir() if ending(p) in (".npy", ".csv"))
     if not files:
         raise DataError(f"{folder} holds no .npy or .csv file")
     names = [file.stem for file in files]
@@ -80,7 +90,7 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_array(file: Path) -> np.ndarray:
-    if file.suffix == ".csv":
+    if ending(file) == ".csv":
         columns = list(read_table(file).values())
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     try:
@@ -125,7 +135,7 @@ def read_table(file: Path, text: Iterable[str] = ()) -> dict[str, np.ndarray]:
 
 def _columns(file: Path) -> dict[str, np.ndarray]:
     """The columns of a table by name: text from a CSV file, anything from a Parquet file."""
-    if file.suffix == ".parquet":
+    if ending(file) == ".parquet":
         return _read_parquet(file)
     try:
         lines = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8")
@@ -135,7 +145,7 @@ def _columns(file: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{file} is no text in UTF-8; save it as a CSV in UTF-8") from None
     lines = lines.removeprefix("\ufeff")  # which some programs put at the start of a text
     try:
-        reader = csv.reader(io.StringIO(lines), delimiter=_separator(lines))
+        reader = csv.reader(io.StringIO(lines), delimiter=_separator(lines), skipinitialspace=True)
         rows = [row for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{file} is no CSV file: {error}") from None
@@ -313,9 +323,9 @@ def read_raw(file: Path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """
     if file != STDIN and not file.is_file():
         raise DataError(f"{file} does not exist" if not file.exists() else f"{file} is no file")
-    if file.suffix == ".npz":
+    if ending(file) == ".npz":
         return _read_npz(file)
-    if file.suffix == ".npy":
+    if ending(file) == ".npy":
         values = _read_array(file)
         values = values[:, None] if values.ndim == 1 else values
         own = [f"column {i + 1}" for i in range(values.shape[1])]
@@ -324,9 +334,9 @@ def read_raw(file: Path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
                 raise DataError(f"{file} has {len(own)} columns; wanted {len(names)}")
             own = list(names)
         return dict(zip(own, values.T, strict=True))
-    if file != STDIN and file.suffix not in (".csv", ".parquet"):
+    if file != STDIN and ending(file) not in (".csv", ".tsv", ".parquet"):
         raise DataError(
-            f"{file}: wanted a .csv, .parquet, .npy or .npz file, or - for standard input"
+            f"{file}: wanted a .csv, .tsv, .parquet, .npy or .npz file, or - for standard input"
         )
     return _columns(file)
 
@@ -377,7 +387,7 @@ def read_rows(file: Path, columns: Sequence[str] = (), group: str | None = None)
 
     Args:
       file: as for `read_raw`.
-      columns: names of the columns to use; empty: all but the group.
+      columns: names of the columns to use; empty: all that have a name, but the group.
       group: name of the column that says what a row belongs to.
     Raises:
       DataError: as `read_raw`, or for a column that does not exist.
@@ -392,9 +402,9 @@ def read_rows(file: Path, columns: Sequence[str] = (), group: str | None = None)
     """
     table = read_raw(file, columns)
     check_columns(file, table, (group, *columns))
-    used = tuple(columns) or tuple(name for name in table if name != group)
+    used = tuple(columns) or tuple(name for name in table if name not in ("", group))
     if not used:
-        raise DataError(f"{file} has no column beside {group!r}")
+        raise DataError(f"{file} has no column with a name beside {group!r}")
     values = stacked([numbers(file, name, table[name]) for name in used])
     return Rows(values, used, None if group is None else table[group].astype(str))
 
@@ -415,7 +425,7 @@ def write_table(file: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
     """
     check_output(file)
     part = file.with_name(f".{file.name}.part")
-    if file.suffix == ".parquet":
+    if ending(file) == ".parquet":
         arrow = importlib.import_module("pyarrow")
         table = arrow.table({name: arrow.array(list(c)) for name, c in columns.items()})
         importlib.import_module("pyarrow.parquet").write_table(table, part)
@@ -443,9 +453,9 @@ def check_output(file: Path, endings: Sequence[str] = (".csv", ".parquet")) -> N
         ...
       likelax.files.DataError: model.pkl: wanted a name that ends in .npz
     """
-    if file.suffix not in endings:
+    if ending(file) not in endings:
         raise DataError(f"{file}: wanted a name that ends in {' or '.join(endings)}")
-    if file.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+    if ending(file) == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise DataError(
             f"{file}: Parquet needs pyarrow; pip install 'likelax[parquet]', or write .csv"
         )

@@ -276,7 +276,7 @@ def plan(
       file: for messages.
       table: as `files.read_raw` returns it.
       model: KIND:FAMILY.
-      columns: names of those to use; empty: all that have no other part.
+      columns: names of those to use; empty: all that have a name and no other part.
       families: the family of each column whose family is neither that of the model nor inferred.
       infer: whether families of columns are inferred where the model leaves them open.
       label, group, weight: names of columns.
@@ -293,7 +293,8 @@ def plan(
     found, families = named.parse(model), dict(families or {})
     roles = [name for name in (label, group, weight) if name is not None]
     files.check_columns(file, table, (*roles, *columns, *families))
-    used = list(columns) or [name for name in table if name not in roles]
+    # programs that number the rows write the numbers without a name
+    used = list(columns) or [name for name in table if name and name not in roles]
     twice = [name for name in (*used, *roles) if [*used, *roles].count(name) > 1]
     if twice:
         raise files.DataError(f"{file}: column {twice[0]!r} is used twice; name it once")
@@ -302,7 +303,8 @@ def plan(
         raise files.DataError(
             f"{file} has no column {unused[0]!r} to use"
             if unused
-            else f"{file} has no column beside {', '.join(map(repr, roles))}"
+            else f"{file} has no column with a name"
+            + (f" beside {', '.join(map(repr, roles))}" if roles else "")
         )
     fields = tuple(
         _column(file, name, table[name], found, families.get(name), infer) for name in used

@@ -75,7 +75,7 @@ def _read_sets(data: Path, group: str | None, columns: str) -> dict[str, np.ndar
             common.refuse(
                 "--group and --columns are for a table; a folder has a file for each data set"
             )
-    elif data.suffix not in (".csv", ".parquet"):
+    elif files.ending(data) not in (".csv", ".tsv", ".parquet"):
         common.refuse(f"{data}: wanted a folder, a .csv or a .parquet file")
     elif group is None:
         common.refuse(f"{data}: name the column that tells the data sets apart by --group")

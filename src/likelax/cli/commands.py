@@ -13,7 +13,7 @@ from likelax.cli.common import Form, settled
 Data = Annotated[
     Path,
     typer.Argument(
-        help="A .csv, .parquet, .npy or .npz file, or - for a CSV from standard input.",
+        help="A .csv, .tsv, .parquet, .npy or .npz file, or - for a CSV from standard input.",
         metavar="DATA",
     ),
 ]
