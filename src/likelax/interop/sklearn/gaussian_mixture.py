@@ -152,9 +152,9 @@ class GaussianMixture(GaussianEstimator):
         self._given = proportions, means, roots
 
     def _compiles_long(self, X: np.ndarray) -> bool:
-        # with whole covariances most of an E step are matrix products, fast however it is compiled;
-        # what is left is done for each row and component
-        dense = self.covariance_type in ("full", "tied")
+        # with whole covariances most of an E step are matrix products, which a processor does by a
+        # library, however the rest is compiled: what is done for each row and component
+        dense = self.covariance_type in ("full", "tied") and jax.default_backend() == "cpu"
         return super()._compiles_long(X) or (dense and len(X) * self.n_components <= _MANY)
 
     def _starts_given(self) -> bool:
