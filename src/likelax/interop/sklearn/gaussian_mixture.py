@@ -152,9 +152,10 @@ class GaussianMixture(GaussianEstimator):
         self._given = proportions, means, roots
 
     def _compiles_long(self, X: np.ndarray) -> bool:
-        # with whole covariances most of an E step are matrix products, fast however it is compiled
-        dense = self.covariance_type in ("full", "tied")
-        return super()._compiles_long(X) or (dense and X.size * self.n_components <= _MANY_NUMBERS)
+        # with whole covariances most of an E step are matrix products, which a processor does by a
+        # library, however the rest is compiled: what is done for each row and component
+        dense = self.covariance_type in ("full", "tied") and jax.default_backend() == "cpu"
+        return super()._compiles_long(X) or (dense and len(X) * self.n_components <= _MANY)
 
     def _starts_given(self) -> bool:
         given = self.weights_init, self.means_init, self.precisions_init
@@ -215,8 +216,8 @@ class GaussianMixture(GaussianEstimator):
         self.precisions_ = precisions(self.precisions_cholesky_, kind)
 
 
-_MANY_NUMBERS = 2**24
-"""N D K up to which a step of a program without optimizations takes less than 1% of their compilation."""
+_MANY = 2**20
+"""N K up to which a step is slower without optimizations by at most 1% of the time that they take."""
 
 
 def _leaves(model: Mixture) -> list[Any]:
