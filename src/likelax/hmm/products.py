@@ -60,6 +60,9 @@ _LEAST_BLOCKS = 4
 # matrices of a product that are multiplied one after the other
 _JOINED = 8
 
+# parts of a sum over many states
+_PARTS = 4
+
 Contraction = Callable[[Array, Array], Array]
 
 
@@ -80,25 +83,32 @@ def cut(c: Chain, steps: int | None = None) -> Chain:
 
 def _log_sums(a: Array, b: Array) -> Array:
     """log sum_k exp(a[i, k] + b[k, j])."""
-    num_states = a.shape[1]
-    if num_states <= FEW:
+    if a.shape[1] <= FEW:
         return _sum_of_exp(_terms(a, b))
     if a.shape[0] == 1:
         return logsumexp(a[:, :, None] + b[None], axis=1)
-    # as one reduction XLA took minutes to compile this for a GPU, with the exponentials fused into it
-    pad = -num_states % FEW
-    a = jnp.pad(a, [(0, pad if n == 1 else 0) for n in range(a.ndim)], constant_values=-jnp.inf)
-    b = jnp.pad(b, [(0, pad if n == 0 else 0) for n in range(b.ndim)])
-    parts = (
-        jnp.moveaxis(a.reshape(a.shape[0], -1, FEW, *a.shape[2:]), 1, 0),
-        b.reshape(-1, FEW, *b.shape[1:]),
-    )
+    return _log_sums_each(a, b[None])
 
-    def add(logs: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
-        return _sum_of_exp([logs, *_terms(*some)]), None
 
-    shape = jnp.broadcast_shapes((a.shape[0], 1, *a.shape[2:]), (1, *b.shape[1:]))
-    return lax.scan(add, jnp.full(shape, -jnp.inf, a.dtype), parts)[0]
+def _log_sums_each(a: Array, b: Array) -> Array:
+    """(I, J, ...) log sum_k exp(a[i, k] + b[i, k, j]) of a (I, K, ...) and b (1 or I, K, J, ...)."""
+    num_states = a.shape[1]
+    if num_states <= FEW_LANES:
+        return logsumexp(a[:, :, None] + b, axis=1)
+
+    # in a few parts: over one reduction of all, XLA's compiler for GPUs takes minutes
+    def parts(x: Array, value: float) -> Array:
+        pad = [(0, -num_states % _PARTS if n == 1 else 0) for n in range(x.ndim)]
+        x = jnp.pad(x, pad, constant_values=value)
+        return jnp.moveaxis(x.reshape(x.shape[0], _PARTS, -1, *x.shape[2:]), 1, 0)
+
+    def add(logs: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+        terms = [part[0][:, k, None] + part[1][:, k] for k in range(part[0].shape[1])]
+        return _sum_of_exp([logs, *terms]), None
+
+    shape = jnp.broadcast_shapes(a[:, :1].shape, b[:, 0].shape)
+    begin = jnp.full(shape, -jnp.inf, a.dtype)
+    return lax.scan(add, begin, (parts(a, -jnp.inf), parts(b, 0.0)))[0]
 
 
 def _sum_of_exp(terms: list[Array]) -> Array:
@@ -310,7 +320,7 @@ def product(whole: Chain, moved: Array) -> Array:
 def _filter(c: Chain, message: Array) -> Filter:
     """The forward posteriors, from messages that are right up to constants."""
     filtered = log_normalize(message + c.log_lik, axis=1)[0]
-    moved = logsumexp(later(c, filtered, -1)[:, :, None] + moves_in(c), axis=1)
+    moved = _log_sums_each(later(c, filtered, -1), moves_in(c))
     predicted = jnp.where(first(c)[:, None], c.log_initial[None], moved)
     return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
 
