@@ -277,12 +277,16 @@ def draw_sizes(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Write the page, its pictures, and the README's tables."""
+    import matplotlib
+
     results = load()
     PAGE.write_text(text(results), encoding="utf-8")
     front = ROOT / "README.md"
     front.write_text(readme(front.read_text(encoding="utf-8"), results), encoding="utf-8")
-    draw_ratios(results)
-    draw_sizes(results["sizes"])
+    # text as text, and the same names of parts in each run
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "likelax"}):
+        draw_ratios(results)
+        draw_sizes(results["sizes"])
     print(f"Written: {PAGE}, the README's tables and two pictures")
 
 
