@@ -18,6 +18,14 @@ found = lx.fit.em(lx.HMM(jnp.full(2, .5), jnp.full((2, 2), .5), lx.Poisson(jnp.a
                   lx.datasets.earthquakes().counts)
 print(lx.__file__, found.objective)
 """
+# from a table of counts to a decoded, checked model with a report, as on docs/command_line.md
+COMMANDS = (
+    "fit earthquakes.csv --columns count --model hmm:poisson --states 1:2 --holdout 0.2",
+    "check model.npz earthquakes.csv --report report.html",
+    "decode model.npz earthquakes.csv --output states.csv",
+    "--help",
+)
+COPY = "import shutil, likelax.datasets as d; shutil.copy(d.__path__[0] + '/earthquakes.csv', '.')"
 
 
 def contents(folder: Path) -> tuple[Path, set[str], set[str]]:
@@ -45,11 +53,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        wanted = f"likelax[cli] @ {wheel.resolve().as_uri()}"
+        wanted = f"likelax[cli,plots] @ {wheel.resolve().as_uri()}"
         subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
-        for words in (["-c", USE.format(root=str(ROOT))], ["-m", "likelax", "info"]):
+        uses = ["-c", USE.format(root=str(ROOT))], ["-c", COPY], ["-m", "likelax", "info"]
+        for words in uses:
             subprocess.run([python, *words], cwd=folder, check=True)
-        subprocess.run([python.with_name("likelax"), "--help"], cwd=folder, check=True)
+        for command in COMMANDS:
+            words = [python.with_name("likelax"), *command.split()]
+            subprocess.run(words, cwd=folder, check=True)
+        for made in ("report.html", "states.csv"):
+            assert (Path(folder) / made).stat().st_size > 0, f"{made} is empty"
     print(f"{wheel.name}: installed and used outside the repository")
 
 
