@@ -121,6 +121,7 @@ ALLOWED = (
         "the user's log joint is at fault",
     ),
     (("inside",), r"External\.log_prob\(.*: integers", "the user's distribution is at fault"),
+    (("inside",), r"variational\.local\.amortized\(x: ", "the user's encoder is at fault"),
     (("accepted", "inside"), r"any_in_batch\(flag", "a flag that no user gives"),
     (("nan",), r"poisson_rate_gradient\(rate: negative", "documented so"),
     (("nan",), r"Space\.unconstrain\(parameters\.tau: negative", "documented so"),
