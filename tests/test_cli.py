@@ -155,7 +155,12 @@ def test_batch_fits_a_table_and_a_folder_and_goes_on_from_its_state(tmp_path, mo
 
     kept = []
     save = batch_run.save
-    monkeypatch.setattr(batch_run, "save", lambda *args: (save(*args), kept.append(args[0])))
+
+    def keep(file, *args, **options):
+        save(file, *args, **options)
+        kept.append(file)
+
+    monkeypatch.setattr(batch_run, "save", keep)
     folder = ["batch", str(tmp_path / "sets"), "--output", str(out), "--resume"]
     result = runner.invoke(cli.app, [*folder, "--model", "mle:poisson"])
     assert result.exit_code == 4  # the empty data set has no fit

@@ -145,3 +145,21 @@ def test_the_platform_that_a_program_is_lowered_for_decides_its_form():
     compiled = traced.lower().compile()
     want = jax.jit(lambda *a: inference.log_partition(*a, parallel=False))(*args)
     np.testing.assert_array_equal(compiled(*args), want)
+
+
+def test_a_batch_of_one_is_one_chain():
+    log_lik = jax.random.normal(jax.random.key(0), (1, 1500, 5))
+    start, moves = jnp.log(jnp.full(5, 0.2)), jnp.log(0.75 * jnp.eye(5) + 0.05)
+
+    @jax.jit
+    def both(log_lik):
+        def answer(lik):
+            def nats(lik):
+                return inference.log_partition(start, moves, lik, length=1400)
+
+            return inference.smoother(start, moves, lik, length=1400), jax.grad(nats)(lik)
+
+        return jax.vmap(answer)(log_lik), answer(log_lik[0])
+
+    many, one = both(log_lik)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, 1e-5, 1e-5), many, one)

@@ -112,6 +112,11 @@ def _on_leaves(
             # only tangents are batched, as in a Hessian, and no choice depends on them
             out = run(*leaves)
             return out, jax.tree.map(lambda _: False, out)
+        if batched is None and axis_size == 1:
+            # a batch of one is one chain, which has faster forms
+            each = zip(in_batched, leaves, strict=True)
+            out = run(*(leaf[0] if outer else leaf for outer, leaf in each))
+            return jax.tree.map(lambda a: a[None], out), jax.tree.map(lambda _: True, out)
         if batched is None:
             inner = _on_leaves(answer, structure, tuple(in_batched))
             out = inner(*leaves)
