@@ -121,7 +121,25 @@ def test_a_second_call_compiles_nothing(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "place", ["calibration", "monte_carlo", "numerics", "predictive", "scoring"]
+    "place",
+    [
+        "calibration",
+        "constraints",
+        "data",
+        "hierarchical",
+        "mixture",
+        "monte_carlo",
+        "naive_bayes",
+        "numerics",
+        "one_of",
+        "parameters",
+        "predictive",
+        "product",
+        "scoring",
+        "statistics",
+        "time_varying",
+        "wrappers",
+    ],
 )
 def test_calls_of_the_examples_compile_nothing_when_they_are_made_again(place):
     """But those with a function of the user, each of which is another program."""

@@ -27,8 +27,9 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
 
 def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
-    cut = c.starts is not None or c.length is not None
-    if c.log_lik.ndim == 2 and c.log_initial.shape[0] <= _VERY_FEW and fixed(c) and not cut:
+    num_steps, num_states, *lanes = c.log_lik.shape
+    plain = fixed(c) and c.starts is None and c.length is None and not lanes
+    if plain and num_states <= _VERY_FEW and isinstance(num_steps, int):
         return _whole(c)
     forward = _Scores(c)
     scores = blocks.settled(c, forward, lambda begin: run(forward, begin))

@@ -60,8 +60,8 @@ _LEAST_BLOCKS = 4
 # matrices of a product that are multiplied one after the other
 _JOINED = 8
 
-# parts of a sum over many states
-_PARTS = 4
+# parts of a sum over many states: of one for each step, and of those of products
+_PARTS, _PARTS_OF_PRODUCTS = 4, 8
 
 Contraction = Callable[[Array, Array], Array]
 
@@ -87,10 +87,10 @@ def _log_sums(a: Array, b: Array) -> Array:
         return _sum_of_exp(_terms(a, b))
     if a.shape[0] == 1:
         return logsumexp(a[:, :, None] + b[None], axis=1)
-    return _log_sums_each(a, b[None])
+    return _log_sums_each(a, b[None], _PARTS_OF_PRODUCTS)
 
 
-def _log_sums_each(a: Array, b: Array) -> Array:
+def _log_sums_each(a: Array, b: Array, num_parts: int) -> Array:
     """(I, J, ...) log sum_k exp(a[i, k] + b[i, k, j]) of a (I, K, ...) and b (1 or I, K, J, ...)."""
     num_states = a.shape[1]
     if num_states <= FEW_LANES:
@@ -98,9 +98,9 @@ def _log_sums_each(a: Array, b: Array) -> Array:
 
     # in a few parts: over one reduction of all, XLA's compiler for GPUs takes minutes
     def parts(x: Array, value: float) -> Array:
-        pad = [(0, -num_states % _PARTS if n == 1 else 0) for n in range(x.ndim)]
+        pad = [(0, -num_states % num_parts if n == 1 else 0) for n in range(x.ndim)]
         x = jnp.pad(x, pad, constant_values=value)
-        return jnp.moveaxis(x.reshape(x.shape[0], _PARTS, -1, *x.shape[2:]), 1, 0)
+        return jnp.moveaxis(x.reshape(x.shape[0], num_parts, -1, *x.shape[2:]), 1, 0)
 
     def add(logs: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         terms = [part[0][:, k, None] + part[1][:, k] for k in range(part[0].shape[1])]
@@ -320,7 +320,7 @@ def product(whole: Chain, moved: Array) -> Array:
 def _filter(c: Chain, message: Array) -> Filter:
     """The forward posteriors, from messages that are right up to constants."""
     filtered = log_normalize(message + c.log_lik, axis=1)[0]
-    moved = _log_sums_each(later(c, filtered, -1), moves_in(c))
+    moved = _log_sums_each(later(c, filtered, -1), moves_in(c), _PARTS)
     predicted = jnp.where(first(c)[:, None], c.log_initial[None], moved)
     return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
 

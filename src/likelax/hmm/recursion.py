@@ -3,6 +3,7 @@
 | form | arithmetic | order of the steps |
 | --- | --- | --- |
 | `log_domain` | logs, right for any potentials | one after the other |
+| `short` | probabilities, with a certificate | one after the other, for one chain of few states |
 | `scaled` | probabilities, with a certificate | one after the other, or in blocks whose beginnings are guessed |
 | `products` | logs | in blocks whose beginnings are products of transitions |
 
