@@ -27,6 +27,7 @@ SETS = {
 }
 
 
+@pytest.mark.slow
 def test_a_guide_over_the_sites_has_the_density_of_numpyros_own_transforms():
     guide = variational.full_rank(TEMPLATE, SETS)
     reals = 0.5 * jax.random.normal(jax.random.key(0), (guide.space.dim,))

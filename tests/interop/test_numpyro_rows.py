@@ -51,6 +51,7 @@ def test_all_rows_are_the_model_without_a_subsample():
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_minibatches_of_latents_end_where_the_fit_of_all_rows_does():
     def conjugate(x, batch_size):
         mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
