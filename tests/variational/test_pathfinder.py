@@ -67,9 +67,10 @@ def test_eight_schools_and_a_fit_that_starts_from_them():
     assert abs(mean - want["mean"]) < 0.3 * want["sd"]
     assert jnp.all(found.draws["tau"] > 0)
     fitted = variational.fit_guide(jax.random.key(2), log_joint, found.guide)
-    # the guide of the fit has the best bound of its family, the path's is near
-    assert fitted.elbo.value > found.elbo.value - 3 * found.elbo.standard_error
-    assert fitted.elbo.value - found.elbo.value < 3.0
+    # the fit ends at the best bound of its family, and the path's is near
+    assert fitted.fit.status in (Status.CONVERGED, Status.UNRELIABLE)
+    gain = fitted.fit.objective - found.elbo.value
+    assert -3 * found.elbo.standard_error < gain < 3.0
 
 
 def test_trouble_is_a_status_and_options_are_checked():
