@@ -247,7 +247,7 @@ def long_series():
     many = lx.HMM(
         jnp.full(20, 0.05), 0.8 * jnp.eye(20) + 0.01, lx.Poisson(jnp.linspace(0.5, 12.0, 20))
     )
-    yield "20 states", many, counts(400)
+    yield "20 states", many, counts(1600)
 
 
 def compare_long(name, model, x):
