@@ -230,6 +230,8 @@ def _reason(plan: kept.Kept, rows: files.Rows, seen: files.Rows) -> str:
 def _unfit(column: Column, values: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
     """Values that the family of a column has no finite fit to, and why."""
     one, known = named.parse("mle:mixed").leaf([column]), np.unique(values[~np.isnan(values)])
+    if not known.size:
+        return
     possible = jax.tree.map(np.asarray, one).possible(known)
     yield known[~np.broadcast_to(possible, known.shape)], "has probability zero under"
     stats = jax.vmap(lambda x: one.e_step(x[None])[0])(jnp.asarray(known))
@@ -239,4 +241,4 @@ def _unfit(column: Column, values: np.ndarray) -> Iterator[tuple[np.ndarray, str
 
 def _wide(rows: files.Rows) -> np.ndarray:
     """(N, D) the values, also of one column."""
-    return rows.values.reshape(len(rows.values), -1)
+    return rows.values if rows.values.ndim == 2 else rows.values[:, None]

@@ -132,7 +132,7 @@ def _part(c: Chain, axes: Axes) -> _Part:
     edges = _edges(c, first, count, length, axes)
 
     ahead = jnp.where(edges.goes_on, edges.ahead, 0)[None]
-    lik, size = jnp.concatenate([lik, ahead]), count + edges.goes_on
+    lik, size = jnp.concatenate([lik, ahead]), count + edges.goes_on.astype(count.dtype)
     if c.starts is None:
         chain = Chain(edges.before[None], c.log_transition, lik[None], None, size[None])
         return _Part(chain, first, counted, begins)
