@@ -70,6 +70,7 @@ ALLOWED = (
     (("accepted",), r"\.transition_probs\(", "it returns what it holds"),
     (("swallowed",), r"sample_paths\(", "-1 is the path of NaN"),
     (("changed",), r"Masked\.from_nan", "what is not observed may be anything"),
+    (("changed",), r"fit\._batch\.batch\(", "the seconds of a fit are measured"),
     (
         ("accepted", "swallowed", "changed"),
         r"data\.(take_labels|take_series|unlabelled|holds_no_value|is_plain)\(",
