@@ -11,9 +11,9 @@ from jax import Array
 
 from likelax.data import DataLike, Sequences, convert
 from likelax.fit.result import M
+from likelax.fit.validation import check_weights
 from likelax.model import Density
 from likelax.numerics import as_array, chunks
-from likelax.numerics.checks import first_index
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def groups(
                 f"fit.batch: weights must have the leading axis {size}; got shape {shares.shape}"
             )
         if shares is not None:
-            _check_weights("weights", shares)
+            check_weights("fit.batch: weights", shares)
         yield Group(np.arange(size), x, shares)
         return
     if not datasets:
@@ -80,7 +80,7 @@ def groups(
                 raise ValueError(
                     f"fit.batch: weights[{i}] must have shape {wanted}, as datasets[{i}]; got {one.shape}"
                 )
-            _check_weights(f"weights[{i}]", one)
+            check_weights(f"fit.batch: weights[{i}]", one)
     for size, at in _classes(lengths):
         parts = [_pad(sets[i], size) for i in at]
         x = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *parts)
@@ -93,16 +93,6 @@ def groups(
             given = [np.ones(lengths[i]) if weights is None else weights[i] for i in at]
             padded = [np.pad(w, (0, size - len(w))) for w in given]
             yield Group(at, x, jnp.asarray(np.stack(padded)))
-
-
-def _check_weights(name: str, weights: Any) -> None:
-    array = np.asarray(weights)
-    wrong = ~(array >= 0) | np.isinf(array)
-    if wrong.any():
-        raise ValueError(
-            f"fit.batch: {name} must be finite and not negative; got {array[wrong][0]} at index "
-            f"{first_index(wrong)}"
-        )
 
 
 def _check_alike(sets: list[Any]) -> None:

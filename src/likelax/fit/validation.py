@@ -65,14 +65,23 @@ def check(
     one = jax.tree.map(lambda leaf: leaf[0], model) if stacked else model
     check_possible(name, one, x, weights)
     if weights is not None and is_concrete(weights):
-        array = np.asarray(weights)
-        wrong = ~(array >= 0) | np.isinf(array)
-        if wrong.any():
-            raise ValueError(
-                f"{name}: weights must be finite and not negative; "
-                f"got {array[wrong][0]} at index {first_index(wrong)}"
-            )
+        check_weights(f"{name}: weights", weights)
     return x, weights
+
+
+def check_weights(name: str, weights: ArrayLike) -> None:
+    """Raise for weights, whose values are known, that are negative, infinite or NaN.
+
+    Raises:
+      ValueError: naming the first of them.
+    """
+    array = np.asarray(weights)
+    wrong = ~(array >= 0) | np.isinf(array)
+    if wrong.any():
+        raise ValueError(
+            f"{name} must be finite and not negative; "
+            f"got {array[wrong][0]} at index {first_index(wrong)}"
+        )
 
 
 def check_prior(name: str, model: Density, prior: Any) -> None:

@@ -463,6 +463,25 @@ class FullRankT(Reparameterized):
         return beta + math.log(self.dof * math.pi) / 2
 
 
+def constrained_draws(space: Any, base: Any, key: Array, shape: Sequence[int]) -> Any:
+    """Draws of `base` over the reals with leading axes `shape`, carried into `space`.
+
+    Args:
+      space: with `constrain`, of one draw.
+      base: the distribution over the reals.
+      key: a typed key.
+      shape: leading axes.
+    Raises:
+      TypeError: for a key or shape of another type.
+    """
+    check_key(key)
+    check_shape(shape)
+    constrain: Callable[[Array], Any] = space.constrain
+    for _ in shape:
+        constrain = jax.vmap(constrain)
+    return constrain(base.sample(key, shape))
+
+
 @pytree
 class Transported:
     """A distribution on R^D carried to a pytree of constrained parameters.
@@ -490,12 +509,7 @@ class Transported:
         Raises:
           TypeError: for a key or shape of another type.
         """
-        check_key(key)
-        check_shape(shape)
-        constrain: Callable[[Array], Any] = self.space.constrain
-        for _ in shape:
-            constrain = jax.vmap(constrain)
-        return constrain(self.base.sample(key, shape))
+        return constrained_draws(self.space, self.base, key, shape)
 
     def log_prob(self, x: Any) -> Array:
         """Log density of one draw over the parameters, nats; `jax.vmap` it over more.

@@ -18,13 +18,16 @@ from likelax.model import pytree, static
 from likelax.numerics import as_array
 from likelax.numerics.checks import (
     check_function,
-    check_key,
-    check_shape,
     check_tree,
     check_type,
     checked,
 )
-from likelax.variational.guides import LOG_2PI, Reparameterized, Transported
+from likelax.variational.guides import (
+    LOG_2PI,
+    Reparameterized,
+    Transported,
+    constrained_draws,
+)
 from likelax.variational.minibatch import Minibatch
 from likelax.variational.space import Space, space_of
 from likelax.wrappers import Fixed
@@ -122,12 +125,7 @@ class RowGuide:
         Raises:
           TypeError: for a key or shape of another type.
         """
-        check_key(key)
-        check_shape(shape)
-        constrain: Callable[[Array], Any] = self.space.constrain
-        for _ in shape:
-            constrain = jax.vmap(constrain)
-        found: tuple[Any, Any] = constrain(self.base.sample(key, shape))
+        found: tuple[Any, Any] = constrained_draws(self.space, self.base, key, shape)
         return found
 
     def log_prob(self, x: tuple[Any, Any]) -> Array:
