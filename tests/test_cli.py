@@ -178,6 +178,7 @@ def test_batch_fits_a_table_and_a_folder_and_goes_on_from_its_state(tmp_path, mo
         (["sets", "--model", "hmm:poison"], 2, "there is no family 'poison'; choose from normal"),
         (["sets", "--model", "poisson"], 2, "wanted KIND:FAMILY"),
         (["sets", "--model", "hmm:poisson", "--states", "3:2"], 2, "wanted a number, a list"),
+        (["sets", "--model", "mle:gamma", "--states", "2"], 2, "mle:gamma has none"),
         (["sets", "--model", "hmm:poisson", "--group", "a"], 2, "are for a table"),
         (["table.csv", "--model", "hmm:poisson"], 2, "data sets apart by --group"),
         (["absent", "--model", "hmm:poisson"], 2, "absent does not exist"),

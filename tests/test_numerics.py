@@ -1,5 +1,8 @@
 """Edges of the arithmetic: zeros, infinities, empty sums; values against SciPy."""
 
+import math
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likelax import numerics
+from likelax.numerics.lapack import eigh
 
 scores = st.lists(
     st.one_of(st.just(-np.inf), st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6
@@ -107,3 +111,39 @@ def test_normalising_along_another_axis():
     log_probs, total = numerics.log_normalize(jnp.log(a), axis=0)
     np.testing.assert_allclose(jnp.exp(log_probs[:, :2]), [[0.25, 0.5], [0.75, 0.5]], rtol=1e-6)
     np.testing.assert_allclose(total, jnp.log(jnp.array([4.0, 4.0, 0.0])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2, 16, 64])
+@pytest.mark.parametrize("kernel", [numerics.cholesky, eigh])
+def test_no_batch_is_so_large_that_a_cpu_shares_it_out(kernel, dim):
+    # two such calls of one program wait for each other for good in jaxlib 0.10
+    size = {2: 100_000, 16: 200, 64: 6}[dim]
+    half = jax.random.normal(jax.random.key(0), (2, size // 2, dim, dim))
+    matrices = half @ half.mT + jnp.eye(dim)[None, None]
+    run = jax.jit(jax.vmap(jax.vmap(kernel)))
+    text = run.lower(matrices).as_text()
+    # the branch for other devices stays out of a program for a CPU
+    batches = re.findall(r"custom_call @lapack_\w+\(.*?tensor<((?:\d+x)*)\d+x\d+xf32>", text)
+    assert batches
+    assert all(math.prod(map(int, b.split("x")[:-1])) * dim**3 / 3 < 200_000 for b in batches)
+    jax.tree.map(
+        lambda found, plain: np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-4),
+        jax.tree.leaves(run(matrices)),
+        jax.tree.leaves((jnp.linalg.cholesky if kernel is numerics.cholesky else kernel)(matrices)),
+    )
+
+
+def test_a_batch_of_factorisations_has_derivatives_of_all_orders():
+    half = jax.random.normal(jax.random.key(1), (3000, 6, 6))
+    matrices = half @ half.mT + jnp.eye(6)[None]
+
+    def log_det(matrix):
+        return 2 * jnp.sum(jnp.log(jnp.diagonal(numerics.cholesky(matrix))))
+
+    inverse = jax.jit(jax.vmap(jax.grad(log_det)))(matrices)
+    np.testing.assert_allclose(inverse, jnp.linalg.inv(matrices), rtol=2e-3, atol=1e-3)
+    along = jnp.broadcast_to(jnp.eye(6)[None], matrices.shape)
+    bend = jax.jit(
+        lambda m: jax.jvp(jax.grad(lambda a: jnp.sum(jax.vmap(log_det)(a))), (m,), (along,))[1]
+    )
+    np.testing.assert_allclose(bend(matrices), -inverse @ inverse, rtol=2e-2, atol=5e-3)

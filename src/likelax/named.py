@@ -118,6 +118,19 @@ class Named:
         """Whether it has a number of components or states to try."""
         return self.kind in ("mixture", "hmm")
 
+    def sizes(self, text: str | None) -> list[int]:
+        """The numbers of components or states to try, 2 if none are given; see `parse_sizes`.
+
+        Raises:
+          ValueError: for text that says no sizes, or for a model that has none.
+        """
+        if text is not None and not self.has_sizes:
+            raise ValueError(
+                f"--states is for models with components or states, mixture:FAMILY and hmm:FAMILY; "
+                f"{self.kind}:{self.family} has none"
+            )
+        return parse_sizes("2" if text is None else text)
+
     @property
     def takes_series(self) -> bool:
         """Whether the rows of a data set are the steps of one series."""

@@ -78,7 +78,7 @@ def check(
     return line(
         1,
         Verdict.PASS,
-        f"{said} All {n} held-out values and gradients are finite.",
+        f"{said} All held-out values and gradients are finite (n = {n}).",
         numbers=numbers,
     )
 

@@ -22,7 +22,7 @@ def batch(
     output: Path,
     group: str | None,
     columns: str,
-    states: str,
+    states: str | None,
     restarts: int,
     seed: int,
     tol: float | None,
@@ -32,7 +32,8 @@ def batch(
 ) -> None:
     """Fit the data sets, write the table of results, and print a summary."""
     with common.sentences(common.BAD_USAGE):
-        found, sizes = named.parse(model), named.parse_sizes(states)
+        found = named.parse(model)
+        sizes = found.sizes(states)
     family = found.column_family
     if found.takes_label or family in (None, "categorical"):
         common.refuse(

@@ -20,7 +20,7 @@ def fit(
     data: Path,
     model: str,
     output: Path,
-    states: str,
+    states: str | None,
     columns: str,
     column: list[str] | None,
     infer: bool,
@@ -36,7 +36,8 @@ def fit(
 ) -> None:
     """Fit the model, print a table of sizes and the parameters of the best, and write it."""
     with common.sentences(common.BAD_USAGE):
-        found, sizes = named.parse(model), named.parse_sizes(states)
+        found = named.parse(model)
+        sizes = found.sizes(states)
         families = _families(column or [])
         files.check_output(output, [".npz"])
         if not 0 <= holdout < 1:

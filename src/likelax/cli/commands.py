@@ -75,11 +75,12 @@ def fit(
     model: Name,
     output: Annotated[Path, typer.Option(help="File of the model.")] = Path("model.npz"),
     states: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Numbers of components or states to try: 2, 2,4 or 2:5; lowest BIC wins."
+            help="Numbers of components or states to try: 2 (the default), 2,4 or 2:5; lowest BIC "
+            "wins."
         ),
-    ] = "2",
+    ] = None,
     columns: Columns = "",
     column: Annotated[
         list[str] | None,
@@ -284,8 +285,9 @@ def batch(
     ] = None,
     columns: Columns = "",
     states: Annotated[
-        str, typer.Option(help="Numbers of components or states to try: 2, 2,4 or 2:5.")
-    ] = "2",
+        str | None,
+        typer.Option(help="Numbers of components or states to try: 2 (the default), 2,4 or 2:5."),
+    ] = None,
     restarts: Annotated[
         int, typer.Option(help="Starts for each data set and size.", min=1, max=10**5)
     ] = 5,

@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.numerics.checks import as_array, as_booleans, check_axes, checked, is_real
+from likelax.numerics.lapack import in_small_batches
 
 __all__ = [
     "Compensated",
@@ -507,9 +508,12 @@ def cholesky(matrix: ArrayLike) -> Array:
     return _cholesky(matrix)
 
 
+_factor = in_small_batches(jnp.linalg.cholesky, 1 / 3)
+
+
 @jax.custom_jvp
 def _cholesky(matrix: Array) -> Array:
-    return jnp.linalg.cholesky(matrix)
+    return _factor(matrix)
 
 
 @_cholesky.defjvp

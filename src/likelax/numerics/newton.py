@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax.constraints import constrain, unconstrain
+from likelax.numerics.lapack import eigh
 from likelax.numerics.special import factorial_excess, log_minus_digamma
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ def maximize(
     hessian_of = jax.hessian(objective)
 
     def body(s: _State) -> _State:
-        curvature, axes = jnp.linalg.eigh(-s.hessian)
+        curvature, axes = eigh(-s.hessian)
         size = jnp.abs(curvature)
         size = size * (1 + s.damping) + s.damping * jnp.max(size) + jnp.finfo(x.dtype).tiny
         move = axes @ ((s.gradient @ axes) / size)

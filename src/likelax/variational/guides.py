@@ -23,6 +23,7 @@ from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static, with_checked_key
 from likelax.numerics import as_array, as_float, cholesky, inverse_lower, named_floats, solve_lower
 from likelax.numerics.checks import check_function, check_key, check_shape, checked
+from likelax.numerics.lapack import eigh
 from likelax.variational.space import Space, space_of
 
 LOG_2PI = math.log(2 * math.pi)
@@ -398,7 +399,7 @@ class BlockRank(_Dense):
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of the curvature within blocks."""
-        own, axes = jnp.linalg.eigh(self.part(curvature))
+        own, axes = eigh(self.part(curvature))
         return self.part(_product(axes * rule(own)[None], axes.T))
 
 

@@ -17,6 +17,7 @@ from likelax.fit.algorithm import finish
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
 from likelax.numerics import as_float, cholesky, inverse_lower
+from likelax.numerics.lapack import eigh
 from likelax.variational.estimators import density
 from likelax.variational.guides import NormalGuide
 
@@ -161,7 +162,7 @@ class NaturalAscent:
         taken = jnp.where(state.averaging, finite, better)
         origin = _select(taken, state.guide, state.origin)
         seen = _select(taken, look, state.look)
-        values, vectors = jnp.linalg.eigh(seen.curvature)
+        values, vectors = eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
         climbing = self._climbed(state, better, distance)
         averaging = self._averaged(state, finite, seen, distance)

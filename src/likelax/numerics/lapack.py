@@ -1,0 +1,58 @@
+"""Batches of matrix factorisations that cannot hang.
+
+On a CPU, jaxlib 0.10 to 0.11 shares a large batch out over its threads, and the thread that asked waits
+for the others. Two such calls of one program wait for each other for good. So they get no large batch.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_batching import custom_vmap
+
+# jaxlib shares out a batch of at least this many floating-point operations, by its own count.
+SHARED_OUT = 200_000
+
+
+def in_small_batches(kernel: Callable[[Array], Any], cost: float) -> Callable[[Array], Any]:
+    """The kernel, whose batches a CPU works through in pieces too small to be shared out.
+
+    The result has no derivative under `jax.vmap`; give it one by `jax.custom_jvp`.
+
+    Args:
+      kernel: matrices (..., D, D) -> arrays with the same leading axes.
+      cost: at least the operations that jaxlib counts for one matrix, divided by D^3.
+    """
+
+    @custom_vmap
+    def run(matrices: Array) -> Any:
+        *lead, dim, _ = matrices.shape
+        piece = max(1, int((SHARED_OUT - 1) / (cost * dim**3)))
+        # a symbolic size is no int
+        if any(not isinstance(n, int) for n in (*lead, dim)) or math.prod(lead) <= piece:
+            return kernel(matrices)
+
+        def pieces(matrices: Array) -> Any:
+            found = jax.lax.map(kernel, matrices.reshape(-1, dim, dim), batch_size=piece)
+            return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)
+
+        return jax.lax.platform_dependent(matrices, cpu=pieces, default=kernel)
+
+    @run.def_vmap
+    def _(size: int, in_batched: list[bool], matrices: Array) -> tuple[Any, Any]:
+        found = run(matrices)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return run
+
+
+def _eigh(matrices: Array) -> tuple[Array, Array]:
+    values, vectors = jnp.linalg.eigh(matrices)
+    return values, vectors
+
+
+# (..., D, D) symmetric -> (eigenvalues (..., D), eigenvectors (..., D, D)).
+eigh = in_small_batches(_eigh, 30)
