@@ -22,6 +22,7 @@ OWN = (
     "fit.lbfgs.LBFGS(objective)",
     "fit.ascent.Ascent(objective)",
     "fit._batch.Batch(sizes)",
+    "fit._batch.Batch(hyperparameters)",
     "data.Series(starts)",
     "data.Series(inputs)",
     "monte_carlo.estimate.check_num_samples(least)",

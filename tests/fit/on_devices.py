@@ -170,6 +170,16 @@ def driven_states(key, x):
     return chain(pair(key, x).components, moves)
 
 
+def own_prior(value):
+    return lx.MixturePrior(
+        lx.Dirichlet(jnp.repeat(value["c"], 2)), lx.Gamma(jnp.full(2, 2.0), jnp.ones(2))
+    )
+
+
+def own_steps(value):
+    return fit.EM(max_steps=value["steps"], tol=1e-3)
+
+
 RAGGED = "ragged series, one NaN and one empty"
 
 
@@ -188,6 +198,9 @@ def batches():
     yield "series with inputs", em, driven_states, inputs, {}
     descent = fit.LBFGS(max_steps=8)
     shares = RNG.uniform(0.5, 2, (10, 15)).astype(np.float32)
+    values = {"c": np.array([1.0, 5.0, 9.0], np.float32), "steps": np.array([2, 6, 9])}
+    varied = {"hyperparameters": values, "prior": own_prior, "num_restarts": 2}
+    yield "hyperparameters", own_steps, lambda key, x, _: pair(key, x), counts(5, 15), varied
     yield "gradients and weights", descent, pair, counts(10, 15), {"weights": shares}
 
 

@@ -79,7 +79,7 @@ def test_fits_over_devices_are_those_on_one_and_move_statistics_only(few):
 
 @pytest.mark.slow
 def test_every_kind_of_fit_over_devices_is_that_on_one(everything):
-    assert (len(everything["cases"]), len(everything["batches"])) == (10, 5)
+    assert (len(everything["cases"]), len(everything["batches"])) == (10, 6)
     check(everything)
     same = "labelled", "streamed", "accelerated", "cut anywhere"
     assert max(everything[name] for name in same) < TOLERANCE

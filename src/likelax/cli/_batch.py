@@ -58,7 +58,9 @@ def batch(
     for left in output.parent.glob(f"{output.name}.state.*") if resume else ():
         left.unlink()
     Console().print(_summary(done, len(sets), time.perf_counter() - began, output))
-    failed = [name for name, wrong in zip(sets, np.asarray(done.failed), strict=True) if wrong]
+    failed = [
+        name for name, wrong in zip(sets, np.asarray(done.failed), strict=True) if wrong.all()
+    ]
     if failed:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         common.refuse(

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh
@@ -18,6 +19,7 @@ from likelax.fit.algorithm import Data, finish
 from likelax.fit.result import Fit, Status
 from likelax.model import Model, pytree, static
 from likelax.numerics import as_float, devices, weighted_sum
+from likelax.numerics.checks import check_number
 from likelax.parameters import from_vector, to_vector
 
 # XLA compiles a short loop over small arrays into native code, and a long one step by step: on a
@@ -147,6 +149,8 @@ class Ascent:
       window: steps per call of `step`.
       objective: what to maximise; the log probability of the data.
       noisy: whether the objective is random. Every step then needs a key.
+      step_scale: factor of every update of the optimizer; with `optax.adam(1.0)` it is the learning rate. It
+        may be traced, so that one program serves several rates: `fit.batch(..., hyperparameters=...)`.
 
     Examples:
       >>> from likelax import Poisson, fit
@@ -162,6 +166,7 @@ class Ascent:
     window: int = static(default=50)
     objective: Any = static(default=Likelihood())
     noisy: bool = static(default=False)
+    step_scale: ArrayLike = 1.0
 
     @property
     def needs_key(self) -> bool:
@@ -178,6 +183,7 @@ class Ascent:
           ValueError: for an option out of range.
         """
         validation.check_options(name, self.tol, self.max_steps, fewest=1)
+        check_number(f"{name}: step_scale", self.step_scale, lambda v: 0 < v < np.inf, "positive")
         fewest = 2 if self.noisy else 1
         if self.window < fewest:
             why = " to estimate the noise" * self.noisy
@@ -265,6 +271,7 @@ class Ascent:
         # optax relies on implicit promotion, which the caller may have forbidden
         with jax.numpy_dtype_promotion("standard"):
             updates, optimizer = self.optimizer.update(grad, now.optimizer, now.vector)
+            updates = jnp.asarray(self.step_scale).astype(now.vector.dtype) * updates
             moved = optax.apply_updates(now.vector, updates)
         taken = running & good
         if self.noisy:

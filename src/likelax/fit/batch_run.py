@@ -1,6 +1,7 @@
 """The fits of one group of data sets, in rounds on the devices, with a checkpoint after each call."""
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -135,10 +136,12 @@ class Run:
     """The options of a call of `fit.batch`.
 
     Attributes:
-      algorithm, prior, num_lanes, progress: as for `fit.batch`.
+      algorithm, prior: as for `fit.batch`; where `axes` has one, with a leading axis H.
+      num_lanes, progress: as for `fit.batch`.
       checkpoint: how the names of the files begin, one for each group; or None.
       mesh: with automatic axes, or None.
       tally: of the call.
+      axes: whether the algorithm and the prior vary with the hyperparameters.
     """
 
     algorithm: Algorithm
@@ -148,6 +151,7 @@ class Run:
     progress: Callable[[Done], None] | None
     mesh: Mesh | None
     tally: Tally
+    axes: lanes_.Axes
 
     def group(
         self, index: int, group: Group, models: Any, draws: Array | None
@@ -157,21 +161,25 @@ class Run:
         Args:
           index: of the group.
           group: G data sets.
-          models: starts with leading axes (G, S, R).
-          draws: (G, S, R) a random key for the steps of each fit, or None.
+          models: starts with leading axes (G, S, H, R).
+          draws: (G, S, H, R) a random key for the steps of each fit, or None.
         Returns:
-          (fits with leading axes (G, S, R), seconds (G, S, R) until each had ended, steps executed).
+          (fits with leading axes (G, S, H, R), seconds (G, S, H, R) until each had ended, steps
+          executed).
         """
-        shape = jax.tree.leaves(models)[0].shape[:3]
+        shape = jax.tree.leaves(models)[0].shape[:4]
         models, draws = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), (models, draws)
+            lambda leaf: leaf.reshape(-1, *leaf.shape[4:]), (models, draws)
         )
         check_registration("fit.batch", models)
         if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
             check_models("fit.batch", models, self.algorithm.by_m_step)
-            check_prior("fit.batch", jax.tree.map(lambda leaf: leaf[0], models), self.prior)
+            first, prior = jax.tree.map(lambda leaf: leaf[0], models), self.prior
+            if self.axes.prior is not None:
+                prior = jax.tree.map(lambda leaf: leaf[0], prior)
+            check_prior("fit.batch", first, prior)
         count = 1 if self.mesh is None else self.mesh.size
-        dealt = deal(shape[0], shape[1] * shape[2], count)
+        dealt = deal(shape[0], math.prod(shape[1:]), count)
         data = Data(group.x, group.weights, self.prior)
         file = None if self.checkpoint is None else f"{self.checkpoint}.{index}"
         mark = None
@@ -179,10 +187,11 @@ class Run:
             noise = None if draws is None else jax.random.key_data(draws)
             mark = _fingerprint(self.algorithm, models, data, noise, np.asarray(count))
         with devices.using(self.mesh):
-            whole = self._placed(dealt, models, data, draws)
+            value = np.indices(shape)[2].ravel()  # of the hyperparameters, for each fit
+            whole = self._placed(dealt, models, data, draws, value)
             state, seconds, executed = self._finish(whole, dealt, file, mark)
             fits = devices.gathered(_collect(state, self.mesh), self.mesh)
-        where = np.zeros(shape[0] * shape[1] * shape[2], int)
+        where = np.zeros(math.prod(shape), int)
         where[dealt.fits[dealt.first]] = np.flatnonzero(dealt.first)
 
         def in_order(leaf: np.ndarray) -> Array:
@@ -191,19 +200,30 @@ class Run:
 
         return jax.tree.map(in_order, fits), in_order(seconds), executed
 
-    def _placed(self, dealt: Deal, models: Any, data: Data, keys: Array | None) -> "Whole":
+    def _placed(
+        self, dealt: Deal, models: Any, data: Data, keys: Array | None, value: np.ndarray
+    ) -> "Whole":
         """The starts, data and keys on their devices."""
-        mesh = self.mesh
-        if mesh is None:
-            return Whole(self.algorithm, models, data, keys)
+        mesh, axes = self.mesh, self.axes
 
-        def spread(tree: Any, at: np.ndarray) -> Any:
+        def of_each_fit(tree: Any, axis: int | None) -> Any:
+            return tree if axis is None else jax.tree.map(lambda leaf: leaf[value], tree)
+
+        algorithm = of_each_fit(self.algorithm, axes.algorithm)
+        prior = of_each_fit(data.prior, axes.prior)
+        if mesh is None:
+            return Whole(algorithm, models, Data(data.x, data.weights, prior), keys)
+
+        def spread(tree: Any, at: np.ndarray, axis: int | None = 0) -> Any:
+            if axis is None:
+                return devices.put(tree, mesh, rows=False)
             host = jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
             return devices.put(host, mesh, rows=True)
 
         if keys is not None:
             keys = devices.put(keys[dealt.fits], mesh, rows=True)
-        algorithm, prior = devices.put((self.algorithm, data.prior), mesh, rows=False)
+        algorithm = spread(algorithm, dealt.fits, axes.algorithm)
+        prior = spread(prior, dealt.fits, axes.prior)
         x, weights = spread((data.x, data.weights), dealt.sets)
         return Whole(algorithm, spread(models, dealt.fits), Data(x, weights, prior), keys)
 
@@ -213,8 +233,8 @@ class Run:
         """(the state when all fits have ended, seconds (n, F) until each had, steps executed)."""
         num_devices = 1 if self.mesh is None else self.mesh.size
         num_fits = len(dealt.fits) // num_devices
-        width = self.num_lanes or lanes_.count(whole.data, lanes_.OWN, num_fits)
-        state, executed = _begin(whole, width, self.mesh), 0
+        width = self.num_lanes or lanes_.count(whole.data, self.axes, num_fits)
+        state, executed = _begin(whole, width, self.axes, self.mesh), 0
         first = dealt.first.reshape(num_devices, num_fits)
         seconds = np.full(first.shape, np.nan, np.float32)
         if file is not None and os.path.exists(file):
@@ -225,7 +245,7 @@ class Run:
         steps = width * lanes_.steps_in_a_round(self.algorithm) * self.algorithm.window
         before, working = int(_look(state, first)["rounds"]), num_fits
         while working:
-            state = _advance(state, whole, ROUNDS, self.mesh)
+            state = _advance(state, whole, ROUNDS, self.axes, self.mesh)
             seen = devices.gathered(_look(state, first), self.mesh)
             executed += (int(seen["rounds"]) - before) * steps
             before, working = int(seen["rounds"]), int(seen["working"])
@@ -243,7 +263,7 @@ class Whole(NamedTuple):
     """What does not change from round to round.
 
     Attributes:
-      algorithm: an `Algorithm`.
+      algorithm: an `Algorithm`, with the axis of `models` if it varies.
       models: starts with a leading axis: those of the first device, then of the next, and so on.
       data: with the leading axis of the entries of the devices, or None for a part that is common.
       keys: random keys with the axis of `models`, or None.
@@ -268,34 +288,35 @@ def _on_each(function: Callable[..., Any], mesh: Mesh | None, specs: tuple[Any, 
     return jax.shard_map(with_axis, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
 
 
-def _specs(mesh: Mesh | None) -> tuple[Any, Any, Any]:
+def _specs(mesh: Mesh | None, axes: lanes_.Axes) -> tuple[Any, Any, Any]:
     """How a `Whole`, a state and a common value are split."""
     each: Any = PartitionSpec(mesh.axis_names if mesh else ())
     common: Any = PartitionSpec()
-    return Whole(common, each, Data(each, each, common), each), each, common
+    algorithm, *data = (common if a is None else each for a in (axes.algorithm, *axes[:3]))
+    return Whole(algorithm, each, Data(*data), each), each, common
 
 
-@partial(jax.jit, static_argnames=("width", "mesh"))
-def _begin(whole: Whole, width: int, mesh: Mesh | None) -> lanes_.Lanes:
+@partial(jax.jit, static_argnames=("width", "axes", "mesh"))
+def _begin(whole: Whole, width: int, axes: lanes_.Axes, mesh: Mesh | None) -> lanes_.Lanes:
     def begin(own: Whole) -> lanes_.Lanes:
         return lanes_.begin(
-            own.algorithm, own.models, own.data, lanes_.OWN, lanes=width, length=1, keys=own.keys
+            own.algorithm, own.models, own.data, axes, lanes=width, length=1, keys=own.keys
         )
 
-    return _on_each(begin, mesh, _specs(mesh)[:1])(whole)
+    return _on_each(begin, mesh, _specs(mesh, axes)[:1])(whole)
 
 
-@partial(jax.jit, static_argnames="mesh")
+@partial(jax.jit, static_argnames=("axes", "mesh"))
 def _advance(
-    state: lanes_.Lanes, whole: Whole, rounds: ArrayLike, mesh: Mesh | None
+    state: lanes_.Lanes, whole: Whole, rounds: ArrayLike, axes: lanes_.Axes, mesh: Mesh | None
 ) -> lanes_.Lanes:
     def advance(state: lanes_.Lanes, own: Whole, rounds: Array) -> lanes_.Lanes:
         mine = jax.tree.map(lambda leaf: leaf[0], state)
         return lanes_.advance(
-            own.algorithm, mine, own.models, own.data, lanes_.OWN, rounds=rounds, keys=own.keys
+            own.algorithm, mine, own.models, own.data, axes, rounds=rounds, keys=own.keys
         )
 
-    parts, each, common = _specs(mesh)
+    parts, each, common = _specs(mesh, axes)
     return _on_each(advance, mesh, (each, parts, common))(state, whole, jnp.asarray(rounds))
 
 
@@ -304,7 +325,7 @@ def _collect(state: lanes_.Lanes, mesh: Mesh | None) -> Fit:
     def collect(state: lanes_.Lanes) -> Fit:
         return lanes_.collect(jax.tree.map(lambda leaf: leaf[0], state))
 
-    return _on_each(collect, mesh, (_specs(mesh)[1],))(state)
+    return _on_each(collect, mesh, (_specs(mesh, lanes_.OWN)[1],))(state)
 
 
 def _objectives(states: Any) -> Array:

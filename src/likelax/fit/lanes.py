@@ -22,9 +22,28 @@ FITS, FITS_ACCELERATOR = 32, 4
 FEWEST = 8
 
 
-OWN = Data(0, 0, None)
-"""Every fit has its own data and weights; the prior is one for all."""
-COMMON = Data(None, None, None)
+class Axes(NamedTuple):
+    """Which arguments have a leading axis: 0 for one entry for each fit or data set, None for one in all.
+
+    Attributes:
+      x, weights, prior: parts of `Data`.
+      algorithm: its numbers, such as the tolerance.
+    """
+
+    x: int | None = None
+    weights: int | None = None
+    prior: int | None = None
+    algorithm: int | None = None
+
+    @property
+    def data(self) -> Any:
+        """Those of the parts of `Data`, as `jax.vmap` takes them."""
+        return Data(*self[:3])  # type: ignore[arg-type]
+
+
+OWN = Axes(0, 0)
+"""Every fit has its own data and weights; the algorithm and the prior are one for all."""
+COMMON = Axes()
 """All fits are to the same data."""
 
 
@@ -51,7 +70,7 @@ class Lanes(NamedTuple):
     seeds: Array | None = None
 
 
-def count(data: Data, axes: Data, num_fits: int) -> int:
+def count(data: Data, axes: Axes, num_fits: int) -> int:
     """How many lanes fill a processor's cache, or an accelerator's lanes, at most one for each fit.
 
     Args:
@@ -60,7 +79,7 @@ def count(data: Data, axes: Data, num_fits: int) -> int:
     """
     numbers = sum(
         jnp.size(leaf) if axis is None else jnp.size(leaf) // jnp.shape(leaf)[0]
-        for part, axis in zip(data, axes, strict=True)
+        for part, axis in zip(data, axes.data, strict=True)
         for leaf in jax.tree.leaves(part)
     )
     fitting = chunks.CACHE // (SPREAD * max(numbers, 1))
@@ -72,7 +91,7 @@ def begin(
     algorithm: Algorithm,
     models: Any,
     data: Data,
-    axes: Data,
+    axes: Axes,
     *,
     lanes: int,
     length: int,
@@ -81,11 +100,11 @@ def begin(
     """The state before the first round.
 
     Args:
-      algorithm: any algorithm.
+      algorithm: any algorithm; of axis 0, with a leading axis F on its leaves.
       models: F starts with a leading axis F.
       data: what the algorithm fits to. A part of axis 0 has a leading axis B, where F = B R, and
         fit f is to entry f // R; one of axis None is the same for all fits.
-      axes: `OWN` or `COMMON`.
+      axes: such as `OWN` or `COMMON`.
       lanes: L.
       length: entries of `objectives` that are kept for each fit; 1 keeps only the last.
       keys: (F,) a random key for each fit, or None for an algorithm that needs none.
@@ -94,8 +113,9 @@ def begin(
     lanes = min(lanes, num_fits)
     fit = jnp.arange(lanes)
     own = None if keys is None else keys[:lanes]
-    states = _init(algorithm, models, _of(data, axes, fit, num_fits), axes, fit, own)
-    outcome = jax.eval_shape(partial(_outcome, algorithm), states)
+    each = _of(algorithm, axes.algorithm, fit, num_fits)
+    states = _init(each, models, _data_of(data, axes, fit, num_fits), axes, fit, own)
+    outcome = jax.eval_shape(partial(_outcome, axes=axes), each, states)
     results = jax.tree.map(lambda leaf: jnp.zeros((num_fits, *leaf.shape[1:]), leaf.dtype), outcome)
     objectives = jnp.full((num_fits, length), jnp.nan, results.objectives.dtype)
     zero = jnp.zeros((), int)
@@ -115,7 +135,7 @@ def advance(
     lanes: Lanes,
     models: Any,
     data: Data,
-    axes: Data,
+    axes: Axes,
     *,
     rounds: Array | None = None,
     keys: Array | None = None,
@@ -135,9 +155,11 @@ def advance(
         return busy if last is None else busy & (now.rounds < last)
 
     def one_round(now: Lanes) -> Lanes:
-        own = _of(data, axes, now.fit, num_fits)
-        now = _step(algorithm, now, own, axes, None if keys is None else jax.random.key_impl(keys))
-        ended = jax.vmap(algorithm.done)(now.states) & (now.fit < num_fits)
+        each = _of(algorithm, axes.algorithm, now.fit, num_fits)
+        own = _data_of(data, axes, now.fit, num_fits)
+        now = _step(each, now, own, axes, None if keys is None else jax.random.key_impl(keys))
+        done = jax.vmap(lambda algorithm, state: algorithm.done(state), (axes.algorithm, 0))
+        ended = done(each, now.states) & (now.fit < num_fits)
         now = jax.lax.cond(
             any_in_batch(jnp.any(ended)),
             lambda now: _hand_over(algorithm, now, models, data, axes, keys, ended),
@@ -166,7 +188,7 @@ def collect(lanes: Lanes) -> Fit:
 
 
 def run(
-    algorithm: Algorithm, models: Any, data: Data, axes: Data, keys: Array | None = None
+    algorithm: Algorithm, models: Any, data: Data, axes: Axes, keys: Array | None = None
 ) -> Fit:
     """All fits, in one program, with their objectives: `Fit` with a leading axis F.
 
@@ -185,7 +207,7 @@ def _run(
     models: Any,
     data: Data,
     keys: Array | None,
-    axes: Data,
+    axes: Axes,
     width: int,
     length: int,
 ) -> Fit:
@@ -193,40 +215,49 @@ def _run(
     return collect(advance(algorithm, lanes, models, data, axes, keys=keys))
 
 
-def _of(data: Data, axes: Data, fit: Array, num_fits: int) -> Data:
+def _of(tree: Any, axis: int | None, fit: Array, num_fits: int) -> Any:
+    """The entry of the fit in each lane, of a tree with a leading axis B or, for axis None, without."""
+    leaves = jax.tree.leaves(tree)
+    if axis is None or not leaves:
+        return tree
+    at = jnp.minimum(fit, num_fits - 1) // (num_fits // leaves[0].shape[0])
+    return jax.tree.map(lambda leaf: leaf[at], tree)
+
+
+def _data_of(data: Data, axes: Axes, fit: Array, num_fits: int) -> Data:
     """The data of the fit in each lane."""
-
-    def own(part: Any) -> Any:
-        leaves = jax.tree.leaves(part)
-        if not leaves:
-            return part
-        at = jnp.minimum(fit, num_fits - 1) // (num_fits // leaves[0].shape[0])
-        return jax.tree.map(lambda leaf: leaf[at], part)
-
-    parts = zip(data, axes, strict=True)
-    return Data(*(part if axis is None else own(part) for part, axis in parts))
+    parts = zip(data, axes.data, strict=True)
+    return Data(*(_of(part, axis, fit, num_fits) for part, axis in parts))
 
 
 def _init(
-    algorithm: Algorithm, models: Any, data: Data, axes: Data, fit: Array, keys: Array | None
+    algorithm: Algorithm, models: Any, data: Data, axes: Axes, fit: Array, keys: Array | None
 ) -> Any:
+    def init(algorithm: Algorithm, *args: Any) -> Any:
+        return algorithm.init(*args)
+
     own = jax.tree.map(lambda leaf: jnp.take(leaf, fit, axis=0, mode="clip"), models)
-    return jax.vmap(algorithm.init, in_axes=(0, axes, 0))(own, data, keys)
+    return jax.vmap(init, in_axes=(axes.algorithm, 0, axes.data, 0))(algorithm, own, data, keys)
 
 
-def _outcome(algorithm: Algorithm, states: Any) -> Fit:
-    empty = jax.vmap(lambda s: jnp.full(1, jnp.nan, s.objective.dtype))(states)
-    return jax.vmap(algorithm.result)(states, empty)
+def _outcome(algorithm: Algorithm, states: Any, axes: Axes) -> Fit:
+    def outcome(algorithm: Algorithm, state: Any) -> Fit:
+        return algorithm.result(state, jnp.full(1, jnp.nan, state.objective.dtype))
+
+    return jax.vmap(outcome, in_axes=(axes.algorithm, 0))(algorithm, states)
 
 
-def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Data, kind: Any) -> Lanes:
-    step = jax.vmap(algorithm.step, in_axes=(0, axes, 0))
+def _step(algorithm: Algorithm, now: Lanes, data: Data, axes: Axes, kind: Any) -> Lanes:
+    def one_step(algorithm: Algorithm, *args: Any) -> tuple[Any, Array]:
+        return algorithm.step(*args)
+
+    step = jax.vmap(one_step, in_axes=(axes.algorithm, 0, axes.data, 0))
     window, length = algorithm.window, now.results.objectives.shape[1]
 
     def one(carry: Any, _: None) -> tuple[Any, None]:
         states, turn, objectives, seeds = carry
         later, own = (None, None) if seeds is None else _split(seeds, kind)
-        states, values = step(states, data, own)
+        states, values = step(algorithm, states, data, own)
         if length > 1:
             at = turn[:, None] * window + jnp.arange(window)[None, :]
             # the last entry is the final objective, written when the fit leaves its lane
@@ -253,14 +284,15 @@ def _hand_over(
     now: Lanes,
     models: Any,
     data: Data,
-    axes: Data,
+    axes: Axes,
     keys: Array | None,
     ended: Array,
 ) -> Lanes:
     """Write the results of the lanes that ended, and give each of them the next fit."""
     num_fits = jax.tree.leaves(models)[0].shape[0]
     at = jnp.where(ended, now.fit, num_fits)
-    new = _outcome(algorithm, now.states)
+    each = partial(_of, algorithm, axes.algorithm, num_fits=num_fits)
+    new = _outcome(each(now.fit), now.states, axes)
     old = now.results
 
     def write(whole: Array, part: Array) -> Array:
@@ -275,7 +307,7 @@ def _hand_over(
     following = jnp.minimum(now.queue + jnp.cumsum(ended) - 1, num_fits)
     fit = jnp.where(ended, following, now.fit)
     own = None if keys is None else keys[jnp.minimum(fit, num_fits - 1)]
-    fresh = _init(algorithm, models, _of(data, axes, fit, num_fits), axes, fit, own)
+    fresh = _init(each(fit), models, _data_of(data, axes, fit, num_fits), axes, fit, own)
     taken = ended & (fit < num_fits)
 
     def choose(a: Array, b: Array) -> Array:

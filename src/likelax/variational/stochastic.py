@@ -187,16 +187,8 @@ class StagedAscent:
         )
 
     def _ascent(self, factor: Array) -> Ascent:
-        scaled = _scaled(self.optimizer, factor)
-        return Ascent(-1.0, self.max_steps, scaled, self.window, self.objective, True)
-
-
-def _scaled(optimizer: optax.GradientTransformation, factor: Array) -> Any:
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = optimizer.update(grads, state, params)
-        return jax.tree.map(lambda u: factor.astype(u.dtype) * u, updates), state
-
-    return optax.GradientTransformation(optimizer.init, update)
+        options = self.optimizer, self.window, self.objective, True
+        return Ascent(-1.0, self.max_steps, *options, step_scale=factor)
 
 
 def _filled(state: StagedState, iterate: Array, mean: Array, whole: Array) -> StagedState:
