@@ -359,7 +359,7 @@ def _failed(found: list[Group], previous: Batch, shape: tuple[int, ...]) -> list
             f"fit.batch: previous must be of {shape[0]} data sets with {shape[-1]} restarts, and of "
             f"the same sizes and hyperparameters: {shape}; got {previous.fits.status.shape}"
         )
-    failed = np.asarray([wrong.any() for wrong in np.asarray(previous.failed)])
+    failed = np.asarray(jnp.any(previous.failed.reshape(shape[0], -1), axis=1))
     kept = []
     for group in found:
         here = failed[group.at]

@@ -151,7 +151,7 @@ def at_points(
     else:
         loc = jax.random.choice(key, x, (max_components,), replace=x.shape[0] < max_components)
     covariance = jnp.matmul(points.T, points, precision="highest") / x.shape[0]
-    tril = jnp.linalg.cholesky(covariance)
+    tril = numerics.cholesky(covariance)
     widths = jnp.sqrt(jnp.diagonal(covariance))
     apart = jnp.diag(jnp.where(widths > 0, widths, 1))
     tril = jnp.where(jnp.all(jnp.isfinite(tril)) & jnp.all(jnp.diagonal(tril) > 0), tril, apart)

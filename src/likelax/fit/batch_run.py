@@ -20,6 +20,7 @@ from likelax.fit import lanes as lanes_
 from likelax.fit.algorithm import Algorithm, Data
 from likelax.fit.checkpoint import load, load_notes, save
 from likelax.fit.groups import Group
+from likelax.fit.hyperparameters import entry
 from likelax.fit.result import Fit, Status
 from likelax.fit.validation import check_models, check_prior
 from likelax.model import PriorLike, check_registration
@@ -174,10 +175,8 @@ class Run:
         check_registration("fit.batch", models)
         if not self.algorithm.needs_key:  # a random algorithm may fit guides, which are no models
             check_models("fit.batch", models, self.algorithm.by_m_step)
-            first, prior = jax.tree.map(lambda leaf: leaf[0], models), self.prior
-            if self.axes.prior is not None:
-                prior = jax.tree.map(lambda leaf: leaf[0], prior)
-            check_prior("fit.batch", first, prior)
+            prior = self.prior if self.axes.prior is None else entry(self.prior, 0)
+            check_prior("fit.batch", entry(models, 0), prior)
         count = 1 if self.mesh is None else self.mesh.size
         dealt = deal(shape[0], math.prod(shape[1:]), count)
         data = Data(group.x, group.weights, self.prior)
@@ -292,8 +291,8 @@ def _specs(mesh: Mesh | None, axes: lanes_.Axes) -> tuple[Any, Any, Any]:
     """How a `Whole`, a state and a common value are split."""
     each: Any = PartitionSpec(mesh.axis_names if mesh else ())
     common: Any = PartitionSpec()
-    algorithm, *data = (common if a is None else each for a in (axes.algorithm, *axes[:3]))
-    return Whole(algorithm, each, Data(*data), each), each, common
+    x, weights, prior, algorithm = (common if axis is None else each for axis in axes)
+    return Whole(algorithm, each, Data(x, weights, prior), each), each, common
 
 
 @partial(jax.jit, static_argnames=("width", "axes", "mesh"))
