@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likelax import numerics
-from likelax.numerics.lapack import eigh
+from likelax.numerics.lapack import eigh, orthonormal
 
 scores = st.lists(
     st.one_of(st.just(-np.inf), st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6
@@ -115,7 +115,12 @@ def test_normalising_along_another_axis():
 
 @pytest.mark.parametrize("dim", [2, 16, 64])
 @pytest.mark.parametrize(
-    ("kernel", "plain"), [(numerics.cholesky, jnp.linalg.cholesky), (eigh, jnp.linalg.eigh)]
+    ("kernel", "plain"),
+    [
+        (numerics.cholesky, jnp.linalg.cholesky),
+        (eigh, jnp.linalg.eigh),
+        (orthonormal, lambda matrices: jnp.linalg.qr(matrices)[0]),
+    ],
 )
 def test_no_batch_is_so_large_that_a_cpu_shares_it_out(kernel, plain, dim):
     # two such calls of one program wait for each other for good in jaxlib 0.10

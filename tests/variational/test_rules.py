@@ -147,7 +147,8 @@ def test_the_gap_after_a_stage_is_what_later_ones_may_gain(gain):
 )
 def test_a_look_is_finite_if_all_densities_and_all_slopes_are(lost):
     guide = variational.mean_field(jnp.zeros(2), scale=1.0).base
+    nowhere = jnp.zeros((1, 2))  # no far places
     fine = natural.NaturalAscent(log_joint=quadratic)
-    assert fine._look_once(guide, jax.random.key(0))[1]
+    assert fine._look_once(guide, nowhere, jax.random.key(0))[1]
     rule = natural.NaturalAscent(log_joint=lambda z: quadratic(z) + lost(z))
-    assert not rule._look_once(guide, jax.random.key(0))[1]
+    assert not rule._look_once(guide, nowhere, jax.random.key(0))[1]

@@ -39,8 +39,10 @@ def fit_all(group, make=variational.full_rank, seed=0):
 def shortfall(target, found):
     """Nats below the best bound of the family, without Monte Carlo error, and what is allowed."""
     loc, tril = (np.asarray(a, np.float64) for a in (found.guide.base.loc, found.guide.base.root()))
-    best = target.best()
-    return best - target.elbo(loc, tril), COMMON + 1e-3 * abs(best), best
+    own = target.elbo(loc, tril)
+    # beside walls the fixed points of the reference stop up to 2 nats early
+    best = np.fmax(target.best(), own)
+    return best - own, COMMON + 1e-3 * abs(best), best
 
 
 def check(target, found):
@@ -81,10 +83,6 @@ def test_mean_field_reaches_its_own_best_bound():
         assert abs(found.elbo.value - got) < 4 * found.elbo.standard_error
 
 
-# the expectation of exp(eta) comes from draws 5 to 16 standard deviations out, which nothing draws
-UNREACHABLE = "poisson 30x40"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(3))
 def test_of_random_targets_98_percent_are_fitted_and_none_is_claimed_wrongly(part):
@@ -99,8 +97,6 @@ def test_of_random_targets_98_percent_are_fitted_and_none_is_claimed_wrongly(par
                 assert off < 1 + 0.01 * abs(best), name
             above += bool(found.elbo.value > best + 3 * found.elbo.standard_error)
             assert not found.elbo.value > best + 4 * found.elbo.standard_error, name
-            if name == UNREACHABLE:
-                continue
             count += 1
             near += off < allowed
             if not off < allowed:

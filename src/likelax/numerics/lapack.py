@@ -23,20 +23,21 @@ def in_small_batches(kernel: Callable[[Array], Any], cost: float) -> Callable[[A
     The result has no derivative under `jax.vmap`; give it one by `jax.custom_jvp`.
 
     Args:
-      kernel: matrices (..., D, D) -> arrays with the same leading axes.
-      cost: at least the operations that jaxlib counts for one matrix, divided by D^3.
+      kernel: matrices (..., M, N) -> arrays with the same leading axes.
+      cost: at least the operations that jaxlib counts for one matrix, divided by max(M, N)^3.
     """
 
     @custom_vmap
     def run(matrices: Array) -> Any:
-        *lead, dim, _ = matrices.shape
-        piece = max(1, int((SHARED_OUT - 1) / (cost * dim**3)))
-        # a symbolic size is no int
-        if any(not isinstance(n, int) for n in (*lead, dim)) or math.prod(lead) <= piece:
+        if any(not isinstance(size, int) for size in matrices.shape):  # symbolic
+            return kernel(matrices)
+        *lead, rows, columns = matrices.shape
+        piece = max(1, int((SHARED_OUT - 1) / (cost * max(1, rows, columns) ** 3)))
+        if math.prod(lead) <= piece:
             return kernel(matrices)
 
         def pieces(matrices: Array) -> Any:
-            found = jax.lax.map(kernel, matrices.reshape(-1, dim, dim), batch_size=piece)
+            found = jax.lax.map(kernel, matrices.reshape(-1, rows, columns), batch_size=piece)
             return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)
 
         return jax.lax.platform_dependent(matrices, cpu=pieces, default=kernel)
@@ -56,3 +57,6 @@ def _eigh(matrices: Array) -> tuple[Array, Array]:
 
 # (..., D, D) symmetric -> (eigenvalues (..., D), eigenvectors (..., D, D)).
 eigh = in_small_batches(_eigh, 30)
+
+# (..., M, N) -> orthonormal columns (..., M, min(M, N)).
+orthonormal = in_small_batches(lambda matrices: jnp.linalg.qr(matrices)[0], 4)

@@ -16,8 +16,9 @@ from likelax.fit._gradient import Noisy
 from likelax.fit.algorithm import drive
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree
-from likelax.numerics import as_float
+from likelax.numerics import any_in_batch, as_float
 from likelax.numerics.checks import checked, is_concrete
+from likelax.variational import tails
 from likelax.variational.estimators import (
     Estimator,
     Guide,
@@ -49,6 +50,9 @@ MOST_K_HAT = 0.7
 NO_MEAN = 1.0
 # Share of the variance of the terms that one draw may have.
 ONE_DRAW = 0.25
+# Cost in nats of far places that a fit did not know of, above which its bound means nothing.
+UNSEEN = 0.1
+MORE_SEARCHES = 4
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 # Numbers of the draws of a check that are held in memory at once.
@@ -416,24 +420,43 @@ def _check(
     key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int
 ) -> GuideFit:
     """The result of a fit, with its bound on fresh draws."""
-    guide, gap, count = found.model
+    guide, gap, count, slopes = found.model
     target, base, _ = density(log_joint, guide)
+    size = _size(base)
+    # far places are searched for where the noise of all draws can be held
+    normal = (
+        isinstance(base, Reparameterized)
+        and base.normal_noise
+        and num_check * size <= NUMBERS_AT_ONCE
+    )
+    key, key_far = jax.random.split(key)
+
+    def log_joints(draws: Any, num: int) -> Array:
+        return in_pieces(lambda draw: as_float(target(draw))[0], draws, num)
 
     def logs(key: Array, num: int) -> tuple[Array, Array]:
         draws, log_q = draws_and_log_guides(key, base, num)
-        return in_pieces(lambda draw: as_float(target(draw))[0], draws, num), log_q
+        return log_joints(draws, num), log_q
 
-    log_p, log_q = in_parts(logs, key, num_check, _size(base))
+    if normal:
+        noise = base.noise(key, (num_check,))
+        log_q = base.log_prob_of_noise(noise)
+        log_p = log_joints(base.from_noise(noise), num_check)
+    else:
+        log_p, log_q = in_parts(logs, key, num_check, size)
     terms = log_p - log_q
     bound = monte_carlo.mean(terms)
     # the tail of the weights, and that of the terms; batched, so that psis is compiled once
     both = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
     k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(both)
     heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
+    unseen = jnp.zeros((), bool)
+    if normal:
+        bound, unseen = _with_tails(key_far, target, base, noise, terms, bound, slopes)
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR))
+    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR)) & ~unseen
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
         standard_error=jnp.where(reliable, error, jnp.nan),
@@ -443,6 +466,52 @@ def _check(
     fitted = Fit(guide, found.objectives, found.num_steps, status)
     gap = jnp.where(reliable, gap, jnp.inf)
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
+
+
+def _with_tails(
+    key: Array,
+    target: LogJoint,
+    base: Any,
+    noise: Array,
+    terms: Array,
+    bound: monte_carlo.Estimate,
+    slopes: Array | None,
+) -> tuple[monte_carlo.Estimate, Array]:
+    """The bound with what far places add to it, and whether the fit did not know of them."""
+    key_search, key_tails = jax.random.split(key)
+
+    def term(noise: Array) -> Array:
+        return as_float(target(base.from_noise(noise)))[0] - base.log_prob_of_noise(noise)
+
+    known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
+    if slopes is not None:
+        known = base.whiten(slopes)
+
+    def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
+        places, lost = before
+        key = jax.random.fold_in(key_search, i)
+        found = tails.search(key, lambda noise: bound.value - term(noise), places)
+        unseen = tails.cost_of_new(found, known) + found.lost
+        return tails.merged(found, places), jnp.maximum(lost, unseen)
+
+    # where there are walls, others may be behind them
+    searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
+    start = (known, jnp.zeros((), known.dtype))
+    places, lost = jax.lax.fori_loop(0, searches, again, start)
+
+    def reached() -> monte_carlo.Estimate:
+        both = tails.weighted(key_tails, noise, places)
+        far = jax.vmap(term)(both.noise[terms.shape[0] :])
+        usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
+        weights = jnp.where(usable, both.weights, 0)
+        rest = jnp.where(usable, jnp.concatenate([terms, far]) - bound.value, 0)
+        value = bound.value + jnp.sum(weights * rest)
+        error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
+        return bound._replace(value=value, standard_error=error)
+
+    any_place = any_in_batch(jnp.any(places != 0))
+    estimate = jax.lax.cond(any_place, reached, lambda: bound)
+    return estimate, lost > UNSEEN
 
 
 def _one_draw_dominates(terms: Array) -> Array:

@@ -98,7 +98,7 @@ class GuideAscent:
     def result(self, state: NaturalState, objectives: Array) -> Fit:
         """The `Fit` with the last guide."""
         found = self._given(Data(None)).result(state, objectives)
-        guide, _, _ = found.model
+        guide = found.model[0]
         return Fit(guide, found.objectives, found.num_steps, found.status)
 
     def log_joint(self, z: Any, data: Data) -> Array:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,13 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Reparameterized(abc.ABC):
-    """A distribution on R^D whose draws are a smooth function of noise and parameters."""
+    """A distribution on R^D whose draws are a smooth function of noise and parameters.
+
+    Attributes:
+      normal_noise: whether the noise is standard normal.
+    """
+
+    normal_noise: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -104,9 +110,15 @@ class NormalGuide(Reparameterized):
       loc: (D,).
     """
 
+    normal_noise: ClassVar[bool] = True
+
     @abc.abstractmethod
     def whiten(self, scores: Array) -> Array:
         """L' s for every row s of scores (S, D)."""
+
+    def slopes(self, places: Array) -> Array:
+        """Rows g (K, D) with L' g = e for every row e of places (K, D)."""
+        return jnp.matmul(places, inverse_lower(self.root()), precision="highest")
 
     @abc.abstractmethod
     def moved(self, shift: Array, precision: Array) -> Self:
@@ -119,6 +131,10 @@ class NormalGuide(Reparameterized):
     def part(self, matrix: Array) -> Array:
         """The entries of a precision (D, D) that this family can have; zero elsewhere."""
         return matrix
+
+    def overlap(self, a: Array, b: Array) -> Array:
+        """(K, J): a_k' part(b_j b_j') a_k for rows of a (K, D) and b (J, D)."""
+        return _product(a, b.T) ** 2
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of `part(curvature)`.
@@ -198,6 +214,10 @@ class MeanField(NormalGuide):
         """The diagonal."""
         return jnp.diag(jnp.diagonal(matrix))
 
+    def overlap(self, a: Array, b: Array) -> Array:
+        """(K, J): sum_d a_kd^2 b_jd^2."""
+        return _product(a**2, (b**2).T)
+
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the diagonal."""
         return jnp.diag(rule(jnp.diagonal(curvature)))
@@ -223,6 +243,8 @@ class LowRank(Reparameterized):
       >>> print(guide.from_noise(jnp.array([0.0, 0.0, 1.0])))  # own noise, then the shared one
       [2. 0.]
     """
+
+    normal_noise: ClassVar[bool] = True
 
     loc: Array
     scale: Array = constrained(positive)
@@ -396,6 +418,13 @@ class BlockRank(_Dense):
         if matrix.shape != 2 * labels.shape:
             raise ValueError(f"matrix must have shape {2 * labels.shape}, got {matrix.shape}")
         return jnp.where(labels[:, None] == labels[None], matrix, 0)
+
+    def overlap(self, a: Array, b: Array) -> Array:
+        """(K, J): squared inner products within blocks, summed over the blocks."""
+        labels = np.asarray(self.labels)
+        places = [np.flatnonzero(labels == label) for label in sorted(set(self.labels))]
+        squares = [_product(a[:, at], b[:, at].T) ** 2 for at in places]
+        return jnp.sum(jnp.stack(squares), axis=0)
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of the curvature within blocks."""

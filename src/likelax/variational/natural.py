@@ -16,8 +16,9 @@ from likelax.fit import validation
 from likelax.fit.algorithm import finish
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
-from likelax.numerics import as_float, cholesky, inverse_lower
+from likelax.numerics import any_in_batch, as_float, cholesky, inverse_lower
 from likelax.numerics.lapack import eigh
+from likelax.variational import tails
 from likelax.variational.estimators import density
 from likelax.variational.guides import NormalGuide
 
@@ -37,6 +38,10 @@ MOST_NARROWINGS = 8
 OVERFITTED = 2.0
 RAISE = 4
 MOST_SETS = 64
+# Fits that go on for this many looks, or a power of two of it, search for far places; so does every end.
+FIRST_SEARCH = 16
+SEARCH_EVERY = 8
+MOST_SEARCHES = 30
 
 
 class Look(NamedTuple):
@@ -47,12 +52,14 @@ class Look(NamedTuple):
       signal: (D,) mean whitened score; zero at the best location.
       curvature: (D, D) expected negative Hessian of the log joint, whitened; I at the best scale.
       size: scalar, mean absolute log joint, for the rounding error of `bound`.
+      costs: (K,) nats that far places cost, see `tails`.
     """
 
     bound: Array
     signal: Array
     curvature: Array
     size: Array
+    costs: Array
 
 
 class NaturalState(NamedTuple):
@@ -74,6 +81,9 @@ class NaturalState(NamedTuple):
       used: integer scalar, sets of S draws used.
       objective: scalar, the bound of the last look, nats.
       narrowings: integer scalar, how often the guide was narrowed to make the bound finite.
+      slopes: (K, D) slopes of log p at far places that decide the bound, see `tails`; zero where
+        there are none.
+      searches: integer scalar, how often such places were found.
       stalled: whether the gap is below the tolerance.
       failed: whether no finite bound was found.
     """
@@ -92,6 +102,8 @@ class NaturalState(NamedTuple):
     used: Array
     objective: Array
     narrowings: Array
+    slopes: Array
+    searches: Array
     stalled: Array
     failed: Array
 
@@ -149,31 +161,48 @@ class NaturalAscent:
             used=count,
             objective=unknown,
             narrowings=count,
+            slopes=jnp.zeros((tails.num_places(dim), dim), dtype),
+            searches=count,
             stalled=no,
             failed=no,
         )
 
     def step(self, state: NaturalState, data: Any, key: Any = None) -> tuple[NaturalState, Array]:
         """One look at the guide, and a step from it or from the one before."""
+        key, key_search = jax.random.split(key)
         fresh = state.averaging | jnp.isneginf(state.look.bound)
         seed = jnp.where(fresh, jax.random.key_data(key), state.seed)
-        look, finite = self._look(state.guide, seed, jax.random.key_impl(key), state.sets)
+        impl = jax.random.key_impl(key)
+        look, finite = self._look(state.guide, state.slopes, seed, impl, state.sets)
         better = self._is_better(state, look, finite)
-        taken = jnp.where(state.averaging, finite, better)
+        known = jnp.any(state.slopes != 0)
+        # beside a wall a noisy step may be ruinous
+        ruin = known & (state.batches > 0) & (look.bound < state.look.bound - OVERFITTED)
+        taken = jnp.where(state.averaging, finite & ~ruin, better)
         origin = _select(taken, state.guide, state.origin)
         seen = _select(taken, look, state.look)
         values, vectors = eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
+        best = jax.lax.cond(
+            any_in_batch(known),
+            lambda: _best(origin, seen, state.slopes),
+            lambda: tails.Peak(seen.signal, seen.curvature, distance),
+        )
+        # lost digits
+        far = known & (best.gain >= 0) & (best.gain < jnp.inf)
+        distance = jnp.where(far, best.gain, distance)
         climbing = self._climbed(state, better, distance)
-        averaging = self._averaged(state, finite, seen, distance)
+        averaging = self._averaged(state, finite & ~ruin, seen, distance)
         after = _select(state.averaging, averaging, climbing)
+        after = self._searched(state, after, key_search, origin, seen)
         after = after._replace(seed=seed, origin=origin, step=state.step + 1)
         after = after._replace(used=state.used + state.sets)
         after = after._replace(objective=jnp.where(taken, look.bound, state.objective))
         settled = ~state.averaging & after.averaging
         narrow = after.narrowings > state.narrowings
-        again = after.sets > state.sets
+        again = (after.sets > state.sets) | (after.searches > state.searches)
         guide = _moved(origin, seen, values, vectors, after.rate, state.averaging)
+        guide = _select(far, _toward(origin, best, after.rate), guide)
         # the first fresh draws look at the guide that the fixed ones gave
         guide = _select(settled | again, origin, guide)
         wide = _select(jnp.isneginf(seen.bound), state.guide, origin)
@@ -192,18 +221,21 @@ class NaturalAscent:
         ended = jnp.where(state.stalled, int(Status.CONVERGED), int(Status.MAX_STEPS))
         failed = state.failed | jnp.isneginf(state.objective)
         status = jnp.where(failed, int(Status.NON_FINITE), ended).astype(int)
-        guide = _select(failed, state.origin, state.guide)
+        # beside a wall only a guide that was looked at is safe
+        guide = _select(failed | jnp.any(state.slopes != 0), state.origin, state.guide)
         trace = finish(objectives, state.step, state.objective)
         count = state.used * num_draws(_base(guide).loc.shape[0])
-        return Fit((guide, state.gap, count), trace, state.step, status)
+        return Fit((guide, state.gap, count, state.slopes), trace, state.step, status)
 
-    def _look(self, guide: Any, seed: Array, impl: Any, sets: Array) -> tuple[Look, Array]:
+    def _look(
+        self, guide: Any, slopes: Array, seed: Array, impl: Any, sets: Array
+    ) -> tuple[Look, Array]:
         """The mean over some sets of draws, and whether all is finite."""
 
         def add(i: Array, before: tuple[Look, Array]) -> tuple[Look, Array]:
             total, finite = before
             key = jax.random.wrap_key_data(seed, impl=impl)
-            one, fine = self._look_once(guide, jax.random.fold_in(key, i))
+            one, fine = self._look_once(guide, slopes, jax.random.fold_in(key, i))
             total = jax.tree.map(lambda t, v: t + v / sets.astype(v.dtype), total, one)
             return total, finite & fine
 
@@ -211,19 +243,103 @@ class NaturalAscent:
         found: tuple[Look, Array] = jax.lax.fori_loop(0, sets, add, start)
         return found
 
-    def _look_once(self, guide: Any, key: Array) -> tuple[Look, Array]:
+    def _look_once(self, guide: Any, slopes: Array, key: Array) -> tuple[Look, Array]:
         target, base, _ = density(self.log_joint, guide)
         dim = base.loc.shape[0]
+        key, key_far = jax.random.split(key)
         noise = whitened(key, num_draws(dim), dim, dtype=base.loc.dtype)
-        draws = base.from_noise(noise)
-        values, scores = _values_and_scores(target, draws)
+        values, scores = _values_and_scores(target, base.from_noise(noise))
         whitened_scores = base.whiten(scores)
+        signal = jnp.mean(whitened_scores, axis=0)
         stein = jnp.matmul(noise.T, whitened_scores, precision="highest") / noise.shape[0]
-        bound, signal = jnp.mean(values) + base.entropy(), jnp.mean(whitened_scores, axis=0)
+        none = jnp.zeros(slopes.shape[0], noise.dtype)
+        plain = _Moments(jnp.mean(values), signal, stein, jnp.mean(jnp.abs(values)), none)
+        moments = jax.lax.cond(
+            any_in_batch(jnp.any(slopes != 0)),
+            lambda: self._with_tails(guide, slopes, key_far, noise, values, whitened_scores, plain),
+            lambda: plain,
+        )
+        bound, curvature = moments.value + base.entropy(), -(moments.stein + moments.stein.T) / 2
         # finite values may have infinite sums
-        sums = (values, bound[None], signal, stein.reshape(-1))
+        sums = (values, bound[None], moments.signal, moments.stein.reshape(-1))
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in sums]))
-        return Look(bound, signal, -(stein + stein.T) / 2, jnp.mean(jnp.abs(values))), finite
+        return Look(bound, moments.signal, curvature, moments.size, moments.costs), finite
+
+    def _with_tails(
+        self,
+        guide: Any,
+        slopes: Array,
+        key: Array,
+        noise: Array,
+        values: Array,
+        scores: Array,
+        plain: "_Moments",
+    ) -> "_Moments":
+        """The moments with what draws at far places add to the plain ones."""
+        target, base, _ = density(self.log_joint, guide)
+        both = tails.weighted(key, noise, base.whiten(slopes))
+        far_values, far_scores = _values_and_scores(
+            target, base.from_noise(both.noise[noise.shape[0] :])
+        )
+        values = jnp.concatenate([values, far_values])
+        scores = jnp.concatenate([scores, base.whiten(far_scores)])
+        known = jnp.isfinite(values) & jnp.all(jnp.isfinite(scores), axis=1)
+        weights = jnp.where(known, both.weights, 0)
+        # a quadratic log joint with the plain moments, whose expectations are known
+        bend = jnp.matmul(both.noise, plain.stein, precision="highest")
+        square = jnp.sum(bend * both.noise, axis=1) - jnp.trace(plain.stein)
+        linear = jnp.matmul(both.noise, plain.signal, precision="highest")
+        expected = plain.value + linear + square / 2
+        rest = jnp.where(known, values, 0) - expected
+        rest_scores = jnp.where(known[:, None], scores, 0) - plain.signal[None] - bend
+        stein = jnp.matmul((weights[:, None] * both.noise).T, rest_scores, precision="highest")
+        return _Moments(
+            plain.value + jnp.sum(weights * rest),
+            plain.signal + jnp.matmul(weights, rest_scores, precision="highest"),
+            plain.stein + stein,
+            plain.size + jnp.sum(weights * jnp.abs(rest)),
+            jnp.maximum(-jnp.matmul(weights * rest, both.shares, precision="highest"), 0),
+        )
+
+    def _searched(
+        self, before: NaturalState, after: NaturalState, key: Array, origin: Any, seen: Look
+    ) -> NaturalState:
+        """Now and then, and at the end: with far places that the draws do not reach.
+
+        If such places are new and cost more than the tolerance, the ascent starts again with them.
+        """
+        step = before.step + 1
+        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
+        # where there is one wall there may be more
+        now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
+        wanted = (now_and_then & ~jnp.isneginf(seen.bound)) | after.stalled
+        wanted = wanted & (before.searches < MOST_SEARCHES)
+
+        def search() -> tuple[Array, Array]:
+            target, base, _ = density(self.log_joint, origin)
+
+            def deficit(noise: Array) -> Array:
+                draw = base.from_noise(noise)
+                return seen.bound - as_float(target(draw))[0] + base.log_prob_of_noise(noise)
+
+            known = base.whiten(before.slopes)
+            found = tails.search(key, deficit, known)
+            return base.slopes(tails.merged(found, known)), tails.cost_of_new(found, known)
+
+        nothing = (before.slopes, jnp.zeros_like(after.gap))
+        slopes, cost = jax.lax.cond(any_in_batch(wanted), search, lambda: nothing)
+        again = after._replace(
+            slopes=slopes,
+            searches=before.searches + 1,
+            sets=before.sets,
+            averaging=jnp.zeros((), bool),
+            batches=jnp.zeros_like(before.batches),
+            stalled=jnp.zeros((), bool),
+            rate=jnp.ones_like(after.rate),
+            gap=jnp.full_like(after.gap, jnp.inf),
+        )
+        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
+        return _select(wanted & (cost > tol), again, after)
 
     def _is_better(self, state: NaturalState, look: Look, finite: Array) -> Array:
         """Whether the bound on the fixed draws has risen, or stayed within rounding."""
@@ -238,7 +354,7 @@ class NaturalAscent:
         # near rest the symmetric part of the curvature may be no ascent direction
         stuck = ~none & ((rate < STUCK) | ((rate < 0.1) & (distance <= tol)))
         # draws so far apart that they say nothing about the curvature: draw them closer together
-        narrow = (none | (stuck & (distance > 1))) & (state.narrowings < MOST_NARROWINGS)
+        narrow = (none | (stuck & ~(distance <= 1))) & (state.narrowings < MOST_NARROWINGS)
         narrowings = jnp.where(narrow, state.narrowings + 1, state.narrowings)
         settled = ~none & ~narrow & ((better & (distance <= SETTLED * tol)) | stuck)
         return state._replace(
@@ -278,10 +394,29 @@ class NaturalAscent:
         return state._replace(sets=RAISE * state.sets, averaging=jnp.zeros_like(state.averaging))
 
 
+class _Moments(NamedTuple):
+    """Expectations under a guide.
+
+    Attributes:
+      value: scalar, of the log joint.
+      signal: (D,) of the whitened score.
+      stein: (D, D) of noise times whitened score.
+      size: scalar, of the absolute log joint.
+      costs: (K,) nats that far places cost.
+    """
+
+    value: Array
+    signal: Array
+    stein: Array
+    size: Array
+    costs: Array
+
+
 def _nothing_seen(base: NormalGuide) -> Look:
     dim, dtype = base.loc.shape[0], base.loc.dtype
     zero = jnp.zeros((), dtype)
-    return Look(zero, jnp.zeros(dim, dtype), jnp.zeros((dim, dim), dtype), zero)
+    costs = jnp.zeros(tails.num_places(dim), dtype)
+    return Look(zero, jnp.zeros(dim, dtype), jnp.zeros((dim, dim), dtype), zero, costs)
 
 
 def num_draws(dim: int) -> int:
@@ -377,6 +512,25 @@ def _moved(
     shift = jnp.matmul(vectors, rate * along / damped, precision="highest")
     precision = base.precision(look.curvature, values, vectors, rule)
     return _with_base(guide, base.moved(shift, precision))
+
+
+def _best(guide: Any, look: Look, slopes: Array) -> tails.Peak:
+    base = _base(guide)
+    places = base.whiten(slopes)
+    return tails.peak(look.signal, look.curvature, places, look.costs, base)
+
+
+def _toward(guide: Any, best: tails.Peak, rate: Array) -> Any:
+    """A step of size `rate` towards the best normal, in its natural parameters."""
+    base = _base(guide)
+    eye = jnp.eye(best.loc.shape[0], dtype=best.loc.dtype)
+    precision = (1 - rate) * eye + rate * best.precision
+    root = inverse_lower(cholesky(precision))
+    pull = rate * jnp.matmul(best.precision, best.loc, precision="highest")
+    shift = jnp.matmul(root.T, jnp.matmul(root, pull, precision="highest"), precision="highest")
+    moved = base.moved(shift, precision)
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(moved)]
+    return _with_base(guide, _select(jnp.all(jnp.stack(finite)), moved, base))
 
 
 def _narrowed(guide: Any) -> Any:
