@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import chex
 import jax
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likelax import numerics
-from likelax.numerics.lapack import eigh, orthonormal
+from likelax.numerics.lapack import eigh, pseudo_inverse, qr, svd
 
 scores = st.lists(
     st.one_of(st.just(-np.inf), st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6
@@ -119,7 +120,9 @@ def test_normalising_along_another_axis():
     [
         (numerics.cholesky, jnp.linalg.cholesky),
         (eigh, jnp.linalg.eigh),
-        (orthonormal, lambda matrices: jnp.linalg.qr(matrices)[0]),
+        (qr, jnp.linalg.qr),
+        (svd, jnp.linalg.svd),
+        (pseudo_inverse, jnp.linalg.pinv),
     ],
 )
 def test_no_batch_is_so_large_that_a_cpu_shares_it_out(kernel, plain, dim):
@@ -138,6 +141,16 @@ def test_no_batch_is_so_large_that_a_cpu_shares_it_out(kernel, plain, dim):
         jax.tree.leaves(run(matrices)),
         jax.tree.leaves(plain(matrices)),
     )
+
+
+def test_factorisations_are_asked_for_in_one_place():
+    # such a batch elsewhere could hang
+    root = Path(numerics.__file__).parent.parent
+    own = root / "numerics" / "lapack.py"
+    # not in a docstring
+    plain = re.compile(r"^(?! *>>>)[^`\n]*(jnp|lax|jax\.scipy)\.linalg\.(?!norm)", re.MULTILINE)
+    found = [p for p in root.rglob("*.py") if p != own and plain.search(p.read_text("utf-8"))]
+    assert not found
 
 
 def test_a_batch_of_factorisations_has_derivatives_of_all_orders():

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.numerics import as_float, safe_log
+from likelax.numerics import as_float, cholesky, safe_log
 from likelax.numerics.checks import check_tree, checked
 
 __all__ = [
@@ -449,7 +449,7 @@ def _is_definite(matrix: np.ndarray) -> np.ndarray:
 positive_definite = Constraint(
     "positive_definite",
     _definite_constrain,
-    lambda matrix: _tril_unconstrain(jnp.linalg.cholesky(matrix)),
+    lambda matrix: _tril_unconstrain(cholesky(matrix)),
     _definite_log_det,
     _is_definite,
     ndim=2,
@@ -547,7 +547,7 @@ def _correlation_log_det(y: Array) -> Array:
 correlation = Constraint(
     "correlation",
     _correlation_constrain,
-    lambda matrix: _correlation_tril_unconstrain(jnp.linalg.cholesky(matrix)),
+    lambda matrix: _correlation_tril_unconstrain(cholesky(matrix)),
     _correlation_log_det,
     lambda matrix: (
         _is_definite(matrix)

@@ -14,6 +14,7 @@ from likelax.constraints import Constraint, FieldChain
 from likelax.model import Density, is_spread
 from likelax.numerics import as_array, as_float
 from likelax.numerics.checks import check_same_tree, check_tree, first_index, is_concrete
+from likelax.numerics.lapack import qr, svd
 
 __all__ = [
     "Role", "check_parameters", "from_vector", "held_leaves", "hold", "num_parameters",
@@ -286,9 +287,9 @@ def _raise_scale(chain: constraints.FieldChain, leaf: ArrayLike, floor: ArrayLik
     if constraints.constraint_of(chain) is not constraints.scale_tril:
         return jnp.maximum(scale, least)
     # L = U diag(s) V^T has the covariance U diag(s^2) U^T, whose factor is the R^T of a QR of (U s)^T
-    left, values, _ = jnp.linalg.svd(jnp.tril(scale))
+    left, values, _ = svd(jnp.tril(scale))
     rows = jnp.swapaxes(left * jnp.maximum(values, least)[..., None, :], -1, -2)
-    factor = jnp.swapaxes(jnp.linalg.qr(rows, mode="r"), -1, -2)
+    factor = jnp.swapaxes(qr(rows)[1], -1, -2)
     signs = jnp.where(jnp.diagonal(factor, axis1=-2, axis2=-1) < 0, -1, 1).astype(scale.dtype)
     raised = factor * signs[..., None, :]
     enough = jnp.min(values, axis=-1) >= least

@@ -24,6 +24,7 @@ from jax.typing import ArrayLike
 
 from likelax import numerics
 from likelax._pytree import pytree
+from likelax.numerics.lapack import pseudo_inverse
 from likelax.statistics import Merging
 
 
@@ -213,7 +214,7 @@ def _inverse(curvature: Array) -> Array:
     size = jnp.sqrt(jnp.mean(jnp.diagonal(matrix).reshape(num_inputs, num_scores), axis=1))
     unit = jnp.repeat(jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0), num_scores)
     scale = unit[:, None] * unit[None, :]
-    return (jnp.linalg.pinv(matrix * scale, hermitian=True) * scale).reshape(curvature.shape)
+    return (pseudo_inverse(matrix * scale) * scale).reshape(curvature.shape)
 
 
 def _lever(inverse: Array, reach: Array) -> Array:

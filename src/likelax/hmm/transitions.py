@@ -12,6 +12,7 @@ from likelax import numerics
 from likelax.families.dirichlet import Dirichlet
 from likelax.model import pytree
 from likelax.numerics.checks import check_number, check_values, checked
+from likelax.numerics.lapack import pseudo_inverse
 from likelax.statistics import Axes, Merging
 
 
@@ -249,7 +250,7 @@ class SoftmaxTransition:
         # in units of the features, so that the cut of small eigenvalues knows no unit
         unit = numerics.divide(1.0, jnp.sqrt(jnp.diagonal(stats.gram, axis1=1, axis2=2)), 0.0)
         gram = stats.gram * unit[:, :, None] * unit[:, None, :]
-        inverse = jnp.linalg.pinv(gram, hermitian=True) * unit[:, :, None] * unit[:, None, :]
+        inverse = pseudo_inverse(gram) * unit[:, :, None] * unit[:, None, :]
         step = 2 * jnp.einsum("ijd,ide->ije", stats.slope, inverse, precision="highest")
         steeper = step[..., :-1]
         at_zero = step[..., -1] - jnp.einsum("ijd,d->ij", steeper, stats.center)

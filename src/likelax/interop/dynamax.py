@@ -27,6 +27,7 @@ from likelax.families import (
 from likelax.hmm import HMM
 from likelax.interop.external import lenient
 from likelax.mixture import Mixture
+from likelax.numerics import cholesky
 from likelax.numerics.checks import check_type
 from likelax.product import Independent
 from likelax.wrappers import Tied
@@ -125,7 +126,7 @@ def _trials(model: Any, p: Any) -> Independent:
 
 
 def _regression(model: Any, p: Any) -> LinearRegression:
-    return LinearRegression(_with_bias(p.weights, p.biases), jnp.linalg.cholesky(p.covs))
+    return LinearRegression(_with_bias(p.weights, p.biases), cholesky(p.covs))
 
 
 _EMISSIONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
 from likelax.numerics import named_floats
+from likelax.numerics.lapack import svd
 
 
 def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -> Estimate:
@@ -70,7 +71,7 @@ def _least_squares(matrix: Array, target: Array) -> Array:
     """The shortest solution, by the singular value decomposition."""
     if matrix.shape[1] == 0:
         return jnp.zeros((0,), matrix.dtype)
-    left, singular, right = jnp.linalg.svd(matrix, full_matrices=False)
+    left, singular, right = svd(matrix)
     floor = jnp.max(singular) * max(matrix.shape) * jnp.finfo(matrix.dtype).eps
     kept = singular > floor
     weights = jnp.where(kept, left.T @ target / jnp.where(kept, singular, 1), 0)

@@ -12,8 +12,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from likelax.numerics import lapack
 from likelax.numerics.checks import as_array, as_booleans, check_axes, checked, is_real
-from likelax.numerics.lapack import in_small_batches
 
 __all__ = [
     "Compensated",
@@ -471,7 +471,7 @@ def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
     matrix, b = as_float(matrix, b)
 
     def factored(a: Array, right: Array) -> Array:
-        q, r = jnp.linalg.qr(a)
+        q, r = lapack.qr(a)
         rotated = jnp.matmul(q.T, right, precision="highest")
         # reversed in both axes the upper triangle is a lower one
         return solve_lower(r[::-1, ::-1], rotated[::-1])[::-1]
@@ -493,7 +493,7 @@ def cholesky(matrix: ArrayLike) -> Array:
     Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
 
     Args:
-      matrix: (D, D) symmetric.
+      matrix: (..., D, D) symmetric.
     Raises:
       ValueError: for a matrix that is not square.
 
@@ -504,16 +504,16 @@ def cholesky(matrix: ArrayLike) -> Array:
     """
     (matrix,) = as_float(matrix)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        raise ValueError(f"matrix must have shape (D, D); got {matrix.shape}")
-    return _cholesky(matrix)
-
-
-_factor = in_small_batches(jnp.linalg.cholesky, 1 / 3)
+        raise ValueError(f"matrix must have shape (..., D, D); got {matrix.shape}")
+    factor = _cholesky
+    for _ in matrix.shape[:-2]:
+        factor = jax.vmap(factor)
+    return factor(matrix)
 
 
 @jax.custom_jvp
 def _cholesky(matrix: Array) -> Array:
-    return _factor(matrix)
+    return lapack.cholesky(matrix)
 
 
 @_cholesky.defjvp

@@ -4,6 +4,7 @@ On a CPU, jaxlib 0.10 to 0.11 shares a large batch out over its threads, and the
 for the others. Two such calls of one program wait for each other for good. So they get no large batch.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ SHARED_OUT = 200_000
 def in_small_batches(kernel: Callable[[Array], Any], cost: float) -> Callable[[Array], Any]:
     """The kernel, whose batches a CPU works through in pieces too small to be shared out.
 
-    The result has no derivative under `jax.vmap`; give it one by `jax.custom_jvp`.
+    Its derivative is that of the kernel, whose batches are whole.
 
     Args:
       kernel: matrices (..., M, N) -> arrays with the same leading axes.
@@ -47,16 +48,29 @@ def in_small_batches(kernel: Callable[[Array], Any], cost: float) -> Callable[[A
         found = run(matrices)
         return found, jax.tree.map(lambda _: True, found)
 
-    return run
+    @jax.custom_jvp
+    def differentiable(matrices: Array) -> Any:
+        return run(matrices)
+
+    @differentiable.defjvp
+    def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+        found: tuple[Any, Any] = jax.jvp(kernel, primals, tangents)
+        return found
+
+    return differentiable
 
 
-def _eigh(matrices: Array) -> tuple[Array, Array]:
-    values, vectors = jnp.linalg.eigh(matrices)
-    return values, vectors
+def _tuple(kernel: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    return lambda matrices: tuple(kernel(matrices))
 
 
+# (..., D, D) symmetric -> (..., D, D); `numerics.cholesky` has the better derivative.
+cholesky = in_small_batches(jnp.linalg.cholesky, 1 / 3)
 # (..., D, D) symmetric -> (eigenvalues (..., D), eigenvectors (..., D, D)).
-eigh = in_small_batches(_eigh, 30)
-
-# (..., M, N) -> orthonormal columns (..., M, min(M, N)).
-orthonormal = in_small_batches(lambda matrices: jnp.linalg.qr(matrices)[0], 4)
+eigh = in_small_batches(_tuple(jnp.linalg.eigh), 30)
+# (..., M, N) -> (Q (..., M, min(M, N)), R (..., min(M, N), N)).
+qr = in_small_batches(_tuple(jnp.linalg.qr), 4)
+# (..., M, N) -> (U (..., M, R), values (..., R), V^T (..., R, N)), R the smaller of M and N.
+svd = in_small_batches(_tuple(functools.partial(jnp.linalg.svd, full_matrices=False)), 30)
+# (..., D, D) symmetric -> (..., D, D).
+pseudo_inverse = in_small_batches(functools.partial(jnp.linalg.pinv, hermitian=True), 30)

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from likelax.data import DataLike, convert
 from likelax.monte_carlo._psis import psis, tail_length
-from likelax.numerics import cholesky, inverse_lower, logsumexp, named_floats, solve
+from likelax.numerics import cholesky, inverse_lower, logsumexp, named_floats, solve_lower
 from likelax.numerics.checks import check_function, check_number, check_size, check_type, explained
 from likelax.predictive._loo import Loo
 from likelax.predictive.score import check_draws, elpd_of, log_mean
@@ -174,8 +174,9 @@ def _split(
     """The leave-one-out density from half of the draws moved, and k-hat."""
     moved = found.draws[:half]
     stayed = flat[half:]
-    back = jax.vmap(partial(solve, found.matrix))(stayed - found.shift[None])
-    log_volume = jnp.linalg.slogdet(found.matrix)[1]
+    # a product of lower triangular matrices
+    back = jax.vmap(partial(solve_lower, found.matrix))(stayed - found.shift[None])
+    log_volume = jnp.sum(jnp.log(jnp.diagonal(found.matrix)))
     draws = jnp.concatenate([moved, stayed])
     own = jnp.concatenate([log_target(moved), before[half:]])
     other = jnp.concatenate([before[:half], log_target(back)]) - log_volume

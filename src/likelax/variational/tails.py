@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax.numerics import cholesky, inverse_lower
-from likelax.numerics.lapack import eigh, orthonormal
+from likelax.numerics.lapack import eigh, qr
 
 # Standard deviations from the centre, along each of a set of random axes, at which the search starts.
 RADII = (1.5, 2.5, 4.0, 6.0, 9.0)
@@ -167,7 +167,7 @@ def _starts(key: Array, known: Array) -> Array:
     """
     dim = known.shape[1]
     num = min(dim, MOST_AXES)
-    axes = orthonormal(jax.random.normal(key, (dim, num), known.dtype)).T * dim**0.5
+    axes = qr(jax.random.normal(key, (dim, num), known.dtype))[0].T * dim**0.5
     # those that are no place, and nearly dependent ones, get no part in the projection
     square = jnp.sum(known**2, axis=1)
     ridge = jnp.where(square > 0, 1e-4 * jnp.max(square), 1)
