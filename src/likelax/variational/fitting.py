@@ -1,7 +1,7 @@
 """Fit guides to log joints by gradient ascent on their ELBO, and check the result on fresh draws."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -143,6 +143,10 @@ def fit_guide(
     fit for which an `estimator` or an `optimizer` is given, takes stochastic gradient steps whose
     size falls in stages.
 
+    The check also looks for places that no draw of the guide reaches and that lower the bound, as where
+    log p has a wall. If there are any, the fit is made again with a search for them in its steps. Under `jax.jit`
+    and `jax.vmap` the search is there from the start, and compiles two to three times as long.
+
     Args:
       key: a typed key.
       log_joint: one draw of the latents -> scalar log p(x, z), nats; or a `Minibatch`, of which
@@ -174,9 +178,81 @@ def fit_guide(
       >>> bool(jnp.all(abs(fitted.guide.base.loc - 2) < 0.05))
       True
     """
+    plan = _planned(
+        log_joint, guide, estimator, optimizer, num_samples, max_steps, tol, window, num_check
+    )
+    found = _and_again_beside_walls(plan.run, key, jittable(guide))
+    return found._replace(guide=whole(found.guide))
+
+
+class _Plan(NamedTuple):
+    """How a guide is fitted and checked.
+
+    Attributes:
+      algorithm: a `NaturalAscent` or a `StagedAscent`.
+      log_joint: what `fit_guide` was given.
+      draws_per_step: gradients of the log joint in a step.
+      num_check: draws of the check.
+    """
+
+    algorithm: Any
+    log_joint: Any
+    draws_per_step: int
+    num_check: int
+
+    def run(self, key: Array, guide: Any, walls: bool) -> tuple[GuideFit, Array]:
+        """(the result, whether far places count that it leaves out), the latter never with `walls`."""
+        key_fit, key_check = jax.random.split(key)
+        algorithm = self.algorithm
+        natural = isinstance(algorithm, NaturalAscent)
+        if natural:
+            algorithm = replace(algorithm, walls=walls)
+        found = drive(algorithm, guide, None, key=key_fit)
+
+        def check(key: Array, walls: bool) -> tuple[GuideFit, Array]:
+            return _check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
+
+        fitted, hidden = check(key_check, walls)
+        # stochastic steps would not change: a check that knows of the walls is enough
+        if not natural and is_concrete(hidden) and hidden:
+            return check(jax.random.clone(key_check), True)
+        return fitted, hidden
+
+
+def _and_again_beside_walls(
+    run: Callable[[Array, Any, bool], tuple[GuideFit, Array]], key: Array, guide: Any
+) -> GuideFit:
+    """What a fit finds that searches for far places if one that does not search would leave some out.
+
+    So the longer program is compiled only where there are such places, or where it is not known whether there
+    are, as under `jax.jit`.
+    """
+    same = jax.random.clone(key)
+    if all(is_concrete(leaf) for leaf in jax.tree.leaves((same, guide))):
+        found, hidden = run(key, guide, False)
+        if is_concrete(hidden):
+            if not hidden:
+                return found
+            again, _ = run(same, guide, True)
+            count = found.num_gradients + again.num_gradients
+            return again._replace(num_gradients=count)
+    found, _ = run(same, guide, True)
+    return found
+
+
+def _planned(
+    log_joint: Any,
+    guide: Any,
+    estimator: Estimator | None,
+    optimizer: optax.GradientTransformation | None,
+    num_samples: int,
+    max_steps: int | None,
+    tol: float,
+    window: int,
+    num_check: int,
+) -> _Plan:
     monte_carlo.check_num_samples(num_samples)
     monte_carlo.check_num_samples(num_check)
-    key_fit, key_check = jax.random.split(key)
     base = density(log_joint, guide)[1]
     algorithm: Any
     if estimator is None and optimizer is None and _is_natural(base):
@@ -197,9 +273,7 @@ def fit_guide(
         )
         draws = num_samples * (draws_per_term(estimator) or 1)
     algorithm.check("variational.fit_guide")
-    found = drive(algorithm, jittable(guide), None, key=key_fit)
-    checked = _check(key_check, log_joint, found, draws, num_check)
-    return checked._replace(guide=whole(checked.guide))
+    return _Plan(algorithm, log_joint, draws, num_check)
 
 
 def _check_rows(log_joint: Any, guide: Any, estimator: Estimator) -> None:
@@ -280,32 +354,32 @@ def fit_guides(
         natural = natural and _is_natural(base)
         trial_steps = 5 if natural else 200
 
-    def run(key: Array, guides: Any, steps: int | None, num_check: int) -> GuideFit:
-        def one(guide: Guide) -> GuideFit:
-            found = fit_guide(
-                key,
-                log_joint,
-                guide,
-                estimator=estimator,
-                optimizer=optimizer,
-                num_samples=num_samples,
-                max_steps=steps,
-                tol=tol,
-                window=window,
-                num_check=num_check,
+    def run(
+        key: Array, guides: Any, walls: bool, steps: int | None, num_check: int
+    ) -> tuple[GuideFit, Array]:
+        def one(guide: Guide) -> tuple[GuideFit, Array]:
+            plan = _planned(
+                log_joint, guide, estimator, optimizer, num_samples, steps, tol, window, num_check
             )
-            return found._replace(guide=jittable(found.guide))
+            return plan.run(key, guide, walls)
 
-        return jax.vmap(one)(guides)
+        found: tuple[GuideFit, Array] = jax.vmap(one)(guides)
+        return found
 
     if num_kept is not None:
         key_trial, key = jax.random.split(key)
-        trial = run(key_trial, guides, trial_steps, min(num_check, TRIAL_CHECK))
+        trial, _ = run(key_trial, guides, False, trial_steps, min(num_check, TRIAL_CHECK))
         _, ahead = jax.lax.top_k(_worth(trial), num_kept)
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
-    found = run(key, guides, max_steps, num_check)
-    best = jax.tree.map(lambda leaf: leaf[jnp.argmax(_worth(found))], found)
-    return best._replace(guide=whole(best.guide))
+
+    def best(key: Array, guides: Any, walls: bool) -> tuple[GuideFit, Array]:
+        found = run(key, guides, walls, max_steps, num_check)
+        at = jnp.argmax(_worth(found[0]))
+        # a place that a worse guide leaves out would only lower its bound
+        return jax.tree.map(lambda leaf: leaf[at], found)
+
+    found = _and_again_beside_walls(best, key, guides)
+    return found._replace(guide=whole(found.guide))
 
 
 def _worth(found: GuideFit) -> Array:
@@ -415,11 +489,14 @@ class _Drawn(Reparameterized):
         return self.guide.entropy()
 
 
-@partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check"))
+@partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check", "walls"))
 def _check(
-    key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int
-) -> GuideFit:
-    """The result of a fit, with its bound on fresh draws."""
+    key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int, walls: bool
+) -> tuple[GuideFit, Array]:
+    """The result of a fit with its bound on fresh draws, and whether far places count that it leaves out.
+
+    With `walls` such places are part of the bound.
+    """
     guide, gap, count, slopes = found.model
     target, base, _ = density(log_joint, guide)
     size = _size(base)
@@ -450,9 +527,11 @@ def _check(
     both = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
     k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(both)
     heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
-    unseen = jnp.zeros((), bool)
-    if normal:
+    hidden = unseen = jnp.zeros((), bool)
+    if normal and walls:
         bound, unseen = _with_tails(key_far, target, base, noise, terms, bound, slopes)
+    elif normal:
+        hidden = _far_places_count(key_far, target, base, bound)
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
@@ -465,7 +544,26 @@ def _check(
     status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
     fitted = Fit(guide, found.objectives, found.num_steps, status)
     gap = jnp.where(reliable, gap, jnp.inf)
-    return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step)
+    return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step), hidden
+
+
+def _far_places_count(
+    key: Array, target: LogJoint, base: Any, bound: monte_carlo.Estimate
+) -> Array:
+    """Whether there are places that no draw of the guide reaches and that lower the bound."""
+    dim = base.num_noise
+    known = jnp.zeros((tails.num_places(dim), dim), bound.value.dtype)
+    found = tails.search(key, _deficit(target, base, bound), known)
+    return tails.cost_of_new(found, known) + found.lost > SMALL_ERROR
+
+
+def _deficit(target: LogJoint, base: Any, bound: monte_carlo.Estimate) -> tails.OfNoise:
+    return lambda noise: bound.value - _term(target, base, noise)
+
+
+def _term(target: LogJoint, base: Any, noise: Array) -> Array:
+    """log p - log q at one draw."""
+    return as_float(target(base.from_noise(noise)))[0] - base.log_prob_of_noise(noise)
 
 
 def _with_tails(
@@ -479,10 +577,6 @@ def _with_tails(
 ) -> tuple[monte_carlo.Estimate, Array]:
     """The bound with what far places add to it, and whether the fit did not know of them."""
     key_search, key_tails = jax.random.split(key)
-
-    def term(noise: Array) -> Array:
-        return as_float(target(base.from_noise(noise)))[0] - base.log_prob_of_noise(noise)
-
     known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
     if slopes is not None:
         known = base.whiten(slopes)
@@ -490,7 +584,7 @@ def _with_tails(
     def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
         places, lost = before
         key = jax.random.fold_in(key_search, i)
-        found = tails.search(key, lambda noise: bound.value - term(noise), places)
+        found = tails.search(key, _deficit(target, base, bound), places)
         unseen = tails.cost_of_new(found, known) + found.lost
         return tails.merged(found, places), jnp.maximum(lost, unseen)
 
@@ -501,7 +595,7 @@ def _with_tails(
 
     def reached() -> monte_carlo.Estimate:
         both = tails.weighted(key_tails, noise, places)
-        far = jax.vmap(term)(both.noise[terms.shape[0] :])
+        far = jax.vmap(partial(_term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)
         rest = jnp.where(usable, jnp.concatenate([terms, far]) - bound.value, 0)

@@ -27,7 +27,8 @@ class GuideAscent:
     log p(x, z) = log p(z) + sum_n weights[n] log p(x[n] | z)
 
     The steps are the natural gradients of `fit_guide`. The objective of a `Fit` is the bound on the
-    last draws of its steps; `elbo` gives a fresh one with its error.
+    last draws of its steps; `elbo` gives a fresh one with its error. Unlike `fit_guide` they do not search
+    for walls that no draw of the guide sees.
 
     Attributes:
       log_prior: one draw of the latents -> scalar, nats.

@@ -120,6 +120,7 @@ class NaturalAscent:
       tol: nats.
       max_steps: maximum number of sets of draws.
       log_joint: one draw -> scalar, nats.
+      walls: search for far places that decide the bound, see `tails`; the program is then three times as long.
 
     Source: Khan and Rue (2023), The Bayesian learning rule; Lin, Khan and Schmidt (2019), Stein's
       lemma for the reparameterization trick; Giordano, Ingram and Broderick (2024) for fixed draws.
@@ -132,6 +133,7 @@ class NaturalAscent:
     tol: ArrayLike = 0.05
     max_steps: ArrayLike = 2000
     log_joint: Any = static(default=None)
+    walls: bool = static(default=False)
 
     def check(self, name: str) -> None:
         """Raise for options out of range."""
@@ -145,7 +147,8 @@ class NaturalAscent:
         no = jnp.zeros((), bool)
         unknown = jnp.full((), -jnp.inf, dtype)
         rest = jnp.eye(dim, dtype=dtype)
-        look = _nothing_seen(base)._replace(bound=unknown, curvature=rest)
+        slopes = jnp.zeros((tails.num_places(dim) if self.walls else 0, dim), dtype)
+        look = _nothing_seen(base, slopes)._replace(bound=unknown, curvature=rest)
         return NaturalState(
             guide=model,
             origin=model,
@@ -161,7 +164,7 @@ class NaturalAscent:
             used=count,
             objective=unknown,
             narrowings=count,
-            slopes=jnp.zeros((tails.num_places(dim), dim), dtype),
+            slopes=slopes,
             searches=count,
             stalled=no,
             failed=no,
@@ -183,18 +186,16 @@ class NaturalAscent:
         seen = _select(taken, look, state.look)
         values, vectors = eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
-        best = jax.lax.cond(
-            any_in_batch(known),
-            lambda: _best(origin, seen, state.slopes),
-            lambda: tails.Peak(seen.signal, seen.curvature, distance),
-        )
+        plain = tails.Peak(seen.signal, seen.curvature, distance)
+        best = _if_any(known, self.walls, lambda: _best(origin, seen, state.slopes), plain)
         # lost digits
         far = known & (best.gain >= 0) & (best.gain < jnp.inf)
         distance = jnp.where(far, best.gain, distance)
         climbing = self._climbed(state, better, distance)
         averaging = self._averaged(state, finite & ~ruin, seen, distance)
         after = _select(state.averaging, averaging, climbing)
-        after = self._searched(state, after, key_search, origin, seen)
+        if self.walls:
+            after = self._searched(state, after, key_search, origin, seen)
         after = after._replace(seed=seed, origin=origin, step=state.step + 1)
         after = after._replace(used=state.used + state.sets)
         after = after._replace(objective=jnp.where(taken, look.bound, state.objective))
@@ -202,7 +203,8 @@ class NaturalAscent:
         narrow = after.narrowings > state.narrowings
         again = (after.sets > state.sets) | (after.searches > state.searches)
         guide = _moved(origin, seen, values, vectors, after.rate, state.averaging)
-        guide = _select(far, _toward(origin, best, after.rate), guide)
+        if self.walls:
+            guide = _select(far, _toward(origin, best, after.rate), guide)
         # the first fresh draws look at the guide that the fixed ones gave
         guide = _select(settled | again, origin, guide)
         wide = _select(jnp.isneginf(seen.bound), state.guide, origin)
@@ -239,7 +241,7 @@ class NaturalAscent:
             total = jax.tree.map(lambda t, v: t + v / sets.astype(v.dtype), total, one)
             return total, finite & fine
 
-        start = (_nothing_seen(_base(guide)), jnp.ones((), bool))
+        start = (_nothing_seen(_base(guide), slopes), jnp.ones((), bool))
         found: tuple[Look, Array] = jax.lax.fori_loop(0, sets, add, start)
         return found
 
@@ -254,10 +256,11 @@ class NaturalAscent:
         stein = jnp.matmul(noise.T, whitened_scores, precision="highest") / noise.shape[0]
         none = jnp.zeros(slopes.shape[0], noise.dtype)
         plain = _Moments(jnp.mean(values), signal, stein, jnp.mean(jnp.abs(values)), none)
-        moments = jax.lax.cond(
-            any_in_batch(jnp.any(slopes != 0)),
+        moments = _if_any(
+            jnp.any(slopes != 0),
+            self.walls,
             lambda: self._with_tails(guide, slopes, key_far, noise, values, whitened_scores, plain),
-            lambda: plain,
+            plain,
         )
         bound, curvature = moments.value + base.entropy(), -(moments.stein + moments.stein.T) / 2
         # finite values may have infinite sums
@@ -412,10 +415,15 @@ class _Moments(NamedTuple):
     costs: Array
 
 
-def _nothing_seen(base: NormalGuide) -> Look:
+def _if_any(flag: Array, possible: bool, found: Any, otherwise: Any) -> Any:
+    """`found()` where the flag is set in any fit of a batch; no program for it unless that is possible."""
+    return jax.lax.cond(any_in_batch(flag), found, lambda: otherwise) if possible else otherwise
+
+
+def _nothing_seen(base: NormalGuide, slopes: Array) -> Look:
     dim, dtype = base.loc.shape[0], base.loc.dtype
     zero = jnp.zeros((), dtype)
-    costs = jnp.zeros(tails.num_places(dim), dtype)
+    costs = jnp.zeros(slopes.shape[0], dtype)
     return Look(zero, jnp.zeros(dim, dtype), jnp.zeros((dim, dim), dtype), zero, costs)
 
 
