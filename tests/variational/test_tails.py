@@ -169,3 +169,34 @@ def test_the_peak_beside_walls_is_where_its_bound_is_highest():
         want = optimize.minimize(bound, np.zeros(5), method="BFGS")
         np.testing.assert_allclose(found.gain, bound(np.zeros(5)) - want.fun, rtol=1e-3)
         np.testing.assert_allclose(found.loc, want.x[:2], atol=2e-3)
+
+
+def _one_wall(z):
+    return -((z[0] / 30) ** 2) / 2 - jnp.exp(z[0])
+
+
+def _no_wall(z):
+    return -jnp.sum((z - 1.0) ** 2)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one guide", "the best of two"])
+def test_a_fit_is_made_again_beside_a_wall_and_ends_as_under_jit(many):
+    def fit(key, log_joint):
+        if not many:
+            start = variational.mean_field(jnp.zeros(1))
+            return variational.fit_guide(key, log_joint, start)
+        starts = variational.scattered(
+            jax.random.key(1), variational.mean_field(jnp.zeros(1)), 2, spread=1.0
+        )
+        return variational.fit_guides(key, log_joint, starts)
+
+    for log_joint, walls in ((_no_wall, False), (_one_wall, True)):
+        found = fit(jax.random.key(0), log_joint)
+        traced = jax.jit(lambda key, log_joint=log_joint: fit(key, log_joint))(jax.random.key(0))
+        assert found.fit.status == traced.fit.status == Status.CONVERGED
+        np.testing.assert_allclose(found.guide.base.loc, traced.guide.base.loc, rtol=1e-3)
+        np.testing.assert_allclose(found.elbo.value, traced.elbo.value, atol=1e-2)
+        # those of the first try count
+        assert (found.num_gradients > traced.num_gradients) == walls
+    # the best of a normal by its closed form
+    assert abs(found.elbo.value - 2.91) < 0.1

@@ -200,8 +200,8 @@ class _Plan(NamedTuple):
     draws_per_step: int
     num_check: int
 
-    def run(self, key: Array, guide: Any, walls: bool) -> tuple[GuideFit, Array]:
-        """(the result, whether far places count that it leaves out), the latter never with `walls`."""
+    def run(self, key: Array, guide: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
+        """(the result, whether far places count that it leaves out), the latter only if they are to be found."""
         key_fit, key_check = jax.random.split(key)
         algorithm = self.algorithm
         natural = isinstance(algorithm, NaturalAscent)
@@ -209,18 +209,21 @@ class _Plan(NamedTuple):
             algorithm = replace(algorithm, walls=walls)
         found = drive(algorithm, guide, None, key=key_fit)
 
-        def check(key: Array, walls: bool) -> tuple[GuideFit, Array]:
+        def check(key: Array, walls: tails.Walls) -> tuple[GuideFit, Array]:
             return _check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
 
+        if natural:
+            # the steps have searched
+            return check(key_check, "use" if walls == "use" else "ignore")
         fitted, hidden = check(key_check, walls)
         # stochastic steps would not change: a check that knows of the walls is enough
-        if not natural and is_concrete(hidden) and hidden:
-            return check(jax.random.clone(key_check), True)
+        if is_concrete(hidden) and hidden:
+            return check(jax.random.clone(key_check), "use")
         return fitted, hidden
 
 
 def _and_again_beside_walls(
-    run: Callable[[Array, Any, bool], tuple[GuideFit, Array]], key: Array, guide: Any
+    run: Callable[[Array, Any, tails.Walls], tuple[GuideFit, Array]], key: Array, guide: Any
 ) -> GuideFit:
     """What a fit finds that searches for far places if one that does not search would leave some out.
 
@@ -229,14 +232,14 @@ def _and_again_beside_walls(
     """
     same = jax.random.clone(key)
     if all(is_concrete(leaf) for leaf in jax.tree.leaves((same, guide))):
-        found, hidden = run(key, guide, False)
+        found, hidden = run(key, guide, "find")
         if is_concrete(hidden):
             if not hidden:
                 return found
-            again, _ = run(same, guide, True)
+            again, _ = run(same, guide, "use")
             count = found.num_gradients + again.num_gradients
             return again._replace(num_gradients=count)
-    found, _ = run(same, guide, True)
+    found, _ = run(same, guide, "use")
     return found
 
 
@@ -355,7 +358,7 @@ def fit_guides(
         trial_steps = 5 if natural else 200
 
     def run(
-        key: Array, guides: Any, walls: bool, steps: int | None, num_check: int
+        key: Array, guides: Any, walls: tails.Walls, steps: int | None, num_check: int
     ) -> tuple[GuideFit, Array]:
         def one(guide: Guide) -> tuple[GuideFit, Array]:
             plan = _planned(
@@ -368,11 +371,11 @@ def fit_guides(
 
     if num_kept is not None:
         key_trial, key = jax.random.split(key)
-        trial, _ = run(key_trial, guides, False, trial_steps, min(num_check, TRIAL_CHECK))
+        trial, _ = run(key_trial, guides, "ignore", trial_steps, min(num_check, TRIAL_CHECK))
         _, ahead = jax.lax.top_k(_worth(trial), num_kept)
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
 
-    def best(key: Array, guides: Any, walls: bool) -> tuple[GuideFit, Array]:
+    def best(key: Array, guides: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
         found = run(key, guides, walls, max_steps, num_check)
         at = jnp.argmax(_worth(found[0]))
         # a place that a worse guide leaves out would only lower its bound
@@ -491,13 +494,18 @@ class _Drawn(Reparameterized):
 
 @partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check", "walls"))
 def _check(
-    key: Array, log_joint: LogJoint, found: Fit, draws_per_step: int, num_check: int, walls: bool
+    key: Array,
+    log_joint: LogJoint,
+    found: Fit,
+    draws_per_step: int,
+    num_check: int,
+    walls: tails.Walls,
 ) -> tuple[GuideFit, Array]:
     """The result of a fit with its bound on fresh draws, and whether far places count that it leaves out.
 
-    With `walls` such places are part of the bound.
+    Where they are used they are part of the bound.
     """
-    guide, gap, count, slopes = found.model
+    guide, gap, count, slopes, hidden = found.model
     target, base, _ = density(log_joint, guide)
     size = _size(base)
     # far places are searched for where the noise of all draws can be held
@@ -527,11 +535,11 @@ def _check(
     both = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
     k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(both)
     heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
-    hidden = unseen = jnp.zeros((), bool)
-    if normal and walls:
+    unseen = jnp.zeros((), bool)
+    if normal and walls == "use":
         bound, unseen = _with_tails(key_far, target, base, noise, terms, bound, slopes)
-    elif normal:
-        hidden = _far_places_count(key_far, target, base, bound)
+    elif normal and walls == "find":
+        hidden |= _far_places_count(key_far, target, base, bound)
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)

@@ -84,6 +84,7 @@ class NaturalState(NamedTuple):
       slopes: (K, D) slopes of log p at far places that decide the bound, see `tails`; zero where
         there are none.
       searches: integer scalar, how often such places were found.
+      hidden: whether places were found that the algorithm does not use.
       stalled: whether the gap is below the tolerance.
       failed: whether no finite bound was found.
     """
@@ -104,6 +105,7 @@ class NaturalState(NamedTuple):
     narrowings: Array
     slopes: Array
     searches: Array
+    hidden: Array
     stalled: Array
     failed: Array
 
@@ -120,7 +122,8 @@ class NaturalAscent:
       tol: nats.
       max_steps: maximum number of sets of draws.
       log_joint: one draw -> scalar, nats.
-      walls: search for far places that decide the bound, see `tails`; the program is then three times as long.
+      walls: what to do about far places that decide the bound, see `tails`: "ignore" them; "find" them, which
+        ends the fit; or "use" them in further steps, which makes the program three times as long.
 
     Source: Khan and Rue (2023), The Bayesian learning rule; Lin, Khan and Schmidt (2019), Stein's
       lemma for the reparameterization trick; Giordano, Ingram and Broderick (2024) for fixed draws.
@@ -133,7 +136,11 @@ class NaturalAscent:
     tol: ArrayLike = 0.05
     max_steps: ArrayLike = 2000
     log_joint: Any = static(default=None)
-    walls: bool = static(default=False)
+    walls: tails.Walls = static(default="ignore")
+
+    @property
+    def _uses(self) -> bool:
+        return self.walls == "use"
 
     def check(self, name: str) -> None:
         """Raise for options out of range."""
@@ -147,7 +154,7 @@ class NaturalAscent:
         no = jnp.zeros((), bool)
         unknown = jnp.full((), -jnp.inf, dtype)
         rest = jnp.eye(dim, dtype=dtype)
-        slopes = jnp.zeros((tails.num_places(dim) if self.walls else 0, dim), dtype)
+        slopes = jnp.zeros((tails.num_places(dim) if self._uses else 0, dim), dtype)
         look = _nothing_seen(base, slopes)._replace(bound=unknown, curvature=rest)
         return NaturalState(
             guide=model,
@@ -166,6 +173,7 @@ class NaturalAscent:
             narrowings=count,
             slopes=slopes,
             searches=count,
+            hidden=no,
             stalled=no,
             failed=no,
         )
@@ -187,14 +195,14 @@ class NaturalAscent:
         values, vectors = eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
         plain = tails.Peak(seen.signal, seen.curvature, distance)
-        best = _if_any(known, self.walls, lambda: _best(origin, seen, state.slopes), plain)
+        best = _if_any(known, self._uses, lambda: _best(origin, seen, state.slopes), plain)
         # lost digits
         far = known & (best.gain >= 0) & (best.gain < jnp.inf)
         distance = jnp.where(far, best.gain, distance)
         climbing = self._climbed(state, better, distance)
         averaging = self._averaged(state, finite & ~ruin, seen, distance)
         after = _select(state.averaging, averaging, climbing)
-        if self.walls:
+        if self.walls != "ignore":
             after = self._searched(state, after, key_search, origin, seen)
         after = after._replace(seed=seed, origin=origin, step=state.step + 1)
         after = after._replace(used=state.used + state.sets)
@@ -203,7 +211,7 @@ class NaturalAscent:
         narrow = after.narrowings > state.narrowings
         again = (after.sets > state.sets) | (after.searches > state.searches)
         guide = _moved(origin, seen, values, vectors, after.rate, state.averaging)
-        if self.walls:
+        if self._uses:
             guide = _select(far, _toward(origin, best, after.rate), guide)
         # the first fresh draws look at the guide that the fixed ones gave
         guide = _select(settled | again, origin, guide)
@@ -216,7 +224,7 @@ class NaturalAscent:
     def done(self, state: NaturalState) -> Array:
         """Whether the fit has ended."""
         limit = jnp.asarray(self.max_steps).astype(state.step.dtype)
-        return state.stalled | state.failed | (state.used >= limit)
+        return state.stalled | state.failed | state.hidden | (state.used >= limit)
 
     def result(self, state: NaturalState, objectives: Array) -> Fit:
         """The `Fit` with the last guide."""
@@ -227,7 +235,7 @@ class NaturalAscent:
         guide = _select(failed | jnp.any(state.slopes != 0), state.origin, state.guide)
         trace = finish(objectives, state.step, state.objective)
         count = state.used * num_draws(_base(guide).loc.shape[0])
-        return Fit((guide, state.gap, count, state.slopes), trace, state.step, status)
+        return Fit((guide, state.gap, count, state.slopes, state.hidden), trace, state.step, status)
 
     def _look(
         self, guide: Any, slopes: Array, seed: Array, impl: Any, sets: Array
@@ -258,7 +266,7 @@ class NaturalAscent:
         plain = _Moments(jnp.mean(values), signal, stein, jnp.mean(jnp.abs(values)), none)
         moments = _if_any(
             jnp.any(slopes != 0),
-            self.walls,
+            self._uses,
             lambda: self._with_tails(guide, slopes, key_far, noise, values, whitened_scores, plain),
             plain,
         )
@@ -309,28 +317,38 @@ class NaturalAscent:
     ) -> NaturalState:
         """Now and then, and at the end: with far places that the draws do not reach.
 
-        If such places are new and cost more than the tolerance, the ascent starts again with them.
+        If such places are new and cost more than the tolerance, the ascent starts again with them, or ends.
         """
         step = before.step + 1
         power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
         # where there is one wall there may be more
         now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
-        wanted = (now_and_then & ~jnp.isneginf(seen.bound)) | after.stalled
+        limit = jnp.asarray(self.max_steps).astype(step.dtype)
+        last = (before.used + before.sets >= limit) & (not self._uses)
+        wanted = ((now_and_then | last) & ~jnp.isneginf(seen.bound)) | after.stalled
         wanted = wanted & (before.searches < MOST_SEARCHES)
 
         def search() -> tuple[Array, Array]:
             target, base, _ = density(self.log_joint, origin)
+            dim = base.loc.shape[0]
 
             def deficit(noise: Array) -> Array:
                 draw = base.from_noise(noise)
                 return seen.bound - as_float(target(draw))[0] + base.log_prob_of_noise(noise)
 
+            if not self._uses:
+                known = jnp.zeros((tails.num_places(dim), dim), seen.bound.dtype)
+                return before.slopes, tails.cost_of_new(tails.search(key, deficit, known), known)
             known = base.whiten(before.slopes)
             found = tails.search(key, deficit, known)
             return base.slopes(tails.merged(found, known)), tails.cost_of_new(found, known)
 
         nothing = (before.slopes, jnp.zeros_like(after.gap))
         slopes, cost = jax.lax.cond(any_in_batch(wanted), search, lambda: nothing)
+        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
+        if not self._uses:
+            hidden = wanted & (cost > tol)
+            return after._replace(hidden=hidden, stalled=after.stalled & ~hidden)
         again = after._replace(
             slopes=slopes,
             searches=before.searches + 1,
@@ -341,7 +359,6 @@ class NaturalAscent:
             rate=jnp.ones_like(after.rate),
             gap=jnp.full_like(after.gap, jnp.inf),
         )
-        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
         return _select(wanted & (cost > tol), again, after)
 
     def _is_better(self, state: NaturalState, look: Look, finite: Array) -> Array:

@@ -161,7 +161,9 @@ class StagedAscent:
         status = jnp.where(state.inner.finite, ended, failed).astype(int)
         model = from_vector(vector, state.inner.start)
         trace = finish(objectives, state.step, value)
-        return Fit((model, state.gap, state.step, None), trace, state.step, status)
+        return Fit(
+            (model, state.gap, state.step, None, jnp.zeros((), bool)), trace, state.step, status
+        )
 
     def _next_stage(self, state: StagedState, impl: Any) -> StagedState:
         """The state after a stage: what the stage gained, and a smaller step size."""

@@ -10,7 +10,7 @@ Source: Siegmund (1976), Importance sampling in the Monte Carlo study of sequent
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,8 @@ CHEAP = 1e-4
 # Two places closer than this fraction of their distance from the centre are one.
 SAME = 0.5
 
+# what a fit does about such places
+Walls = Literal["ignore", "find", "use"]
 OfNoise = Callable[[Array], Array]
 
 
