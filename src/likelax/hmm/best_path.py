@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import FEW_LANES, Chain, fixed, last, moves_out, stacked, total
-from likelax.hmm.recursion import over_states, run
+from likelax.hmm.chain import FEW_LANES, Chain, finite, fixed, last, moves_out, stacked, total
+from likelax.hmm.recursion import near, over_states, run
 
 # states whose best predecessors are found in the loop that scores them
 _VERY_FEW = 4
@@ -50,7 +50,7 @@ def _whole(c: Chain) -> tuple[Array, Array]:
         scores = carry[0] + log_lik
         peak = jnp.max(scores)
         each = [scores[i] + c.log_transition[i] for i in range(num_states)]
-        into = functools.reduce(jnp.maximum, each) - jnp.where(peak == -jnp.inf, 0, peak)
+        into = functools.reduce(jnp.maximum, each) - finite(peak)
         return (into, scores), (_best_of_few(each), peak)
 
     def back(after: Array, before: Array) -> tuple[Array, Array]:
@@ -93,15 +93,13 @@ class _Scores:
     def leave(self, state: tuple[Array, Array], move: Array | None) -> Array:
         scores, peak = state
         into = best_into(scores, self.c.log_transition if move is None else move)
-        return into - jnp.where(peak == -jnp.inf, 0, peak)[None]
+        return into - finite(peak)[None]
 
     def keep(self, message: Array, state: tuple[Array, Array]) -> Array:
         return state[0]
 
     def agree(self, handed: Array, begun: Array) -> Array:
-        slack = 32 * jnp.finfo(handed.dtype).eps
-        near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
-        return jnp.all((handed == begun) | near)
+        return near(handed, begun, 32)
 
 
 def best_into(scores: Array, move: Array) -> Array:

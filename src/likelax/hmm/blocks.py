@@ -114,23 +114,24 @@ def _guess(c: Chain, p: Pass) -> Array:
     num_steps = c.log_lik.shape[0]
     few = max(1, num_steps // _WARM)
     part = slice(None, few) if p.reverse else slice(-few, None)
-    known = jax.tree.map(lambda x: x[part], p.known)
+    return _hand_over(c, p, _behind(p, p.begin, jax.tree.map(lambda x: x[part], p.known)))
+
+
+def _behind(p: Pass, message: Array, known: Any) -> Array:
+    """The message behind some steps, from that to the first of them and what is known there."""
 
     def step(message: Array, here: Any) -> tuple[Array, None]:
         return p.leave(p.enter(p.arrive(message, here), here), None), None
 
-    return _hand_over(c, p, lax.scan(step, p.begin, known, reverse=p.reverse)[0])
+    return lax.scan(step, message, known, reverse=p.reverse)[0]
 
 
 def _one_by_one(c: Chain, p: Pass) -> Array:
     """The messages that the blocks begin from, by one block after the other."""
     axis = p.begin.ndim - c.log_lik.ndim + 2
 
-    def step(message: Array, here: Any) -> tuple[Array, None]:
-        return p.leave(p.enter(p.arrive(message, here), here), None), None
-
     def block(message: Array, known: Any) -> tuple[Array, Array]:
-        return lax.scan(step, message, known, reverse=p.reverse)[0], message
+        return _behind(p, message, known), message
 
     def apart(x: Array) -> Array:
         along = block_axis(c, x)

@@ -53,7 +53,7 @@ class _Answer:
       products: chain -> the answer, on an accelerator.
       parallel: True for `products`, False for steps; None: by size and platform.
       short: chain -> (the answer, whether it is certified), for one short chain; None: there is none.
-      least: work above which that is taken.
+      slope: whether it is for a gradient, which has an exact form for one short chain of few states.
     """
 
     steps: Callable[[Rows], Any]
@@ -61,15 +61,18 @@ class _Answer:
     products: Callable[[Chain], Any]
     parallel: bool | None
     short: Callable[[Chain], tuple[Any, Array]] | None
-    least: int
+    slope: bool
 
     def __call__(self, rows: Rows) -> Any:
         if self.parallel:
             return self._by_products(rows)
-        if self.short is not None and _is_short(rows, self.least):
+        if self.short is not None and _is_short(rows):
             c = rows.lanes()
-            out, ok = self.short(c)
-            return lax.cond(ok, lambda: out, lambda: self.exact(c))
+            if self.slope and (rows.num_states <= short.BOTH_ENDS or not _larger(rows, _SMALL)):
+                return short.gradient(c)
+            if _larger(rows, _TINY):
+                out, ok = self.short(c)
+                return lax.cond(ok, lambda: out, lambda: self.exact(c))
         if not _larger(rows, _SMALL):
             return rows.each(self.exact)
         if self.parallel is False or not _larger(rows, _MEDIUM):
@@ -93,11 +96,11 @@ class _Answer:
         return lax.platform_dependent(c, cpu=self.exact, default=self.products)
 
 
-def _is_short(rows: Rows, least: int) -> bool:
-    """Whether `short` is the form: one chain with more work than that, not so long that blocks pay."""
-    if rows.batched is not None or not short.serves(rows.lanes()):
+def _is_short(rows: Rows) -> bool:
+    """Whether `short` serves: one chain of known size, not so long that blocks pay."""
+    if rows.batched is not None or not short.serves(rows.lanes()) or not _larger(rows, 0):
         return False
-    return _larger(rows, least) and not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
+    return not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
 
 
 def _larger(rows: Rows, bound: int) -> bool:
@@ -183,7 +186,7 @@ def _best_by_steps(rows: Rows) -> Any:
 
 @functools.cache
 def _kernel(
-    name: str, parallel: bool | None, least: int = _TINY, **options: Any
+    name: str, parallel: bool | None, slope: bool = False, **options: Any
 ) -> Callable[[Chain], Any]:
     """One answer of a chain, which knows its batch and its derivatives."""
 
@@ -195,7 +198,7 @@ def _kernel(
         functools.partial(_certified, of(scaled), exact) if name != "best_path" else _best_by_steps
     )
     quick = of(short) if hasattr(short, name) else None
-    answer = _Answer(steps, exact, of(_PRODUCTS), parallel, quick, least)
+    answer = _Answer(steps, exact, of(_PRODUCTS), parallel, quick, slope)
     run = jax.custom_jvp(kernel(answer))
 
     @run.defjvp
@@ -227,7 +230,7 @@ def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Poste
 
 def gradient(c: Chain, parallel: bool | None = None) -> Posterior:
     """`posterior` in probabilities; little work is one exact recursion, which compiles soonest."""
-    return _kernel("posterior", parallel, _SMALL, in_logs=False)(c)
+    return _kernel("posterior", parallel, slope=True, in_logs=False)(c)
 
 
 def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:
