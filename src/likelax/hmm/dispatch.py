@@ -10,6 +10,8 @@ when it is lowered, from the platform:
 | more | `scaled`, and `log_domain` where the full certificate fails | `products` |
 | sizes not known | `log_domain` | `log_domain` |
 
+The gradient of one short chain of few states is `short.gradient` up to a work of `_SLOPE`.
+
 `lax.platform_dependent` drops the other branch when the program is lowered for one platform, whatever
 machine that is done on.
 """
@@ -35,8 +37,8 @@ _PRODUCTS: Recursion = products
 
 # Work up to the first number is one exact recursion, the smallest program, and so is a batch up to the
 # second; up to the third the full certificate costs more to compile than it saves, and so does a second
-# form for accelerators.
-_TINY, _SMALL, _MEDIUM = 256, 10_000, 2**15
+# form for accelerators. Up to the fourth the gradient of one short chain is one exact recursion.
+_TINY, _SMALL, _MEDIUM, _SLOPE = 256, 10_000, 2**15, 2**14
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
 # uncertified rows are redone so many at a time: a share of the rows, within bounds
@@ -68,7 +70,7 @@ class _Answer:
             return self._by_products(rows)
         if self.short is not None and _is_short(rows):
             c = rows.lanes()
-            if self.slope and (rows.num_states <= short.BOTH_ENDS or not _larger(rows, _SMALL)):
+            if self.slope and not _larger(rows, _SLOPE):
                 return short.gradient(c)
             if _larger(rows, _TINY):
                 out, ok = self.short(c)

@@ -27,7 +27,7 @@ from likelax.hmm.products import sum_of_exp
 from likelax.hmm.scaled import floor
 
 # states for which both ends of a chain are lanes of one small loop, and steps from which that pays
-BOTH_ENDS, _LONG = 4, 1024
+_BOTH_ENDS, _LONG = 4, 1024
 
 
 def serves(c: Chain) -> bool:
@@ -67,7 +67,7 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
     """(log p(x), whether it is certified)."""
     initial, transition, certified = _start(c)
     num_steps, num_states = c.log_lik.shape
-    if num_states <= BOTH_ENDS and num_steps >= _LONG:
+    if num_states <= _BOTH_ENDS and num_steps >= _LONG:
         out = _from_both_ends(c, initial, transition)
     else:
 
@@ -114,35 +114,44 @@ def _row(c: Chain, n: Any) -> Array:
 
 
 def gradient(c: Chain) -> Posterior:
-    """Marginals, counts and log p(x), right for any potentials: logs, from both ends in one loop.
+    """Marginals, counts and log p(x), right for any potentials: in logs, in two small loops.
 
-    log p(x_0..x_t, z_t = i) is ahead[t, i] + the sum of shift[:t]; the message back to a step is behind.
+    The first runs from both ends at once. Its messages ahead[t] and behind[t] are log p(x_0..x_t, z_t)
+    less the shifts so far, and log p(x_t+1.. | z_t) less some constant; the second joins them.
     """
-    num_steps = c.log_lik.shape[0]
+    num_steps, num_states = c.log_lik.shape
     begin, moves = _both_ends(c)
 
     def put(x: Array, value: Array, n: Any) -> Array:
         return lax.dynamic_update_index_in_dim(x, value, n, 0, allow_negative_indices=False)
 
-    def step(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        message, ahead, behind, shift = carry
+    def go(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        message, ahead, behind, shifts = carry
         mirrored = num_steps - 1 - n
         joint = message + jnp.stack([_row(c, n), _row(c, mirrored)], axis=1)
-        moved = sum_of_exp([joint[k][None] + moves[k] for k in range(len(joint))])
-        peak = finite(jnp.max(moved, axis=0))
+        moved = sum_of_exp([joint[k][None] + moves[k] for k in range(num_states)])
+        shift = finite(jnp.max(moved, axis=0))
         ahead, behind = put(ahead, joint[:, 0], n), put(behind, message[:, 1], mirrored)
-        return moved - peak[None], ahead, behind, put(shift, peak[0], n)
+        return moved - shift[None], ahead, behind, put(shifts, shift[0], n)
+
+    def join(carry: tuple[Any, ...], here: tuple[Array, ...]) -> tuple[Any, Array]:
+        before, passed, _, whole = carry
+        ahead, behind, log_lik, shift = here
+        both = ahead + behind
+        nats = sum_of_exp([both[k] for k in range(num_states)])
+        after = log_lik + behind - (finite(nats) + passed)
+        pairs = jnp.exp(before[:, None] + c.log_transition + after[None])
+        carry = ahead, shift, nats, _add(whole, passed)
+        return carry, (jnp.exp(both - finite(nats)), pairs)
 
     zeros = jnp.zeros_like(c.log_lik)
     carry = (begin, zeros, zeros, zeros[:, 0])
-    _, ahead, behind, shift = lax.fori_loop(0, num_steps, step, carry)
-    both = ahead + behind
-    nats = sum_of_exp([both[:, k] for k in range(both.shape[1])])
-    unit = finite(nats)[:, None]
-    after = (c.log_lik + behind - unit)[1:] - shift[:-1, None]
-    counts = jnp.sum(jnp.exp(ahead[:-1, :, None] + c.log_transition[None] + after[:, None]), axis=0)
-    log_prob = jnp.sum(shift[:-1]) + nats[-1]
-    return Posterior(jnp.exp(both - unit), counts, log_prob)
+    _, ahead, behind, shifts = lax.fori_loop(0, num_steps, go, carry)
+    zero = zeros[0, 0]
+    none = jnp.full_like(c.log_initial, -jnp.inf), zero, zero, (zero, zero)
+    every = (ahead, behind, c.log_lik, shifts)
+    (*_, nats, whole), (marginals, pairs) = lax.scan(join, none, every)
+    return Posterior(marginals, total(c, pairs), sum(whole) + nats)
 
 
 def filtered(c: Chain) -> tuple[Filter, Array]:
