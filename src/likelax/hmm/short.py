@@ -134,7 +134,7 @@ def gradient(c: Chain) -> Posterior:
         ahead, behind = put(ahead, joint[:, 0], n), put(behind, message[:, 1], mirrored)
         return moved - shift[None], ahead, behind, put(shifts, shift[0], n)
 
-    def join(carry: tuple[Any, ...], here: tuple[Array, ...]) -> tuple[Any, Array]:
+    def join(carry: tuple[Any, ...], here: tuple[Array, ...]) -> tuple[Any, Any]:
         before, passed, _, whole = carry
         ahead, behind, log_lik, shift = here
         both = ahead + behind
