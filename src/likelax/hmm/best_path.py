@@ -11,11 +11,18 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import FEW_LANES, Chain, finite, fixed, last, moves_out, stacked, total
+from likelax.hmm.chain import (
+    FEW_LANES,
+    VERY_FEW,
+    Chain,
+    finite,
+    fixed,
+    last,
+    moves_out,
+    stacked,
+    total,
+)
 from likelax.hmm.recursion import near, over_states, run
-
-# states whose best predecessors are found in the loop that scores them
-_VERY_FEW = 4
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
@@ -29,7 +36,7 @@ def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
     num_steps, num_states, *lanes = c.log_lik.shape
     plain = fixed(c) and c.starts is None and c.length is None and not lanes
-    if plain and num_states <= _VERY_FEW and isinstance(num_steps, int):
+    if plain and num_states <= VERY_FEW and isinstance(num_steps, int):
         return _whole(c)
     forward = _Scores(c)
     scores = blocks.settled(c, forward, lambda begin: run(forward, begin))

@@ -16,8 +16,9 @@ from likelax.numerics import as_array, logsumexp, named_floats
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# states that do not fill a vector by themselves: of one chain, and of many as lanes
-FEW, FEW_LANES = 8, 16
+# states that do not fill a vector by themselves: of one chain, and of many as lanes; and those of
+# which all that a step computes fits into one kernel
+FEW, FEW_LANES, VERY_FEW = 8, 16, 4
 
 
 def compiled(function: F, **options: Any) -> F:

@@ -28,7 +28,7 @@ from jax import Array, lax
 
 from likelax.hmm import best_path as by_steps
 from likelax.hmm import blocks, log_domain, products, scaled, short
-from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
+from likelax.hmm.chain import FEW_LANES, VERY_FEW, Chain, Filter, Posterior
 from likelax.hmm.recursion import Recursion
 from likelax.hmm.rows import Rows, kernel
 
@@ -41,7 +41,8 @@ _PRODUCTS: Recursion = products
 _TINY, _SMALL, _MEDIUM, _SLOPE = 256, 10_000, 2**15, 2**14
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
-# uncertified rows are redone so many at a time: a share of the rows, within bounds
+# uncertified rows are redone so many at a time: a share of the rows, within bounds; but the loop over
+# one chain of very few states is a small one, which compiles soonest
 _SHARE, _FEWEST, _MOST = 128, 8, 64
 
 
@@ -164,7 +165,8 @@ def _redone(exact: Callable[[Chain], Any], rows: Rows, state: tuple[Array, Any],
       state: (N,) which rows are right; their answers.
       axis: that of the rows in the answers, 0 or -1.
     """
-    few = min(rows.size, max(_FEWEST, min(_MOST, rows.size // _SHARE)))
+    fewest = 1 if rows.num_states <= VERY_FEW else _FEWEST
+    few = min(rows.size, max(fewest, min(_MOST, rows.size // _SHARE)))
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         ok, out = state

@@ -22,12 +22,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, Chain, Filter, Posterior, finite, fixed, total
+from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, finite, fixed, total
 from likelax.hmm.products import sum_of_exp
 from likelax.hmm.scaled import floor
 
-# states for which both ends of a chain are lanes of one small loop, and steps from which that pays
-_BOTH_ENDS, _LONG = 4, 1024
+# steps from which both ends of a chain as lanes of one loop pay
+_LONG = 1024
 
 
 def serves(c: Chain) -> bool:
@@ -67,7 +67,7 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
     """(log p(x), whether it is certified)."""
     initial, transition, certified = _start(c)
     num_steps, num_states = c.log_lik.shape
-    if num_states <= _BOTH_ENDS and num_steps >= _LONG:
+    if num_states <= VERY_FEW and num_steps >= _LONG:
         out = _from_both_ends(c, initial, transition)
     else:
 
