@@ -134,10 +134,10 @@ def _choices(c: Chain, scores: Array) -> Array:
     return lax.scan(step, jnp.int32(0), every, reverse=True)[1]
 
 
-def choose(scores: Array) -> Array:
-    """The lowest state of the best score, -1 if all are impossible."""
-    best = jnp.argmax(scores).astype(jnp.int32)
-    return jnp.where(jnp.max(scores) == -jnp.inf, -1, best)
+def choose(scores: Array, axis: int = 0) -> Array:
+    """The lowest state along an axis of the best score, -1 if all are impossible."""
+    best = jnp.argmax(scores, axis=axis).astype(jnp.int32)
+    return jnp.where(jnp.max(scores, axis=axis) == -jnp.inf, -1, best)
 
 
 def _choices_in_lanes(c: Chain, scores: Array) -> Array:
@@ -155,15 +155,9 @@ def best_predecessors(c: Chain, scores: Array) -> tuple[Array, Array]:
     moves = moves_out(c)
     num_states = scores.shape[1]
     if num_states > FEW_LANES:
-        return _best_of_many(scores[:, :, None] + moves), _best_of_many(scores)
+        return choose(scores[:, :, None] + moves, 1), choose(scores, 1)
     before = _best_of_few([scores[:, i, None] + moves[:, i] for i in range(num_states)])
     return before, _best_of_few([scores[:, i] for i in range(num_states)])
-
-
-def _best_of_many(scores: Array) -> Array:
-    """(T, ...) as `choose`, of scores (T, K, ...)."""
-    best = jnp.argmax(scores, axis=1).astype(jnp.int32)
-    return jnp.where(jnp.max(scores, axis=1) == -jnp.inf, -1, best)
 
 
 def _best_of_few(scores: list[Array]) -> Array:

@@ -313,11 +313,8 @@ def _viterbi_step(c: Chain, before: Array) -> ViterbiStep:
     every = jnp.concatenate([earlier[1], ends[None]])
     alive = jnp.broadcast_to((ends >= 0)[None], every.shape)
     decided = jnp.all(~alive | (every == path[:, None]), axis=1) & (path >= 0)
-    into = scores[:, None] + c.log_transition
-    chosen = jnp.where(jnp.max(into, axis=0) == -jnp.inf, -1, jnp.argmax(into, axis=0))
-    state = ViterbiState(
-        best_into(scores, c.log_transition), _push(before, chosen.astype(jnp.int32))
-    )
+    chosen = choose(scores[:, None] + c.log_transition)
+    state = ViterbiState(best_into(scores, c.log_transition), _push(before, chosen))
     return ViterbiStep(state, path, decided, peak)
 
 

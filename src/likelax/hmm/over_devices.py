@@ -117,10 +117,8 @@ def _part(c: Chain, axes: Axes) -> _Part:
     length = jnp.asarray(num_parts * num_steps if c.length is None else c.length)
     count = own_length(length, num_steps, axes)
     counted = steps < count
-    begins = (
-        (steps == 0) & (here == 0) if c.starts is None else c.starts | ((steps == 0) & (here == 0))
-    )
-    begins = begins & counted
+    begins = (steps == 0) & (here == 0)
+    begins = counted & (begins if c.starts is None else c.starts | begins)
     first = jnp.where(jnp.any(begins), jnp.argmax(begins), num_steps)
     lik = jnp.where(counted[:, None], c.log_lik, 0)
     c = Chain(c.log_initial, c.log_transition, lik, None if c.starts is None else begins, None)

@@ -147,6 +147,13 @@ def _dots(a: Array, b: Array) -> Array:
     return jnp.log(product) + rows + columns
 
 
+def _identity(log_lik: Array, lanes: tuple[int, ...]) -> Array:
+    """(K, K, lanes) the log of the identity, for likelihoods (S, K, ...)."""
+    square = jnp.log(jnp.eye(log_lik.shape[1], dtype=log_lik.dtype))
+    square = square.reshape(*square.shape, *(1,) * len(lanes))
+    return jnp.broadcast_to(square, (*square.shape[:2], *lanes))
+
+
 def _shifted(m: Array) -> Array:
     """(I, K, ...) with a peak of 0."""
     return m - finite(lax.stop_gradient(jnp.max(m, axis=(0, 1), keepdims=True)))
@@ -220,10 +227,7 @@ def _walk(p: _Lanes, begin: Array, contract: Contraction, keep: bool) -> tuple[A
 
 def _beginnings(p: _Lanes, contract: Contraction) -> Array:
     """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
-    num_states = p.lik.shape[1]
-    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(p.lik.dtype)
-    identity = identity.reshape(num_states, num_states, *(1,) * len(p.lik.shape[2:]))
-    identity = jnp.broadcast_to(identity, (num_states, num_states, *p.lik.shape[2:]))
+    identity = _identity(p.lik, p.lik.shape[2:])
     each, _ = _walk(p, identity, contract, keep=False)
     before = _prefixes(each, identity, 3, lambda a, b: _shifted(contract(a, b)))
     start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
@@ -282,7 +286,6 @@ def product(whole: Chain, moved: Array) -> Array:
     c = cut(whole)
     moved = moved if c.num_blocks == 1 else blocks.split(moved, c.num_blocks, 1)
     num_states = c.log_initial.shape[0]
-    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(c.log_lik.dtype)
 
     def step(message: Array, here: tuple[Array, Array]) -> tuple[Array, None]:
         moved, lik = here
@@ -292,17 +295,13 @@ def product(whole: Chain, moved: Array) -> Array:
     def join(message: Array, ahead: Array) -> tuple[Array, None]:
         return _shifted(log_sums(message, ahead)), None
 
-    def of_identity(lanes: tuple[int, ...]) -> Array:
-        square = identity.reshape(num_states, num_states, *(1,) * len(lanes))
-        return jnp.broadcast_to(square, (num_states, num_states, *lanes))
-
-    found, _ = lax.scan(step, of_identity(c.log_lik.shape[2:]), (moved, c.log_lik))
+    found, _ = lax.scan(step, _identity(c.log_lik, c.log_lik.shape[2:]), (moved, c.log_lik))
     # eight neighbours become one, until one is left
     while found.ndim > 2:
         missing = -found.shape[2] % _JOINED
-        found = jnp.concatenate([found, of_identity((missing,))], axis=2)
+        found = jnp.concatenate([found, _identity(c.log_lik, (missing,))], axis=2)
         each = jnp.moveaxis(found.reshape(num_states, num_states, -1, _JOINED), 3, 0)
-        found, _ = lax.scan(join, of_identity(each.shape[3:]), each)
+        found, _ = lax.scan(join, _identity(c.log_lik, each.shape[3:]), each)
         found = found[:, :, 0] if found.shape[2] == 1 else found
     return found
 
@@ -384,15 +383,12 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
     if c.num_blocks > 1:
         begin = _beginnings(p, _best)
     message = _walk(p, begin, _best, keep=True)[1][:, :, 0]
-    scores = _unit(message + c.log_lik)
+    scores = message + c.log_lik
+    scores = scores - finite(jnp.max(scores, axis=1, keepdims=True))
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
     gain = jnp.max(into + c.log_lik, axis=1)
     return blocks.join(c, _choices(c, scores), whole), total(c, gain)
-
-
-def _unit(scores: Array) -> Array:
-    return scores - finite(jnp.max(scores, axis=1, keepdims=True))
 
 
 def _choices(c: Chain, scores: Array) -> Array:
