@@ -119,6 +119,24 @@ def test_a_batch_of_paths_is_a_loop_over_them(large_program, monkeypatch):
                 np.testing.assert_allclose(scores[n], score, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "num_states", "num_blocks", "padded"),
+    [
+        (16_000, 2, 200, False),
+        (16_000, 16, 128, False),
+        (16_001, 2, 128, True),
+        (4096, 2, 128, False),
+    ],
+)
+def test_blocks_are_as_many_as_need_no_padding(num_steps, num_states, num_blocks, padded):
+    flat = jnp.zeros(num_states)
+    whole = chain.Chain(
+        flat, jnp.zeros((num_states,) * 2), jnp.zeros((num_steps, num_states)), None, None
+    )
+    c = blocks.cut(whole)
+    assert c.num_blocks == num_blocks and (c.length is not None) == padded
+
+
 def test_the_slope_of_the_best_score_is_the_best_path():
     rng = np.random.default_rng(0)
     args = np.log([0.5, 0.5]), np.log([[0.9, 0.1], [0.2, 0.8]]), rng.normal(size=(7, 2))

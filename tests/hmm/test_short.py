@@ -41,10 +41,9 @@ def test_log_prob_is_the_sum_over_all_paths(x64, ends, num_steps):
     np.testing.assert_allclose(got, enumeration.log_prob(paths), rtol=1e-13)
 
 
-@pytest.mark.parametrize("num_steps", [5, 6])
-def test_what_is_certified_has_the_digits_of_the_log_domain_in_float64(x64, ends, num_steps):
+def odd_chains(num_steps, num_chains=3000, num_states=3):
+    """Potentials of float32, and the same in float64; of a third of the chains some are of EDGES."""
     rng = np.random.default_rng(num_steps)
-    num_chains, num_states = 3000, 3
 
     def odd(*shape):
         plain = rng.uniform(-3, 0, (num_chains, *shape))
@@ -54,8 +53,13 @@ def test_what_is_certified_has_the_digits_of_the_log_domain_in_float64(x64, ends
         return np.where(some, rng.choice(EDGES, plain.shape), plain).astype(np.float32)
 
     potentials = odd(num_states), odd(num_states, num_states), odd(num_steps, num_states)
+    return potentials, tuple(np.asarray(p, np.float64) for p in potentials)
+
+
+@pytest.mark.parametrize("num_steps", [5, 6])
+def test_what_is_certified_has_the_digits_of_the_log_domain_in_float64(x64, ends, num_steps):
+    potentials, wide = odd_chains(num_steps)
     run = jax.jit(jax.vmap(lambda *p: answers(short, p)))(*potentials)
-    wide = tuple(np.asarray(p, np.float64) for p in potentials)
     exact = jax.jit(jax.vmap(lambda *p: answers(log_domain, p)))(*wide)
     for name, (got, certified) in run.items():
         certified = np.asarray(certified)
@@ -73,6 +77,41 @@ def test_what_is_certified_has_the_digits_of_the_log_domain_in_float64(x64, ends
             )
             slack = 4e-6 * size.reshape(-1, *(1,) * (g.ndim - 1))
             assert np.all(np.abs(g[sure] - w[sure]) <= np.broadcast_to(slack, g.shape)[sure])
+
+
+@pytest.mark.parametrize("num_steps", [1, 6])
+def test_the_gradient_has_the_digits_of_the_log_domain_in_float64_for_any_chain(x64, num_steps):
+    potentials, wide = odd_chains(num_steps)
+    got = jax.jit(jax.vmap(lambda *p: short.gradient(chain.Chain(*p, None, None))))(*potentials)
+    exact = jax.vmap(lambda *p: log_domain.posterior(chain.Chain(*p, None, None), in_logs=False))
+    flat = np.concatenate([p.reshape(len(p), -1) for p in wide], axis=1)
+    size = np.max(np.abs(flat), axis=1, where=np.isfinite(flat), initial=1)
+    for g, w in zip(got, jax.jit(exact)(*wide), strict=True):
+        g, w = np.asarray(g, np.float64), np.asarray(w)
+        np.testing.assert_array_equal(g == -np.inf, w == -np.inf)
+        gap = np.where(w == -np.inf, 0, g - np.where(w == -np.inf, 0, w))
+        assert np.all(np.abs(gap) <= 1e-6 * size.reshape(-1, *(1,) * (g.ndim - 1)))
+
+
+@pytest.mark.parametrize("spread", [0, 3])
+def test_the_gradient_of_a_thousand_steps_has_the_digits_of_float64(x64, spread):
+    rng = np.random.default_rng(0)
+    log_lik = spread * rng.normal(size=(1000, 3)).astype(np.float32) - 20
+    # steps that are all alike round all the same way
+    wide = np.log(np.full(3, 1 / 3)), np.log(rng.dirichlet(np.ones(3), 3)), log_lik
+    narrow = [np.asarray(p, np.float32) for p in wide]
+    wide = [np.asarray(p, np.float64) for p in narrow]
+    got = jax.jit(lambda *p: short.gradient(chain.Chain(*p, None, None)))(*narrow)
+    exact = jax.jit(lambda *p: log_domain.posterior(chain.Chain(*p, None, None), in_logs=False))
+    for g, w in zip(got, exact(*wide), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_a_short_chain_is_one_exact_recursion():
+    flat, log_lik = jnp.full(4, -1.386), jnp.zeros((1000, 4))
+    slope = jax.make_jaxpr(jax.grad(inference.log_partition, 2))
+    found = str(slope(flat, jnp.stack([flat] * 4), log_lik))
+    assert found.count("cond[") == 0 and found.count("scan[") == 2
 
 
 def test_a_thousand_steps_in_float32_sum_to_the_digits_of_float64(x64):

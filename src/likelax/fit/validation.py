@@ -197,9 +197,10 @@ def _axes_of_one() -> dict[tuple[type, str], int]:
     """The number of axes of each field of one distribution, by class and field."""
     found: dict[tuple[type, str], int] = {(Mixture, "weights"): 1}
     for entry in FAMILIES:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(entry.example()):
+        # shapes alone: to make the arrays would compile
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(entry.example)):
             if entry.name not in _OF_ANY_SHAPE:
-                found[entry.family, path[-1].name] = jnp.ndim(leaf)
+                found[entry.family, path[-1].name] = leaf.ndim
     return found
 
 

@@ -11,11 +11,18 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import blocks
-from likelax.hmm.chain import FEW_LANES, Chain, fixed, last, moves_out, stacked, total
-from likelax.hmm.recursion import over_states, run
-
-# states whose best predecessors are found in the loop that scores them
-_VERY_FEW = 4
+from likelax.hmm.chain import (
+    FEW_LANES,
+    VERY_FEW,
+    Chain,
+    finite,
+    fixed,
+    last,
+    moves_out,
+    stacked,
+    total,
+)
+from likelax.hmm.recursion import near, over_states, run
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
@@ -29,7 +36,7 @@ def in_order(c: Chain) -> tuple[Array, Array]:
     """As `best_path`, without cutting the chain into blocks, or in those that it has."""
     num_steps, num_states, *lanes = c.log_lik.shape
     plain = fixed(c) and c.starts is None and c.length is None and not lanes
-    if plain and num_states <= _VERY_FEW and isinstance(num_steps, int):
+    if plain and num_states <= VERY_FEW and isinstance(num_steps, int):
         return _whole(c)
     forward = _Scores(c)
     scores = blocks.settled(c, forward, lambda begin: run(forward, begin))
@@ -50,7 +57,7 @@ def _whole(c: Chain) -> tuple[Array, Array]:
         scores = carry[0] + log_lik
         peak = jnp.max(scores)
         each = [scores[i] + c.log_transition[i] for i in range(num_states)]
-        into = functools.reduce(jnp.maximum, each) - jnp.where(peak == -jnp.inf, 0, peak)
+        into = functools.reduce(jnp.maximum, each) - finite(peak)
         return (into, scores), (_best_of_few(each), peak)
 
     def back(after: Array, before: Array) -> tuple[Array, Array]:
@@ -93,15 +100,13 @@ class _Scores:
     def leave(self, state: tuple[Array, Array], move: Array | None) -> Array:
         scores, peak = state
         into = best_into(scores, self.c.log_transition if move is None else move)
-        return into - jnp.where(peak == -jnp.inf, 0, peak)[None]
+        return into - finite(peak)[None]
 
     def keep(self, message: Array, state: tuple[Array, Array]) -> Array:
         return state[0]
 
     def agree(self, handed: Array, begun: Array) -> Array:
-        slack = 32 * jnp.finfo(handed.dtype).eps
-        near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
-        return jnp.all((handed == begun) | near)
+        return near(handed, begun, 32)
 
 
 def best_into(scores: Array, move: Array) -> Array:
@@ -129,10 +134,10 @@ def _choices(c: Chain, scores: Array) -> Array:
     return lax.scan(step, jnp.int32(0), every, reverse=True)[1]
 
 
-def choose(scores: Array) -> Array:
-    """The lowest state of the best score, -1 if all are impossible."""
-    best = jnp.argmax(scores).astype(jnp.int32)
-    return jnp.where(jnp.max(scores) == -jnp.inf, -1, best)
+def choose(scores: Array, axis: int = 0) -> Array:
+    """The lowest state along an axis of the best score, -1 if all are impossible."""
+    best = jnp.argmax(scores, axis=axis).astype(jnp.int32)
+    return jnp.where(jnp.max(scores, axis=axis) == -jnp.inf, -1, best)
 
 
 def _choices_in_lanes(c: Chain, scores: Array) -> Array:
@@ -150,15 +155,9 @@ def best_predecessors(c: Chain, scores: Array) -> tuple[Array, Array]:
     moves = moves_out(c)
     num_states = scores.shape[1]
     if num_states > FEW_LANES:
-        return _best_of_many(scores[:, :, None] + moves), _best_of_many(scores)
+        return choose(scores[:, :, None] + moves, 1), choose(scores, 1)
     before = _best_of_few([scores[:, i, None] + moves[:, i] for i in range(num_states)])
     return before, _best_of_few([scores[:, i] for i in range(num_states)])
-
-
-def _best_of_many(scores: Array) -> Array:
-    """(T, ...) as `choose`, of scores (T, K, ...)."""
-    best = jnp.argmax(scores, axis=1).astype(jnp.int32)
-    return jnp.where(jnp.max(scores, axis=1) == -jnp.inf, -1, best)
 
 
 def _best_of_few(scores: list[Array]) -> Array:

@@ -22,13 +22,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW_LANES, Chain, block_axis, fixed, moves_out
+from likelax.hmm.chain import FEW, FEW_LANES, Chain, block_axis, fixed, moves_out
 from likelax.hmm.recursion import Pass
 
 # shorter chains are done before the blocks have met
 LONG = 4096
-# lanes that keep a processor busy; steps whose plain sum keeps its digits
-_WIDTH, _LONGEST = 128, 8192
+# lanes that keep a processor busy, and numbers in a vector of it; steps in which most chains forget; steps
+# whose plain sum keeps its digits
+_WIDTH, _VECTOR, _SHORTEST, _LONGEST = 128, 8, 64, 8192
 # rounds before blocks go one by one; the first guess takes a share of the steps
 _ROUNDS, _WARM = 5, 8
 
@@ -39,7 +40,15 @@ def cut(c: Chain) -> Chain:
     if num_steps < LONG or num_states > FEW_LANES or not fixed(c):
         return c
     num_lanes = lanes[0] if lanes else 1
-    return cut_into(c, max(_WIDTH // num_lanes, num_steps // _LONGEST))
+    least = max(_WIDTH // num_lanes, num_steps // _LONGEST)
+    if least <= 1:
+        return c
+    # blocks without padding need no masks; and lanes should fill whole vectors
+    most = max(least, min(2 * least, num_steps // _SHORTEST))
+    even = [n for n in range(least, most + 1) if num_steps % n == 0]
+    whole = [n for n in even if n * num_lanes % _VECTOR == 0]
+    choose = max if num_states <= FEW else min
+    return cut_into(c, choose(whole or even or [least]))
 
 
 def cut_into(c: Chain, num_blocks: int) -> Chain:
@@ -114,23 +123,24 @@ def _guess(c: Chain, p: Pass) -> Array:
     num_steps = c.log_lik.shape[0]
     few = max(1, num_steps // _WARM)
     part = slice(None, few) if p.reverse else slice(-few, None)
-    known = jax.tree.map(lambda x: x[part], p.known)
+    return _hand_over(c, p, _behind(p, p.begin, jax.tree.map(lambda x: x[part], p.known)))
+
+
+def _behind(p: Pass, message: Array, known: Any) -> Array:
+    """The message behind some steps, from that to the first of them and what is known there."""
 
     def step(message: Array, here: Any) -> tuple[Array, None]:
         return p.leave(p.enter(p.arrive(message, here), here), None), None
 
-    return _hand_over(c, p, lax.scan(step, p.begin, known, reverse=p.reverse)[0])
+    return lax.scan(step, message, known, reverse=p.reverse)[0]
 
 
 def _one_by_one(c: Chain, p: Pass) -> Array:
     """The messages that the blocks begin from, by one block after the other."""
     axis = p.begin.ndim - c.log_lik.ndim + 2
 
-    def step(message: Array, here: Any) -> tuple[Array, None]:
-        return p.leave(p.enter(p.arrive(message, here), here), None), None
-
     def block(message: Array, known: Any) -> tuple[Array, Array]:
-        return lax.scan(step, message, known, reverse=p.reverse)[0], message
+        return _behind(p, message, known), message
 
     def apart(x: Array) -> Array:
         along = block_axis(c, x)

@@ -16,8 +16,9 @@ from likelax.numerics import as_array, logsumexp, named_floats
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# states that do not fill a vector by themselves: of one chain, and of many as lanes
-FEW, FEW_LANES = 8, 16
+# states that do not fill a vector by themselves: of one chain, and of many as lanes; and those of
+# which all that a step computes fits into one kernel
+FEW, FEW_LANES, VERY_FEW = 8, 16, 4
 
 
 def compiled(function: F, **options: Any) -> F:
@@ -169,6 +170,11 @@ def last(c: Chain) -> Array:
     return ~later(c, active(c) & ~first(c))
 
 
+def ends(c: Chain) -> Array | None:
+    """`last`, or None where only the last step is."""
+    return None if c.starts is None and c.length is None else last(c)
+
+
 def later(c: Chain, x: Array, by: int = 1) -> Array:
     """(T, ...) x of the next step, or of the one before where by is -1; it comes round at the ends."""
     x = jnp.roll(x, -by, axis=0)
@@ -218,6 +224,11 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
     )
 
 
+def finite(logs: Array) -> Array:
+    """What to subtract from scores so that impossible ones, whose total is -inf, stay -inf."""
+    return jnp.where(logs == -jnp.inf, 0, logs)
+
+
 # terms whose plain sum keeps its digits, and the steps of a run, which are one term of more steps
 _FEW_TERMS, _RUN = 128, 32
 
@@ -237,7 +248,7 @@ def log_pairs(c: Chain, log_before: Array, log_after: Array) -> Array:
     """
     scores = before_moves(c, log_before)[:, :, None] + moves_in(c) + log_after[:, None]
     whole = logsumexp(scores, axis=(1, 2), keepdims=True)
-    return scores - jnp.where(whole == -jnp.inf, 0, whole)
+    return scores - finite(whole)
 
 
 class Filter(NamedTuple):

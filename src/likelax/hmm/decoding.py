@@ -6,7 +6,6 @@ no path can produce.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -111,15 +110,12 @@ def _path_log_prob(path: Array, c: Chain) -> tuple[Array, Array]:
     inside = (path >= 0) & (path < c.log_initial.size)
     path = jnp.where(inside, path, 0)
     moves = c.log_transition
-    moves = moves[path[:-1], path[1:]] if moves.ndim == 2 else _pick_moves(moves, path)
+    each = () if moves.ndim == 2 else (jnp.arange(len(moves)),)
+    moves = moves[*each, path[:-1], path[1:]]
     entry = jnp.where(first(c), c.log_initial[path], jnp.append(jnp.zeros(1, moves.dtype), moves))
     emission = jnp.take_along_axis(c.log_lik, path[:, None], axis=1)[:, 0]
     joint = total(c, jnp.where(inside, entry + emission, -jnp.inf))
     return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_partition_of(None, c))
-
-
-def _pick_moves(moves: Array, path: Array) -> Array:
-    return jax.vmap(lambda move, i, j: move[i, j])(moves, path[:-1], path[1:])
 
 
 def _check_path(path: ArrayLike, c: Chain) -> Array:

@@ -10,6 +10,8 @@ when it is lowered, from the platform:
 | more | `scaled`, and `log_domain` where the full certificate fails | `products` |
 | sizes not known | `log_domain` | `log_domain` |
 
+The gradient of one short chain of few states is `short.gradient` up to a work of `_SLOPE`.
+
 `lax.platform_dependent` drops the other branch when the program is lowered for one platform, whatever
 machine that is done on.
 """
@@ -26,7 +28,7 @@ from jax import Array, lax
 
 from likelax.hmm import best_path as by_steps
 from likelax.hmm import blocks, log_domain, products, scaled, short
-from likelax.hmm.chain import FEW_LANES, Chain, Filter, Posterior
+from likelax.hmm.chain import FEW_LANES, VERY_FEW, Chain, Filter, Posterior
 from likelax.hmm.recursion import Recursion
 from likelax.hmm.rows import Rows, kernel
 
@@ -35,11 +37,12 @@ _PRODUCTS: Recursion = products
 
 # Work up to the first number is one exact recursion, the smallest program, and so is a batch up to the
 # second; up to the third the full certificate costs more to compile than it saves, and so does a second
-# form for accelerators.
-_TINY, _SMALL, _MEDIUM = 256, 10_000, 2**15
+# form for accelerators. Up to the fourth the gradient of one short chain is one exact recursion.
+_TINY, _SMALL, _MEDIUM, _SLOPE = 256, 10_000, 2**15, 2**14
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
-# uncertified rows are redone so many at a time: a share of the rows, within bounds
+# uncertified rows are redone so many at a time: a share of the rows, within bounds; but the loop over
+# one chain of very few states is a small one, which compiles soonest
 _SHARE, _FEWEST, _MOST = 128, 8, 64
 
 
@@ -53,7 +56,7 @@ class _Answer:
       products: chain -> the answer, on an accelerator.
       parallel: True for `products`, False for steps; None: by size and platform.
       short: chain -> (the answer, whether it is certified), for one short chain; None: there is none.
-      least: work above which that is taken.
+      slope: whether it is for a gradient, which has an exact form for one short chain of few states.
     """
 
     steps: Callable[[Rows], Any]
@@ -61,15 +64,18 @@ class _Answer:
     products: Callable[[Chain], Any]
     parallel: bool | None
     short: Callable[[Chain], tuple[Any, Array]] | None
-    least: int
+    slope: bool
 
     def __call__(self, rows: Rows) -> Any:
         if self.parallel:
             return self._by_products(rows)
-        if self.short is not None and _is_short(rows, self.least):
+        if self.short is not None and _is_short(rows):
             c = rows.lanes()
-            out, ok = self.short(c)
-            return lax.cond(ok, lambda: out, lambda: self.exact(c))
+            if self.slope and not _larger(rows, _SLOPE):
+                return short.gradient(c)
+            if _larger(rows, _TINY):
+                out, ok = self.short(c)
+                return lax.cond(ok, lambda: out, lambda: self.exact(c))
         if not _larger(rows, _SMALL):
             return rows.each(self.exact)
         if self.parallel is False or not _larger(rows, _MEDIUM):
@@ -93,11 +99,11 @@ class _Answer:
         return lax.platform_dependent(c, cpu=self.exact, default=self.products)
 
 
-def _is_short(rows: Rows, least: int) -> bool:
-    """Whether `short` is the form: one chain with more work than that, not so long that blocks pay."""
-    if rows.batched is not None or not short.serves(rows.lanes()):
+def _is_short(rows: Rows) -> bool:
+    """Whether `short` serves: one chain of known size, not so long that blocks pay."""
+    if rows.batched is not None or not short.serves(rows.lanes()) or not _larger(rows, 0):
         return False
-    return _larger(rows, least) and not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
+    return not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
 
 
 def _larger(rows: Rows, bound: int) -> bool:
@@ -159,7 +165,8 @@ def _redone(exact: Callable[[Chain], Any], rows: Rows, state: tuple[Array, Any],
       state: (N,) which rows are right; their answers.
       axis: that of the rows in the answers, 0 or -1.
     """
-    few = min(rows.size, max(_FEWEST, min(_MOST, rows.size // _SHARE)))
+    fewest = 1 if rows.num_states <= VERY_FEW else _FEWEST
+    few = min(rows.size, max(fewest, min(_MOST, rows.size // _SHARE)))
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         ok, out = state
@@ -183,7 +190,7 @@ def _best_by_steps(rows: Rows) -> Any:
 
 @functools.cache
 def _kernel(
-    name: str, parallel: bool | None, least: int = _TINY, **options: Any
+    name: str, parallel: bool | None, slope: bool = False, **options: Any
 ) -> Callable[[Chain], Any]:
     """One answer of a chain, which knows its batch and its derivatives."""
 
@@ -195,7 +202,7 @@ def _kernel(
         functools.partial(_certified, of(scaled), exact) if name != "best_path" else _best_by_steps
     )
     quick = of(short) if hasattr(short, name) else None
-    answer = _Answer(steps, exact, of(_PRODUCTS), parallel, quick, least)
+    answer = _Answer(steps, exact, of(_PRODUCTS), parallel, quick, slope)
     run = jax.custom_jvp(kernel(answer))
 
     @run.defjvp
@@ -227,7 +234,7 @@ def posterior(c: Chain, parallel: bool | None = None, *, in_logs: bool) -> Poste
 
 def gradient(c: Chain, parallel: bool | None = None) -> Posterior:
     """`posterior` in probabilities; little work is one exact recursion, which compiles soonest."""
-    return _kernel("posterior", parallel, _SMALL, in_logs=False)(c)
+    return _kernel("posterior", parallel, slope=True, in_logs=False)(c)
 
 
 def best_path(c: Chain, parallel: bool | None = None) -> tuple[Array, Array]:

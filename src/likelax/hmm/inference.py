@@ -20,10 +20,10 @@ accelerators with more than a little work. All give the same answers.
 
 Little work, by steps, states and the size of the batch, is one recursion in the log domain, which
 compiles in a third of the time. One short chain of up to 8 states is the scaled recursion at its
-smallest (`likelax.hmm.short`), or in the log domain where that is not certified. More work is done by the scaled recursion where that is certified as
-exact, and in the log domain elsewhere (`likelax.hmm.scaled` has the proof). A chain of 4096 steps or
-more with at most 16 states and a fixed transition runs in blocks side by side
-(`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
+smallest (`likelax.hmm.short`), or in the log domain where that is not certified. More work is done
+by the scaled recursion where that is certified as exact, and in the log domain elsewhere
+(`likelax.hmm.scaled` has the proof). A chain of 4096 steps or more with at most 16 states and a
+fixed transition runs in blocks side by side (`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
 log domain are computed again, and not the batch.
 
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
@@ -38,7 +38,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import Chain, blank, chain, compiled, first, hide_padding, total
+from likelax.hmm.chain import Chain, Posterior, blank, chain, compiled, first, hide_padding, total
 from likelax.numerics import log_normalize, named_floats, weighted_sum
 from likelax.numerics.checks import checked
 
@@ -145,17 +145,25 @@ def _log_partition_jvp(
     parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
 ) -> tuple[Array, Array]:
     (c,), (dot,) = primals, tangents
-    post = dispatch.gradient(c, parallel)
-    (steps,) = blank(c, post.marginals, value=0)
-    moves = post.counts
+    found = _expected(c, dispatch.gradient(c, parallel))
     if c.log_transition.ndim == 3:
-        moves = jnp.exp(dispatch.pairwise(c, parallel))
-    tangent = (
-        weighted_sum(_initial_counts(c, steps), dot.log_initial)
-        + weighted_sum(moves, dot.log_transition)
-        + weighted_sum(steps, dot.log_lik)
+        found = found._replace(transition_counts=jnp.exp(dispatch.pairwise(c, parallel)))
+    return found.log_prob, slope(found, dot)
+
+
+def slope(found: Expected, dot: Chain) -> Array:
+    """What log p(x) changes by as the potentials do: the expected uses of each, times its change."""
+    return (
+        weighted_sum(found.initial_counts, dot.log_initial)
+        + weighted_sum(found.transition_counts, dot.log_transition)
+        + weighted_sum(found.marginals, dot.log_lik)
     )
-    return post.log_prob, tangent
+
+
+def _expected(c: Chain, post: Posterior) -> Expected:
+    """`Expected` from the posterior in probabilities."""
+    (marginals,) = blank(c, post.marginals, value=0)
+    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
 
 
 def filter(
@@ -317,10 +325,7 @@ def expected_states(
 @compiled
 def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
-    post = dispatch.posterior(c, None, in_logs=False)
-    (marginals,) = blank(c, post.marginals, value=0)
-    counts = _initial_counts(c, marginals)
-    return Expected(marginals, post.counts, counts, post.log_prob)
+    return _expected(c, dispatch.posterior(c, in_logs=False))
 
 
 def _initial_counts(c: Chain, marginals: Array) -> Array:

@@ -16,6 +16,8 @@ from likelax.hmm.chain import (
     Filter,
     Posterior,
     active,
+    ends,
+    finite,
     first,
     fixed,
     last,
@@ -24,22 +26,19 @@ from likelax.hmm.chain import (
 )
 from likelax.numerics import Compensated, add_compensated
 
+best_path = in_order
+
 
 def _sum_of_exp(scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """(log of the sum, exp(scores - peak), peak), with the fewest operations for a scan's body."""
     peak = lax.stop_gradient(jnp.max(scores, axis=axis))
-    shares = jnp.exp(scores - jnp.expand_dims(_finite(peak), axis))
+    shares = jnp.exp(scores - jnp.expand_dims(finite(peak), axis))
     # the sum is at least 1 unless every term is zero, and then the peak makes the result -inf
     return jnp.log(jnp.maximum(jnp.sum(shares, axis=axis), 0.5)) + peak, shares, peak
 
 
 def _log_sum(scores: Array, axis: int) -> Array:
     return _sum_of_exp(scores, axis)[0]
-
-
-def _finite(logs: Array) -> Array:
-    """What to subtract so that an impossible row stays -inf."""
-    return jnp.where(logs == -jnp.inf, 0, logs)
 
 
 def _each(c: Chain, moves: Callable[[Chain], Array]) -> Array | None:
@@ -61,7 +60,7 @@ def _forward(c: Chain) -> tuple[Filter, Array]:
             message = jnp.where(start, c.log_initial, message)
         joint = message + log_lik
         increment = _log_sum(joint, 0)
-        joint = joint - _finite(increment)
+        joint = joint - finite(increment)
         whole = add_compensated(
             whole, increment if count is None else jnp.where(count, increment, 0)
         )
@@ -97,11 +96,10 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
         -> what to keep.
     Source: Kim (1994), J. Econometrics 60, 1-22, in the log domain.
     """
+    end = ends(c)
     before = jnp.concatenate([jnp.full_like(run.filtered[:1], -jnp.inf), run.filtered[:-1]])
-    end = None
-    if c.starts is not None or c.length is not None:
+    if end is not None:
         before = jnp.where((active(c) & ~first(c))[:, None], before, -jnp.inf)
-        end = last(c)
 
     def step(carry: tuple[Array, Compensated], here: tuple[Any, ...]) -> tuple[Any, Any]:
         marginals, counts = carry
@@ -109,21 +107,15 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
         if end is not None:
             marginals = jnp.where(end, filtered, marginals)
         # rounding would make the sum of the marginals drift over many steps
-        marginals = marginals - _finite(_log_sum(marginals, 0))
+        marginals = marginals - finite(_log_sum(marginals, 0))
         move = c.log_transition if move is None else move
-        scores = before[:, None] + move + (marginals - _finite(predicted))[None]
+        scores = before[:, None] + move + (marginals - finite(predicted))[None]
         earlier, shares, peak = _sum_of_exp(scores, 1)
         counts = add_compensated(counts, shares * jnp.exp(peak)[:, None])
         return (earlier, counts), keep(marginals, scores)
 
     zero = jnp.zeros((c.log_initial.size, c.log_initial.size), c.log_lik.dtype)
-    every = (
-        before,
-        run.filtered,
-        run.predicted,
-        end,
-        _each(c, moves_in),
-    )
+    every = (before, run.filtered, run.predicted, end, _each(c, moves_in))
     begin = (run.filtered[-1], Compensated(zero, zero))
     (_, counts), kept = lax.scan(step, begin, every, reverse=True)
     return kept, counts.total + counts.error
@@ -143,11 +135,6 @@ def pairwise(c: Chain) -> Array:
     return _smooth(c, filtered(c), lambda marginals, scores: scores)[0][1:]
 
 
-def best_path(c: Chain) -> tuple[Array, Array]:
-    """(path (T,) int32, -1 where there is none; its score, nats)."""
-    return in_order(c)
-
-
 def backward(c: Chain) -> Array:
     """(T, K) log p(x_t+1.. | z_t) - log p(x_t+1.. | x_0..x_t), within each sequence."""
     increment = filtered(c).increment
@@ -158,7 +145,7 @@ def backward(c: Chain) -> Array:
         move = c.log_transition if move is None else move
         found = jnp.where(end, 0, _log_sum(move + message[None], 1))
         found = jnp.where(increment == -jnp.inf, -jnp.inf, found)
-        return log_lik + found - _finite(increment), found
+        return log_lik + found - finite(increment), found
 
     every = (c.log_lik, increment, last(c), _each(c, moves_out))
     return lax.scan(step, jnp.zeros_like(c.log_initial), every, reverse=True)[1]
@@ -179,6 +166,5 @@ def backward_windows(c: Chain, lag: int) -> Array:
         return earlier, windows[-1]
 
     zero = jnp.zeros((lag + 1, num_states), c.log_lik.dtype)
-    end = None if c.starts is None and c.length is None else last(c)
-    every = (c.log_lik, end, _each(c, moves_in))
+    every = (c.log_lik, ends(c), _each(c, moves_in))
     return lax.scan(step, zero, every, reverse=True)[1]

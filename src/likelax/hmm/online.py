@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from likelax.hmm import log_domain
 from likelax.hmm.best_path import best_into, choose
-from likelax.hmm.chain import Chain, chain, compiled
+from likelax.hmm.chain import Chain, chain, compiled, finite
 from likelax.numerics import as_array, log_normalize, logsumexp, named_floats
 from likelax.numerics.checks import checked
 
@@ -187,7 +187,7 @@ def _smoother_step(c: Chain, log_filtered: Array, moves: Array) -> SmootherStep:
         filtered, move = here
         joint = filtered[:, None] + move
         predicted = logsumexp(joint, axis=0)
-        gain = ahead - jnp.where(predicted == -jnp.inf, 0, predicted)
+        gain = ahead - finite(predicted)
         marginals = log_normalize(logsumexp(joint + gain[None], axis=1))[0]
         return marginals, marginals
 
@@ -298,7 +298,7 @@ def viterbi_step(state: ViterbiState, log_transition: ArrayLike, log_lik: ArrayL
 def _viterbi_step(c: Chain, before: Array) -> ViterbiStep:
     scores = c.log_initial + c.log_lik[0]
     peak = jnp.max(scores)
-    scores = scores - jnp.where(peak == -jnp.inf, 0, peak)
+    scores = scores - finite(peak)
     states = jnp.arange(scores.size, dtype=jnp.int32)
     ends = jnp.where(scores == -jnp.inf, -1, states)
     best = choose(scores)
@@ -313,11 +313,8 @@ def _viterbi_step(c: Chain, before: Array) -> ViterbiStep:
     every = jnp.concatenate([earlier[1], ends[None]])
     alive = jnp.broadcast_to((ends >= 0)[None], every.shape)
     decided = jnp.all(~alive | (every == path[:, None]), axis=1) & (path >= 0)
-    into = scores[:, None] + c.log_transition
-    chosen = jnp.where(jnp.max(into, axis=0) == -jnp.inf, -1, jnp.argmax(into, axis=0))
-    state = ViterbiState(
-        best_into(scores, c.log_transition), _push(before, chosen.astype(jnp.int32))
-    )
+    chosen = choose(scores[:, None] + c.log_transition)
+    state = ViterbiState(best_into(scores, c.log_transition), _push(before, chosen))
     return ViterbiStep(state, path, decided, peak)
 
 

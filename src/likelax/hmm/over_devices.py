@@ -25,9 +25,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from likelax.hmm import dispatch, products
-from likelax.hmm.chain import Chain, hide_padding
-from likelax.hmm.inference import Expected, Smoothed
-from likelax.numerics import log_normalize, logsumexp, weighted_sum
+from likelax.hmm.chain import Chain, finite, hide_padding
+from likelax.hmm.inference import Expected, Smoothed, slope
+from likelax.numerics import log_normalize, logsumexp
 
 Axes = tuple[str, ...]
 """Names of the axes of a mesh over which the steps are split."""
@@ -51,13 +51,8 @@ def _log_prob(axes: Axes, c: Chain) -> Array:
 @_log_prob.defjvp
 def _log_prob_jvp(axes: Axes, primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
     # the counts of this device are its share of the gradient of the whole
-    found, dot = expected_states(*primals, axes), tangents[0]
-    tangent = (
-        weighted_sum(found.initial_counts, dot.log_initial)
-        + weighted_sum(found.transition_counts, dot.log_transition)
-        + weighted_sum(found.marginals, dot.log_lik)
-    )
-    return found.log_prob, tangent
+    found = expected_states(*primals, axes)
+    return found.log_prob, slope(found, *tangents)
 
 
 def expected_states(c: Chain, axes: Axes) -> Expected:
@@ -122,10 +117,8 @@ def _part(c: Chain, axes: Axes) -> _Part:
     length = jnp.asarray(num_parts * num_steps if c.length is None else c.length)
     count = own_length(length, num_steps, axes)
     counted = steps < count
-    begins = (
-        (steps == 0) & (here == 0) if c.starts is None else c.starts | ((steps == 0) & (here == 0))
-    )
-    begins = begins & counted
+    begins = (steps == 0) & (here == 0)
+    begins = counted & (begins if c.starts is None else c.starts | begins)
     first = jnp.where(jnp.any(begins), jnp.argmax(begins), num_steps)
     lik = jnp.where(counted[:, None], c.log_lik, 0)
     c = Chain(c.log_initial, c.log_transition, lik, None if c.starts is None else begins, None)
@@ -206,7 +199,7 @@ def _edges(c: Chain, first: Array, count: Array, length: Array, axes: Axes) -> _
     _, (ahead, goes_on) = lax.scan(backward, end, (each, closed, open_), reverse=True)
     following = jnp.concatenate([before[1:], behind[None]])[here]
     nats = logsumexp(following + ahead[here])
-    return _Edges(before[here], ahead[here] - jnp.where(nats == -jnp.inf, 0, nats), goes_on[here])
+    return _Edges(before[here], ahead[here] - finite(nats), goes_on[here])
 
 
 def _tail(c: Chain, starts: Array, first: Array, count: Array) -> Array:

@@ -18,6 +18,7 @@ from likelax.hmm.chain import (
     blank,
     chain,
     compiled,
+    finite,
     first,
     hide_padding,
     last,
@@ -243,7 +244,7 @@ def _top_k_paths(c: Chain, num_paths: int) -> tuple[Array, Array]:
     def update(scores: Array, log_lik: Array) -> tuple[Array, Array]:
         scores = scores + log_lik[:, None]
         peak = jnp.max(scores)
-        return scores - jnp.where(peak == -jnp.inf, 0, peak), peak
+        return scores - finite(peak), peak
 
     def step(scores: Array, xs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
         log_lik, start, counts, transition = xs

@@ -39,6 +39,8 @@ from likelax.hmm.chain import (
     Posterior,
     before_moves,
     block_axis,
+    ends,
+    finite,
     first,
     fixed,
     last,
@@ -48,6 +50,7 @@ from likelax.hmm.chain import (
     moves_out,
     total,
 )
+from likelax.hmm.recursion import near
 from likelax.numerics import log_normalize, logsumexp
 
 # steps of a block; a block with more states costs more to multiply
@@ -81,10 +84,10 @@ def cut(c: Chain, steps: int | None = None) -> Chain:
 # --- contractions: (I, K, ...) and (K, J, ...) to (I, J, ...) over k ------------------------------
 
 
-def _log_sums(a: Array, b: Array) -> Array:
+def log_sums(a: Array, b: Array) -> Array:
     """log sum_k exp(a[i, k] + b[k, j])."""
     if a.shape[1] <= FEW:
-        return _sum_of_exp(_terms(a, b))
+        return sum_of_exp(_terms(a, b))
     if a.shape[0] == 1:
         return logsumexp(a[:, :, None] + b[None], axis=1)
     return _log_sums_each(a, b[None], _PARTS_OF_PRODUCTS)
@@ -104,17 +107,17 @@ def _log_sums_each(a: Array, b: Array, num_parts: int) -> Array:
 
     def add(logs: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         terms = [part[0][:, k, None] + part[1][:, k] for k in range(part[0].shape[1])]
-        return _sum_of_exp([logs, *terms]), None
+        return sum_of_exp([logs, *terms]), None
 
     shape = jnp.broadcast_shapes(a[:, :1].shape, b[:, 0].shape)
     begin = jnp.full(shape, -jnp.inf, a.dtype)
     return lax.scan(add, begin, (parts(a, -jnp.inf), parts(b, 0.0)))[0]
 
 
-def _sum_of_exp(terms: list[Array]) -> Array:
+def sum_of_exp(terms: list[Array]) -> Array:
     """log sum_k exp(terms[k]), written out, so that it is one kernel."""
     peak = lax.stop_gradient(functools.reduce(jnp.maximum, terms))
-    shift = jnp.where(peak == -jnp.inf, 0, peak)
+    shift = finite(peak)
     shares = functools.reduce(jnp.add, [jnp.exp(t - shift) for t in terms])
     # the sum is at least 1 unless every term is zero, and then the peak makes the result -inf
     return jnp.log(jnp.maximum(shares, 0.5)) + peak
@@ -136,21 +139,24 @@ def _terms(a: Array, b: Array) -> list[Array]:
 
 
 def _dots(a: Array, b: Array) -> Array:
-    """As `_log_sums` by a matrix product, where nothing that matters underflows."""
-    rows, columns = (_finite(jnp.max(x, axis=1 - n, keepdims=True)) for n, x in enumerate((a, b)))
+    """As `log_sums` by a matrix product, where nothing that matters underflows."""
+    rows, columns = (finite(jnp.max(x, axis=1 - n, keepdims=True)) for n, x in enumerate((a, b)))
     product = jnp.einsum(
         "ik...,kj...->ij...", jnp.exp(a - rows), jnp.exp(b - columns), precision="highest"
     )
     return jnp.log(product) + rows + columns
 
 
-def _finite(logs: Array) -> Array:
-    return jnp.where(logs == -jnp.inf, 0, logs)
+def _identity(log_lik: Array, lanes: tuple[int, ...]) -> Array:
+    """(K, K, lanes) the log of the identity, for likelihoods (S, K, ...)."""
+    square = jnp.log(jnp.eye(log_lik.shape[1], dtype=log_lik.dtype))
+    square = square.reshape(*square.shape, *(1,) * len(lanes))
+    return jnp.broadcast_to(square, (*square.shape[:2], *lanes))
 
 
 def _shifted(m: Array) -> Array:
     """(I, K, ...) with a peak of 0."""
-    return m - _finite(lax.stop_gradient(jnp.max(m, axis=(0, 1), keepdims=True)))
+    return m - finite(lax.stop_gradient(jnp.max(m, axis=(0, 1), keepdims=True)))
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -176,9 +182,10 @@ def _lanes(c: Chain, both_ways: bool) -> _Lanes:
     cut = [] if c.starts is None else [c.starts]
     if both_ways:
         begin.append(jnp.zeros_like(c.log_initial))
-        if c.starts is not None or c.length is not None:
-            ends = _mirrored(c, last(c))
-            cut = [jnp.zeros_like(ends) if c.starts is None else c.starts, ends]
+        end = ends(c)
+        if end is not None:
+            end = _mirrored(c, end)
+            cut = [jnp.zeros_like(end) if c.starts is None else c.starts, end]
         lik.append(_mirrored(c, c.log_lik))
         back = moves_in(c) if fixed(c) else _mirrored(c, moves_in(c))
         moves.append(jnp.swapaxes(back, 1, 2))
@@ -220,10 +227,7 @@ def _walk(p: _Lanes, begin: Array, contract: Contraction, keep: bool) -> tuple[A
 
 def _beginnings(p: _Lanes, contract: Contraction) -> Array:
     """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
-    num_states = p.lik.shape[1]
-    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(p.lik.dtype)
-    identity = identity.reshape(num_states, num_states, *(1,) * len(p.lik.shape[2:]))
-    identity = jnp.broadcast_to(identity, (num_states, num_states, *p.lik.shape[2:]))
+    identity = _identity(p.lik, p.lik.shape[2:])
     each, _ = _walk(p, identity, contract, keep=False)
     before = _prefixes(each, identity, 3, lambda a, b: _shifted(contract(a, b)))
     start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
@@ -256,27 +260,20 @@ def _messages(c: Chain, both_ways: bool) -> tuple[Array, Array]:
 
     def from_products(contract: Contraction) -> tuple[Array, Array, Array]:
         begun = _beginnings(p, contract)
-        handed, messages = _walk(p, begun, _log_sums, keep=True)
+        handed, messages = _walk(p, begun, log_sums, keep=True)
         return begun, _hand_over(p, handed), messages
 
     if c.num_blocks == 1:
         begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
-        _, messages = _walk(p, begin, _log_sums, keep=True)
+        _, messages = _walk(p, begin, log_sums, keep=True)
     elif c.log_initial.shape[0] <= FEW_LANES:
-        *_, messages = from_products(_log_sums)
+        *_, messages = from_products(log_sums)
     else:
         begun, handed, quick = from_products(_dots)
-        messages = lax.cond(
-            _agree(handed, begun), lambda: quick, lambda: from_products(_log_sums)[2]
-        )
+        right = near(handed, begun, 64)
+        messages = lax.cond(right, lambda: quick, lambda: from_products(log_sums)[2])
     behind = _mirrored(c, messages[:, :, 1]) if both_ways else messages[:, :, 0]
     return messages[:, :, 0], behind
-
-
-def _agree(handed: Array, begun: Array) -> Array:
-    slack = 64 * jnp.finfo(handed.dtype).eps
-    near = jnp.abs(handed - begun) <= slack * (1 + jnp.abs(handed))
-    return jnp.all((handed == begun) | near)
 
 
 def product(whole: Chain, moved: Array) -> Array:
@@ -289,27 +286,22 @@ def product(whole: Chain, moved: Array) -> Array:
     c = cut(whole)
     moved = moved if c.num_blocks == 1 else blocks.split(moved, c.num_blocks, 1)
     num_states = c.log_initial.shape[0]
-    identity = jnp.where(jnp.eye(num_states, dtype=bool), 0, -jnp.inf).astype(c.log_lik.dtype)
 
     def step(message: Array, here: tuple[Array, Array]) -> tuple[Array, None]:
         moved, lik = here
-        after = _log_sums(message, c.log_transition)
+        after = log_sums(message, c.log_transition)
         return _shifted(jnp.where(moved[None, None], after, message) + lik[None]), None
 
     def join(message: Array, ahead: Array) -> tuple[Array, None]:
-        return _shifted(_log_sums(message, ahead)), None
+        return _shifted(log_sums(message, ahead)), None
 
-    def of_identity(lanes: tuple[int, ...]) -> Array:
-        square = identity.reshape(num_states, num_states, *(1,) * len(lanes))
-        return jnp.broadcast_to(square, (num_states, num_states, *lanes))
-
-    found, _ = lax.scan(step, of_identity(c.log_lik.shape[2:]), (moved, c.log_lik))
+    found, _ = lax.scan(step, _identity(c.log_lik, c.log_lik.shape[2:]), (moved, c.log_lik))
     # eight neighbours become one, until one is left
     while found.ndim > 2:
         missing = -found.shape[2] % _JOINED
-        found = jnp.concatenate([found, of_identity((missing,))], axis=2)
+        found = jnp.concatenate([found, _identity(c.log_lik, (missing,))], axis=2)
         each = jnp.moveaxis(found.reshape(num_states, num_states, -1, _JOINED), 3, 0)
-        found, _ = lax.scan(join, of_identity(each.shape[3:]), each)
+        found, _ = lax.scan(join, _identity(c.log_lik, each.shape[3:]), each)
         found = found[:, :, 0] if found.shape[2] == 1 else found
     return found
 
@@ -331,7 +323,7 @@ def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
     log p(z_t-1 = i, z_t = j | x) is before[t, i] + transition[i, j] + ahead[t, j].
     """
     before, ahead = before_moves(c, run.filtered), c.log_lik + behind
-    ahead = ahead - _finite(logsumexp(run.predicted + ahead, axis=1, keepdims=True))
+    ahead = ahead - finite(logsumexp(run.predicted + ahead, axis=1, keepdims=True))
     num_states, moves = before.shape[1], moves_in(c)
     if num_states <= FEW_LANES:
         # a column at a time: XLA's sums on a CPU are wrong where both operands are broadcast
@@ -391,15 +383,12 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
     if c.num_blocks > 1:
         begin = _beginnings(p, _best)
     message = _walk(p, begin, _best, keep=True)[1][:, :, 0]
-    scores = _unit(message + c.log_lik)
+    scores = message + c.log_lik
+    scores = scores - finite(jnp.max(scores, axis=1, keepdims=True))
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
     gain = jnp.max(into + c.log_lik, axis=1)
     return blocks.join(c, _choices(c, scores), whole), total(c, gain)
-
-
-def _unit(scores: Array) -> Array:
-    return scores - _finite(jnp.max(scores, axis=1, keepdims=True))
 
 
 def _choices(c: Chain, scores: Array) -> Array:

@@ -84,6 +84,12 @@ class Pass(Protocol):
         """Whether the messages that blocks ended with are those that their successors began from."""
 
 
+def near(handed: Array, begun: Array, roundings: int) -> Array:
+    """Whether two messages in logs are the same up to some roundings."""
+    slack = roundings * jnp.finfo(handed.dtype).eps * (1 + jnp.abs(handed))
+    return jnp.all((handed == begun) | (jnp.abs(handed - begun) <= slack))
+
+
 def run(p: Pass, begin: Array) -> tuple[Array, Array]:
     """(the message behind the last step, (T, ...) what the pass keeps of the steps, in time)."""
 

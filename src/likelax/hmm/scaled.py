@@ -58,6 +58,7 @@ from likelax.hmm.chain import (
     Filter,
     Posterior,
     active,
+    ends,
     first,
     fixed,
     last,
@@ -212,9 +213,8 @@ def _passage(c: Chain, q: Potentials, reverse: bool, messages: bool = True) -> _
     The messages back are b[t] = transition @ (lik[t+1] b[t+1]) / s[t+1], 1 at ends: the forward
     recursion read from the right.
     """
-    cut, transition = c.starts, q.transition
+    cut, transition = ends(c) if reverse else c.starts, q.transition
     if reverse:
-        cut = None if c.starts is None and c.length is None else last(c)
         transition = jnp.swapaxes(transition, *((0, 1) if fixed(c) else (1, 2)))
     begin = jnp.ones_like(q.initial) if reverse else q.initial
     moves = None if fixed(c) else transition

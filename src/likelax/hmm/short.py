@@ -11,6 +11,8 @@ transitions, p[t, j] >= m, and so s[t] = sum_j p[t, j] lik[t, j] >= m. The messa
 the same s, so that sum_j p lik b / s is 1: a mean of the b is 1 and any two of them differ by a factor
 e / m at most, so p b >= m m / e. What underflow takes from a sum is at most K tiny e^2 / m^3 of it, far
 below a rounding. A step that no state allows makes everything NaN, and what is NaN is not certified.
+
+`gradient` needs no certificate: it is in logs.
 """
 
 import functools
@@ -20,11 +22,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, Chain, Filter, Posterior, fixed
+from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, finite, fixed, total
+from likelax.hmm.products import sum_of_exp
 from likelax.hmm.scaled import floor
 
-# states for which both ends of a chain are lanes of one small loop, and steps from which that pays
-_BOTH_ENDS, _LONG = 4, 1024
+# steps from which both ends of a chain as lanes of one loop pay
+_LONG = 1024
 
 
 def serves(c: Chain) -> bool:
@@ -64,7 +67,7 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
     """(log p(x), whether it is certified)."""
     initial, transition, certified = _start(c)
     num_steps, num_states = c.log_lik.shape
-    if num_states <= _BOTH_ENDS and num_steps >= _LONG:
+    if num_states <= VERY_FEW and num_steps >= _LONG:
         out = _from_both_ends(c, initial, transition)
     else:
 
@@ -82,15 +85,11 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
 def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
     """log p(x) in T / 2 steps, p(x) = sum_j p(x_0..x_n-1, z_n = j) p(x_n..x_T-1 | z_n = j)."""
     num_steps = c.log_lik.shape[0]
-    begin = jnp.exp(jnp.stack([c.log_initial, jnp.zeros_like(c.log_initial)], axis=1))
-    moves = jnp.exp(jnp.stack([c.log_transition, c.log_transition.T], axis=2))
-
-    def row(n: Any) -> Array:
-        return lax.dynamic_index_in_dim(c.log_lik, n, 0, False, allow_negative_indices=False)
+    begin, moves = (jnp.exp(logs) for logs in _both_ends(c))
 
     def step(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         message, _, *sums = carry
-        here = jnp.stack([row(n), row(num_steps - 1 - n)], axis=1)
+        here = jnp.stack([_row(c, n), _row(c, num_steps - 1 - n)], axis=1)
         moved, weight, increment = _step(message, here, moves)
         return moved, message * weight, *_add(tuple(sums), increment)
 
@@ -102,6 +101,57 @@ def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
         return out + jnp.log(jnp.sum(moved[:, 0] * share[:, 1]))
     peak = jnp.max(c.log_lik[n])
     return out + peak + jnp.log(jnp.sum(moved[:, 0] * jnp.exp(c.log_lik[n] - peak) * moved[:, 1]))
+
+
+def _both_ends(c: Chain) -> tuple[Array, Array]:
+    """Logs of the messages to the first and the last step (K, 2), and of the moves from there."""
+    begin = jnp.stack([c.log_initial, jnp.zeros_like(c.log_initial)], axis=1)
+    return begin, jnp.stack([c.log_transition, c.log_transition.T], axis=2)
+
+
+def _row(c: Chain, n: Any) -> Array:
+    return lax.dynamic_index_in_dim(c.log_lik, n, 0, False, allow_negative_indices=False)
+
+
+def gradient(c: Chain) -> Posterior:
+    """Marginals, counts and log p(x), right for any potentials: in logs, in two small loops.
+
+    The first runs from both ends at once. Its messages ahead[t] and behind[t] are log p(x_0..x_t, z_t)
+    less the shifts so far, and log p(x_t+1.. | z_t) less some constant; the second joins them.
+    """
+    num_steps, num_states = c.log_lik.shape
+    begin, moves = _both_ends(c)
+
+    def put(x: Array, value: Array, n: Any) -> Array:
+        return lax.dynamic_update_index_in_dim(x, value, n, 0, allow_negative_indices=False)
+
+    def go(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        message, ahead, behind, shifts = carry
+        mirrored = num_steps - 1 - n
+        joint = message + jnp.stack([_row(c, n), _row(c, mirrored)], axis=1)
+        moved = sum_of_exp([joint[k][None] + moves[k] for k in range(num_states)])
+        shift = finite(jnp.max(moved, axis=0))
+        ahead, behind = put(ahead, joint[:, 0], n), put(behind, message[:, 1], mirrored)
+        return moved - shift[None], ahead, behind, put(shifts, shift[0], n)
+
+    def join(carry: tuple[Any, ...], here: tuple[Array, ...]) -> tuple[Any, Any]:
+        before, passed, _, whole = carry
+        ahead, behind, log_lik, shift = here
+        both = ahead + behind
+        nats = sum_of_exp([both[k] for k in range(num_states)])
+        after = log_lik + behind - (finite(nats) + passed)
+        pairs = jnp.exp(before[:, None] + c.log_transition + after[None])
+        carry = ahead, shift, nats, _add(whole, passed)
+        return carry, (jnp.exp(both - finite(nats)), pairs)
+
+    zeros = jnp.zeros_like(c.log_lik)
+    carry = (begin, zeros, zeros, zeros[:, 0])
+    _, ahead, behind, shifts = lax.fori_loop(0, num_steps, go, carry)
+    zero = zeros[0, 0]
+    none = jnp.full_like(c.log_initial, -jnp.inf), zero, zero, (zero, zero)
+    every = (ahead, behind, c.log_lik, shifts)
+    (*_, nats, whole), (marginals, pairs) = lax.scan(join, none, every)
+    return Posterior(marginals, total(c, pairs), sum(whole) + nats)
 
 
 def filtered(c: Chain) -> tuple[Filter, Array]:
