@@ -29,6 +29,7 @@ from timing import Row, print_setting, record
 import likelax as lx
 
 RESTARTS = 5
+LATER = 2  # calls after the first, which compiles; one for --quick
 
 
 def series(number, seed=0):
@@ -109,9 +110,9 @@ def _sklearn(values):
 
 
 def timed(work):
-    """(first call, best of two later ones), seconds."""
+    """(first call, best of the later ones), seconds."""
     took = []
-    for _ in range(3):
+    for _ in range(1 + LATER):
         began = time.perf_counter()
         jax.block_until_ready(work())
         took.append(time.perf_counter() - began)
@@ -334,12 +335,12 @@ def devices(number, few, peers):
 
 # The number of data sets or fits, and of those that the slow contenders get; the same for --quick.
 ROWS = {
-    "chains": (chains, (10_000, 200), (500, 50)),
+    "chains": (chains, (10_000, 200), (500, 20)),
     "mixtures": (mixtures, (2_000, 200), (200, 50)),
     "groups": (groups, (10_000, 500), (500, 50)),
     "guides": (guides, (256, 8), (32, 2)),
     "sweep": (sweep, (320, 0), (64, 0)),
-    "devices": (devices, (10_000, 0), (500, 0)),
+    "devices": (devices, (10_000, 0), (20, 0)),
 }
 
 
@@ -349,6 +350,7 @@ if __name__ == "__main__":
     parser.add_argument("--ours", action="store_true", help="no peers")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=[*ROWS], help="tables to make")
     options = parser.parse_args()
+    LATER = 1 if options.quick else LATER
     print_setting("hmmlearn", "scikit-learn", "joblib", "dynamax")
     for name in options.rows:
         table, full, quick = ROWS[name]

@@ -11,10 +11,11 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import likelax as lx
-from likelax import fit
+from likelax import fit, variational
 from likelax.data import Masked, Sequences
 from likelax.fit import batch_run, lanes
 from likelax.fit.algorithm import Data
@@ -202,6 +203,52 @@ def test_a_run_that_was_stopped_ends_bit_equal(tmp_path, monkeypatch):
         fit.batch(fit.EM(), pair, sets, checkpoint=file, key=jax.random.key(0), **options)
 
 
+def far_up(z):
+    return -((z[0] - 9) ** 2) / 2
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "others"),
+    [
+        (fit.EM(), [fit.SQUAREM(), fit.EM(scale_floor=0.5), fit.EM(max_steps=900)]),
+        (
+            fit.Ascent(),
+            [fit.Ascent(optimizer=optax.adam(0.1)), fit.Ascent(optimizer=optax.sgd(0.05))],
+        ),
+        (
+            variational.GuideAscent(lambda z: -(z[0] ** 2) / 2, lambda z, x: -((x - z[0]) ** 2)),
+            [variational.GuideAscent(far_up, lambda z, x: -((x - z[0]) ** 2))],
+        ),
+    ],
+    ids=["EM", "Ascent", "GuideAscent"],
+)
+def test_a_checkpoint_of_another_algorithm_is_refused(algorithm, others, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_run, "ROUNDS", 2)
+    x = jnp.asarray(counts(20))[None]
+    guided = isinstance(algorithm, variational.GuideAscent)
+
+    def normal(key, x):
+        return variational.full_rank(jnp.zeros(1)) if guided else lx.Normal(1.0, 2.0)
+
+    def run(algorithm, start=normal, **options):
+        key = jax.random.key(0)
+        return fit.batch(algorithm, start, x, key=key, checkpoint=tmp_path / "run", **options)
+
+    def stop(done):
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(algorithm, progress=stop)
+    for other in others:
+        with pytest.raises(ValueError, match=r"another run: other data, .* algorithm"):
+            run(other)
+    if not guided:  # the same arrays in another model
+        with pytest.raises(ValueError, match="is the checkpoint of another run"):
+            run(algorithm, lambda key, x: lx.Laplace(1.0, 2.0))
+    jax.clear_caches()
+    assert run(algorithm).fits.usable.all()
+
+
 def test_a_full_disk_or_another_file_is_one_sentence_and_what_was_written_stays(
     tmp_path, monkeypatch
 ):
@@ -361,10 +408,10 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
     whole = time.monotonic() - began
     kills = turn = 0
     while kills < int(os.environ.get("KILLS", "1")):
-        turn += 1
-        while ended := run(f"cut{turn}", f"cut{turn}.npz", RNG.uniform(0.4, 0.95) * whole):
+        turn, longer = turn + 1, 1.0
+        while ended := run(f"cut{turn}", f"cut{turn}.npz", RNG.uniform(0.4, 0.95) * whole * longer):
             assert ended == -signal.SIGKILL
-            kills += 1
+            kills, longer = kills + 1, 1.1 * longer  # the machine may be slower than before
             assert kills < 100
         with np.load(tmp_path / "whole.npz") as a, np.load(tmp_path / f"cut{turn}.npz") as b:
             for name in a.files:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from likelax import fit
-from likelax.families import Bernoulli, Beta, Normal
+from likelax.families import Bernoulli, Beta, MvNormal, Normal
 from likelax.fit import Status
 from likelax.fit._stream import _Ahead
 from likelax.mixture import Mixture
@@ -30,6 +30,28 @@ def test_a_stream_is_em_on_all_rows():
     close(got.objectives, want.objectives, 1e-5)
     close(got.model, want.model, 1e-4)
     assert (got.status, got.num_steps) == (Status.MAX_STEPS, 2)
+
+
+def test_a_parquet_file_is_streamed_in_its_batches(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    x = np.stack([X, rng.normal(size=len(X)).astype(np.float32)], axis=1)[rng.permutation(len(X))]
+    table = arrow.table({"x": x[:, 0], "other": np.arange(len(x)), "y": x[:, 1]})
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=150)
+    sizes = []
+
+    def batches():
+        file = parquet.ParquetFile(tmp_path / "rows.parquet")
+        for part in file.iter_batches(60, columns=["x", "y"]):
+            sizes.append(part.num_rows)
+            yield np.stack([part[name].to_numpy() for name in ("x", "y")], axis=1)
+
+    start = Mixture(jnp.array([0.5, 0.5]), MvNormal(x[:2], jnp.stack([jnp.eye(2)] * 2)))
+    got = fit.stream(start, batches, tol=0.0, max_passes=3)
+    want = fit.em(start, x, tol=0.0, max_steps=3)
+    assert sum(sizes) == 4 * len(x) and len(set(sizes)) > 1  # batches of several lengths
+    close(got.objectives, want.objectives, 1e-5)
+    close(got.model, want.model, 1e-4)
 
 
 def test_a_stream_converges_and_weighs_its_prior():

@@ -181,14 +181,12 @@ class Run:
         dealt = deal(shape[0], math.prod(shape[1:]), count)
         data = Data(group.x, group.weights, self.prior)
         file = None if self.checkpoint is None else f"{self.checkpoint}.{index}"
-        mark = None
-        if file is not None:
-            noise = None if draws is None else jax.random.key_data(draws)
-            mark = _fingerprint(self.algorithm, models, data, noise, np.asarray(count))
+        noise = None if draws is None else jax.random.key_data(draws)
+        arrays = self.algorithm, models, data, noise, np.asarray(count)
         with devices.using(self.mesh):
             value = np.indices(shape)[2].ravel()  # of the hyperparameters, for each fit
             whole = self._placed(dealt, models, data, draws, value)
-            state, seconds, executed = self._finish(whole, dealt, file, mark)
+            state, seconds, executed = self._finish(whole, dealt, file, arrays)
             fits = devices.gathered(_collect(state, self.mesh), self.mesh)
         where = np.zeros(math.prod(shape), int)
         where[dealt.fits[dealt.first]] = np.flatnonzero(dealt.first)
@@ -227,15 +225,25 @@ class Run:
         return Whole(algorithm, spread(models, dealt.fits), Data(x, weights, prior), keys)
 
     def _finish(
-        self, whole: "Whole", dealt: Deal, file: str | None, mark: str | None
+        self, whole: "Whole", dealt: Deal, file: str | None, arrays: Any
     ) -> tuple[lanes_.Lanes, np.ndarray, int]:
-        """(the state when all fits have ended, seconds (n, F) until each had, steps executed)."""
+        """(the state when all fits have ended, seconds (n, F) until each had, steps executed).
+
+        Args:
+          whole, dealt: what is fitted, and where.
+          file: the checkpoint, or None.
+          arrays: everything by which the checkpoint is recognised, besides the program.
+        """
         num_devices = 1 if self.mesh is None else self.mesh.size
         num_fits = len(dealt.fits) // num_devices
         width = self.num_lanes or lanes_.count(whole.data, self.axes, num_fits)
         state, executed = _begin(whole, width, self.axes, self.mesh), 0
         first = dealt.first.reshape(num_devices, num_fits)
         seconds = np.full(first.shape, np.nan, np.float32)
+        mark = None
+        if file is not None:
+            program = _advance.lower(state, whole, ROUNDS, self.axes, self.mesh)
+            mark = _fingerprint(program.as_text(), arrays)
         if file is not None and os.path.exists(file):
             state, seconds, executed = _resume(file, state, mark, self.mesh)
             self.tally.resumed += int(np.isfinite(seconds[first]).sum())
@@ -364,10 +372,16 @@ def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
     }
 
 
-def _fingerprint(*trees: Any) -> str:
-    """What tells one run from another: a hash of every array and its place."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
+def _fingerprint(program: str, arrays: Any) -> str:
+    """A hash by which a run is recognised.
+
+    Args:
+      program: text of the program of a round. It holds what the arrays do not: the model, the algorithm with
+        its optimizer and objective, their constants, and the number of lanes. It is the same in each process.
+      arrays: a tree, of which every array counts, and its place.
+    """
+    digest = hashlib.sha256(program.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -406,8 +420,8 @@ def _resume(
     """
     if load_notes(file).get("run") != mark:
         raise ValueError(
-            f"fit.batch: {file} is the checkpoint of another run: other data, starts, options or "
-            "number of devices. Give another file, or delete it"
+            f"fit.batch: {file} is the checkpoint of another run: other data, starts, algorithm, options, "
+            "number of devices, or version of jax or likelax. Give another file, or delete it"
         )
     saved, seconds, executed = load(file, jax.tree.map(lambda _: ..., (state, 0, 0)))
     if mesh is not None:

@@ -6,7 +6,8 @@ when it is lowered, from the platform:
 | work | on a CPU | elsewhere |
 | --- | --- | --- |
 | at most `_SMALL` | `log_domain`, but for more than `_TINY` of one chain of few states `short` | the same |
-| at most `_MEDIUM` | `short` or `scaled`, and `log_domain` where the plain certificate fails | the same |
+| at most `_MEDIUM`, one chain | `short` or `scaled`, and `log_domain` where the plain certificate fails | the same |
+| at most `_MEDIUM`, a batch | `scaled`, and `log_domain` where the full certificate fails | the same |
 | more | `scaled`, and `log_domain` where the full certificate fails | `products` |
 | sizes not known | `log_domain` | `log_domain` |
 
@@ -36,8 +37,9 @@ _EXACT: Recursion = log_domain
 _PRODUCTS: Recursion = products
 
 # Work up to the first number is one exact recursion, the smallest program, and so is a batch up to the
-# second; up to the third the full certificate costs more to compile than it saves, and so does a second
-# form for accelerators. Up to the fourth the gradient of one short chain is one exact recursion.
+# second; up to the third the full certificate of one chain costs more to compile than it saves, and so does a
+# second form for accelerators. A batch is mostly one of many steps of a loop, where it pays. Up to the fourth the
+# gradient of one short chain is one exact recursion.
 _TINY, _SMALL, _MEDIUM, _SLOPE = 256, 10_000, 2**15, 2**14
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
@@ -146,7 +148,7 @@ def _certified(
             return rows.each(scaled.careful, evidence)
 
     ok = draft.plain
-    if _larger(rows, _MEDIUM):
+    if rows.batched is not None or _larger(rows, _MEDIUM):
         ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
     if rows.batched is None:
         return lax.cond(ok, draft.finish, lambda: rows.each(exact))
