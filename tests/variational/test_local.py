@@ -122,7 +122,7 @@ def test_a_batch_is_an_unbiased_part_of_all_rows():
 
 
 def test_many_draws_are_checked_in_parts(monkeypatch):
-    monkeypatch.setattr(variational.fitting, "NUMBERS_AT_ONCE", 50)
+    monkeypatch.setattr(variational.checking, "NUMBERS_AT_ONCE", 50)
     guide = variational.per_row(variational.mean_field(jnp.zeros(1), scale=1.0), 0.0, 2, scale=1.0)
 
     def joint(z):  # the posterior is the start, so all terms are the log evidence

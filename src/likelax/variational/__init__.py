@@ -2,6 +2,7 @@
 
 from likelax.variational._elbo import ExactElbo, elbo, exact_elbo
 from likelax.variational._pathfinder import PathfinderFit, pathfinder
+from likelax.variational.checking import GuideFit
 from likelax.variational.deterministic import (
     FixedDrawFit,
     LaplaceFit,
@@ -21,7 +22,7 @@ from likelax.variational.estimators import (
     sticking_the_landing,
     vimco,
 )
-from likelax.variational.fitting import GuideFit, fit_guide, fit_guides
+from likelax.variational.fitting import fit_guide, fit_guides
 from likelax.variational.given_data import GuideAscent, fit_rows
 from likelax.variational.guides import (
     BlockRank,

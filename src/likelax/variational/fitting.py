@@ -7,25 +7,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
 from likelax import monte_carlo
 from likelax.fit._gradient import Noisy
 from likelax.fit.algorithm import drive
-from likelax.fit.result import Fit, Status
 from likelax.model import pytree
-from likelax.numerics import any_in_batch, as_float
 from likelax.numerics.checks import checked, is_concrete
 from likelax.variational import tails
+from likelax.variational.checking import GuideFit, check, in_parts, size_of
 from likelax.variational.estimators import (
     Estimator,
     Guide,
     LogJoint,
     analytic_entropy,
     density,
-    draws_and_log_guides,
     draws_per_term,
     pathwise,
     sticking_the_landing,
@@ -34,7 +31,7 @@ from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
 from likelax.variational.leaves import jittable, whole
 from likelax.variational.local import RowGuide
 from likelax.variational.minibatch import Minibatch
-from likelax.variational.natural import NaturalAscent, in_pieces
+from likelax.variational.natural import NaturalAscent
 from likelax.variational.stochastic import StagedAscent
 
 ADAM = optax.adam(0.05)
@@ -44,81 +41,6 @@ TRIAL_CHECK = 256
 JUDGED = 256
 # Above this number of parameters a mean-field guide is cheaper to fit by stochastic steps.
 MOST_NATURAL = 256
-# Pareto k-hat above which weighted estimates cannot be trusted.
-MOST_K_HAT = 0.7
-# Pareto shape of the terms of the ELBO above which they have no mean.
-NO_MEAN = 1.0
-# Share of the variance of the terms that one draw may have.
-ONE_DRAW = 0.25
-# Cost in nats of far places that a fit did not know of, above which its bound means nothing.
-UNSEEN = 0.1
-MORE_SEARCHES = 4
-# Standard error in nats below which the tail of the terms does not matter.
-SMALL_ERROR = 0.01
-# Numbers of the draws of a check that are held in memory at once.
-NUMBERS_AT_ONCE = 2**24
-
-
-class GuideFit(NamedTuple):
-    """A fitted guide and how far to trust it.
-
-    Attributes:
-      guide: the fitted approximate posterior, a model.
-      fit: the `Fit` that made it: trace, steps, status. The status is UNRELIABLE where the log
-        joint is not finite at all fresh draws, or where the terms of the ELBO are so heavy-tailed
-        that their mean and its error cannot be trusted.
-      elbo: a fresh `Estimate` of its ELBO, nats; its standard error includes rounding. NaN where
-        the check is unreliable.
-      k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
-        trusted, see `monte_carlo.psis`.
-      gap: estimated nats by which the ELBO is below the best of the guide's family, near the
-        optimum that was found; inf where that is not known, as before fresh draws were used or
-        where the check is unreliable. CONVERGED means gap <= tol.
-      num_gradients: gradients of the log joint, one for each draw.
-    """
-
-    guide: Any
-    fit: Fit
-    elbo: monte_carlo.Estimate
-    k_hat: Array
-    gap: Array
-    num_gradients: Array
-
-    def summary(self) -> str:
-        """One paragraph: status, bound and error, gap and k-hat. Not under jit.
-
-        Examples:
-          >>> from likelax.variational.guides import full_rank
-          >>> posterior = lambda z: -jnp.sum((z - 2.0) ** 2) / 2
-          >>> fitted = fit_guide(jax.random.key(0), posterior, full_rank(jnp.zeros(2)))
-          >>> print(fitted.summary().splitlines()[0])
-          CONVERGED after 256 gradients: estimated 0.00 nats below the best bound of this family.
-        """
-        status, k_hat = Status(int(self.fit.status)), float(self.k_hat)
-        gap = f"estimated {float(self.gap):.2f} nats below the best bound of this family"
-        if not np.isfinite(float(self.gap)):
-            gap = "its distance from the best bound of this family is not known"
-        bound = f"ELBO {float(self.elbo.value):.3f} +- {float(self.elbo.standard_error):.3f} nats"
-        if not np.isfinite(float(self.elbo.value)):
-            bound = "The ELBO on fresh draws cannot be trusted, and is not given"
-        verdict = "weighted estimates can be trusted"
-        # the tail of S weights to which k-hat is fitted has min(S / 5, 3 sqrt(S)) of them
-        number = int(self.elbo.num_samples)
-        error = (1 + k_hat) / max(1.0, min(number / 5, 3 * number**0.5)) ** 0.5
-        if k_hat > MOST_K_HAT - error:
-            verdict = (
-                f"with an error of {error:.2f} it may be above 0.7; a larger num_check says whether "
-                "weighted estimates can be trusted"
-            )
-        if not k_hat <= MOST_K_HAT:
-            verdict = (
-                "above 0.7, so the guide is far from the posterior, and neither its means nor "
-                "weighted estimates can be trusted without another check"
-            )
-        count = int(self.num_gradients)
-        return (
-            f"{status.name} after {count} gradients: {gap}.\n{bound}. k-hat {k_hat:.2f}: {verdict}."
-        )
 
 
 @checked()
@@ -143,9 +65,9 @@ def fit_guide(
     fit for which an `estimator` or an `optimizer` is given, takes stochastic gradient steps whose
     size falls in stages.
 
-    The check also looks for places that no draw of the guide reaches and that lower the bound, as where
-    log p has a wall. If there are any, the fit is made again with a search for them in its steps. Under `jax.jit`
-    and `jax.vmap` the search is there from the start, and compiles two to three times as long.
+    The fit also looks for places that no draw of a normal guide reaches and that lower the bound, as where
+    log p has a wall. If there are any, it is made again with them in its steps. Under `jax.jit` and
+    `jax.vmap` they are there from the start, and the program compiles two to three times as long.
 
     Args:
       key: a typed key.
@@ -209,16 +131,16 @@ class _Plan(NamedTuple):
             algorithm = replace(algorithm, walls=walls)
         found = drive(algorithm, guide, None, key=key_fit)
 
-        def check(key: Array, walls: tails.Walls) -> tuple[GuideFit, Array]:
-            return _check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
+        def checked_with(key: Array, walls: tails.Walls) -> tuple[GuideFit, Array]:
+            return check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
 
         if natural:
             # the steps have searched
-            return check(key_check, "use" if walls == "use" else "ignore")
-        fitted, hidden = check(key_check, walls)
+            return checked_with(key_check, "use" if walls == "use" else "ignore")
+        fitted, hidden = checked_with(key_check, walls)
         # stochastic steps would not change: a check that knows of the walls is enough
         if is_concrete(hidden) and hidden:
-            return check(jax.random.clone(key_check), "use")
+            return checked_with(jax.random.clone(key_check), "use")
         return fitted, hidden
 
 
@@ -448,25 +370,9 @@ class Judge:
     def __call__(self, key: Array, guide: Any) -> Array:
         log_joint, base, _ = density(self.log_joint, guide)
         terms = in_parts(
-            lambda key, num: self.estimator(key, log_joint, base, num), key, JUDGED, _size(base)
+            lambda key, num: self.estimator(key, log_joint, base, num), key, JUDGED, size_of(base)
         )
         return jax.lax.stop_gradient(terms)
-
-
-def in_parts(function: Any, key: Array, num: int, size: int) -> Any:
-    """(key, S) -> arrays with an axis S, of draws of so many numbers each, of not too many at once."""
-    parts = -(-num * size // NUMBERS_AT_ONCE)
-    if parts == 1:
-        return function(key, num)
-    parts = next(count for count in range(parts, num + 1) if num % count == 0 or count == num)
-    keys = jax.random.split(key, parts)
-    found = jax.lax.map(lambda key: function(key, num // parts), keys)
-    return jax.tree.map(lambda leaf: leaf.reshape(num, *leaf.shape[2:]), found)
-
-
-def _size(base: Any) -> int:
-    """Numbers of one draw, where the guide says it."""
-    return int(base.num_noise) if isinstance(base, Reparameterized) else 1
 
 
 @pytree
@@ -490,133 +396,3 @@ class _Drawn(Reparameterized):
 
     def entropy(self) -> Array:
         return self.guide.entropy()
-
-
-@partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check", "walls"))
-def _check(
-    key: Array,
-    log_joint: LogJoint,
-    found: Fit,
-    draws_per_step: int,
-    num_check: int,
-    walls: tails.Walls,
-) -> tuple[GuideFit, Array]:
-    """The result of a fit with its bound on fresh draws, and whether far places count that it leaves out.
-
-    Where they are used they are part of the bound.
-    """
-    guide, gap, count, slopes, hidden = found.model
-    target, base, _ = density(log_joint, guide)
-    size = _size(base)
-    # far places are searched for where the noise of all draws can be held
-    normal = (
-        isinstance(base, Reparameterized)
-        and base.normal_noise
-        and num_check * size <= NUMBERS_AT_ONCE
-    )
-    key, key_far = jax.random.split(key)
-
-    def log_joints(draws: Any, num: int) -> Array:
-        return in_pieces(lambda draw: as_float(target(draw))[0], draws, num)
-
-    def logs(key: Array, num: int) -> tuple[Array, Array]:
-        draws, log_q = draws_and_log_guides(key, base, num)
-        return log_joints(draws, num), log_q
-
-    if normal:
-        noise = base.noise(key, (num_check,))
-        log_q = base.log_prob_of_noise(noise)
-        log_p = log_joints(base.from_noise(noise), num_check)
-    else:
-        log_p, log_q = in_parts(logs, key, num_check, size)
-    terms = log_p - log_q
-    bound = monte_carlo.mean(terms)
-    # the tail of the weights, and that of the terms; batched, so that psis is compiled once
-    both = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
-    k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(both)
-    heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
-    unseen = jnp.zeros((), bool)
-    if normal and walls == "use":
-        bound, unseen = _with_tails(key_far, target, base, noise, terms, bound, slopes)
-    elif normal and walls == "find":
-        hidden |= _far_places_count(key_far, target, base, bound)
-    # a sum of many terms is rounded as often as they are
-    rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
-    error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR)) & ~unseen
-    bound = bound._replace(
-        value=jnp.where(reliable, bound.value, jnp.nan),
-        standard_error=jnp.where(reliable, error, jnp.nan),
-    )
-    usable = found.usable & ~reliable
-    status = jnp.where(usable, int(Status.UNRELIABLE), found.status).astype(int)
-    fitted = Fit(guide, found.objectives, found.num_steps, status)
-    gap = jnp.where(reliable, gap, jnp.inf)
-    return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step), hidden
-
-
-def _far_places_count(
-    key: Array, target: LogJoint, base: Any, bound: monte_carlo.Estimate
-) -> Array:
-    """Whether there are places that no draw of the guide reaches and that lower the bound."""
-    dim = base.num_noise
-    known = jnp.zeros((tails.num_places(dim), dim), bound.value.dtype)
-    found = tails.search(key, _deficit(target, base, bound), known)
-    return tails.cost_of_new(found, known) + found.lost > SMALL_ERROR
-
-
-def _deficit(target: LogJoint, base: Any, bound: monte_carlo.Estimate) -> tails.OfNoise:
-    return lambda noise: bound.value - _term(target, base, noise)
-
-
-def _term(target: LogJoint, base: Any, noise: Array) -> Array:
-    """log p - log q at one draw."""
-    return as_float(target(base.from_noise(noise)))[0] - base.log_prob_of_noise(noise)
-
-
-def _with_tails(
-    key: Array,
-    target: LogJoint,
-    base: Any,
-    noise: Array,
-    terms: Array,
-    bound: monte_carlo.Estimate,
-    slopes: Array | None,
-) -> tuple[monte_carlo.Estimate, Array]:
-    """The bound with what far places add to it, and whether the fit did not know of them."""
-    key_search, key_tails = jax.random.split(key)
-    known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
-    if slopes is not None:
-        known = base.whiten(slopes)
-
-    def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
-        places, lost = before
-        key = jax.random.fold_in(key_search, i)
-        found = tails.search(key, _deficit(target, base, bound), places)
-        unseen = tails.cost_of_new(found, known) + found.lost
-        return tails.merged(found, places), jnp.maximum(lost, unseen)
-
-    # where there are walls, others may be behind them
-    searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
-    start = (known, jnp.zeros((), known.dtype))
-    places, lost = jax.lax.fori_loop(0, searches, again, start)
-
-    def reached() -> monte_carlo.Estimate:
-        both = tails.weighted(key_tails, noise, places)
-        far = jax.vmap(partial(_term, target, base))(both.noise[terms.shape[0] :])
-        usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
-        weights = jnp.where(usable, both.weights, 0)
-        rest = jnp.where(usable, jnp.concatenate([terms, far]) - bound.value, 0)
-        value = bound.value + jnp.sum(weights * rest)
-        error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
-        return bound._replace(value=value, standard_error=error)
-
-    any_place = any_in_batch(jnp.any(places != 0))
-    estimate = jax.lax.cond(any_place, reached, lambda: bound)
-    return estimate, lost > UNSEEN
-
-
-def _one_draw_dominates(terms: Array) -> Array:
-    """Whether a single draw makes up most of the variance of the terms."""
-    squares = (terms - jnp.mean(terms)) ** 2
-    return jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
