@@ -88,6 +88,20 @@ def test_a_killed_stream_goes_on_where_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
 
 
+def test_a_stream_does_not_go_on_from_another_start_or_prior(tmp_path):
+    file, parts = tmp_path / "fit.npz", [jnp.array([1, 1]), jnp.array([0])]
+
+    def run(probs, prior):
+        return fit.stream(
+            Bernoulli(probs), lambda: parts, prior=prior, max_passes=1, checkpoint=file
+        )
+
+    run(0.5, Beta(2.0, 2.0))
+    for other in [(0.25, Beta(2.0, 2.0)), (0.5, Beta(3.0, 2.0)), (0.5, None)]:
+        with pytest.raises(ValueError, match="another start or prior"):
+            run(*other)
+
+
 def test_stepwise_em_nears_the_optimum_in_one_pass():
     rows = np.split(np.random.default_rng(1).permutation(np.repeat(X, 5)), 40)
     want = fit.em(START, X).model

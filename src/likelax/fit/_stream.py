@@ -17,7 +17,7 @@ from likelax.data import DataLike
 from likelax.fit import validation
 from likelax.fit._em import default_tolerance, e_step, holds_nan, total_weight
 from likelax.fit.algorithm import Data, Progress
-from likelax.fit.checkpoint import load, save
+from likelax.fit.checkpoint import fingerprint, load, load_notes, save
 from likelax.fit.placement import place
 from likelax.fit.result import Fit, M, Status
 from likelax.model import Density, Model, PriorLike, S
@@ -60,12 +60,13 @@ def stream(
       mesh: devices over which to split the rows of every batch, as for `fit.em`, or None.
       progress: called after every pass with its number, from 0, and the objective in nats.
       checkpoint: a file for the state of the fit after every pass. If it exists, the fit continues
-        from it, so a killed run loses only its last pass. None saves nothing.
+        from it, so a killed run loses only its last pass. tol and max_passes may be others then. None
+        saves nothing.
     Returns:
       `Fit`, with steps counted in passes.
     Raises:
       ValueError: for batches that `fit.em` would refuse, no batch at all, a negative read_ahead, or a
-        checkpoint of another model.
+        checkpoint of another start or prior.
     Source: Neal & Hinton (1998), A view of the EM algorithm.
 
     Examples:
@@ -79,7 +80,8 @@ def stream(
     validation.check_options("fit.stream", tol, max_passes, fewest=0, steps="max_passes")
     if read_ahead < 0:
         raise ValueError(f"fit.stream: read_ahead must be 0 or more; got {read_ahead}")
-    best, model, trace = _resume(model, checkpoint)
+    run = None if checkpoint is None else fingerprint((model, prior))
+    best, model, trace = _resume(model, checkpoint, run)
     while True:
         with _Ahead(batches(), read_ahead) as parts:
             stats, objective, size = _one_pass(model, parts, mesh)
@@ -101,13 +103,20 @@ def stream(
             return _result(best, trace, status, max_passes)
         model = _m_step(model, stats, prior)
         if checkpoint is not None:
-            save(checkpoint, (best, model, np.array(trace)))
+            save(checkpoint, (best, model, np.array(trace)), notes={"run": run})
 
 
-def _resume(model: M, checkpoint: str | os.PathLike[str] | None) -> tuple[M, M, list[float]]:
+def _resume(
+    model: M, checkpoint: str | os.PathLike[str] | None, run: str | None
+) -> tuple[M, M, list[float]]:
     """(best model, the model to evaluate next, objectives so far), from the checkpoint if it exists."""
     if checkpoint is None or not os.path.exists(checkpoint):
         return model, model, []
+    if load_notes(checkpoint).get("run") != run:
+        raise ValueError(
+            f"fit.stream: {checkpoint} is the checkpoint of another start or prior, or of an older version of "
+            "likelax. Give another file, or delete it"
+        )
     best, pending, nats = load(checkpoint, (model, model, ...))
     return best, pending, np.asarray(nats).tolist()
 

@@ -1,6 +1,5 @@
 """The fits of one group of data sets, in rounds on the devices, with a checkpoint after each call."""
 
-import hashlib
 import math
 import os
 import time
@@ -18,7 +17,7 @@ from jax.typing import ArrayLike
 
 from likelax.fit import lanes as lanes_
 from likelax.fit.algorithm import Algorithm, Data
-from likelax.fit.checkpoint import load, load_notes, save
+from likelax.fit.checkpoint import fingerprint, load, load_notes, save
 from likelax.fit.groups import Group
 from likelax.fit.hyperparameters import entry
 from likelax.fit.result import Fit, Status
@@ -243,7 +242,7 @@ class Run:
         mark = None
         if file is not None:
             program = _advance.lower(state, whole, ROUNDS, self.axes, self.mesh)
-            mark = _fingerprint(program.as_text(), arrays)
+            mark = fingerprint(arrays, program.as_text())
         if file is not None and os.path.exists(file):
             state, seconds, executed = _resume(file, state, mark, self.mesh)
             self.tally.resumed += int(np.isfinite(seconds[first]).sum())
@@ -370,22 +369,6 @@ def _look(state: lanes_.Lanes, first: ArrayLike) -> dict[str, Array]:
         "ended": jnp.sum(each, axis=(0, 1)),
         "over": over,
     }
-
-
-def _fingerprint(program: str, arrays: Any) -> str:
-    """A hash by which a run is recognised.
-
-    Args:
-      program: text of the program of a round. It holds what the arrays do not: the model, the algorithm with
-        its optimizer and objective, their constants, and the number of lanes. It is the same in each process.
-      arrays: a tree, of which every array counts, and its place.
-    """
-    digest = hashlib.sha256(program.encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _keep(
