@@ -200,3 +200,48 @@ def test_a_fit_is_made_again_beside_a_wall_and_ends_as_under_jit(many):
         assert (found.num_gradients > traced.num_gradients) == walls
     # the best of a normal by its closed form
     assert abs(found.elbo.value - 2.91) < 0.1
+
+
+@pytest.mark.parametrize("walls", [False, True])
+def test_a_narrow_guide_of_a_wide_log_joint(walls, x64):
+    # a float32 guide where numbers are float64 by default
+    def log_joint(z):
+        wide = z[0].astype(jnp.float64)
+        return -((wide / 30) ** 2) / 2 - (jnp.exp(wide) if walls else 0.0)
+
+    start = variational.full_rank(jnp.zeros(1, jnp.float32))
+    with jax.numpy_dtype_promotion("standard"):
+        found = variational.fit_guide(jax.random.key(0), log_joint, start)
+    assert found.fit.status == Status.CONVERGED
+    assert found.guide.base.loc.dtype == jnp.float32
+    best = 2.91 if walls else np.log(30 * np.sqrt(2 * np.pi))
+    assert abs(found.elbo.value - best) < 0.1
+
+
+def test_the_bound_of_many_draws_knows_of_walls_too(monkeypatch):
+    # the check has more draws than it holds at once
+    monkeypatch.setattr(variational.checking, "NUMBERS_AT_ONCE", 500)
+    start = variational.mean_field(jnp.array([-19.12]), scale=6.524)
+    found = variational.fit_guide(
+        jax.random.key(0),
+        TARGETS["one wall"],
+        start,
+        optimizer=optax.sgd(1e-30),
+        max_steps=2,
+        window=2,
+    )
+    assert found.fit.status == Status.UNRELIABLE
+
+
+def test_scores_need_no_gradient_of_the_log_joint():
+    def log_joint(z):
+        return jax.lax.while_loop(lambda v: v[1] < 1, lambda v: (v[0] - z @ z, 1), (0.0, 0))[0]
+
+    found = variational.fit_guide(
+        jax.random.key(0),
+        log_joint,
+        variational.mean_field(jnp.zeros(1)),
+        estimator=variational.rloo,
+        max_steps=5,
+    )
+    assert jnp.isfinite(found.elbo.value)

@@ -36,12 +36,18 @@ def fit_all(group, make=variational.full_rank, seed=0):
     return [jax.tree.map(lambda leaf, at=i: leaf[at], found) for i in range(len(group))]
 
 
-def shortfall(target, found):
+WIDE = "poisson 30x40"
+
+
+def shortfall(target, found, name=""):
     """Nats below the best bound of the family, without Monte Carlo error, and what is allowed."""
     loc, tril = (np.asarray(a, np.float64) for a in (found.guide.base.loc, found.guide.base.root()))
     own = target.elbo(loc, tril)
+    best = target.best()
     # beside walls the fixed points of the reference stop up to 2 nats early
-    best = np.fmax(target.best(), own)
+    if name == WIDE:
+        best = np.fmax(best, own)
+    assert np.isfinite(best), name
     return best - own, COMMON + 1e-3 * abs(best), best
 
 
@@ -92,7 +98,7 @@ def test_of_random_targets_98_percent_are_fitted_and_none_is_claimed_wrongly(par
             continue
         for target, found in zip(group, fit_all(group, seed=seed), strict=True):
             with np.errstate(over="ignore"):
-                off, allowed, best = shortfall(target, found)
+                off, allowed, best = shortfall(target, found, name)
             if found.fit.status == Status.CONVERGED:
                 assert off < 1 + 0.01 * abs(best), name
             above += bool(found.elbo.value > best + 3 * found.elbo.standard_error)

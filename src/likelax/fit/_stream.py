@@ -2,6 +2,7 @@
 
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -80,7 +81,7 @@ def stream(
     validation.check_options("fit.stream", tol, max_passes, fewest=0, steps="max_passes")
     if read_ahead < 0:
         raise ValueError(f"fit.stream: read_ahead must be 0 or more; got {read_ahead}")
-    run = None if checkpoint is None else fingerprint((model, prior))
+    run = None if checkpoint is None else fingerprint((model, prior), _structure((model, prior)))
     best, model, trace = _resume(model, checkpoint, run)
     while True:
         with _Ahead(batches(), read_ahead) as parts:
@@ -104,6 +105,11 @@ def stream(
         model = _m_step(model, stats, prior)
         if checkpoint is not None:
             save(checkpoint, (best, model, np.array(trace)), notes={"run": run})
+
+
+def _structure(tree: Any) -> str:
+    """Its classes and static fields, without addresses, which differ in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(jax.tree.structure(tree)))
 
 
 def _resume(

@@ -15,6 +15,7 @@ below a rounding. A step that no state allows makes everything NaN, and what is 
 `gradient` needs no certificate: it is in logs.
 """
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -121,6 +122,9 @@ def gradient(c: Chain) -> Posterior:
     """
     num_steps, num_states = c.log_lik.shape
     begin, moves = _both_ends(c)
+    # potentials may be large; what is joined below should not be
+    peaks = finite(jnp.max(c.log_lik, axis=1))
+    c = dataclasses.replace(c, log_lik=c.log_lik - peaks[:, None])
 
     def put(x: Array, value: Array, n: Any) -> Array:
         return lax.dynamic_update_index_in_dim(x, value, n, 0, allow_negative_indices=False)
@@ -136,12 +140,12 @@ def gradient(c: Chain) -> Posterior:
 
     def join(carry: tuple[Any, ...], here: tuple[Array, ...]) -> tuple[Any, Any]:
         before, passed, _, whole = carry
-        ahead, behind, log_lik, shift = here
+        ahead, behind, log_lik, shift, peak = here
         both = ahead + behind
         nats = sum_of_exp([both[k] for k in range(num_states)])
         after = log_lik + behind - (finite(nats) + passed)
         pairs = jnp.exp(before[:, None] + c.log_transition + after[None])
-        carry = ahead, shift, nats, _add(whole, passed)
+        carry = ahead, shift, nats, _add(_add(whole, passed), peak)
         return carry, (jnp.exp(both - finite(nats)), pairs)
 
     zeros = jnp.zeros_like(c.log_lik)
@@ -149,7 +153,7 @@ def gradient(c: Chain) -> Posterior:
     _, ahead, behind, shifts = lax.fori_loop(0, num_steps, go, carry)
     zero = zeros[0, 0]
     none = jnp.full_like(c.log_initial, -jnp.inf), zero, zero, (zero, zero)
-    every = (ahead, behind, c.log_lik, shifts)
+    every = (ahead, behind, c.log_lik, shifts, peaks)
     (*_, nats, whole), (marginals, pairs) = lax.scan(join, none, every)
     return Posterior(marginals, total(c, pairs), sum(whole) + nats)
 

@@ -21,7 +21,8 @@ SHARED_OUT = 200_000
 def in_small_batches(kernel: Callable[[Array], Any], cost: float) -> Callable[[Array], Any]:
     """The kernel, whose batches a CPU works through in pieces too small to be shared out.
 
-    Its derivative is that of the kernel, whose batches are whole.
+    Its derivative is that of the kernel, whose batches are whole and may hang; `numerics.cholesky` has one
+    of its own.
 
     Args:
       kernel: matrices (..., M, N) -> arrays with the same leading axes.

@@ -29,6 +29,8 @@ MORE_SEARCHES = 4
 SMALL_ERROR = 0.01
 # Numbers of the draws of a check that are held in memory at once.
 NUMBERS_AT_ONCE = 2**24
+# Numbers of a draw up to which far places are searched for.
+MOST_SEARCHED = 4096
 
 
 class GuideFit(NamedTuple):
@@ -47,7 +49,8 @@ class GuideFit(NamedTuple):
       gap: estimated nats by which the ELBO is below the best of the guide's family, near the
         optimum that was found; inf where that is not known, as before fresh draws were used or
         where the check is unreliable. CONVERGED means gap <= tol.
-      num_gradients: gradients of the log joint, one for each draw.
+      num_gradients: gradients of the log joint, one for each draw of the guide; those of searches for far
+        places and around them are left out.
     """
 
     guide: Any
@@ -110,12 +113,8 @@ def check(
     guide, gap, count, slopes, hidden = found.model
     target, base, _ = density(log_joint, guide)
     size = size_of(base)
-    # far places are searched for where the noise of all draws can be held
-    normal = (
-        isinstance(base, Reparameterized)
-        and base.normal_noise
-        and num_check * size <= NUMBERS_AT_ONCE
-    )
+    normal = isinstance(base, Reparameterized) and base.normal_noise and size <= MOST_SEARCHED
+    held = normal and num_check * size <= NUMBERS_AT_ONCE
     key, key_far = jax.random.split(key)
 
     def log_joints(draws: Any, num: int) -> Array:
@@ -125,10 +124,12 @@ def check(
         draws, log_q = draws_and_log_guides(key, base, num)
         return log_joints(draws, num), log_q
 
-    if normal:
+    def at(noise: Array) -> tuple[Array, Array]:
+        return log_joints(base.from_noise(noise), len(noise)), base.log_prob_of_noise(noise)
+
+    if held:
         noise = base.noise(key, (num_check,))
-        log_q = base.log_prob_of_noise(noise)
-        log_p = log_joints(base.from_noise(noise), num_check)
+        log_p, log_q = at(noise)
     else:
         log_p, log_q = in_parts(logs, key, num_check, size)
     terms = log_p - log_q
@@ -139,7 +140,13 @@ def check(
     heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
     unseen = jnp.zeros((), bool)
     if normal and walls == "use":
-        bound, unseen = _with_tails(key_far, target, base, noise, terms, bound, slopes)
+        some = terms
+        if not held:
+            key_far, key_some = jax.random.split(key_far)
+            noise = base.noise(key_some, (NUMBERS_AT_ONCE // size,))
+            log_p_there, log_q_there = at(noise)
+            some = log_p_there - log_q_there
+        bound, unseen = _with_tails(key_far, target, base, noise, some, bound, slopes)
     elif normal and walls == "find":
         hidden |= _far_places_count(key_far, target, base, bound)
     # a sum of many terms is rounded as often as they are
@@ -162,18 +169,19 @@ def _far_places_count(
 ) -> Array:
     """Whether there are places that no draw of the guide reaches and that lower the bound."""
     dim = base.num_noise
-    known = jnp.zeros((tails.num_places(dim), dim), bound.value.dtype)
+    known = jnp.zeros((tails.num_places(dim), dim), base.loc.dtype)
     found = tails.search(key, _deficit(target, base, bound), known)
-    return tails.cost_of_new(found, known) + found.lost > SMALL_ERROR
+    return tails.cost_of_new(found, known) + found.lost > tails.COUNTS
 
 
 def _deficit(target: LogJoint, base: Any, bound: monte_carlo.Estimate) -> tails.OfNoise:
-    return lambda noise: bound.value - _term(target, base, noise)
+    return lambda noise: bound.value.astype(noise.dtype) - _term(target, base, noise)
 
 
 def _term(target: LogJoint, base: Any, noise: Array) -> Array:
     """log p - log q at one draw."""
-    return as_float(target(base.from_noise(noise)))[0] - base.log_prob_of_noise(noise)
+    log_p = as_float(target(base.from_noise(noise)))[0].astype(noise.dtype)
+    return log_p - base.log_prob_of_noise(noise)
 
 
 def _with_tails(
@@ -203,19 +211,23 @@ def _with_tails(
     start = (known, jnp.zeros((), known.dtype))
     places, lost = jax.lax.fori_loop(0, searches, again, start)
 
-    def reached() -> monte_carlo.Estimate:
+    def reached() -> tuple[monte_carlo.Estimate, Array]:
         both = tails.weighted(key_tails, noise, places)
         far = jax.vmap(partial(_term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)
-        rest = jnp.where(usable, jnp.concatenate([terms, far]) - bound.value, 0)
+        all_terms = jnp.concatenate([terms, far.astype(terms.dtype)])
+        rest = jnp.where(usable, all_terms - bound.value, 0)
         value = bound.value + jnp.sum(weights * rest)
         error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
-        return bound._replace(value=value, standard_error=error)
+        # log p overflows around a place, so that a part of its cost is not known
+        overflow = jnp.any(~usable & (both.weights > 0))
+        return bound._replace(value=value, standard_error=error), overflow
 
     any_place = any_in_batch(jnp.any(places != 0))
-    estimate = jax.lax.cond(any_place, reached, lambda: bound)
-    return estimate, lost > UNSEEN
+    nothing = (bound, jnp.zeros((), bool))
+    estimate, overflow = jax.lax.cond(any_place, reached, lambda: nothing)
+    return estimate, (lost > UNSEEN) | overflow
 
 
 def _one_draw_dominates(terms: Array) -> Array:

@@ -355,6 +355,13 @@ def draws_per_term(estimator: Estimator) -> int | None:
     return 1 if estimator in ours else None
 
 
+def differentiates(estimator: Estimator) -> bool:
+    """Whether this is an estimator of this package that takes gradients of the log joint."""
+    if isinstance(estimator, _Particles):
+        return not isinstance(estimator, _Vimco)
+    return estimator in (pathwise, sticking_the_landing, analytic_entropy)
+
+
 def density(
     log_joint: LogJoint, guide: Guide, name: str = "guide"
 ) -> tuple[LogJoint, Any, Callable[[Any], Any]]:

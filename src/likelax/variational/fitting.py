@@ -23,6 +23,7 @@ from likelax.variational.estimators import (
     LogJoint,
     analytic_entropy,
     density,
+    differentiates,
     draws_per_term,
     pathwise,
     sticking_the_landing,
@@ -66,7 +67,7 @@ def fit_guide(
     size falls in stages.
 
     The fit also looks for places that no draw of a normal guide reaches and that lower the bound, as where
-    log p has a wall. If there are any, it is made again with them in its steps. Under `jax.jit` and
+    log p has a wall. If there are any, natural gradients are made again with them in their steps. Under `jax.jit` and
     `jax.vmap` they are there from the start, and the program compiles two to three times as long.
 
     Args:
@@ -115,32 +116,36 @@ class _Plan(NamedTuple):
       log_joint: what `fit_guide` was given.
       draws_per_step: gradients of the log joint in a step.
       num_check: draws of the check.
+      searched: whether the check of stochastic steps may differentiate the log joint, to search for far places.
     """
 
     algorithm: Any
     log_joint: Any
     draws_per_step: int
     num_check: int
+    searched: bool
 
     def run(self, key: Array, guide: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
         """(the result, whether far places count that it leaves out), the latter only if they are to be found."""
         key_fit, key_check = jax.random.split(key)
-        algorithm = self.algorithm
-        natural = isinstance(algorithm, NaturalAscent)
-        if natural:
-            algorithm = replace(algorithm, walls=walls)
-        found = drive(algorithm, guide, None, key=key_fit)
 
-        def checked_with(key: Array, walls: tails.Walls) -> tuple[GuideFit, Array]:
+        def checked_with(key: Array, found: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
             return check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
 
-        if natural:
-            # the steps have searched
-            return checked_with(key_check, "use" if walls == "use" else "ignore")
-        fitted, hidden = checked_with(key_check, walls)
-        # stochastic steps would not change: a check that knows of the walls is enough
-        if is_concrete(hidden) and hidden:
-            return checked_with(jax.random.clone(key_check), "use")
+        if isinstance(self.algorithm, NaturalAscent):
+            algorithm = replace(self.algorithm, walls=walls)
+            found = drive(algorithm, guide, None, key=key_fit)
+            # "find" is done: the steps have searched
+            return checked_with(key_check, found, "use" if walls == "use" else "ignore")
+        found = drive(self.algorithm, guide, None, key=key_fit)
+        if not self.searched:
+            return checked_with(key_check, found, "ignore")
+        # walls change the bound, but not stochastic steps: only the check is made again
+        if not all(is_concrete(leaf) for leaf in jax.tree.leaves((key_check, found))):
+            return checked_with(key_check, found, "use")
+        fitted, hidden = checked_with(key_check, found, "find")
+        if hidden:
+            return checked_with(jax.random.clone(key_check), found, "use")
         return fitted, hidden
 
 
@@ -180,6 +185,7 @@ def _planned(
     monte_carlo.check_num_samples(num_check)
     base = density(log_joint, guide)[1]
     algorithm: Any
+    searched = True
     if estimator is None and optimizer is None and _is_natural(base):
         algorithm = NaturalAscent(tol, 2000 if max_steps is None else max_steps, log_joint)
         draws = 1
@@ -197,8 +203,9 @@ def _planned(
             Judge(log_joint, estimator),
         )
         draws = num_samples * (draws_per_term(estimator) or 1)
+        searched = differentiates(estimator)
     algorithm.check("variational.fit_guide")
-    return _Plan(algorithm, log_joint, draws, num_check)
+    return _Plan(algorithm, log_joint, draws, num_check, searched)
 
 
 def _check_rows(log_joint: Any, guide: Any, estimator: Estimator) -> None:
@@ -300,8 +307,8 @@ def fit_guides(
     def best(key: Array, guides: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
         found = run(key, guides, walls, max_steps, num_check)
         at = jnp.argmax(_worth(found[0]))
-        # a place that a worse guide leaves out would only lower its bound
-        return jax.tree.map(lambda leaf: leaf[at], found)
+        # a fit that found such places ended there, and would go on to a better bound
+        return jax.tree.map(lambda leaf: leaf[at], found[0]), jnp.any(found[1])
 
     found = _and_again_beside_walls(best, key, guides)
     return found._replace(guide=whole(found.guide))

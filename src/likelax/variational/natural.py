@@ -75,8 +75,8 @@ class NaturalState(NamedTuple):
       averaging: whether the steps use fresh draws.
       batches: integer scalar, sets of fresh draws used.
       noise_level: scalar, smoothed distance from rest that fresh draws report, nats.
-      gap: scalar, estimated nats that the ELBO of `guide` lies below the best of its family; inf
-        before fresh draws were used.
+      gap: scalar, estimated nats that the ELBO of `guide` lies below the best of its family, or that of
+        `origin` beside walls; inf before fresh draws were used.
       step: integer scalar, looks taken.
       used: integer scalar, sets of S draws used.
       objective: scalar, the bound of the last look, nats.
@@ -326,29 +326,30 @@ class NaturalAscent:
         limit = jnp.asarray(self.max_steps).astype(step.dtype)
         last = (before.used + before.sets >= limit) & (not self._uses)
         wanted = ((now_and_then | last) & ~jnp.isneginf(seen.bound)) | after.stalled
-        wanted = wanted & (before.searches < MOST_SEARCHES)
+        wanted = wanted & (before.searches < MOST_SEARCHES) & ~self.done(before)
 
         def search() -> tuple[Array, Array]:
             target, base, _ = density(self.log_joint, origin)
             dim = base.loc.shape[0]
 
             def deficit(noise: Array) -> Array:
-                draw = base.from_noise(noise)
-                return seen.bound - as_float(target(draw))[0] + base.log_prob_of_noise(noise)
+                log_p = as_float(target(base.from_noise(noise)))[0].astype(noise.dtype)
+                return seen.bound - log_p + base.log_prob_of_noise(noise)
 
             if not self._uses:
                 known = jnp.zeros((tails.num_places(dim), dim), seen.bound.dtype)
-                return before.slopes, tails.cost_of_new(tails.search(key, deficit, known), known)
+                found = tails.search(key, deficit, known)
+                return before.slopes, tails.cost_of_new(found, known) + found.lost
             known = base.whiten(before.slopes)
             found = tails.search(key, deficit, known)
             return base.slopes(tails.merged(found, known)), tails.cost_of_new(found, known)
 
         nothing = (before.slopes, jnp.zeros_like(after.gap))
         slopes, cost = jax.lax.cond(any_in_batch(wanted), search, lambda: nothing)
-        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
         if not self._uses:
-            hidden = wanted & (cost > tol)
+            hidden = wanted & (cost > tails.COUNTS)
             return after._replace(hidden=hidden, stalled=after.stalled & ~hidden)
+        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
         again = after._replace(
             slopes=slopes,
             searches=before.searches + 1,
@@ -359,7 +360,7 @@ class NaturalAscent:
             rate=jnp.ones_like(after.rate),
             gap=jnp.full_like(after.gap, jnp.inf),
         )
-        return _select(wanted & (cost > tol), again, after)
+        return _select(wanted & (cost > jnp.maximum(tol, tails.COUNTS)), again, after)
 
     def _is_better(self, state: NaturalState, look: Look, finite: Array) -> Array:
         """Whether the bound on the fixed draws has risen, or stayed within rounding."""

@@ -19,7 +19,8 @@ from jax import Array
 from likelax.numerics import cholesky, inverse_lower
 from likelax.numerics.lapack import eigh, qr
 
-# Standard deviations from the centre, along each of a set of random axes, at which the search starts.
+# Standard deviations of each coordinate from the centre, along each of a set of random axes, at which
+# the search starts.
 RADII = (1.5, 2.5, 4.0, 6.0, 9.0)
 MOST_AXES = 64
 REFINEMENTS = 4
@@ -37,6 +38,8 @@ OUT_OF_REACH = 3.5
 FAR = 18.0
 # Places that cost less than this, in nats, are left out.
 CHEAP = 1e-4
+# A fit takes notice of places that cost this much in all, in nats.
+COUNTS = 0.01
 # Two places closer than this fraction of their distance from the centre are one.
 SAME = 0.5
 
@@ -120,24 +123,25 @@ def search(key: Array, deficit: OfNoise, known: Array) -> Places:
     log_costs = values - jnp.sum(slopes * starts, axis=1) + jnp.sum(slopes**2, axis=1) / 2
     _, costs, at = _distinct(slopes, _priced(slopes, log_costs), known.shape[0])
     # those that stand for nothing stay at the centre
-    places = jnp.where((costs > 0)[:, None], starts[at], 0)
-    slopes = jnp.where((costs > 0)[:, None], slopes[at], 0)
-    values = jnp.where(costs > 0, values[at], -jnp.inf)
+    used = costs > 0
+    places = jnp.where(used[:, None], starts[at], 0)
+    slopes = jnp.where(used[:, None], slopes[at], 0)
+    values = jnp.where(used, values[at], -jnp.inf)
 
     def refine(i: Array, before: tuple[Array, ...]) -> tuple[Array, ...]:
         places, values, slopes, rate, blocked = before
         there = places + rate[:, None] * (_within(slopes) - places)
         new, new_slopes, overflow = _log_deficits(deficit, there)
-        finite = jnp.isfinite(new)
+        finite = jnp.isfinite(new) & used
         return (
             jnp.where(finite[:, None], there, places),
             jnp.where(finite, new, values),
             jnp.where(finite[:, None], new_slopes, slopes),
             jnp.where(finite, 1, rate / 4),
-            blocked | overflow,
+            blocked | (overflow & used),
         )
 
-    first = (places, values, slopes, jnp.ones_like(values), costs < 0)
+    first = (places, values, slopes, jnp.ones_like(values), jnp.zeros_like(used))
     places, values, slopes, _, blocked = jax.lax.fori_loop(0, REFINEMENTS, refine, first)
     log_costs = _priced(places, values - jnp.sum(places**2, axis=1) / 2)
     # log p is not finite where the slope points to
@@ -294,7 +298,10 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
     root = inverse_lower(cholesky(precision))
     covariance = _product(root.T, root)
     linear = _product(pull, loc) - _product(loc, _product(bend, loc)) / 2
-    scale = jnp.sum(jnp.log(jnp.diagonal(root))) - jnp.sum(bend * (covariance - jnp.eye(dim))) / 2
+    scale = (
+        jnp.sum(jnp.log(jnp.diagonal(root)))
+        - jnp.sum(bend * (covariance - jnp.eye(dim, dtype=dtype))) / 2
+    )
     walls = jnp.sum(jnp.where(used, costs - costs * jnp.exp(exponent), 0))
     return Peak(loc, precision, linear + scale + walls)
 
