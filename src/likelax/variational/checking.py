@@ -137,7 +137,7 @@ def check(
     # the tail of the weights, and that of the terms; batched, so that psis is compiled once
     both = jnp.stack([terms, jnp.log(jnp.max(terms) - terms)])
     k_hat, k_hat_terms = jax.vmap(lambda tail: monte_carlo.psis(tail).k_hat)(both)
-    heavy = (k_hat_terms > NO_MEAN) & _one_draw_dominates(terms)
+    dominated = _one_draw_dominates(terms - jnp.mean(terms))
     unseen = jnp.zeros((), bool)
     if normal and walls == "use":
         some = terms
@@ -146,11 +146,14 @@ def check(
             noise = base.noise(key_some, (NUMBERS_AT_ONCE // size,))
             log_p_there, log_q_there = at(noise)
             some = log_p_there - log_q_there
-        bound, unseen = _with_tails(key_far, target, base, noise, some, bound, slopes)
+        bound, dominated, unseen = _with_tails(
+            key_far, target, base, noise, some, bound, dominated, slopes
+        )
     elif normal and walls == "find":
         hidden |= _far_places_count(key_far, target, base, bound)
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
+    heavy = (k_hat_terms > NO_MEAN) & dominated
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
     reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR)) & ~unseen
     bound = bound._replace(
@@ -191,9 +194,10 @@ def _with_tails(
     noise: Array,
     terms: Array,
     bound: monte_carlo.Estimate,
+    dominated: Array,
     slopes: Array | None,
-) -> tuple[monte_carlo.Estimate, Array]:
-    """The bound with what far places add to it, and whether the fit did not know of them."""
+) -> tuple[monte_carlo.Estimate, Array, Array]:
+    """The bound with what far places add to it, whether one draw dominates it, and whether places were not known."""
     key_search, key_tails = jax.random.split(key)
     known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
     if slopes is not None:
@@ -211,7 +215,7 @@ def _with_tails(
     start = (known, jnp.zeros((), known.dtype))
     places, lost = jax.lax.fori_loop(0, searches, again, start)
 
-    def reached() -> tuple[monte_carlo.Estimate, Array]:
+    def reached() -> tuple[monte_carlo.Estimate, Array, Array]:
         both = tails.weighted(key_tails, noise, places)
         far = jax.vmap(partial(_term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
@@ -222,17 +226,18 @@ def _with_tails(
         error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
         # log p overflows around a place, so that a part of its cost is not known
         overflow = jnp.any(~usable & (both.weights > 0))
-        return bound._replace(value=value, standard_error=error), overflow
+        found = bound._replace(value=value, standard_error=error)
+        return found, _one_draw_dominates(weights * rest), overflow
 
     any_place = any_in_batch(jnp.any(places != 0))
-    nothing = (bound, jnp.zeros((), bool))
-    estimate, overflow = jax.lax.cond(any_place, reached, lambda: nothing)
-    return estimate, (lost > UNSEEN) | overflow
+    nothing = (bound, dominated, jnp.zeros((), bool))
+    estimate, dominated, overflow = jax.lax.cond(any_place, reached, lambda: nothing)
+    return estimate, dominated, (lost > UNSEEN) | overflow
 
 
-def _one_draw_dominates(terms: Array) -> Array:
-    """Whether a single draw makes up most of the variance of the terms."""
-    squares = (terms - jnp.mean(terms)) ** 2
+def _one_draw_dominates(deviations: Array) -> Array:
+    """Whether a single draw makes up a large part of the variance."""
+    squares = deviations**2
     return jnp.max(squares) > ONE_DRAW * jnp.sum(squares)
 
 

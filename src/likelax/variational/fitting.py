@@ -13,6 +13,7 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit._gradient import Noisy
 from likelax.fit.algorithm import drive
+from likelax.fit.result import Status
 from likelax.model import pytree
 from likelax.numerics.checks import checked, is_concrete
 from likelax.variational import tails
@@ -104,7 +105,8 @@ def fit_guide(
     plan = _planned(
         log_joint, guide, estimator, optimizer, num_samples, max_steps, tol, window, num_check
     )
-    found = _and_again_beside_walls(plan.run, key, jittable(guide))
+    natural = isinstance(plan.algorithm, NaturalAscent)
+    found = _and_again_beside_walls(plan.run, key, jittable(guide), natural)
     return found._replace(guide=whole(found.guide))
 
 
@@ -139,29 +141,37 @@ class _Plan(NamedTuple):
             return checked_with(key_check, found, "use" if walls == "use" else "ignore")
         found = drive(self.algorithm, guide, None, key=key_fit)
         if not self.searched:
-            return checked_with(key_check, found, "ignore")
+            return checked_with(key_check, found, "ignore")[0], jnp.zeros((), bool)
         # walls change the bound, but not stochastic steps: only the check is made again
         if not all(is_concrete(leaf) for leaf in jax.tree.leaves((key_check, found))):
-            return checked_with(key_check, found, "use")
+            return checked_with(key_check, found, "use")[0], jnp.zeros((), bool)
         fitted, hidden = checked_with(key_check, found, "find")
-        if hidden:
-            return checked_with(jax.random.clone(key_check), found, "use")
-        return fitted, hidden
+        if hidden | _is_unreliable(fitted):
+            fitted, _ = checked_with(jax.random.clone(key_check), found, "use")
+        return fitted, jnp.zeros((), bool)
+
+
+def _is_unreliable(found: GuideFit) -> Array:
+    """Terms with a heavy tail may come from a place that draws of the guide hardly reach."""
+    return found.fit.status == int(Status.UNRELIABLE)
 
 
 def _and_again_beside_walls(
-    run: Callable[[Array, Any, tails.Walls], tuple[GuideFit, Array]], key: Array, guide: Any
+    run: Callable[[Array, Any, tails.Walls], tuple[GuideFit, Array]],
+    key: Array,
+    guide: Any,
+    natural: bool,
 ) -> GuideFit:
     """What a fit finds that searches for far places if one that does not search would leave some out.
 
     So the longer program is compiled only where there are such places, or where it is not known whether there
-    are, as under `jax.jit`.
+    are, as under `jax.jit`. Where the bound of natural steps can't be trusted it is tried too.
     """
     same = jax.random.clone(key)
     if all(is_concrete(leaf) for leaf in jax.tree.leaves((same, guide))):
         found, hidden = run(key, guide, "find")
         if is_concrete(hidden):
-            if not hidden:
+            if not (hidden or (natural and _is_unreliable(found))):
                 return found
             again, _ = run(same, guide, "use")
             count = found.num_gradients + again.num_gradients
@@ -281,9 +291,8 @@ def fit_guides(
     if num_kept is not None and not 1 <= num_kept <= num_guides:
         raise ValueError(f"num_kept must be from 1 to the {num_guides} guides, got {num_kept}.")
 
+    natural = estimator is None and optimizer is None and _is_natural(base)
     if trial_steps is None:
-        natural = estimator is None and optimizer is None
-        natural = natural and _is_natural(base)
         trial_steps = 5 if natural else 200
 
     def run(
@@ -310,7 +319,7 @@ def fit_guides(
         # a fit that found such places ended there, and would go on to a better bound
         return jax.tree.map(lambda leaf: leaf[at], found[0]), jnp.any(found[1])
 
-    found = _and_again_beside_walls(best, key, guides)
+    found = _and_again_beside_walls(best, key, guides, natural)
     return found._replace(guide=whole(found.guide))
 
 
