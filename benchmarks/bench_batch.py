@@ -333,14 +333,15 @@ def devices(number, few, peers):
         each, count = each or took, count * 2
 
 
-# The number of data sets or fits, and of those that the slow contenders get; the same for --quick.
+# The number of data sets or fits, and of those that the slow contenders get; the same for --quick, None to
+# leave a table out.
 ROWS = {
     "chains": (chains, (10_000, 200), (500, 20)),
     "mixtures": (mixtures, (2_000, 200), (200, 50)),
     "groups": (groups, (10_000, 500), (500, 50)),
     "guides": (guides, (256, 8), (32, 2)),
-    "sweep": (sweep, (320, 0), (64, 0)),
-    "devices": (devices, (10_000, 0), (20, 0)),
+    "sweep": (sweep, (320, 0), None),
+    "devices": (devices, (10_000, 0), None),
 }
 
 
@@ -354,4 +355,6 @@ if __name__ == "__main__":
     print_setting("hmmlearn", "scikit-learn", "joblib", "dynamax")
     for name in options.rows:
         table, full, quick = ROWS[name]
-        table(*(quick if options.quick else full), not options.ours)
+        sizes = quick if options.quick else full
+        if sizes is not None:
+            table(*sizes, not options.ours)

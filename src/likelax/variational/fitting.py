@@ -41,6 +41,8 @@ ADAM = optax.adam(0.05)
 TRIAL_CHECK = 256
 # draws on which the stages of a stochastic fit are compared
 JUDGED = 256
+# Nats by which another of many guides must be better for all to be fitted again beside walls.
+WORTH_A_FIT = 0.1
 # Above this number of parameters a mean-field guide is cheaper to fit by stochastic steps.
 MOST_NATURAL = 256
 
@@ -314,10 +316,12 @@ def fit_guides(
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
 
     def best(key: Array, guides: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
-        found = run(key, guides, walls, max_steps, num_check)
-        at = jnp.argmax(_worth(found[0]))
-        # a fit that found such places ended there, and would go on to a better bound
-        return jax.tree.map(lambda leaf: leaf[at], found[0]), jnp.any(found[1])
+        walls = "mark" if walls == "find" else walls
+        found, hidden = run(key, guides, walls, max_steps, num_check)
+        at = jnp.argmax(_worth(found))
+        # beside walls a bound is too high if anything: others that are not higher need no better one
+        rival = hidden & (_surely(found) > _worth(found)[at] + WORTH_A_FIT)
+        return jax.tree.map(lambda leaf: leaf[at], found), hidden[at] | jnp.any(rival)
 
     found = _and_again_beside_walls(best, key, guides, natural)
     return found._replace(guide=whole(found.guide))
@@ -327,6 +331,12 @@ def _worth(found: GuideFit) -> Array:
     """The fresh ELBO, lowest for what failed."""
     usable = found.fit.usable & jnp.isfinite(found.elbo.value)
     return jnp.where(usable, found.elbo.value, -jnp.inf)
+
+
+def _surely(found: GuideFit) -> Array:
+    """The ELBO on plain draws less 3 errors, or the last bound of the steps less a nat for its noise."""
+    fresh = found.elbo.value - 3 * found.elbo.standard_error
+    return jnp.where(jnp.isfinite(fresh), fresh, found.fit.objective - 1)
 
 
 @dataclass(frozen=True)

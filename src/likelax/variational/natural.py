@@ -122,8 +122,9 @@ class NaturalAscent:
       tol: nats.
       max_steps: maximum number of sets of draws.
       log_joint: one draw -> scalar, nats.
-      walls: what to do about far places that decide the bound, see `tails`: "ignore" them; "find" them, which
-        ends the fit; or "use" them in further steps, which makes the program three times as long.
+      walls: what to do about far places that decide the bound, see `tails`: "ignore" them; "mark" a fit that
+        ends beside some; "find" them, which ends the fit; or "use" them in further steps, which makes the
+        program three times as long.
 
     Source: Khan and Rue (2023), The Bayesian learning rule; Lin, Khan and Schmidt (2019), Stein's
       lemma for the reparameterization trick; Giordano, Ingram and Broderick (2024) for fixed draws.
@@ -320,7 +321,7 @@ class NaturalAscent:
         If such places are new and cost more than the tolerance, the ascent starts again with them, or ends.
         """
         step = before.step + 1
-        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
+        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0) & (self.walls != "mark")
         # where there is one wall there may be more
         now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
         limit = jnp.asarray(self.max_steps).astype(step.dtype)
@@ -347,8 +348,7 @@ class NaturalAscent:
         nothing = (before.slopes, jnp.zeros_like(after.gap))
         slopes, cost = jax.lax.cond(any_in_batch(wanted), search, lambda: nothing)
         if not self._uses:
-            hidden = wanted & (cost > tails.COUNTS)
-            return after._replace(hidden=hidden, stalled=after.stalled & ~hidden)
+            return after._replace(hidden=wanted & (cost > tails.COUNTS))
         tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
         again = after._replace(
             slopes=slopes,

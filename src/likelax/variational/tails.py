@@ -44,7 +44,7 @@ COUNTS = 0.01
 SAME = 0.5
 
 # what a fit does about such places
-Walls = Literal["ignore", "find", "use"]
+Walls = Literal["ignore", "mark", "find", "use"]
 OfNoise = Callable[[Array], Array]
 
 
