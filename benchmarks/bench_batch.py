@@ -11,7 +11,6 @@ data sets; times are for each fit, and their ratio to ours is printed.
 - groups: the marginal likelihood of conjugate groups (gamma-Poisson), beside SciPy in a process pool.
 - guides: restarts of a full-rank guide of the eight schools. `fit_guides` and `fit_guide` also take
   1000 fresh draws for their check, which the batch does not.
-- sweep: 1 to 8 components, 40 starts each, on Old Faithful, beside scikit-learn's n_init.
 - devices: the same batch on 1, 2, ... devices. XLA_FLAGS=--xla_force_host_platform_device_count=2 makes
   two of a processor with two cores.
 """
@@ -289,33 +288,6 @@ def guides(number, few, peers):
     show(task, "Python loop over fit_guide", few / RESTARTS, timed(loop), each)
 
 
-def sweep(number, few, peers):
-    table = lx.datasets.faithful()
-    x = np.stack([table.eruption, table.waiting], axis=1).astype(np.float32)
-    sizes, starts = list(range(1, 9)), number // 8
-
-    def ours():
-        def start(key, size):
-            return lx.fit.at_points(key, x, 8, size)
-
-        return lx.fit.sweep(jax.random.key(0), start, x, sizes=sizes, num_restarts=starts)
-
-    def theirs():
-        from sklearn.mixture import GaussianMixture
-
-        return [
-            GaussianMixture(k, n_init=starts, init_params="k-means++", max_iter=1000).fit(x).bic(x)
-            for k in sizes
-        ]
-
-    task = f"{len(sizes) * starts} mixtures on Old Faithful"
-    print(f"\n{task}")
-    count = len(sizes) * starts / RESTARTS
-    each = show(task, "likelax fit.sweep", count, timed(lambda: ours().objective), 0.0)
-    if peers:
-        show(task, "scikit-learn, n_init", count, timed(theirs), each)
-
-
 def devices(number, few, peers):
     sets, count = series(number), 1
     task = f"{number} Poisson hidden Markov models on {jax.device_count()} devices and fewer"
@@ -340,7 +312,6 @@ ROWS = {
     "mixtures": (mixtures, (2_000, 200), (200, 50)),
     "groups": (groups, (10_000, 500), (500, 50)),
     "guides": (guides, (256, 8), (32, 2)),
-    "sweep": (sweep, (320, 0), None),
     "devices": (devices, (10_000, 0), None),
 }
 
