@@ -24,7 +24,7 @@ NO_MEAN = 1.0
 ONE_DRAW = 0.25
 # Cost in nats of far places that a fit did not know of, above which its bound means nothing.
 UNSEEN = 0.1
-MORE_SEARCHES = 4
+MORE_SEARCHES = 16
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
 # Numbers of the draws of a check that are held in memory at once.
