@@ -180,8 +180,10 @@ class Run:
         dealt = deal(shape[0], math.prod(shape[1:]), count)
         data = Data(group.x, group.weights, self.prior)
         file = None if self.checkpoint is None else f"{self.checkpoint}.{index}"
-        noise = None if draws is None else jax.random.key_data(draws)
-        arrays = self.algorithm, models, data, noise, np.asarray(count)
+        arrays = None
+        if file is not None:
+            noise = None if draws is None else jax.random.key_data(draws)
+            arrays = self.algorithm, models, data, noise, np.asarray(count)
         with devices.using(self.mesh):
             value = np.indices(shape)[2].ravel()  # of the hyperparameters, for each fit
             whole = self._placed(dealt, models, data, draws, value)

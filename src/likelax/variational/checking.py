@@ -150,7 +150,8 @@ def check(
             key_far, target, base, noise, some, bound, dominated, slopes
         )
     elif normal and walls == "find":
-        hidden |= _far_places_count(key_far, target, base, bound)
+        deficit = tails.deficit_of(target, base, bound.value)
+        hidden |= tails.hidden_cost(key_far, deficit, size, base.loc.dtype) > tails.COUNTS
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
     heavy = (k_hat_terms > NO_MEAN) & dominated
@@ -165,26 +166,6 @@ def check(
     fitted = Fit(guide, found.objectives, found.num_steps, status)
     gap = jnp.where(reliable, gap, jnp.inf)
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step), hidden
-
-
-def _far_places_count(
-    key: Array, target: LogJoint, base: Any, bound: monte_carlo.Estimate
-) -> Array:
-    """Whether there are places that no draw of the guide reaches and that lower the bound."""
-    dim = base.num_noise
-    known = jnp.zeros((tails.num_places(dim), dim), base.loc.dtype)
-    found = tails.search(key, _deficit(target, base, bound), known)
-    return tails.cost_of_new(found, known) + found.lost > tails.COUNTS
-
-
-def _deficit(target: LogJoint, base: Any, bound: monte_carlo.Estimate) -> tails.OfNoise:
-    return lambda noise: bound.value.astype(noise.dtype) - _term(target, base, noise)
-
-
-def _term(target: LogJoint, base: Any, noise: Array) -> Array:
-    """log p - log q at one draw."""
-    log_p = as_float(target(base.from_noise(noise)))[0].astype(noise.dtype)
-    return log_p - base.log_prob_of_noise(noise)
 
 
 def _with_tails(
@@ -206,7 +187,7 @@ def _with_tails(
     def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
         places, lost = before
         key = jax.random.fold_in(key_search, i)
-        found = tails.search(key, _deficit(target, base, bound), places)
+        found = tails.search(key, tails.deficit_of(target, base, bound.value), places)
         unseen = tails.cost_of_new(found, known) + found.lost
         return tails.merged(found, places), jnp.maximum(lost, unseen)
 
@@ -217,7 +198,7 @@ def _with_tails(
 
     def reached() -> tuple[monte_carlo.Estimate, Array, Array]:
         both = tails.weighted(key_tails, noise, places)
-        far = jax.vmap(partial(_term, target, base))(both.noise[terms.shape[0] :])
+        far = jax.vmap(partial(tails.term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)
         all_terms = jnp.concatenate([terms, far.astype(terms.dtype)])

@@ -331,16 +331,10 @@ class NaturalAscent:
 
         def search() -> tuple[Array, Array]:
             target, base, _ = density(self.log_joint, origin)
-            dim = base.loc.shape[0]
-
-            def deficit(noise: Array) -> Array:
-                log_p = as_float(target(base.from_noise(noise)))[0].astype(noise.dtype)
-                return seen.bound - log_p + base.log_prob_of_noise(noise)
-
+            deficit = tails.deficit_of(target, base, seen.bound)
             if not self._uses:
-                known = jnp.zeros((tails.num_places(dim), dim), seen.bound.dtype)
-                found = tails.search(key, deficit, known)
-                return before.slopes, tails.cost_of_new(found, known) + found.lost
+                dim, dtype = base.loc.shape[0], base.loc.dtype
+                return before.slopes, tails.hidden_cost(key, deficit, dim, dtype)
             known = base.whiten(before.slopes)
             found = tails.search(key, deficit, known)
             return base.slopes(tails.merged(found, known)), tails.cost_of_new(found, known)

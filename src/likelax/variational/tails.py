@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.numerics import cholesky, inverse_lower
+from likelax.numerics import as_float, cholesky, inverse_lower
 from likelax.numerics.lapack import eigh, qr
 
 # Standard deviations of each coordinate from the centre, along each of a set of random axes, at which
@@ -46,6 +46,17 @@ SAME = 0.5
 # what a fit does about such places
 Walls = Literal["ignore", "mark", "find", "use"]
 OfNoise = Callable[[Array], Array]
+
+
+def term(target: Callable[[Any], Array], guide: Any, noise: Array) -> Array:
+    """log p - log q at one draw, from its noise."""
+    log_p = as_float(target(guide.from_noise(noise)))[0].astype(noise.dtype)
+    return log_p - guide.log_prob_of_noise(noise)
+
+
+def deficit_of(target: Callable[[Any], Array], guide: Any, bound: Array) -> OfNoise:
+    """By how many nats the terms are lower than the bound, their mean."""
+    return lambda noise: bound.astype(noise.dtype) - term(target, guide, noise)
 
 
 class Weighted(NamedTuple):
@@ -164,6 +175,13 @@ def cost_of_new(found: Places, known: Array) -> Array:
     apart = jnp.all(_apart(found.noise[:, None], known[None]), axis=1)
     hidden = jnp.linalg.norm(found.noise, axis=1) >= OUT_OF_REACH
     return jnp.sum(jnp.where(apart & hidden, found.costs, 0))
+
+
+def hidden_cost(key: Array, deficit: OfNoise, dim: int, dtype: Any) -> Array:
+    """About how many nats places out of reach cost where none is known before."""
+    known = jnp.zeros((num_places(dim), dim), dtype)
+    found = search(key, deficit, known)
+    return cost_of_new(found, known) + found.lost
 
 
 def _starts(key: Array, known: Array) -> Array:
