@@ -52,6 +52,25 @@ def test_a_flat_direction_is_never_converged():
         assert not found.gap < 0.2
 
 
+def test_an_unbounded_log_joint_has_no_bound():
+    # the guide widens until sums of finite terms overflow
+    found = variational.fit_guide(
+        key(), lambda z: jnp.sum(z**2), variational.full_rank(jnp.zeros(2)), max_steps=200
+    )
+    assert found.fit.status == Status.UNRELIABLE
+    assert jnp.isnan(found.elbo.value) and jnp.isposinf(found.gap)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_weights_that_rounding_alone_tells_apart_are_equal(scale):
+    # three values among 1000 terms, of which psis says inf
+    start = variational.full_rank(jnp.zeros(3))
+    found = variational.fit_guide(key(), lambda z: -jnp.sum((z / scale - 1) ** 2) / 2, start)
+    assert found.fit.status == Status.CONVERGED
+    assert jnp.isneginf(found.k_hat)
+    assert "k-hat -inf: weighted estimates can be trusted" in found.summary()
+
+
 def test_before_fresh_draws_and_after_an_unreliable_check_the_distance_is_not_known():
     # one draw in twenty is impossible; and a single look, at fixed draws
     for log_joint, steps in (

@@ -27,6 +27,8 @@ UNSEEN = 0.1
 MORE_SEARCHES = 16
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
+# Roundings of log p and log q by which terms differ that are equal without them.
+ROUNDINGS = 16
 # Numbers of the draws of a check that are held in memory at once.
 NUMBERS_AT_ONCE = 2**24
 # Numbers of a draw up to which far places are searched for.
@@ -45,7 +47,7 @@ class GuideFit(NamedTuple):
       elbo: a fresh `Estimate` of its ELBO, nats; its standard error includes rounding. NaN where
         the check is unreliable.
       k_hat: Pareto k-hat of its importance weights: below 0.7 weighted estimates can be
-        trusted, see `monte_carlo.psis`.
+        trusted, see `monte_carlo.psis`. -inf where they are equal but for rounding.
       gap: estimated nats by which the ELBO is below the best of the guide's family, near the
         optimum that was found; inf where that is not known, as before fresh draws were used or
         where the check is unreliable. CONVERGED means gap <= tol.
@@ -154,9 +156,14 @@ def check(
         hidden |= tails.hidden_cost(key_far, deficit, size, base.loc.dtype) > tails.COUNTS
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
+    # psis finds no tail among ties
+    equal = jnp.max(terms) - jnp.min(terms) <= jnp.minimum(ROUNDINGS * rounding, SMALL_ERROR)
+    k_hat = jnp.where(equal, -jnp.inf, k_hat)
     heavy = (k_hat_terms > NO_MEAN) & dominated
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
-    reliable = jnp.all(jnp.isfinite(terms)) & ~(heavy & (error > SMALL_ERROR)) & ~unseen
+    # finite terms may have infinite sums
+    finite = jnp.all(jnp.isfinite(terms)) & jnp.isfinite(bound.value) & jnp.isfinite(error)
+    reliable = finite & ~(heavy & (error > SMALL_ERROR)) & ~unseen
     bound = bound._replace(
         value=jnp.where(reliable, bound.value, jnp.nan),
         standard_error=jnp.where(reliable, error, jnp.nan),
