@@ -25,7 +25,7 @@ from likelax.data import (
 from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, over_devices, paths
 from likelax.hmm.chain import Chain
-from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
+from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture
 from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
@@ -332,9 +332,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
            [0.469 0.531]]
         """
         self._need_fixed_transition("forecast")
-        seen = self._observe(x)
+        self.check_labels("HMM.forecast", x)
+        seen = self._observe(convert("x", x))
         log_filtered = self._map(inference.filter, seen).log_filtered
-        at = final_step(seen)[..., None, None]
+        at = jnp.maximum(seen.num_steps - 1, 0)[..., None, None]
         final = jnp.take_along_axis(log_filtered, at, axis=-2)[..., 0, :]
         log_transition = self._log_transition(None)
         return over_batch(
@@ -519,11 +520,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """The steps of this device as `observe` gives them, and their chain."""
         values, (length, starts, _) = take_series(x)
         size = jax.tree.leaves(values)[0].shape[0]
-        own = None if length is None else over_devices.own_length(jnp.asarray(length), size, axes)
+        own = None if length is None else over_devices.own_length(length, size, axes)
         seen = self._observe(values if own is None else Sequences(values, own))
         log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
         log_transition, _ = numerics.as_float(self._log_transition(None), log_lik)
-        length = None if length is None else jnp.asarray(length)
         return seen, Chain(log_initial, log_transition, log_lik, starts, length)
 
     def _over_devices(self, name: str, x: DataLike, mesh: Mesh, in_full: bool) -> Any:
@@ -600,13 +600,11 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             total = total + self.emissions.stacked_log_prior(prior.emissions)
         return total
 
+    @one_program
     def num_observations(self, x: DataLike) -> Array:
         """The number of steps without padding, (...)."""
         seen = self._observe(x)
-        steps = final_step(seen) + 1
-        if seen.lengths is not None:
-            steps = jnp.asarray(seen.lengths)
-        return steps.astype(seen.log_lik.dtype)
+        return seen.num_steps.astype(seen.log_lik.dtype)
 
     def used(self, field: str, index: Any = None) -> Array | None:
         """Which states can be reached: (K,) for the emissions, one for each row of the transition."""
@@ -666,14 +664,15 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
-        inputs = jnp.asarray(seen.inputs)[..., 1:, :]
+        inputs: Any = seen.inputs
+        inputs = inputs[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
         return self._driven_transition().statistics(
             pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
 
     def _observe(self, x: DataLike) -> Observed:
-        seen = observe(convert("x", x), self.emission_log_prob)
+        seen = observe(x, self.emission_log_prob)
         if seen.starts is not None and self.emissions.time_varying:
             raise ValueError(
                 "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "

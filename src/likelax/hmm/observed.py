@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
-from likelax.data import DataLike, rule_out, take_labels, take_series, without_unseen
-from likelax.numerics import as_array, as_booleans
+from likelax.data import DataLike, rule_out, take_labels, take_series
 from likelax.numerics.checks import check_values
 
 
@@ -30,20 +28,27 @@ class Observed(NamedTuple):
     starts: Array | None
     inputs: Array | None
 
+    @property
+    def num_steps(self) -> Array:
+        """(...,) integers: the steps of each sequence that are no padding."""
+        *batch, num_steps, _ = self.log_lik.shape
+        if self.lengths is None:
+            return jnp.full(batch, num_steps)
+        return jnp.clip(self.lengths, 0, num_steps)
+
 
 def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
-    """Unwrap x, check what was said about it, and evaluate the emissions.
+    """Unwrap x, check the shapes of what was said about it, and evaluate the emissions.
 
+    Args:
+      x: as `data.convert` returns them, of lengths that `check_lengths` let pass.
+      emission_log_prob: values (..., T, *event) -> (..., T, K), nats.
     Raises:
       ValueError: for a single observation, or lengths, starts, labels or inputs of a wrong shape.
     """
     x, labels = take_labels(x)
     x, (lengths, starts, inputs) = take_series(x)
-    x = without_unseen(x)
-    inputs = None if inputs is None else as_array("inputs", inputs)
-    starts = None if starts is None else as_booleans("starts", starts)
     if lengths is not None:
-        lengths = check_lengths(as_array("lengths", lengths), x)
         x = _blank_padding(x, lengths.astype(int))
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
@@ -56,17 +61,9 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
         ("Sequences: starts", starts, steps),
         ("Driven: inputs", None if inputs is None else inputs[..., 0], steps),
     ):
-        if given is not None and jnp.shape(given) != wanted:
-            raise ValueError(f"{name} must have shape {wanted}; got {jnp.shape(given)}")
+        if given is not None and given.shape != wanted:
+            raise ValueError(f"{name} must have shape {wanted}; got {given.shape}")
     return Observed(x, rule_out(log_lik, labels), lengths, starts, inputs)
-
-
-def final_step(seen: Observed) -> Array:
-    """(...,) integers: the last step of each sequence that counts; 0 where there is none."""
-    batch, num_steps = seen.log_lik.shape[:-2], seen.log_lik.shape[-2]
-    if seen.lengths is None:
-        return jnp.full(batch, num_steps - 1)
-    return jnp.clip(jnp.asarray(seen.lengths) - 1, 0, num_steps - 1)
 
 
 def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any) -> Any:
@@ -77,7 +74,7 @@ def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any)
     return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(function)(*flat))
 
 
-def check_lengths(lengths: Array, x: DataLike) -> Array:
+def check_lengths(lengths: Array, x: DataLike) -> None:
     """Raise for lengths that are no integers, or known and outside 0..T."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {lengths.dtype}")
@@ -91,7 +88,6 @@ def check_lengths(lengths: Array, x: DataLike) -> Array:
     check_values(
         "lengths", lengths, lambda v: (v >= 0) & (v <= num_steps), f"in 0..T = 0..{num_steps}"
     )
-    return lengths
 
 
 def _blank_padding(values: Any, lengths: Array) -> Any:
@@ -101,8 +97,7 @@ def _blank_padding(values: Any, lengths: Array) -> Any:
     gradient is zero.
     """
 
-    def blank(leaf: ArrayLike) -> Array:
-        leaf = jnp.asarray(leaf)
+    def blank(leaf: Array) -> Array:
         num_steps = leaf.shape[lengths.ndim]
         steps = jnp.broadcast_to(jnp.arange(num_steps), (*lengths.shape, num_steps))
         real = steps < lengths[..., None]
