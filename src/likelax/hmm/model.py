@@ -214,7 +214,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         super().check_shapes(name)
         if not isinstance(self.transition, SoftmaxTransition):
-            moves = numerics.as_array("transition", _value(self.transition)).shape
+            moves = self.transition_probs().shape
             if len(moves) < 2 or moves[-2:] != (self.num_states, self.num_states):
                 wanted = f"(K, K) or (T-1, K, K) with K = {self.num_states} as initial"
                 raise ValueError(f"{name}: transition must have shape {wanted}; got {moves}")
@@ -474,9 +474,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest")
             )
 
-        moves: CategoryCounts | DrivenCounts = total(post.transition_counts)
         if isinstance(self.transition, SoftmaxTransition):
-            moves = self._driven_counts(seen, weights)
+            moves: Any = self._driven_counts(self.transition, seen, weights)
+        else:
+            moves = total(post.transition_counts)
         emissions = self.emissions.stacked_e_step(seen.values, shares)
         stats = HMMStats(total(post.initial_counts), moves, emissions)
         return stats, numerics.weighted_sum(weights, post.log_prob)
@@ -487,12 +488,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Raises:
           ValueError: for more than one sequence, or parameters that vary over time.
         """
-        moves = self.transition
-        driven = (
-            isinstance(moves, SoftmaxTransition)
-            or take_series(take_labels(x)[0])[1].inputs is not None
-        )
-        if driven or jnp.ndim(_value(moves)) != 2 or self.emissions.time_varying:
+        driven = take_series(x)[1].inputs is not None
+        if driven or self._num_moves != () or self.emissions.time_varying:
             raise ValueError(
                 f"{name}: mesh splits the steps of one sequence, for which transition must be of shape "
                 "(K, K), and emissions the same at all steps; these vary over time. A batch of sequences "
@@ -558,7 +555,9 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         if initial is not None:
             initial = _rows(stats.initial, prior.initial, initial)
         if isinstance(stats.transition, DrivenCounts):
-            driven = self._driven_transition().m_step(stats.transition, prior.transition)
+            if not isinstance(self.transition, SoftmaxTransition):
+                raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
+            driven = self.transition.m_step(stats.transition, prior.transition)
             return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
         seen = moves_of(stats)
@@ -582,7 +581,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
             jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(moves_of(stats).counts, _value(self.transition)))
+            + jnp.sum(numerics.xlogy(moves_of(stats).counts, self.transition_probs()))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -595,7 +594,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             total = total + prior.initial.log_prob(self.initial_probs())
         if prior.transition is not None:
             rows = jax.vmap(lambda p, row: p.log_prob(row))
-            total = total + jnp.sum(rows(prior.transition, jnp.asarray(_value(self.transition))))
+            total = total + jnp.sum(rows(prior.transition, self.transition_probs()))
         if prior.emissions is not None:
             total = total + self.emissions.stacked_log_prior(prior.emissions)
         return total
@@ -612,18 +611,16 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             self.transition, SoftmaxTransition
         ):
             return None
-        moves = jnp.asarray(_value(self.transition))
-        steps = (
-            moves > 0 if self.initial is None or moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
-        )
+        moves = self.transition_probs()
         if self.initial is None:
-            reached = jnp.ones(steps.shape[:-1], bool)
+            reached = jnp.ones(moves.shape[:-1], bool)
         else:
-            reached = jnp.asarray(_value(self.initial)) > 0
-            if steps.ndim < reached.ndim + 1:
-                steps = jnp.broadcast_to(steps, (*reached.shape, reached.shape[-1]))
-            for _ in range(self.num_states):
-                reached = reached | jnp.any(reached[..., :, None] & steps, axis=-2)
+            steps = moves > 0 if moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
+            begins = jnp.asarray(_value(self.initial)) > 0
+            reach = jnp.broadcast_to(
+                _stationary.reachable(steps), (*begins.shape, self.num_states)
+            )
+            reached = jnp.any(begins[..., None] & reach, axis=-2)
         if field == "emissions":
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
@@ -657,17 +654,14 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             check_lengths(numerics.as_array("lengths", series.lengths), values)
         self.emissions.check_labels(name, values)
 
-    def _driven_transition(self) -> SoftmaxTransition:
-        if not isinstance(self.transition, SoftmaxTransition):
-            raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
-        return self.transition
-
-    def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
+    def _driven_counts(
+        self, transition: SoftmaxTransition, seen: Observed, weights: Array
+    ) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
         inputs: Any = seen.inputs
         inputs = inputs[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
-        return self._driven_transition().statistics(
+        return transition.statistics(
             pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
 
@@ -678,9 +672,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
                 "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "
                 "steps of one series; pad the series: Sequences(values, lengths)"
             )
-        num_steps, driven = seen.log_lik.shape[-2], isinstance(self.transition, SoftmaxTransition)
-        moves = () if driven else jnp.shape(_value(self.transition))[:-2]
-        if moves not in ((), (num_steps - 1,)):
+        num_steps, moves = seen.log_lik.shape[-2], self._num_moves
+        if moves not in (None, (), (num_steps - 1,)):
             raise ValueError(
                 f"HMM: x has T = {num_steps} steps, so transition must have shape (K, K), or "
                 f"(T-1, K, K) = {(num_steps - 1, *[self.num_states] * 2)}; got {moves[0]} for T-1"
@@ -713,15 +706,22 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             return self.transition.log_probs(inputs[1:])
         if inputs is not None:
             raise ValueError("HMM: Driven data need a SoftmaxTransition; this transition has none")
-        return numerics.safe_log(_value(self.transition))
+        return numerics.safe_log(self.transition_probs())
+
+    @property
+    def _num_moves(self) -> tuple[int, ...] | None:
+        """() where one transition serves all steps, (T-1,) where each has its own, None for inputs."""
+        if isinstance(self.transition, SoftmaxTransition):
+            return None
+        return self.transition_probs().shape[:-2]
 
     def _need_fixed_transition(self, verb: str) -> None:
-        if isinstance(self.transition, SoftmaxTransition):
+        if self._num_moves is None:
             raise ValueError(f"HMM.{verb}: the inputs of the steps to come are not known")
-        if jnp.ndim(_value(self.transition)) != 2:
+        if self._num_moves != ():
             raise ValueError(
                 f"HMM.{verb}: needs a transition of shape (K, K); "
-                f"got {jnp.shape(_value(self.transition))}"
+                f"got {self.transition_probs().shape}"
             )
 
 
