@@ -617,9 +617,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         else:
             steps = moves > 0 if moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
             begins = jnp.asarray(_value(self.initial)) > 0
-            reach = jnp.broadcast_to(
-                _stationary.reachable(steps), (*begins.shape, self.num_states)
-            )
+            reach = jnp.broadcast_to(_stationary.reachable(steps), (*begins.shape, self.num_states))
             reached = jnp.any(begins[..., None] & reach, axis=-2)
         if field == "emissions":
             return reached
@@ -736,15 +734,12 @@ def _over_devices(model: HMM[Any], x: DataLike, mesh: Mesh, in_full: bool) -> An
             return jax.lax.psum(model.split_log_prob(x, axes), axes)
         found = over_devices.smoother(model._observe_part(x, axes)[1], axes)
         shared = jax.lax.psum(found[1:], axes)
-        return (found.log_marginals, *shared)
+        return inference.Smoothed(found.log_marginals, *shared)
 
-    out = (steps, whole, whole, whole) if in_full else whole
     specs = whole, devices.row_specs(x, axes)
-    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
-    found = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(
-        model, x
-    )
-    return inference.Smoothed(*found) if in_full else found
+    each: Any = steps, whole, whole, whole
+    out = inference.Smoothed(*each) if in_full else whole
+    return devices.on_each(local, mesh, specs, out)(model, x)
 
 
 def _value(parameter: Any) -> Array:
