@@ -38,8 +38,18 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import Chain, Posterior, blank, chain, compiled, first, hide_padding, total
-from likelax.numerics import log_normalize, named_floats, weighted_sum
+from likelax.hmm.chain import (
+    Chain,
+    Posterior,
+    blank,
+    chain,
+    compiled,
+    first,
+    hide_padding,
+    total,
+    weights_of_states,
+)
+from likelax.numerics import log_normalize, weighted_sum
 from likelax.numerics.checks import checked
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
@@ -397,9 +407,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       [[0. 1.]
        [1. 0.]]
     """
-    (log_state,) = named_floats(log_state=log_state)
-    if log_state.ndim != 1 or log_state.size == 0:
-        raise ValueError(f"log_state must have shape (K,) with K >= 1, got {log_state.shape}")
+    log_state = weights_of_states("log_state", log_state)
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
     return _forecast(chain(log_state, log_transition, ahead, None, None))
 

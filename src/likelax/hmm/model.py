@@ -24,7 +24,7 @@ from likelax.data import (
 )
 from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import _stationary, decoding, inference, over_devices, paths
-from likelax.hmm.chain import Chain
+from likelax.hmm.chain import Chain, chain
 from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture
@@ -519,9 +519,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         size = jax.tree.leaves(values)[0].shape[0]
         own = None if length is None else over_devices.own_length(length, size, axes)
         seen = self._observe(values if own is None else Sequences(values, own))
-        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
-        log_transition, _ = numerics.as_float(self._log_transition(None), log_lik)
-        return seen, Chain(log_initial, log_transition, log_lik, starts, length)
+        moves = self._log_transition(None)
+        return seen, chain(self._log_initial(), moves, seen.log_lik, length, starts)
 
     def _over_devices(self, name: str, x: DataLike, mesh: Mesh, in_full: bool) -> Any:
         mesh = devices.automatic(mesh)
@@ -580,8 +579,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         self._need_fixed_transition("expected_log_prob")
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
-            jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(moves_of(stats).counts, self.transition_probs()))
+            numerics.weighted_sum(stats.initial.counts, self._log_initial())
+            + numerics.weighted_sum(moves_of(stats).counts, self._log_transition(None))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -680,14 +679,14 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
         """A kernel over every sequence."""
-        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
+        log_initial = self._log_initial()
 
-        def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
-            log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
-            return kernel(log_initial, log_transition, lik, length=length, starts=starts)
+        def one(lik: Any, length: Any, starts: Any, inputs: Any) -> Any:
+            moves = self._log_transition(inputs)
+            return kernel(log_initial, moves, lik, length=length, starts=starts)
 
         known = (seen.lengths, seen.starts, seen.inputs)
-        return over_batch(one, log_lik.shape[:-2], log_lik, *known)
+        return over_batch(one, seen.log_lik.shape[:-2], seen.log_lik, *known)
 
     def _log_initial(self) -> Array:
         """(K,) nats."""

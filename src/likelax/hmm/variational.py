@@ -128,16 +128,6 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
             self.emissions.stacked_m_step(stats.emissions, emissions),
         )
 
-    def expected_log_prob(self, stats: HMMStats) -> Array:
-        """E_q[log p(x, z)] as a function of the expected statistics, nats."""
-        each = jax.vmap(lambda e, s: e.expected_log_prob(s))
-        node = self._at_expectations()
-        return (
-            numerics.weighted_sum(stats.initial.counts, node.initial)
-            + numerics.weighted_sum(moves_of(stats).counts, node.transition)
-            + jnp.sum(each(self.emissions, stats.emissions))
-        )
-
     def log_prior(self, prior: HMMPrior | None) -> Array:
         """-KL(q || prior) of all three parts, nats.
 
