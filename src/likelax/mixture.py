@@ -438,7 +438,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
         each = jax.vmap(lambda c, s: c.expected_log_prob(s))
-        labels = jnp.sum(numerics.xlogy(stats.weights.counts, self.weights))
+        labels = numerics.weighted_sum(stats.weights.counts, self._log_weights())
         return labels + jnp.sum(each(self.components, stats.components))
 
     @one_program

@@ -184,6 +184,11 @@ class VariationalNode(Model[S, P]):
         return self.predictive().variance()
 
     @one_program
+    def log_prob(self, x: DataLike) -> Array:
+        """log of the sum over the latent variables z of exp(E_q[log p(x, z)]), (...), nats."""
+        return self._at_expectations().log_prob(x)
+
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._at_expectations().e_step(x, weights)
@@ -212,7 +217,7 @@ class VariationalNode(Model[S, P]):
         self._at_expectations().check_labels(name, x)
 
 
-def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: Any) -> list[Any]:
+def parts_of_prior(verb: str, wanted: type[JointPrior[Any]], prior: Any) -> list[Any]:
     """The parts of a joint prior, all of which a variational node needs.
 
     Raises:
@@ -222,7 +227,7 @@ def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: A
     parts = [getattr(prior, name, None) for name in names]
     if any(part is None for part in parts):
         raise ValueError(
-            f"{node}: {verb} needs {wanted.__name__}({', '.join(names)}); pass prior=... to fit.em"
+            f"{verb} needs {wanted.__name__}({', '.join(names)}); pass prior=... to fit.em"
         )
     return parts
 
@@ -275,11 +280,6 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         return self.weights.mean().shape[-1]
 
     @one_program
-    def log_prob(self, x: DataLike) -> Array:
-        """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
-        return self._at_expectations().log_prob(x)
-
-    @one_program
     def log_responsibilities(self, x: DataLike) -> Array:
         """log q(component = k | x), (..., K), nats.
 
@@ -304,7 +304,9 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         Raises:
           ValueError: where a part is missing.
         """
-        over_weights, over_components = _both_parts(prior, "m_step")
+        over_weights, over_components = parts_of_prior(
+            "VariationalMixture: m_step", MixturePrior, prior
+        )
         components = self.components.stacked_m_step(stats.components, over_components)
         return type(self)(over_weights.posterior(stats.weights), components)
 
@@ -314,7 +316,9 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         Raises:
           ValueError: where a part of the prior is missing.
         """
-        over_weights, over_components = _both_parts(prior, "log_prior")
+        over_weights, over_components = parts_of_prior(
+            "VariationalMixture: log_prior", MixturePrior, prior
+        )
         over = self.components.stacked_log_prior(over_components)
         return over - self.weights.kl_divergence(over_weights)
 
@@ -338,16 +342,6 @@ class _LogMixture(Mixture[Any]):
 
     def _log_weights(self) -> Array:
         return self.weights
-
-    def expected_log_prob(self, stats: MixtureStats) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
-        each = jax.vmap(lambda c, s: c.expected_log_prob(s))
-        labels = numerics.weighted_sum(stats.weights.counts, self.weights)
-        return labels + jnp.sum(each(self.components, stats.components))
-
-
-def _both_parts(prior: MixturePrior | None, verb: str) -> list[Any]:
-    return parts_of_prior("VariationalMixture", verb, MixturePrior, prior)
 
 
 def size_of(name: str, field: str, weights: "Dirichlet | StickBreaking") -> tuple[int, ...]:

@@ -85,11 +85,6 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         return self.initial.mean().shape[-1]
 
     @one_program
-    def log_prob(self, x: DataLike) -> Array:
-        """log of the sum over paths of exp(E_q[log p(x, path)]), (...), nats."""
-        return self._at_expectations().log_prob(x)
-
-    @one_program
     def smoother(self, x: DataLike) -> inference.Smoothed:
         """The states under q(z), and expected counts; `HMM.smoother` has an example of it.
 
@@ -120,7 +115,7 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         Raises:
           ValueError: where a part is missing.
         """
-        initial, transition, emissions = _all_parts(prior, "m_step")
+        initial, transition, emissions = parts_of_prior("VariationalHMM: m_step", HMMPrior, prior)
         rows = jax.vmap(lambda row, counts: row.posterior(category_counts(counts)))
         return type(self)(
             initial.posterior(stats.initial),
@@ -134,7 +129,9 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         Raises:
           ValueError: where a part of the prior is missing.
         """
-        initial, transition, emissions = _all_parts(prior, "log_prior")
+        initial, transition, emissions = parts_of_prior(
+            "VariationalHMM: log_prior", HMMPrior, prior
+        )
         rows = jax.vmap(lambda q, p: q.kl_divergence(p))(self.transition, transition)
         divergence = self.initial.kl_divergence(initial) + jnp.sum(rows)
         return self.emissions.stacked_log_prior(emissions) - divergence
@@ -170,7 +167,3 @@ class _LogHMM(HMM[Any]):
         if inputs is not None:
             raise ValueError("VariationalHMM: its transition takes no inputs; leave Driven out")
         return self.transition
-
-
-def _all_parts(prior: HMMPrior | None, verb: str) -> list[Any]:
-    return parts_of_prior("VariationalHMM", verb, HMMPrior, prior)
