@@ -23,7 +23,7 @@ from likelax.data import (
     take_series,
 )
 from likelax.families.base import Prior, finite, match_weights
-from likelax.hmm import _stationary, decoding, inference, over_devices, paths
+from likelax.hmm import decoding, inference, over_devices, paths, stationarity
 from likelax.hmm.chain import Chain, chain
 from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
@@ -186,7 +186,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         if self.initial is None:
             self._need_fixed_transition("initial_probs")
-            return _stationary.stationary(_value(self.transition))
+            return stationarity.stationary(_value(self.transition))
         return _value(self.initial)
 
     def transition_probs(self) -> Array:
@@ -566,7 +566,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             if prior.transition is not None:
                 after: Any = prior.transition.posterior(seen)
                 counts = jnp.maximum(after.concentration - 1, 0)
-            moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
+            moves = stationarity.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
 
     @one_program
@@ -616,7 +616,9 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         else:
             steps = moves > 0 if moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
             begins = jnp.asarray(_value(self.initial)) > 0
-            reach = jnp.broadcast_to(_stationary.reachable(steps), (*begins.shape, self.num_states))
+            reach = jnp.broadcast_to(
+                stationarity.reachable(steps), (*begins.shape, self.num_states)
+            )
             reached = jnp.any(begins[..., None] & reach, axis=-2)
         if field == "emissions":
             return reached
