@@ -15,7 +15,7 @@ from likelax.hmm.inference import (
     smoother,
 )
 from likelax.hmm.matching import match_states, relabel
-from likelax.hmm.model import HMM, HMMPrior, HMMStats
+from likelax.hmm.model import HMM
 from likelax.hmm.online import (
     FilterStep,
     SmootherState,
@@ -30,6 +30,7 @@ from likelax.hmm.online import (
 )
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
+from likelax.hmm.prior import HMMPrior, HMMStats
 from likelax.hmm.stationarity import stationary
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 from likelax.hmm.variational import VariationalHMM

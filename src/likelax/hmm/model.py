@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,79 +26,15 @@ from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import decoding, inference, over_devices, paths, stationarity
 from likelax.hmm.chain import Chain, chain
 from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
+from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture
-from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
+from likelax.model import Model, check_part, check_stack, pytree
 from likelax.numerics import devices
 from likelax.numerics.checks import checked, is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts, category_counts
 from likelax.wrappers import Fixed
-
-
-class HMMStats(NamedTuple):
-    """Expected complete-data statistics.
-
-    Attributes:
-      initial: counts (K,): expected number of sequences that begin in each state.
-      transition: counts (K, K): expected number of moves from row to column; `DrivenCounts` for a
-        `SoftmaxTransition`.
-      emissions: the emissions' statistics, with a leading axis K.
-    """
-
-    initial: CategoryCounts
-    transition: CategoryCounts | DrivenCounts
-    emissions: Any
-
-
-@pytree
-class HMMPrior(JointPrior[HMMStats]):
-    """The conjugate prior of a hidden Markov model's parameters; None is no prior.
-
-    Attributes:
-      initial: a `Dirichlet` with concentration (K,).
-      transition: a `Dirichlet` with concentration (K, K), one row for each state, such as
-        `hmm.sticky` makes. A concentration of exactly one keeps structural zeros; a larger one
-        does not.
-      emissions: the emission's prior with a leading axis K on every leaf.
-
-    Source: Rabiner (1989), Proc. IEEE 77(2), 257-286, for the model; MacKay (1997), Ensemble learning
-      for hidden Markov models, for Dirichlet priors.
-
-    Examples:
-      >>> from likelax import HMM, HMMPrior, Bernoulli, Dirichlet
-      >>> prior = HMMPrior(transition=Dirichlet(jnp.full((2, 2), 2.0)))
-      >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
-      >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
-      >>> print(f"{model.log_prior(prior):.4f}")  # twice log(6 0.9 0.1)
-      -1.2324
-    """
-
-    initial: Prior[CategoryCounts] | None = None
-    transition: Prior[CategoryCounts] | None = None
-    emissions: PriorLike | None = None
-
-    def posterior(self, stats: HMMStats) -> Self:
-        """Each part updated by its statistics; the exact posterior if the states were observed.
-
-        Raises:
-          ValueError: for a prior of the transition and statistics of a `SoftmaxTransition`.
-        """
-        update = jax.vmap(lambda prior, s: prior.posterior(s))
-        return type(self)(
-            None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(moves_of(stats)),
-            None if self.emissions is None else update(self.emissions, stats.emissions),
-        )
-
-    def nearest_to(self, others: Any) -> Self:
-        """Each part, and each row, nearest to those of others with a leading axis; None stays None."""
-        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
-        return type(self)(
-            None if self.initial is None else self.initial.nearest_to(others.initial),
-            None if self.transition is None else each(self.transition, others.transition),
-            None if self.emissions is None else each(self.emissions, others.emissions),
-        )
 
 
 @pytree
@@ -748,17 +684,6 @@ def _value(parameter: Any) -> Array:
     if isinstance(parameter, Fixed):
         return jax.lax.stop_gradient(jnp.asarray(parameter.model))
     return parameter
-
-
-def moves_of(stats: HMMStats) -> CategoryCounts:
-    """The counts of moves.
-
-    Raises:
-      ValueError: for the statistics of a `SoftmaxTransition`.
-    """
-    if isinstance(stats.transition, DrivenCounts):
-        raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
-    return stats.transition
 
 
 def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:

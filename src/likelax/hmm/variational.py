@@ -10,7 +10,8 @@ from likelax import numerics
 from likelax.data import DataLike
 from likelax.families.dirichlet import Dirichlet
 from likelax.hmm import inference
-from likelax.hmm.model import HMM, HMMPrior, HMMStats, moves_of
+from likelax.hmm.model import HMM
+from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.model import check_stack, pytree
 from likelax.one_program import one_program
 from likelax.statistics import category_counts
