@@ -446,8 +446,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         self, x: DataLike, weights: ArrayLike | None, axes: tuple[str, ...]
     ) -> tuple[HMMStats, Array]:
         """The statistics and nats of the steps of this device, of one sequence: see `Model`."""
-        seen, chain = self._observe_part(x, axes)
-        return self._statistics(seen, over_devices.expected_states(chain, axes), weights)
+        seen, part = self._observe_part(x, axes)
+        return self._statistics(seen, over_devices.expected_states(part, axes), weights)
 
     def _observe_part(self, x: DataLike, axes: tuple[str, ...]) -> tuple[Observed, Chain]:
         """The steps of this device as `observe` gives them, and their chain."""
