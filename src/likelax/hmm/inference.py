@@ -32,24 +32,14 @@ Every function is compiled once for each shape and option, also where it is call
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import (
-    Chain,
-    Posterior,
-    blank,
-    chain,
-    compiled,
-    first,
-    hide_padding,
-    total,
-    weights_of_states,
-)
-from likelax.numerics import log_normalize, weighted_sum
+from likelax.hmm import dispatch, expectations, log_domain
+from likelax.hmm.chain import Chain, blank, chain, compiled, hide_padding, total, weights_of_states
+from likelax.hmm.expectations import Expected, expected
+from likelax.numerics import log_normalize
 from likelax.numerics.checks import checked
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
@@ -85,15 +75,6 @@ class Smoothed(NamedTuple):
     """
 
     log_marginals: Array
-    transition_counts: Array
-    initial_counts: Array
-    log_prob: Array
-
-
-class Expected(NamedTuple):
-    """`Smoothed` with marginals (T, K) that are probabilities, 0 at padding."""
-
-    marginals: Array
     transition_counts: Array
     initial_counts: Array
     log_prob: Array
@@ -141,39 +122,7 @@ def log_partition(
 
 @_compiled
 def _log_partition(c: Chain, parallel: bool | None) -> Array:
-    return log_partition_of(parallel, hide_padding(c))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def log_partition_of(parallel: bool | None, c: Chain) -> Array:
-    """`log_partition` of a checked chain whose padding is hidden."""
-    return dispatch.log_prob(c, parallel)
-
-
-@log_partition_of.defjvp
-def _log_partition_jvp(
-    parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
-) -> tuple[Array, Array]:
-    (c,), (dot,) = primals, tangents
-    found = _expected(c, dispatch.gradient(c, parallel))
-    if c.log_transition.ndim == 3:
-        found = found._replace(transition_counts=jnp.exp(dispatch.pairwise(c, parallel)))
-    return found.log_prob, slope(found, dot)
-
-
-def slope(found: Expected, dot: Chain) -> Array:
-    """What log p(x) changes by as the potentials do: the expected uses of each, times its change."""
-    return (
-        weighted_sum(found.initial_counts, dot.log_initial)
-        + weighted_sum(found.transition_counts, dot.log_transition)
-        + weighted_sum(found.marginals, dot.log_lik)
-    )
-
-
-def _expected(c: Chain, post: Posterior) -> Expected:
-    """`Expected` from the posterior in probabilities."""
-    (marginals,) = blank(c, post.marginals, value=0)
-    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
+    return expectations.log_partition(parallel, hide_padding(c))
 
 
 def filter(
@@ -314,10 +263,7 @@ def smoother(
 @_compiled
 def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
     c = hide_padding(c)
-    post = dispatch.posterior(c, parallel, in_logs=True)
-    (marginals,) = blank(c, post.marginals)
-    counts = _initial_counts(c, jnp.exp(marginals))
-    return Smoothed(marginals, post.counts, counts, post.log_prob)
+    return Smoothed(*expected(c, dispatch.posterior(c, parallel, in_logs=True), in_logs=True))
 
 
 def expected_states(
@@ -335,13 +281,7 @@ def expected_states(
 @compiled
 def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
-    return _expected(c, dispatch.posterior(c, in_logs=False))
-
-
-def _initial_counts(c: Chain, marginals: Array) -> Array:
-    if c.starts is None:
-        return marginals[0]
-    return jnp.sum(jnp.where(first(c)[:, None], marginals, 0), axis=0)
+    return expected(c, dispatch.posterior(c, in_logs=False))
 
 
 def pairwise(

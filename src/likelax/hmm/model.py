@@ -25,6 +25,7 @@ from likelax.data import (
 from likelax.families.base import Prior, finite, match_weights
 from likelax.hmm import decoding, inference, over_devices, paths, stationarity
 from likelax.hmm.chain import Chain, chain
+from likelax.hmm.expectations import Expected
 from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
 from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
@@ -398,7 +399,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         return self._statistics(seen, self._map(inference.expected_states, seen), weights)
 
     def _statistics(
-        self, seen: Observed, post: inference.Expected, weights: ArrayLike | None
+        self, seen: Observed, post: Expected, weights: ArrayLike | None
     ) -> tuple[HMMStats, Array]:
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
         shares = numerics.weighted(weights[..., None, None], post.marginals)
@@ -447,7 +448,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
     ) -> tuple[HMMStats, Array]:
         """The statistics and nats of the steps of this device, of one sequence: see `Model`."""
         seen, part = self._observe_part(x, axes)
-        return self._statistics(seen, over_devices.expected_states(part, axes), weights)
+        return self._statistics(seen, over_devices.expected(part, axes), weights)
 
     def _observe_part(self, x: DataLike, axes: tuple[str, ...]) -> tuple[Observed, Chain]:
         """The steps of this device as `observe` gives them, and their chain."""
@@ -669,9 +670,9 @@ def _over_devices(model: HMM[Any], x: DataLike, mesh: Mesh, in_full: bool) -> An
     def local(model: HMM[Any], x: DataLike) -> Any:
         if not in_full:
             return jax.lax.psum(model.split_log_prob(x, axes), axes)
-        found = over_devices.smoother(model._observe_part(x, axes)[1], axes)
+        found = over_devices.expected(model._observe_part(x, axes)[1], axes, in_logs=True)
         shared = jax.lax.psum(found[1:], axes)
-        return inference.Smoothed(found.log_marginals, *shared)
+        return inference.Smoothed(found.marginals, *shared)
 
     specs = whole, devices.row_specs(x, axes)
     each: Any = steps, whole, whole, whole

@@ -26,7 +26,7 @@ from jax import Array, lax
 
 from likelax.hmm import dispatch, products
 from likelax.hmm.chain import Chain, finite, hide_padding
-from likelax.hmm.inference import Expected, Smoothed, slope
+from likelax.hmm.expectations import Expected, slope
 from likelax.numerics import log_normalize, logsumexp
 
 Axes = tuple[str, ...]
@@ -51,22 +51,12 @@ def _log_prob(axes: Axes, c: Chain) -> Array:
 @_log_prob.defjvp
 def _log_prob_jvp(axes: Axes, primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
     # the counts of this device are its share of the gradient of the whole
-    found = expected_states(*primals, axes)
+    found = expected(*primals, axes)
     return found.log_prob, slope(found, *tangents)
 
 
-def expected_states(c: Chain, axes: Axes) -> Expected:
-    """As `inference.expected_states`, of the steps of this device; counts and nats are its share."""
-    return Expected(*_posterior(c, axes, in_logs=False))
-
-
-def smoother(c: Chain, axes: Axes) -> Smoothed:
-    """As `inference.smoother`, of the steps of this device; counts and nats are its share."""
-    return Smoothed(*_posterior(c, axes, in_logs=True))
-
-
-def _posterior(c: Chain, axes: Axes, in_logs: bool) -> tuple[Array, Array, Array, Array]:
-    """(marginals (S, K), transition counts (K, K), initial counts (K,), nats)."""
+def expected(c: Chain, axes: Axes, in_logs: bool = False) -> Expected:
+    """As `expectations.expected`, of the steps of this device; counts and nats are its share."""
     part = _part(c, axes)
     post = _run(part, functools.partial(dispatch.posterior, in_logs=in_logs))
     marginals = jnp.where(
@@ -74,7 +64,7 @@ def _posterior(c: Chain, axes: Axes, in_logs: bool) -> tuple[Array, Array, Array
     )
     begins = part.begins[:, None]
     counts = jnp.sum(jnp.where(begins, jnp.exp(marginals) if in_logs else marginals, 0), axis=0)
-    return marginals, jnp.sum(post.counts, axis=0), counts, jnp.sum(post.log_prob)
+    return Expected(marginals, jnp.sum(post.counts, axis=0), counts, jnp.sum(post.log_prob))
 
 
 class _Part(NamedTuple):
