@@ -367,7 +367,8 @@ class StickBreaking:
     arguments.
 
     Attributes:
-      alpha, beta: (K,) positive. `StickBreaking.process(concentration, K)` is the prior.
+      alpha, beta: (K,) positive, or (..., K), one process for each row.
+        `StickBreaking.process(concentration, K)` is the prior.
 
     Source: Blei & Jordan (2006), Bayesian Analysis 1, 121-143.
 
@@ -398,8 +399,9 @@ class StickBreaking:
 
     def posterior(self, stats: CategoryCounts) -> Self:
         """alpha + counts, beta + the counts of all later components."""
-        later = jnp.flip(jnp.cumsum(jnp.flip(stats.counts))) - stats.counts
-        return type(self)(self.alpha + stats.counts, self.beta + later)
+        counts = stats.counts
+        later = jnp.flip(jnp.cumsum(jnp.flip(counts, -1), -1), -1) - counts
+        return type(self)(self.alpha + counts, self.beta + later)
 
     def nearest_to(self, others: Self) -> Self:
         """Every stick nearest to those of others with a leading axis."""
@@ -408,7 +410,7 @@ class StickBreaking:
         return type(self)(found.alpha, found.beta)
 
     def expected_log(self) -> Array:
-        """E[log weights], (K,), nats.
+        """E[log weights], (..., K), nats.
 
         Examples:
           >>> print(StickBreaking.process(1.0, 2).expected_log())  # -1 and -2
@@ -416,8 +418,9 @@ class StickBreaking:
         """
         a, b = numerics.as_float(self.alpha, self.beta)
         first, rest, total = digamma(jnp.stack([a, b, a + b]))  # one program in place of three
-        left = jnp.cumsum(rest - total)
-        return first - total + jnp.concatenate([jnp.zeros_like(left[:1]), left[:-1]])
+        left = jnp.cumsum(rest - total, axis=-1)
+        before = jnp.concatenate([jnp.zeros_like(left[..., :1]), left[..., :-1]], axis=-1)
+        return first - total + before
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
@@ -425,7 +428,7 @@ class StickBreaking:
         return jnp.sum(simplex_divergence(mine, theirs))
 
     def mean(self) -> Array:
-        """(K,) expected weights; their sum is below one, since components beyond K have the rest."""
+        """(..., K) expected weights; their sum is below one: components beyond K have the rest."""
         v = self.alpha / (self.alpha + self.beta)
-        left = jnp.cumprod(1 - v)
-        return v * jnp.concatenate([jnp.ones_like(left[:1]), left[:-1]])
+        left = jnp.cumprod(1 - v, axis=-1)
+        return v * jnp.concatenate([jnp.ones_like(left[..., :1]), left[..., :-1]], axis=-1)

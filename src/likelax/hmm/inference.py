@@ -18,13 +18,9 @@ posteriors of the others as they are.
 that few steps wait for each other, and None, the default, does the latter in programs for
 accelerators with more than a little work. All give the same answers.
 
-Little work, by steps, states and the size of the batch, is one recursion in the log domain, which
-compiles in a third of the time. One short chain of up to 8 states is the scaled recursion at its
-smallest (`likelax.hmm.short`), or in the log domain where that is not certified. More work is done
-by the scaled recursion where that is certified as exact, and in the log domain elsewhere
-(`likelax.hmm.scaled` has the proof). A chain of 4096 steps or more with at most 16 states and a
-fixed transition runs in blocks side by side (`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
-log domain are computed again, and not the batch.
+Which form of the recursion runs is decided by the steps, the states, the size of the batch and the
+platform (`likelax.hmm.dispatch` has the table). The fast ones prove of each sequence that they are
+exact; those of which they can't are computed again in the log domain, and not the batch.
 
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
 """

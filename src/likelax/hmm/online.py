@@ -170,7 +170,7 @@ def smoother_step(
         log_lik=log_lik,
     )
     c = _one_step(predicted, transition, lik)
-    _check_window("smoother_step", "log_filtered", log_filtered, (predicted.size,))
+    _check_window("smoother_step", "log_filtered", log_filtered, predicted.size)
     want = (*log_filtered.shape, predicted.size)
     if moves.shape != want:
         raise ValueError(
@@ -288,7 +288,7 @@ def viterbi_step(state: ViterbiState, log_transition: ArrayLike, log_lik: ArrayL
         log_scores=state.log_scores, log_transition=log_transition, log_lik=log_lik
     )
     before = as_array("before", state.before)
-    _check_window("viterbi_step", "before", before, (scores.size,))
+    _check_window("viterbi_step", "before", before, scores.size)
     if not jnp.issubdtype(before.dtype, jnp.integer):
         raise ValueError(f"viterbi_step: state.before must be integers, got {before.dtype}")
     return _viterbi_step(_one_step(scores, transition, lik), before.astype(jnp.int32))
@@ -328,10 +328,11 @@ def _one_step(log_predicted: Array, log_transition: Array, log_lik: Array) -> Ch
     return chain(log_predicted, log_transition, log_lik[None], None, None)
 
 
-def _check_window(name: str, field: str, window: Array, event: tuple[int, ...]) -> None:
-    if window.shape[1:] != event or window.ndim != 1 + len(event):
-        wanted = f"(L, {', '.join(map(str, event))})"
-        raise ValueError(f"{name}: state.{field} must have shape {wanted}, got {window.shape}")
+def _check_window(name: str, field: str, window: Array, num_states: int) -> None:
+    if window.ndim != 2 or window.shape[1] != num_states:
+        raise ValueError(
+            f"{name}: state.{field} must have shape (L, {num_states}), got {window.shape}"
+        )
 
 
 def _push(window: Array, row: Array) -> Array:

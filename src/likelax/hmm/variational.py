@@ -14,7 +14,6 @@ from likelax.hmm.model import HMM
 from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.model import check_stack, pytree
 from likelax.one_program import one_program
-from likelax.statistics import category_counts
 from likelax.variational_node import (
     StickBreaking,
     Variational,
@@ -117,10 +116,9 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
           ValueError: where a part is missing.
         """
         initial, transition, emissions = parts_of_prior("VariationalHMM: m_step", HMMPrior, prior)
-        rows = jax.vmap(lambda row, counts: row.posterior(category_counts(counts)))
         return type(self)(
             initial.posterior(stats.initial),
-            rows(transition, moves_of(stats).counts),
+            transition.posterior(moves_of(stats)),
             self.emissions.stacked_m_step(stats.emissions, emissions),
         )
 
@@ -144,17 +142,16 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         It is exact for the first state and observation. Over several steps it integrates the
         parameters out at each step anew, so it lacks that all steps share them.
         """
-        rows = jax.vmap(lambda row: row.mean())(self.transition)
         return HMM(
             numerics.normalize(self.initial.mean()),
-            numerics.normalize(rows),
+            numerics.normalize(self.transition.mean()),
             jax.vmap(lambda e: e.predictive(None))(self.emissions),
         )
 
     def _at_expectations(self) -> "_LogHMM":
         self.check_shapes("VariationalHMM")
-        rows = jax.vmap(lambda row: row.expected_log())(self.transition)
-        return _LogHMM(self.initial.expected_log(), rows, self.emissions)
+        log_moves = self.transition.expected_log()
+        return _LogHMM(self.initial.expected_log(), log_moves, self.emissions)
 
 
 @pytree
