@@ -594,7 +594,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         self, transition: SoftmaxTransition, seen: Observed, weights: Array
     ) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
-        inputs: Any = seen.inputs
+        inputs: Any = seen.series.inputs
         inputs = inputs[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
         return transition.statistics(
@@ -603,7 +603,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _observe(self, x: DataLike) -> Observed:
         seen = observe(x, self.emission_log_prob)
-        if seen.starts is not None and self.emissions.time_varying:
+        if seen.series.starts is not None and self.emissions.time_varying:
             raise ValueError(
                 "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "
                 "steps of one series; pad the series: Sequences(values, lengths)"
@@ -624,8 +624,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             moves = self._log_transition(inputs)
             return kernel(log_initial, moves, lik, length=length, starts=starts)
 
-        known = (seen.lengths, seen.starts, seen.inputs)
-        return over_batch(one, seen.log_lik.shape[:-2], seen.log_lik, *known)
+        return over_batch(one, seen.log_lik.shape[:-2], seen.log_lik, *seen.series)
 
     def _log_initial(self) -> Array:
         """(K,) nats."""

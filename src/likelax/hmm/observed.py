@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.data import DataLike, rule_out, take_labels, take_series
+from likelax.data import DataLike, Series, rule_out, take_labels, take_series
 from likelax.numerics.checks import check_values
 
 
@@ -17,24 +17,19 @@ class Observed(NamedTuple):
     Attributes:
       values: (..., T, *event).
       log_lik: (..., T, K) nats; -inf at states that a label rules out.
-      lengths: (...,) integers or None.
-      starts: (..., T) booleans or None.
-      inputs: (..., T, D) or None.
+      series: lengths (...,), starts (..., T) and inputs (..., T, D), each or None.
     """
 
     values: Any
     log_lik: Array
-    lengths: Array | None
-    starts: Array | None
-    inputs: Array | None
+    series: Series
 
     @property
     def num_steps(self) -> Array:
         """(...,) integers: the steps of each sequence that are no padding."""
         *batch, num_steps, _ = self.log_lik.shape
-        if self.lengths is None:
-            return jnp.full(batch, num_steps)
-        return jnp.clip(self.lengths, 0, num_steps)
+        lengths = self.series.lengths
+        return jnp.full(batch, num_steps) if lengths is None else jnp.clip(lengths, 0, num_steps)
 
 
 def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
@@ -47,9 +42,9 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
       ValueError: for a single observation, or lengths, starts, labels or inputs of a wrong shape.
     """
     x, labels = take_labels(x)
-    x, (lengths, starts, inputs) = take_series(x)
-    if lengths is not None:
-        x = _blank_padding(x, lengths.astype(int))
+    x, series = take_series(x)
+    if series.lengths is not None:
+        x = _blank_padding(x, series.lengths.astype(int))
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
         raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
@@ -57,13 +52,13 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
         raise ValueError("HMM: x must have at least one step; got none")
     steps = log_lik.shape[:-1]
     for name, given, wanted in (
-        ("Sequences: lengths", lengths, steps[:-1]),
-        ("Sequences: starts", starts, steps),
-        ("Driven: inputs", None if inputs is None else inputs[..., 0], steps),
+        ("Sequences: lengths", series.lengths, steps[:-1]),
+        ("Sequences: starts", series.starts, steps),
+        ("Driven: inputs", None if series.inputs is None else series.inputs[..., 0], steps),
     ):
         if given is not None and given.shape != wanted:
             raise ValueError(f"{name} must have shape {wanted}; got {given.shape}")
-    return Observed(x, rule_out(log_lik, labels), lengths, starts, inputs)
+    return Observed(x, rule_out(log_lik, labels), series)
 
 
 def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any) -> Any:
