@@ -22,7 +22,7 @@ from likelax.data import (
     take_labels,
     take_series,
 )
-from likelax.families.base import Prior, finite, match_weights
+from likelax.families.base import Prior, finite, match_weights, probs_of_counts
 from likelax.hmm import decoding, inference, over_devices, paths, stationarity
 from likelax.hmm.chain import Chain, chain
 from likelax.hmm.expectations import Expected
@@ -489,7 +489,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         emissions = self.emissions.stacked_m_step(stats.emissions, prior.emissions)
         initial = self.initial
         if initial is not None:
-            initial = _rows(stats.initial, prior.initial, initial)
+            initial = _updated(initial, stats.initial, prior.initial)
         if isinstance(stats.transition, DrivenCounts):
             if not isinstance(self.transition, SoftmaxTransition):
                 raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
@@ -497,7 +497,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
         seen = moves_of(stats)
-        moves = _rows(seen, prior.transition, self.transition)
+        moves = _updated(self.transition, seen, prior.transition)
         if initial is None and not isinstance(moves, Fixed):
             counts = seen.counts
             if prior.transition is not None:
@@ -686,10 +686,8 @@ def _value(parameter: Any) -> Array:
     return parameter
 
 
-def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:
-    """Probabilities from counts along the last axis; rows without counts stay as they were."""
-    if isinstance(kept, Fixed):
-        return kept
-    if prior is not None:
-        return prior.posterior(stats).mode()
-    return numerics.divide(stats.counts, jnp.sum(stats.counts, axis=-1, keepdims=True), kept)
+def _updated(parameter: Any, stats: CategoryCounts, prior: Prior | None) -> Any:
+    """The probabilities after an M step, in which what is `Fixed` stays as it is."""
+    if isinstance(parameter, Fixed):
+        return parameter
+    return probs_of_counts(stats, parameter, prior)
