@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # type checkers read here what `__getattr__` finds
     from likelax.families import *  # noqa: F403
     from likelax.hierarchical import Hierarchical as Hierarchical
     from likelax.hmm.model import HMM as HMM
-    from likelax.hmm.model import HMMPrior as HMMPrior
+    from likelax.hmm.prior import HMMPrior as HMMPrior
     from likelax.hmm.variational import VariationalHMM as VariationalHMM
     from likelax.mixture import Mixture as Mixture
     from likelax.mixture import MixturePrior as MixturePrior
@@ -61,7 +61,7 @@ _HOMES = {
     "Driven": "data",
     "Fixed": "wrappers",
     "HMM": "hmm.model",
-    "HMMPrior": "hmm.model",
+    "HMMPrior": "hmm.prior",
     "Hierarchical": "hierarchical",
     "Independent": "product",
     "Labelled": "data",

@@ -179,10 +179,8 @@ def convert(name: str, x: DataLike) -> DataLike:
     if isinstance(x, Labelled):
         return Labelled(convert(name, x.values), as_array(f"{name}.labels", x.labels))
     if isinstance(x, Sequences):
-        lengths, starts = (
-            None if a is None else as_array(f"{name}.{what}", a)
-            for what, a in (("lengths", x.lengths), ("starts", x.starts))
-        )
+        lengths = None if x.lengths is None else as_array(f"{name}.lengths", x.lengths)
+        starts = None if x.starts is None else as_booleans(f"{name}.starts", x.starts)
         return Sequences(convert(name, x.values), lengths, starts)
     if isinstance(x, Driven):
         return Driven(convert(name, x.values), as_array(f"{name}.inputs", x.inputs))

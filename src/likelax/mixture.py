@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from likelax import numerics
 from likelax.constraints import constrained, simplex
 from likelax.data import DataLike, Labelled, check_labels, convert, rule_out, take_labels
-from likelax.families.base import Prior, match_weights
+from likelax.families.base import Prior, match_weights, probs_of_counts
 from likelax.model import (
     Dims,
     JointPrior,
@@ -425,12 +425,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
         A component without data keeps its parameters and gets weight zero.
         """
         prior = MixturePrior() if prior is None else prior
-        counts = stats.weights.counts
-        if prior.weights is None:
-            total = jnp.sum(counts, axis=-1, keepdims=True)
-            weights = numerics.divide(counts, total, self.weights)
-        else:
-            weights = prior.weights.posterior(stats.weights).mode()
+        weights = probs_of_counts(stats.weights, self.weights, prior.weights)
         components = self.components.stacked_m_step(stats.components, prior.components)
         return type(self)(weights, components)
 
@@ -438,7 +433,7 @@ class Mixture(Model[MixtureStats, MixturePrior], Generic[C]):
     def expected_log_prob(self, stats: MixtureStats) -> Array:
         """Expected complete-data log probability as a function of the statistics, nats."""
         each = jax.vmap(lambda c, s: c.expected_log_prob(s))
-        labels = jnp.sum(numerics.xlogy(stats.weights.counts, self.weights))
+        labels = numerics.weighted_sum(stats.weights.counts, self._log_weights())
         return labels + jnp.sum(each(self.components, stats.components))
 
     @one_program

@@ -184,6 +184,11 @@ class VariationalNode(Model[S, P]):
         return self.predictive().variance()
 
     @one_program
+    def log_prob(self, x: DataLike) -> Array:
+        """log of the sum over the latent variables z of exp(E_q[log p(x, z)]), (...), nats."""
+        return self._at_expectations().log_prob(x)
+
+    @one_program
     def e_step(self, x: DataLike, weights: ArrayLike | None = None) -> tuple[S, Array]:
         """Expected statistics and the first part of the ELBO, summed with the weights."""
         return self._at_expectations().e_step(x, weights)
@@ -212,7 +217,7 @@ class VariationalNode(Model[S, P]):
         self._at_expectations().check_labels(name, x)
 
 
-def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: Any) -> list[Any]:
+def parts_of_prior(verb: str, wanted: type[JointPrior[Any]], prior: Any) -> list[Any]:
     """The parts of a joint prior, all of which a variational node needs.
 
     Raises:
@@ -222,7 +227,7 @@ def parts_of_prior(node: str, verb: str, wanted: type[JointPrior[Any]], prior: A
     parts = [getattr(prior, name, None) for name in names]
     if any(part is None for part in parts):
         raise ValueError(
-            f"{node}: {verb} needs {wanted.__name__}({', '.join(names)}); pass prior=... to fit.em"
+            f"{verb} needs {wanted.__name__}({', '.join(names)}); pass prior=... to fit.em"
         )
     return parts
 
@@ -275,11 +280,6 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         return self.weights.mean().shape[-1]
 
     @one_program
-    def log_prob(self, x: DataLike) -> Array:
-        """log sum_k exp(E_q log weights[k] + E_q log p_k(x)), (...), nats."""
-        return self._at_expectations().log_prob(x)
-
-    @one_program
     def log_responsibilities(self, x: DataLike) -> Array:
         """log q(component = k | x), (..., K), nats.
 
@@ -304,7 +304,9 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         Raises:
           ValueError: where a part is missing.
         """
-        over_weights, over_components = _both_parts(prior, "m_step")
+        over_weights, over_components = parts_of_prior(
+            "VariationalMixture: m_step", MixturePrior, prior
+        )
         components = self.components.stacked_m_step(stats.components, over_components)
         return type(self)(over_weights.posterior(stats.weights), components)
 
@@ -314,7 +316,9 @@ class VariationalMixture(VariationalNode[MixtureStats, MixturePrior]):
         Raises:
           ValueError: where a part of the prior is missing.
         """
-        over_weights, over_components = _both_parts(prior, "log_prior")
+        over_weights, over_components = parts_of_prior(
+            "VariationalMixture: log_prior", MixturePrior, prior
+        )
         over = self.components.stacked_log_prior(over_components)
         return over - self.weights.kl_divergence(over_weights)
 
@@ -338,16 +342,6 @@ class _LogMixture(Mixture[Any]):
 
     def _log_weights(self) -> Array:
         return self.weights
-
-    def expected_log_prob(self, stats: MixtureStats) -> Array:
-        """Expected complete-data log probability as a function of the statistics, nats."""
-        each = jax.vmap(lambda c, s: c.expected_log_prob(s))
-        labels = numerics.weighted_sum(stats.weights.counts, self.weights)
-        return labels + jnp.sum(each(self.components, stats.components))
-
-
-def _both_parts(prior: MixturePrior | None, verb: str) -> list[Any]:
-    return parts_of_prior("VariationalMixture", verb, MixturePrior, prior)
 
 
 def size_of(name: str, field: str, weights: "Dirichlet | StickBreaking") -> tuple[int, ...]:
@@ -373,7 +367,8 @@ class StickBreaking:
     arguments.
 
     Attributes:
-      alpha, beta: (K,) positive. `StickBreaking.process(concentration, K)` is the prior.
+      alpha, beta: (K,) positive, or (..., K), one process for each row.
+        `StickBreaking.process(concentration, K)` is the prior.
 
     Source: Blei & Jordan (2006), Bayesian Analysis 1, 121-143.
 
@@ -404,8 +399,9 @@ class StickBreaking:
 
     def posterior(self, stats: CategoryCounts) -> Self:
         """alpha + counts, beta + the counts of all later components."""
-        later = jnp.flip(jnp.cumsum(jnp.flip(stats.counts))) - stats.counts
-        return type(self)(self.alpha + stats.counts, self.beta + later)
+        counts = stats.counts
+        later = jnp.flip(jnp.cumsum(jnp.flip(counts, -1), -1), -1) - counts
+        return type(self)(self.alpha + counts, self.beta + later)
 
     def nearest_to(self, others: Self) -> Self:
         """Every stick nearest to those of others with a leading axis."""
@@ -414,7 +410,7 @@ class StickBreaking:
         return type(self)(found.alpha, found.beta)
 
     def expected_log(self) -> Array:
-        """E[log weights], (K,), nats.
+        """E[log weights], (..., K), nats.
 
         Examples:
           >>> print(StickBreaking.process(1.0, 2).expected_log())  # -1 and -2
@@ -422,8 +418,9 @@ class StickBreaking:
         """
         a, b = numerics.as_float(self.alpha, self.beta)
         first, rest, total = digamma(jnp.stack([a, b, a + b]))  # one program in place of three
-        left = jnp.cumsum(rest - total)
-        return first - total + jnp.concatenate([jnp.zeros_like(left[:1]), left[:-1]])
+        left = jnp.cumsum(rest - total, axis=-1)
+        before = jnp.concatenate([jnp.zeros_like(left[..., :1]), left[..., :-1]], axis=-1)
+        return first - total + before
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self || other), nats."""
@@ -431,7 +428,7 @@ class StickBreaking:
         return jnp.sum(simplex_divergence(mine, theirs))
 
     def mean(self) -> Array:
-        """(K,) expected weights; their sum is below one, since components beyond K have the rest."""
+        """(..., K) expected weights; their sum is below one: components beyond K have the rest."""
         v = self.alpha / (self.alpha + self.beta)
-        left = jnp.cumprod(1 - v)
-        return v * jnp.concatenate([jnp.ones_like(left[:1]), left[:-1]])
+        left = jnp.cumprod(1 - v, axis=-1)
+        return v * jnp.concatenate([jnp.ones_like(left[..., :1]), left[..., :-1]], axis=-1)

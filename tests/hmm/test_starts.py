@@ -7,7 +7,7 @@ import pytest
 
 import likelax as lx
 from likelax import hmm
-from likelax.hmm._stationary import m_step
+from likelax.hmm.stationarity import m_step
 
 
 def by_eigenvector(transition):

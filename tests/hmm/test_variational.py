@@ -269,6 +269,12 @@ def test_rows_that_are_broken_sticks_and_the_predictive_chain():
     x = jnp.array([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
     found = fit.em(node, x, prior=over, max_steps=5)
     assert np.all(np.diff(found.objectives) >= -1e-5)  # float32
+    counts = jnp.array([[1.0, 2.0], [4.0, 0.0]])
+    after = rows.posterior(lx.statistics.category_counts(counts))
+    for k in range(2):  # each row is updated as it would be by itself
+        alone = stick.posterior(lx.statistics.category_counts(counts[k]))
+        np.testing.assert_array_equal(after.beta[k], alone.beta)
+        np.testing.assert_allclose(after.mean()[k], alone.mean(), rtol=1e-6)
     ahead = node.predictive()
     np.testing.assert_allclose(ahead.initial, [2 / 3, 1 / 3], rtol=1e-6)
     np.testing.assert_allclose(

@@ -17,7 +17,7 @@ from likelax.model import Density, Model, P, S
 from likelax.numerics import newton
 from likelax.numerics.checks import is_concrete
 from likelax.one_program import one_program
-from likelax.statistics import inside_only
+from likelax.statistics import CategoryCounts, inside_only
 
 
 def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -32,6 +32,21 @@ def match_weights(weights: ArrayLike | None, shape: tuple[int, ...], dtype: Any)
     if weights.shape != shape:
         raise ValueError(f"weights: wanted one per observation, shape {shape}; got {weights.shape}")
     return weights.astype(dtype)
+
+
+def probs_of_counts(
+    stats: CategoryCounts, kept: Array, prior: "Prior[CategoryCounts] | None" = None
+) -> Array:
+    """The probabilities (..., C) that maximise the expected log joint of counts (..., C).
+
+    Args:
+      stats: the counts.
+      kept: (..., C), what rows without counts remain.
+      prior: of each row, or None.
+    """
+    if prior is not None:
+        return prior.posterior(stats).mode()
+    return numerics.divide(stats.counts, jnp.sum(stats.counts, axis=-1, keepdims=True), kept)
 
 
 def check_concrete(name: str, value: Any, fine: Callable[[np.ndarray], Any], wanted: str) -> None:

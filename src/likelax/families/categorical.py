@@ -9,9 +9,7 @@ from jax import Array
 
 from likelax import numerics
 from likelax.constraints import constrained, simplex
-from likelax.families.base import (
-    Family,
-)
+from likelax.families.base import Family, probs_of_counts
 from likelax.families.simplex import check_simplex
 from likelax.model import pytree
 from likelax.numerics.special import deviance
@@ -104,8 +102,7 @@ class Categorical(Family[CategoryCounts, "Dirichlet"]):
         return category_counts(counts)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
-        total = jnp.sum(stats.counts, axis=-1, keepdims=True)
-        return type(self)(numerics.divide(stats.counts, total, self.probs))
+        return type(self)(probs_of_counts(stats, self.probs))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value)

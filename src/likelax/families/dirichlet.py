@@ -135,14 +135,14 @@ class Dirichlet(Estimable[PositiveMoments, Never], Prior[CategoryCounts]):
         return type(self)(nearest_concentration(concentration, start))
 
     def expected_log(self) -> Array:
-        """E[log v[c]], (C,), nats.
+        """E[log v[c]], (..., C), nats.
 
         Examples:
           >>> print(Dirichlet(jnp.ones(2)).expected_log())
           [-1. -1.]
         """
         (concentration,) = numerics.as_float(self.concentration)
-        return digamma(concentration) - digamma(jnp.sum(concentration))
+        return digamma(concentration) - digamma(jnp.sum(concentration, axis=-1, keepdims=True))
 
     def expected_log_likelihood(self, stats: CategoryCounts) -> Array:
         """The log likelihood at the mean of v, minus a term for the variance of v, nats."""

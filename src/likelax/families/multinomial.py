@@ -21,6 +21,7 @@ from likelax.families.base import (
     check_event,
     is_count,
     match_weights,
+    probs_of_counts,
 )
 from likelax.families.dirichlet import Dirichlet
 from likelax.families.simplex import (
@@ -326,8 +327,7 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
         return CategoryCounts(total, peak)
 
     def _maximum_likelihood(self, stats: CategoryCounts) -> Self:
-        total = jnp.sum(stats.counts, axis=-1, keepdims=True)
-        return self._with_parameter(numerics.divide(stats.counts, total, self.probs))
+        return self._with_parameter(probs_of_counts(stats, self.probs))
 
     def _with_parameter(self, value: Array) -> Self:
         return type(self)(value, total_count=self.total_count)

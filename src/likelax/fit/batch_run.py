@@ -291,9 +291,7 @@ def _on_each(function: Callable[..., Any], mesh: Mesh | None, specs: tuple[Any, 
 
     if mesh is None:
         return with_axis
-    out = PartitionSpec(mesh.axis_names)
-    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
-    return jax.shard_map(with_axis, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
+    return devices.on_each(with_axis, mesh, specs, PartitionSpec(mesh.axis_names))
 
 
 def _specs(mesh: Mesh | None, axes: lanes_.Axes) -> tuple[Any, Any, Any]:

@@ -1,15 +1,8 @@
 """Hidden Markov models: array kernels on log potentials, and the node that calls them."""
 
-from likelax.hmm._lagged import lagged
-from likelax.hmm._stationary import stationary
+from likelax.hmm.autoregression import lagged, switching_mean
 from likelax.hmm.decoding import path_log_prob, viterbi
-from likelax.hmm.expansion import (
-    Expanded,
-    explicit_duration,
-    factorial,
-    state_history,
-    switching_mean,
-)
+from likelax.hmm.expansion import Expanded, explicit_duration, factorial, state_history
 from likelax.hmm.inference import (
     Filtered,
     Smoothed,
@@ -22,7 +15,7 @@ from likelax.hmm.inference import (
     smoother,
 )
 from likelax.hmm.matching import match_states, relabel
-from likelax.hmm.model import HMM, HMMPrior, HMMStats
+from likelax.hmm.model import HMM
 from likelax.hmm.online import (
     FilterStep,
     SmootherState,
@@ -37,6 +30,8 @@ from likelax.hmm.online import (
 )
 from likelax.hmm.packing import Packed, pack
 from likelax.hmm.paths import path_entropy, sample_paths, top_k_paths
+from likelax.hmm.prior import HMMPrior, HMMStats
+from likelax.hmm.stationarity import stationary
 from likelax.hmm.transitions import SoftmaxTransition, banded, sticky
 from likelax.hmm.variational import VariationalHMM
 

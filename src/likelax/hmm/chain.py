@@ -123,6 +123,18 @@ def chain(
     return Chain(log_initial, log_transition, log_lik, starts, length)
 
 
+def weights_of_states(name: str, logs: ArrayLike) -> Array:
+    """An argument (K,), nats, as a floating array.
+
+    Raises:
+      ValueError: for another shape, naming the argument.
+    """
+    (logs,) = named_floats(**{name: logs})
+    if logs.ndim != 1 or logs.shape[0] == 0:
+        raise ValueError(f"{name} must have shape (K,) with K >= 1, got {logs.shape}")
+    return logs
+
+
 def _check_length(length: ArrayLike | None, num_steps: int) -> Array | None:
     if length is None:
         return None

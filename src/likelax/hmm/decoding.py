@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch
 from likelax.hmm.chain import Chain, blank, chain, compiled, first, hide_padding, total
-from likelax.hmm.inference import log_partition_of
+from likelax.hmm.expectations import log_partition
 from likelax.numerics import as_array
 
 
@@ -115,7 +115,7 @@ def _path_log_prob(path: Array, c: Chain) -> tuple[Array, Array]:
     entry = jnp.where(first(c), c.log_initial[path], jnp.append(jnp.zeros(1, moves.dtype), moves))
     emission = jnp.take_along_axis(c.log_lik, path[:, None], axis=1)[:, 0]
     joint = total(c, jnp.where(inside, entry + emission, -jnp.inf))
-    return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_partition_of(None, c))
+    return joint, jnp.where(joint == -jnp.inf, -jnp.inf, joint - log_partition(None, c))
 
 
 def _check_path(path: ArrayLike, c: Chain) -> Array:

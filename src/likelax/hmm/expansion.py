@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.numerics.checks import check_positive, check_size
+from likelax.numerics.checks import check_size
 
 
 class Expanded(NamedTuple):
@@ -203,61 +203,6 @@ def state_history(
         log_lik.reshape(-1, size),
         sizes,
     )
-
-
-def switching_mean(
-    values: ArrayLike, loc: ArrayLike, coefficients: ArrayLike, scale: ArrayLike
-) -> Array:
-    """Log likelihoods of an autoregression about a mean that switches with the state.
-
-    x_t - loc[z_t] = sum_h coefficients[h] (x_t-h - loc[z_t-h]) + scale[z_t] noise
-
-    With `state_history`, Hamilton's model of the business cycle.
-
-    Float32: within 1e-5 of 1 + its size, and of one rounding of the arguments.
-
-    Args:
-      values: (T,) the series.
-      loc: (K,) mean in each state.
-      coefficients: (H,) of the deviations 1, ..., H steps before, H below T.
-      scale: scalar or (K,), positive: the standard deviation of the noise.
-    Returns:
-      (T - H, K, ..., K), nats, with 1 + H axes of states: log p(x_t | the H values before it, the
-      states), for t = H, ..., T - 1.
-    Raises:
-      ValueError: at trace time, if shapes do not match, or where a scale is not positive.
-    Source: Hamilton (1989), Econometrica 57, 357-384.
-
-    Examples:
-      >>> log_lik = switching_mean(jnp.arange(5.0), jnp.array([0.0, 1.0]), jnp.array([0.5]), 1.0)
-      >>> print(log_lik.shape, log_lik[0].round(3))
-      (4, 2, 2) [[-1.419 -2.044]
-       [-0.919 -1.044]]
-    """
-    values, loc, coefficients, scale = numerics.named_floats(
-        values=values, loc=loc, coefficients=coefficients, scale=scale
-    )
-    order, num_states = coefficients.size, loc.size
-    if (
-        values.ndim != 1
-        or loc.shape != (num_states,)
-        or coefficients.shape != (order,)
-        or scale.shape not in ((), (num_states,))
-        or not order < values.size
-    ):
-        raise ValueError(
-            "switching_mean: wanted values (T,), loc (K,), coefficients (H,) with H below T, and "
-            f"scale () or (K,); got {values.shape}, {loc.shape}, {coefficients.shape} and {scale.shape}"
-        )
-    check_positive(scale=scale)
-    num_steps = values.size - order
-    gap = jnp.zeros((num_steps, *(1,) * (order + 1)), values.dtype)
-    for lag, share in enumerate([jnp.ones((), values.dtype), *(-coefficients)]):
-        deviation = values[order - lag : order - lag + num_steps, None] - loc[None]
-        others = tuple(1 + i for i in range(order + 1) if i != lag)
-        gap = gap + share * jnp.expand_dims(deviation, others)
-    size = jnp.broadcast_to(scale, (num_states,)).reshape(1, -1, *(1,) * order)
-    return -((gap / size) ** 2) / 2 - jnp.log(size) - math.log(2 * math.pi) / 2
 
 
 def factorial(

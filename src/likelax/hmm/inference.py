@@ -18,13 +18,9 @@ posteriors of the others as they are.
 that few steps wait for each other, and None, the default, does the latter in programs for
 accelerators with more than a little work. All give the same answers.
 
-Little work, by steps, states and the size of the batch, is one recursion in the log domain, which
-compiles in a third of the time. One short chain of up to 8 states is the scaled recursion at its
-smallest (`likelax.hmm.short`), or in the log domain where that is not certified. More work is done
-by the scaled recursion where that is certified as exact, and in the log domain elsewhere
-(`likelax.hmm.scaled` has the proof). A chain of 4096 steps or more with at most 16 states and a
-fixed transition runs in blocks side by side (`likelax.hmm.blocks`). Under `jax.vmap` each sequence has its own certificate: those that need the
-log domain are computed again, and not the batch.
+Which form of the recursion runs is decided by the steps, the states, the size of the batch and the
+platform (`likelax.hmm.dispatch` has the table). The fast ones prove of each sequence that they are
+exact; those of which they can't are computed again in the log domain, and not the batch.
 
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
 """
@@ -32,14 +28,14 @@ Every function is compiled once for each shape and option, also where it is call
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import Chain, Posterior, blank, chain, compiled, first, hide_padding, total
-from likelax.numerics import log_normalize, named_floats, weighted_sum
+from likelax.hmm import dispatch, expectations, log_domain
+from likelax.hmm.chain import Chain, blank, chain, compiled, hide_padding, total, weights_of_states
+from likelax.hmm.expectations import Expected, expected
+from likelax.numerics import log_normalize
 from likelax.numerics.checks import checked
 
 # compiled once for each shape and option, also where the caller has no `jax.jit`
@@ -75,15 +71,6 @@ class Smoothed(NamedTuple):
     """
 
     log_marginals: Array
-    transition_counts: Array
-    initial_counts: Array
-    log_prob: Array
-
-
-class Expected(NamedTuple):
-    """`Smoothed` with marginals (T, K) that are probabilities, 0 at padding."""
-
-    marginals: Array
     transition_counts: Array
     initial_counts: Array
     log_prob: Array
@@ -131,39 +118,7 @@ def log_partition(
 
 @_compiled
 def _log_partition(c: Chain, parallel: bool | None) -> Array:
-    return log_partition_of(parallel, hide_padding(c))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def log_partition_of(parallel: bool | None, c: Chain) -> Array:
-    """`log_partition` of a checked chain whose padding is hidden."""
-    return dispatch.log_prob(c, parallel)
-
-
-@log_partition_of.defjvp
-def _log_partition_jvp(
-    parallel: bool | None, primals: tuple[Chain], tangents: tuple[Chain]
-) -> tuple[Array, Array]:
-    (c,), (dot,) = primals, tangents
-    found = _expected(c, dispatch.gradient(c, parallel))
-    if c.log_transition.ndim == 3:
-        found = found._replace(transition_counts=jnp.exp(dispatch.pairwise(c, parallel)))
-    return found.log_prob, slope(found, dot)
-
-
-def slope(found: Expected, dot: Chain) -> Array:
-    """What log p(x) changes by as the potentials do: the expected uses of each, times its change."""
-    return (
-        weighted_sum(found.initial_counts, dot.log_initial)
-        + weighted_sum(found.transition_counts, dot.log_transition)
-        + weighted_sum(found.marginals, dot.log_lik)
-    )
-
-
-def _expected(c: Chain, post: Posterior) -> Expected:
-    """`Expected` from the posterior in probabilities."""
-    (marginals,) = blank(c, post.marginals, value=0)
-    return Expected(marginals, post.counts, _initial_counts(c, marginals), post.log_prob)
+    return expectations.log_partition(parallel, hide_padding(c))
 
 
 def filter(
@@ -304,10 +259,7 @@ def smoother(
 @_compiled
 def _smoother(c: Chain, parallel: bool | None) -> Smoothed:
     c = hide_padding(c)
-    post = dispatch.posterior(c, parallel, in_logs=True)
-    (marginals,) = blank(c, post.marginals)
-    counts = _initial_counts(c, jnp.exp(marginals))
-    return Smoothed(marginals, post.counts, counts, post.log_prob)
+    return Smoothed(*expected(c, dispatch.posterior(c, parallel, in_logs=True), in_logs=True))
 
 
 def expected_states(
@@ -325,13 +277,7 @@ def expected_states(
 @compiled
 def _expected_states(c: Chain) -> Expected:
     c = hide_padding(c)
-    return _expected(c, dispatch.posterior(c, in_logs=False))
-
-
-def _initial_counts(c: Chain, marginals: Array) -> Array:
-    if c.starts is None:
-        return marginals[0]
-    return jnp.sum(jnp.where(first(c)[:, None], marginals, 0), axis=0)
+    return expected(c, dispatch.posterior(c, in_logs=False))
 
 
 def pairwise(
@@ -397,9 +343,7 @@ def forecast(log_state: ArrayLike, log_transition: ArrayLike, num_steps: int) ->
       [[0. 1.]
        [1. 0.]]
     """
-    (log_state,) = named_floats(log_state=log_state)
-    if log_state.ndim != 1 or log_state.size == 0:
-        raise ValueError(f"log_state must have shape (K,) with K >= 1, got {log_state.shape}")
+    log_state = weights_of_states("log_state", log_state)
     ahead = jnp.zeros((num_steps + 1, log_state.size), log_state.dtype)
     return _forecast(chain(log_state, log_transition, ahead, None, None))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,83 +22,20 @@ from likelax.data import (
     take_labels,
     take_series,
 )
-from likelax.families.base import Prior, finite, match_weights
-from likelax.hmm import _stationary, decoding, inference, over_devices, paths
-from likelax.hmm.chain import Chain
-from likelax.hmm.observed import Observed, check_lengths, final_step, observe, over_batch
+from likelax.families.base import Prior, finite, match_weights, probs_of_counts
+from likelax.hmm import decoding, inference, over_devices, paths, stationarity
+from likelax.hmm.chain import Chain, chain
+from likelax.hmm.expectations import Expected
+from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
+from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition
 from likelax.mixture import C, Mixture
-from likelax.model import JointPrior, Model, PriorLike, check_part, check_stack, pytree
+from likelax.model import Model, check_part, check_stack, pytree
 from likelax.numerics import devices
 from likelax.numerics.checks import checked, is_concrete
 from likelax.one_program import one_program
 from likelax.statistics import CategoryCounts, category_counts
 from likelax.wrappers import Fixed
-
-
-class HMMStats(NamedTuple):
-    """Expected complete-data statistics.
-
-    Attributes:
-      initial: counts (K,): expected number of sequences that begin in each state.
-      transition: counts (K, K): expected number of moves from row to column; `DrivenCounts` for a
-        `SoftmaxTransition`.
-      emissions: the emissions' statistics, with a leading axis K.
-    """
-
-    initial: CategoryCounts
-    transition: CategoryCounts | DrivenCounts
-    emissions: Any
-
-
-@pytree
-class HMMPrior(JointPrior[HMMStats]):
-    """The conjugate prior of a hidden Markov model's parameters; None is no prior.
-
-    Attributes:
-      initial: a `Dirichlet` with concentration (K,).
-      transition: a `Dirichlet` with concentration (K, K), one row for each state, such as
-        `hmm.sticky` makes. A concentration of exactly one keeps structural zeros; a larger one
-        does not.
-      emissions: the emission's prior with a leading axis K on every leaf.
-
-    Source: Rabiner (1989), Proc. IEEE 77(2), 257-286, for the model; MacKay (1997), Ensemble learning
-      for hidden Markov models, for Dirichlet priors.
-
-    Examples:
-      >>> from likelax import HMM, HMMPrior, Bernoulli, Dirichlet
-      >>> prior = HMMPrior(transition=Dirichlet(jnp.full((2, 2), 2.0)))
-      >>> moves = jnp.array([[0.9, 0.1], [0.1, 0.9]])
-      >>> model = HMM(jnp.array([0.5, 0.5]), moves, Bernoulli(jnp.array([0.1, 0.9])))
-      >>> print(f"{model.log_prior(prior):.4f}")  # twice log(6 0.9 0.1)
-      -1.2324
-    """
-
-    initial: Prior[CategoryCounts] | None = None
-    transition: Prior[CategoryCounts] | None = None
-    emissions: PriorLike | None = None
-
-    def posterior(self, stats: HMMStats) -> Self:
-        """Each part updated by its statistics; the exact posterior if the states were observed.
-
-        Raises:
-          ValueError: for a prior of the transition and statistics of a `SoftmaxTransition`.
-        """
-        update = jax.vmap(lambda prior, s: prior.posterior(s))
-        return type(self)(
-            None if self.initial is None else self.initial.posterior(stats.initial),
-            None if self.transition is None else self.transition.posterior(moves_of(stats)),
-            None if self.emissions is None else update(self.emissions, stats.emissions),
-        )
-
-    def nearest_to(self, others: Any) -> Self:
-        """Each part, and each row, nearest to those of others with a leading axis; None stays None."""
-        each = jax.vmap(lambda prior, q: prior.nearest_to(q), (0, 1))
-        return type(self)(
-            None if self.initial is None else self.initial.nearest_to(others.initial),
-            None if self.transition is None else each(self.transition, others.transition),
-            None if self.emissions is None else each(self.emissions, others.emissions),
-        )
 
 
 @pytree
@@ -186,7 +123,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         if self.initial is None:
             self._need_fixed_transition("initial_probs")
-            return _stationary.stationary(_value(self.transition))
+            return stationarity.stationary(_value(self.transition))
         return _value(self.initial)
 
     def transition_probs(self) -> Array:
@@ -214,7 +151,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         """
         super().check_shapes(name)
         if not isinstance(self.transition, SoftmaxTransition):
-            moves = numerics.as_array("transition", _value(self.transition)).shape
+            moves = self.transition_probs().shape
             if len(moves) < 2 or moves[-2:] != (self.num_states, self.num_states):
                 wanted = f"(K, K) or (T-1, K, K) with K = {self.num_states} as initial"
                 raise ValueError(f"{name}: transition must have shape {wanted}; got {moves}")
@@ -332,9 +269,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
            [0.469 0.531]]
         """
         self._need_fixed_transition("forecast")
-        seen = self._observe(x)
+        self.check_labels("HMM.forecast", x)
+        seen = self._observe(convert("x", x))
         log_filtered = self._map(inference.filter, seen).log_filtered
-        at = final_step(seen)[..., None, None]
+        at = jnp.maximum(seen.num_steps - 1, 0)[..., None, None]
         final = jnp.take_along_axis(log_filtered, at, axis=-2)[..., 0, :]
         log_transition = self._log_transition(None)
         return over_batch(
@@ -461,7 +399,7 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         return self._statistics(seen, self._map(inference.expected_states, seen), weights)
 
     def _statistics(
-        self, seen: Observed, post: inference.Expected, weights: ArrayLike | None
+        self, seen: Observed, post: Expected, weights: ArrayLike | None
     ) -> tuple[HMMStats, Array]:
         weights = match_weights(weights, post.log_prob.shape, post.log_prob.dtype)
         shares = numerics.weighted(weights[..., None, None], post.marginals)
@@ -473,9 +411,10 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
                 jnp.tensordot(weights, counts, weights.ndim, precision="highest")
             )
 
-        moves: CategoryCounts | DrivenCounts = total(post.transition_counts)
         if isinstance(self.transition, SoftmaxTransition):
-            moves = self._driven_counts(seen, weights)
+            moves: Any = self._driven_counts(self.transition, seen, weights)
+        else:
+            moves = total(post.transition_counts)
         emissions = self.emissions.stacked_e_step(seen.values, shares)
         stats = HMMStats(total(post.initial_counts), moves, emissions)
         return stats, numerics.weighted_sum(weights, post.log_prob)
@@ -486,12 +425,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         Raises:
           ValueError: for more than one sequence, or parameters that vary over time.
         """
-        moves = self.transition
-        driven = (
-            isinstance(moves, SoftmaxTransition)
-            or take_series(take_labels(x)[0])[1].inputs is not None
-        )
-        if driven or jnp.ndim(_value(moves)) != 2 or self.emissions.time_varying:
+        driven = take_series(x)[1].inputs is not None
+        if driven or self._num_moves != () or self.emissions.time_varying:
             raise ValueError(
                 f"{name}: mesh splits the steps of one sequence, for which transition must be of shape "
                 "(K, K), and emissions the same at all steps; these vary over time. A batch of sequences "
@@ -512,19 +447,17 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         self, x: DataLike, weights: ArrayLike | None, axes: tuple[str, ...]
     ) -> tuple[HMMStats, Array]:
         """The statistics and nats of the steps of this device, of one sequence: see `Model`."""
-        seen, chain = self._observe_part(x, axes)
-        return self._statistics(seen, over_devices.expected_states(chain, axes), weights)
+        seen, part = self._observe_part(x, axes)
+        return self._statistics(seen, over_devices.expected(part, axes), weights)
 
     def _observe_part(self, x: DataLike, axes: tuple[str, ...]) -> tuple[Observed, Chain]:
         """The steps of this device as `observe` gives them, and their chain."""
         values, (length, starts, _) = take_series(x)
         size = jax.tree.leaves(values)[0].shape[0]
-        own = None if length is None else over_devices.own_length(jnp.asarray(length), size, axes)
+        own = None if length is None else over_devices.own_length(length, size, axes)
         seen = self._observe(values if own is None else Sequences(values, own))
-        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
-        log_transition, _ = numerics.as_float(self._log_transition(None), log_lik)
-        length = None if length is None else jnp.asarray(length)
-        return seen, Chain(log_initial, log_transition, log_lik, starts, length)
+        moves = self._log_transition(None)
+        return seen, chain(self._log_initial(), moves, seen.log_lik, length, starts)
 
     def _over_devices(self, name: str, x: DataLike, mesh: Mesh, in_full: bool) -> Any:
         mesh = devices.automatic(mesh)
@@ -556,19 +489,21 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         emissions = self.emissions.stacked_m_step(stats.emissions, prior.emissions)
         initial = self.initial
         if initial is not None:
-            initial = _rows(stats.initial, prior.initial, initial)
+            initial = _updated(initial, stats.initial, prior.initial)
         if isinstance(stats.transition, DrivenCounts):
-            driven = self._driven_transition().m_step(stats.transition, prior.transition)
+            if not isinstance(self.transition, SoftmaxTransition):
+                raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
+            driven = self.transition.m_step(stats.transition, prior.transition)
             return type(self)(initial, driven, emissions)
         self._need_fixed_transition("m_step")
         seen = moves_of(stats)
-        moves = _rows(seen, prior.transition, self.transition)
+        moves = _updated(self.transition, seen, prior.transition)
         if initial is None and not isinstance(moves, Fixed):
             counts = seen.counts
             if prior.transition is not None:
                 after: Any = prior.transition.posterior(seen)
                 counts = jnp.maximum(after.concentration - 1, 0)
-            moves = _stationary.m_step(counts, stats.initial.counts, self.transition)
+            moves = stationarity.m_step(counts, stats.initial.counts, self.transition)
         return type(self)(initial, moves, emissions)
 
     @one_program
@@ -581,8 +516,8 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
         self._need_fixed_transition("expected_log_prob")
         each = jax.vmap(lambda e, s: e.expected_log_prob(s))
         return (
-            jnp.sum(numerics.xlogy(stats.initial.counts, self.initial_probs()))
-            + jnp.sum(numerics.xlogy(moves_of(stats).counts, _value(self.transition)))
+            numerics.weighted_sum(stats.initial.counts, self._log_initial())
+            + numerics.weighted_sum(moves_of(stats).counts, self._log_transition(None))
             + jnp.sum(each(self.emissions, stats.emissions))
         )
 
@@ -595,18 +530,16 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             total = total + prior.initial.log_prob(self.initial_probs())
         if prior.transition is not None:
             rows = jax.vmap(lambda p, row: p.log_prob(row))
-            total = total + jnp.sum(rows(prior.transition, jnp.asarray(_value(self.transition))))
+            total = total + jnp.sum(rows(prior.transition, self.transition_probs()))
         if prior.emissions is not None:
             total = total + self.emissions.stacked_log_prior(prior.emissions)
         return total
 
+    @one_program
     def num_observations(self, x: DataLike) -> Array:
         """The number of steps without padding, (...)."""
         seen = self._observe(x)
-        steps = final_step(seen) + 1
-        if seen.lengths is not None:
-            steps = jnp.asarray(seen.lengths)
-        return steps.astype(seen.log_lik.dtype)
+        return seen.num_steps.astype(seen.log_lik.dtype)
 
     def used(self, field: str, index: Any = None) -> Array | None:
         """Which states can be reached: (K,) for the emissions, one for each row of the transition."""
@@ -614,18 +547,16 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             self.transition, SoftmaxTransition
         ):
             return None
-        moves = jnp.asarray(_value(self.transition))
-        steps = (
-            moves > 0 if self.initial is None or moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
-        )
+        moves = self.transition_probs()
         if self.initial is None:
-            reached = jnp.ones(steps.shape[:-1], bool)
+            reached = jnp.ones(moves.shape[:-1], bool)
         else:
-            reached = jnp.asarray(_value(self.initial)) > 0
-            if steps.ndim < reached.ndim + 1:
-                steps = jnp.broadcast_to(steps, (*reached.shape, reached.shape[-1]))
-            for _ in range(self.num_states):
-                reached = reached | jnp.any(reached[..., :, None] & steps, axis=-2)
+            steps = moves > 0 if moves.ndim == 2 else jnp.any(moves > 0, axis=-3)
+            begins = jnp.asarray(_value(self.initial)) > 0
+            reach = jnp.broadcast_to(
+                stationarity.reachable(steps), (*begins.shape, self.num_states)
+            )
+            reached = jnp.any(begins[..., None] & reach, axis=-2)
         if field == "emissions":
             return reached
         return jnp.broadcast_to(reached, moves.shape[:-1])
@@ -659,29 +590,26 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             check_lengths(numerics.as_array("lengths", series.lengths), values)
         self.emissions.check_labels(name, values)
 
-    def _driven_transition(self) -> SoftmaxTransition:
-        if not isinstance(self.transition, SoftmaxTransition):
-            raise ValueError("HMM: statistics of driven moves need a SoftmaxTransition")
-        return self.transition
-
-    def _driven_counts(self, seen: Observed, weights: Array) -> DrivenCounts:
+    def _driven_counts(
+        self, transition: SoftmaxTransition, seen: Observed, weights: Array
+    ) -> DrivenCounts:
         pairs = self._map(inference.pairwise, seen)
-        inputs = jnp.asarray(seen.inputs)[..., 1:, :]
+        inputs: Any = seen.series.inputs
+        inputs = inputs[..., 1:, :]
         each = jnp.broadcast_to(weights[..., None], pairs.shape[:-2]).reshape(-1)
-        return self._driven_transition().statistics(
+        return transition.statistics(
             pairs.reshape(-1, *pairs.shape[-2:]), inputs.reshape(-1, inputs.shape[-1]), each
         )
 
     def _observe(self, x: DataLike) -> Observed:
-        seen = observe(convert("x", x), self.emission_log_prob)
-        if seen.starts is not None and self.emissions.time_varying:
+        seen = observe(x, self.emission_log_prob)
+        if seen.series.starts is not None and self.emissions.time_varying:
             raise ValueError(
                 "HMM: starts can't be given to TimeVarying emissions, whose parameters belong to "
                 "steps of one series; pad the series: Sequences(values, lengths)"
             )
-        num_steps, driven = seen.log_lik.shape[-2], isinstance(self.transition, SoftmaxTransition)
-        moves = () if driven else jnp.shape(_value(self.transition))[:-2]
-        if moves not in ((), (num_steps - 1,)):
+        num_steps, moves = seen.log_lik.shape[-2], self._num_moves
+        if moves not in (None, (), (num_steps - 1,)):
             raise ValueError(
                 f"HMM: x has T = {num_steps} steps, so transition must have shape (K, K), or "
                 f"(T-1, K, K) = {(num_steps - 1, *[self.num_states] * 2)}; got {moves[0]} for T-1"
@@ -690,14 +618,13 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
 
     def _map(self, kernel: Callable[..., Any], seen: Observed) -> Any:
         """A kernel over every sequence."""
-        log_initial, log_lik = numerics.as_float(self._log_initial(), seen.log_lik)
+        log_initial = self._log_initial()
 
-        def one(lik: Any, length: Any, starts: Any, inputs: DataLike) -> Any:
-            log_transition, _ = numerics.as_float(self._log_transition(inputs), lik)
-            return kernel(log_initial, log_transition, lik, length=length, starts=starts)
+        def one(lik: Any, length: Any, starts: Any, inputs: Any) -> Any:
+            moves = self._log_transition(inputs)
+            return kernel(log_initial, moves, lik, length=length, starts=starts)
 
-        known = (seen.lengths, seen.starts, seen.inputs)
-        return over_batch(one, log_lik.shape[:-2], log_lik, *known)
+        return over_batch(one, seen.log_lik.shape[:-2], seen.log_lik, *seen.series)
 
     def _log_initial(self) -> Array:
         """(K,) nats."""
@@ -714,15 +641,22 @@ class HMM(Model[HMMStats, HMMPrior], Generic[C]):
             return self.transition.log_probs(inputs[1:])
         if inputs is not None:
             raise ValueError("HMM: Driven data need a SoftmaxTransition; this transition has none")
-        return numerics.safe_log(_value(self.transition))
+        return numerics.safe_log(self.transition_probs())
+
+    @property
+    def _num_moves(self) -> tuple[int, ...] | None:
+        """() where one transition serves all steps, (T-1,) where each has its own, None for inputs."""
+        if isinstance(self.transition, SoftmaxTransition):
+            return None
+        return self.transition_probs().shape[:-2]
 
     def _need_fixed_transition(self, verb: str) -> None:
-        if isinstance(self.transition, SoftmaxTransition):
+        if self._num_moves is None:
             raise ValueError(f"HMM.{verb}: the inputs of the steps to come are not known")
-        if jnp.ndim(_value(self.transition)) != 2:
+        if self._num_moves != ():
             raise ValueError(
                 f"HMM.{verb}: needs a transition of shape (K, K); "
-                f"got {jnp.shape(_value(self.transition))}"
+                f"got {self.transition_probs().shape}"
             )
 
 
@@ -735,17 +669,14 @@ def _over_devices(model: HMM[Any], x: DataLike, mesh: Mesh, in_full: bool) -> An
     def local(model: HMM[Any], x: DataLike) -> Any:
         if not in_full:
             return jax.lax.psum(model.split_log_prob(x, axes), axes)
-        found = over_devices.smoother(model._observe_part(x, axes)[1], axes)
+        found = over_devices.expected(model._observe_part(x, axes)[1], axes, in_logs=True)
         shared = jax.lax.psum(found[1:], axes)
-        return (found.log_marginals, *shared)
+        return inference.Smoothed(found.marginals, *shared)
 
-    out = (steps, whole, whole, whole) if in_full else whole
     specs = whole, devices.row_specs(x, axes)
-    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
-    found = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(
-        model, x
-    )
-    return inference.Smoothed(*found) if in_full else found
+    each: Any = steps, whole, whole, whole
+    out = inference.Smoothed(*each) if in_full else whole
+    return devices.on_each(local, mesh, specs, out)(model, x)
 
 
 def _value(parameter: Any) -> Array:
@@ -755,21 +686,8 @@ def _value(parameter: Any) -> Array:
     return parameter
 
 
-def moves_of(stats: HMMStats) -> CategoryCounts:
-    """The counts of moves.
-
-    Raises:
-      ValueError: for the statistics of a `SoftmaxTransition`.
-    """
-    if isinstance(stats.transition, DrivenCounts):
-        raise ValueError("HMM: wanted counts of moves; got the statistics of driven moves")
-    return stats.transition
-
-
-def _rows(stats: CategoryCounts, prior: Prior | None, kept: Any) -> Any:
-    """Probabilities from counts along the last axis; rows without counts stay as they were."""
-    if isinstance(kept, Fixed):
-        return kept
-    if prior is not None:
-        return prior.posterior(stats).mode()
-    return numerics.divide(stats.counts, jnp.sum(stats.counts, axis=-1, keepdims=True), kept)
+def _updated(parameter: Any, stats: CategoryCounts, prior: Prior | None) -> Any:
+    """The probabilities after an M step, in which what is `Fixed` stays as it is."""
+    if isinstance(parameter, Fixed):
+        return parameter
+    return probs_of_counts(stats, parameter, prior)

@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
-from likelax.data import DataLike, rule_out, take_labels, take_series, without_unseen
-from likelax.numerics import as_array, as_booleans
+from likelax.data import DataLike, Series, rule_out, take_labels, take_series
 from likelax.numerics.checks import check_values
 
 
@@ -19,32 +17,34 @@ class Observed(NamedTuple):
     Attributes:
       values: (..., T, *event).
       log_lik: (..., T, K) nats; -inf at states that a label rules out.
-      lengths: (...,) integers or None.
-      starts: (..., T) booleans or None.
-      inputs: (..., T, D) or None.
+      series: lengths (...,), starts (..., T) and inputs (..., T, D), each or None.
     """
 
     values: Any
     log_lik: Array
-    lengths: Array | None
-    starts: Array | None
-    inputs: Array | None
+    series: Series
+
+    @property
+    def num_steps(self) -> Array:
+        """(...,) integers: the steps of each sequence that are no padding."""
+        *batch, num_steps, _ = self.log_lik.shape
+        lengths = self.series.lengths
+        return jnp.full(batch, num_steps) if lengths is None else jnp.clip(lengths, 0, num_steps)
 
 
 def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
-    """Unwrap x, check what was said about it, and evaluate the emissions.
+    """Unwrap x, check the shapes of what was said about it, and evaluate the emissions.
 
+    Args:
+      x: as `data.convert` returns them, of lengths that `check_lengths` let pass.
+      emission_log_prob: values (..., T, *event) -> (..., T, K), nats.
     Raises:
       ValueError: for a single observation, or lengths, starts, labels or inputs of a wrong shape.
     """
     x, labels = take_labels(x)
-    x, (lengths, starts, inputs) = take_series(x)
-    x = without_unseen(x)
-    inputs = None if inputs is None else as_array("inputs", inputs)
-    starts = None if starts is None else as_booleans("starts", starts)
-    if lengths is not None:
-        lengths = check_lengths(as_array("lengths", lengths), x)
-        x = _blank_padding(x, lengths.astype(int))
+    x, series = take_series(x)
+    if series.lengths is not None:
+        x = _blank_padding(x, series.lengths.astype(int))
     log_lik = emission_log_prob(x)
     if log_lik.ndim < 2:
         raise ValueError("HMM: x must be a sequence (..., T, *event); got a single observation")
@@ -52,21 +52,13 @@ def observe(x: DataLike, emission_log_prob: Callable[[Any], Array]) -> Observed:
         raise ValueError("HMM: x must have at least one step; got none")
     steps = log_lik.shape[:-1]
     for name, given, wanted in (
-        ("Sequences: lengths", lengths, steps[:-1]),
-        ("Sequences: starts", starts, steps),
-        ("Driven: inputs", None if inputs is None else inputs[..., 0], steps),
+        ("Sequences: lengths", series.lengths, steps[:-1]),
+        ("Sequences: starts", series.starts, steps),
+        ("Driven: inputs", None if series.inputs is None else series.inputs[..., 0], steps),
     ):
-        if given is not None and jnp.shape(given) != wanted:
-            raise ValueError(f"{name} must have shape {wanted}; got {jnp.shape(given)}")
-    return Observed(x, rule_out(log_lik, labels), lengths, starts, inputs)
-
-
-def final_step(seen: Observed) -> Array:
-    """(...,) integers: the last step of each sequence that counts; 0 where there is none."""
-    batch, num_steps = seen.log_lik.shape[:-2], seen.log_lik.shape[-2]
-    if seen.lengths is None:
-        return jnp.full(batch, num_steps - 1)
-    return jnp.clip(jnp.asarray(seen.lengths) - 1, 0, num_steps - 1)
+        if given is not None and given.shape != wanted:
+            raise ValueError(f"{name} must have shape {wanted}; got {given.shape}")
+    return Observed(x, rule_out(log_lik, labels), series)
 
 
 def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any) -> Any:
@@ -77,7 +69,7 @@ def over_batch(function: Callable[..., Any], batch: tuple[int, ...], *args: Any)
     return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), jax.vmap(function)(*flat))
 
 
-def check_lengths(lengths: Array, x: DataLike) -> Array:
+def check_lengths(lengths: Array, x: DataLike) -> None:
     """Raise for lengths that are no integers, or known and outside 0..T."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {lengths.dtype}")
@@ -91,7 +83,6 @@ def check_lengths(lengths: Array, x: DataLike) -> Array:
     check_values(
         "lengths", lengths, lambda v: (v >= 0) & (v <= num_steps), f"in 0..T = 0..{num_steps}"
     )
-    return lengths
 
 
 def _blank_padding(values: Any, lengths: Array) -> Any:
@@ -101,8 +92,7 @@ def _blank_padding(values: Any, lengths: Array) -> Any:
     gradient is zero.
     """
 
-    def blank(leaf: ArrayLike) -> Array:
-        leaf = jnp.asarray(leaf)
+    def blank(leaf: Array) -> Array:
         num_steps = leaf.shape[lengths.ndim]
         steps = jnp.broadcast_to(jnp.arange(num_steps), (*lengths.shape, num_steps))
         real = steps < lengths[..., None]

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from likelax.hmm import log_domain
 from likelax.hmm.best_path import best_into, choose
-from likelax.hmm.chain import Chain, chain, compiled, finite
+from likelax.hmm.chain import Chain, chain, compiled, finite, weights_of_states
 from likelax.numerics import as_array, log_normalize, logsumexp, named_floats
 from likelax.numerics.checks import checked
 
@@ -122,7 +122,7 @@ def smoother_start(log_initial: ArrayLike, lag: int) -> SmootherState:
       >>> print(smoother_start(jnp.log(jnp.array([0.5, 0.5])), lag=3).log_filtered.shape)
       (3, 2)
     """
-    log_initial = _initial(log_initial)
+    log_initial = weights_of_states("log_initial", log_initial)
     size = log_initial.size
     return SmootherState(
         log_initial,
@@ -170,7 +170,7 @@ def smoother_step(
         log_lik=log_lik,
     )
     c = _one_step(predicted, transition, lik)
-    _check_window("smoother_step", "log_filtered", log_filtered, (predicted.size,))
+    _check_window("smoother_step", "log_filtered", log_filtered, predicted.size)
     want = (*log_filtered.shape, predicted.size)
     if moves.shape != want:
         raise ValueError(
@@ -250,7 +250,7 @@ def viterbi_start(log_initial: ArrayLike, lag: int) -> ViterbiState:
       >>> print(viterbi_start(jnp.log(jnp.array([0.5, 0.5])), lag=3).before.shape)
       (3, 2)
     """
-    log_initial = _initial(log_initial)
+    log_initial = weights_of_states("log_initial", log_initial)
     return ViterbiState(log_initial, jnp.full((lag, log_initial.size), -1, jnp.int32))
 
 
@@ -288,7 +288,7 @@ def viterbi_step(state: ViterbiState, log_transition: ArrayLike, log_lik: ArrayL
         log_scores=state.log_scores, log_transition=log_transition, log_lik=log_lik
     )
     before = as_array("before", state.before)
-    _check_window("viterbi_step", "before", before, (scores.size,))
+    _check_window("viterbi_step", "before", before, scores.size)
     if not jnp.issubdtype(before.dtype, jnp.integer):
         raise ValueError(f"viterbi_step: state.before must be integers, got {before.dtype}")
     return _viterbi_step(_one_step(scores, transition, lik), before.astype(jnp.int32))
@@ -318,28 +318,21 @@ def _viterbi_step(c: Chain, before: Array) -> ViterbiStep:
     return ViterbiStep(state, path, decided, peak)
 
 
-def _initial(log_initial: ArrayLike) -> Array:
-    (log_initial,) = named_floats(log_initial=log_initial)
-    if log_initial.ndim != 1 or log_initial.size == 0:
-        raise ValueError(f"log_initial must have shape (K,) with K >= 1, got {log_initial.shape}")
-    return log_initial
-
-
 def _one_step(log_predicted: Array, log_transition: Array, log_lik: Array) -> Chain:
     """A chain of one step of data.
 
     Raises:
       ValueError: if shapes do not match.
     """
-    if log_lik.ndim != 1 or 0 in log_lik.shape:
-        raise ValueError(f"log_lik must have shape (K,) with K >= 1, got {log_lik.shape}")
+    log_lik = weights_of_states("log_lik", log_lik)
     return chain(log_predicted, log_transition, log_lik[None], None, None)
 
 
-def _check_window(name: str, field: str, window: Array, event: tuple[int, ...]) -> None:
-    if window.shape[1:] != event or window.ndim != 1 + len(event):
-        wanted = f"(L, {', '.join(map(str, event))})"
-        raise ValueError(f"{name}: state.{field} must have shape {wanted}, got {window.shape}")
+def _check_window(name: str, field: str, window: Array, num_states: int) -> None:
+    if window.ndim != 2 or window.shape[1] != num_states:
+        raise ValueError(
+            f"{name}: state.{field} must have shape (L, {num_states}), got {window.shape}"
+        )
 
 
 def _push(window: Array, row: Array) -> Array:

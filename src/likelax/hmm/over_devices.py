@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import dispatch, products
-from likelax.hmm.chain import Chain, finite, hide_padding
-from likelax.hmm.inference import Expected, Smoothed, slope
+from likelax.hmm import dispatch, expectations, products
+from likelax.hmm.chain import Chain, Posterior, finite, hide_padding
+from likelax.hmm.expectations import Expected, slope
 from likelax.numerics import log_normalize, logsumexp
 
 Axes = tuple[str, ...]
@@ -51,30 +51,18 @@ def _log_prob(axes: Axes, c: Chain) -> Array:
 @_log_prob.defjvp
 def _log_prob_jvp(axes: Axes, primals: tuple[Chain], tangents: tuple[Chain]) -> tuple[Array, Array]:
     # the counts of this device are its share of the gradient of the whole
-    found = expected_states(*primals, axes)
+    found = expected(*primals, axes)
     return found.log_prob, slope(found, *tangents)
 
 
-def expected_states(c: Chain, axes: Axes) -> Expected:
-    """As `inference.expected_states`, of the steps of this device; counts and nats are its share."""
-    return Expected(*_posterior(c, axes, in_logs=False))
-
-
-def smoother(c: Chain, axes: Axes) -> Smoothed:
-    """As `inference.smoother`, of the steps of this device; counts and nats are its share."""
-    return Smoothed(*_posterior(c, axes, in_logs=True))
-
-
-def _posterior(c: Chain, axes: Axes, in_logs: bool) -> tuple[Array, Array, Array, Array]:
-    """(marginals (S, K), transition counts (K, K), initial counts (K,), nats)."""
+def expected(c: Chain, axes: Axes, in_logs: bool = False) -> Expected:
+    """As `expectations.expected`, of the steps of this device; counts and nats are its share."""
     part = _part(c, axes)
-    post = _run(part, functools.partial(dispatch.posterior, in_logs=in_logs))
-    marginals = jnp.where(
-        part.counted[:, None], part.join(post.marginals), -jnp.inf if in_logs else 0
+    each = _run(part, functools.partial(dispatch.posterior, in_logs=in_logs))
+    post = Posterior(
+        part.join(each.marginals), jnp.sum(each.counts, axis=0), jnp.sum(each.log_prob)
     )
-    begins = part.begins[:, None]
-    counts = jnp.sum(jnp.where(begins, jnp.exp(marginals) if in_logs else marginals, 0), axis=0)
-    return marginals, jnp.sum(post.counts, axis=0), counts, jnp.sum(post.log_prob)
+    return expectations.expected(part.own, post, in_logs)
 
 
 class _Part(NamedTuple):
@@ -84,18 +72,17 @@ class _Part(NamedTuple):
       chains: S + 1 steps: one chain; or two, the steps before the first start, and the others moved
         ahead to step 0.
       first: integer scalar, by how many steps the second chain is moved.
-      counted: (S,) booleans, the steps that are no padding.
-      begins: (S,) booleans, the steps that count and at which a sequence begins.
+      own: the S steps; `starts` is True where a sequence begins, at step 0 only if it is the first of
+        the whole.
     """
 
     chains: Chain
     first: Array
-    counted: Array
-    begins: Array
+    own: Chain
 
     def join(self, x: Array) -> Array:
         """(S, ...) of each step, from (R, S + 1, ...) of the chains."""
-        num_steps = self.counted.size
+        num_steps = self.own.log_lik.shape[0]
         if len(x) == 1:
             return x[0, :num_steps]
         head = jnp.arange(num_steps) < self.first
@@ -121,6 +108,7 @@ def _part(c: Chain, axes: Axes) -> _Part:
     begins = counted & (begins if c.starts is None else c.starts | begins)
     first = jnp.where(jnp.any(begins), jnp.argmax(begins), num_steps)
     lik = jnp.where(counted[:, None], c.log_lik, 0)
+    own = Chain(c.log_initial, c.log_transition, lik, begins, count)
     c = Chain(c.log_initial, c.log_transition, lik, None if c.starts is None else begins, None)
     edges = _edges(c, first, count, length, axes)
 
@@ -128,7 +116,7 @@ def _part(c: Chain, axes: Axes) -> _Part:
     lik, size = jnp.concatenate([lik, ahead]), count + edges.goes_on.astype(count.dtype)
     if c.starts is None:
         chain = Chain(edges.before[None], c.log_transition, lik[None], None, size[None])
-        return _Part(chain, first, counted, begins)
+        return _Part(chain, first, own)
     starts = jnp.concatenate([begins, jnp.zeros(1, bool)])
     head = jnp.where(first < num_steps, first.astype(size.dtype), size)
     chain = Chain(
@@ -138,7 +126,7 @@ def _part(c: Chain, axes: Axes) -> _Part:
         jnp.stack([jnp.zeros_like(starts), jnp.roll(starts, -first)]),
         jnp.stack([head, size - head]),
     )
-    return _Part(chain, first, counted, begins)
+    return _Part(chain, first, own)
 
 
 class _Edges(NamedTuple):

@@ -10,10 +10,10 @@ from likelax import numerics
 from likelax.data import DataLike
 from likelax.families.dirichlet import Dirichlet
 from likelax.hmm import inference
-from likelax.hmm.model import HMM, HMMPrior, HMMStats, moves_of
+from likelax.hmm.model import HMM
+from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.model import check_stack, pytree
 from likelax.one_program import one_program
-from likelax.statistics import category_counts
 from likelax.variational_node import (
     StickBreaking,
     Variational,
@@ -85,11 +85,6 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         return self.initial.mean().shape[-1]
 
     @one_program
-    def log_prob(self, x: DataLike) -> Array:
-        """log of the sum over paths of exp(E_q[log p(x, path)]), (...), nats."""
-        return self._at_expectations().log_prob(x)
-
-    @one_program
     def smoother(self, x: DataLike) -> inference.Smoothed:
         """The states under q(z), and expected counts; `HMM.smoother` has an example of it.
 
@@ -120,22 +115,11 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         Raises:
           ValueError: where a part is missing.
         """
-        initial, transition, emissions = _all_parts(prior, "m_step")
-        rows = jax.vmap(lambda row, counts: row.posterior(category_counts(counts)))
+        initial, transition, emissions = parts_of_prior("VariationalHMM: m_step", HMMPrior, prior)
         return type(self)(
             initial.posterior(stats.initial),
-            rows(transition, moves_of(stats).counts),
+            transition.posterior(moves_of(stats)),
             self.emissions.stacked_m_step(stats.emissions, emissions),
-        )
-
-    def expected_log_prob(self, stats: HMMStats) -> Array:
-        """E_q[log p(x, z)] as a function of the expected statistics, nats."""
-        each = jax.vmap(lambda e, s: e.expected_log_prob(s))
-        node = self._at_expectations()
-        return (
-            numerics.weighted_sum(stats.initial.counts, node.initial)
-            + numerics.weighted_sum(moves_of(stats).counts, node.transition)
-            + jnp.sum(each(self.emissions, stats.emissions))
         )
 
     def log_prior(self, prior: HMMPrior | None) -> Array:
@@ -144,7 +128,9 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         Raises:
           ValueError: where a part of the prior is missing.
         """
-        initial, transition, emissions = _all_parts(prior, "log_prior")
+        initial, transition, emissions = parts_of_prior(
+            "VariationalHMM: log_prior", HMMPrior, prior
+        )
         rows = jax.vmap(lambda q, p: q.kl_divergence(p))(self.transition, transition)
         divergence = self.initial.kl_divergence(initial) + jnp.sum(rows)
         return self.emissions.stacked_log_prior(emissions) - divergence
@@ -156,17 +142,16 @@ class VariationalHMM(VariationalNode[HMMStats, HMMPrior]):
         It is exact for the first state and observation. Over several steps it integrates the
         parameters out at each step anew, so it lacks that all steps share them.
         """
-        rows = jax.vmap(lambda row: row.mean())(self.transition)
         return HMM(
             numerics.normalize(self.initial.mean()),
-            numerics.normalize(rows),
+            numerics.normalize(self.transition.mean()),
             jax.vmap(lambda e: e.predictive(None))(self.emissions),
         )
 
     def _at_expectations(self) -> "_LogHMM":
         self.check_shapes("VariationalHMM")
-        rows = jax.vmap(lambda row: row.expected_log())(self.transition)
-        return _LogHMM(self.initial.expected_log(), rows, self.emissions)
+        log_moves = self.transition.expected_log()
+        return _LogHMM(self.initial.expected_log(), log_moves, self.emissions)
 
 
 @pytree
@@ -180,7 +165,3 @@ class _LogHMM(HMM[Any]):
         if inputs is not None:
             raise ValueError("VariationalHMM: its transition takes no inputs; leave Driven out")
         return self.transition
-
-
-def _all_parts(prior: HMMPrior | None, verb: str) -> list[Any]:
-    return parts_of_prior("VariationalHMM", verb, HMMPrior, prior)

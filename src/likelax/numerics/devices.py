@@ -217,21 +217,33 @@ def over_rows(
       The same function for data from `split_rows` or `split_steps`. Its results are the same on every
       device.
     """
-    axes, whole = mesh.axis_names, PartitionSpec()
+    axes = mesh.axis_names
 
     def local(model: Any, x: Any, weights: Any) -> tuple[T, Array]:
         stats, nats = e_step(model, x, weights)
         return merge(stats, axes), jax.lax.psum(nats, axes)
 
     def on_all(model: Any, x: Any, weights: Any) -> tuple[T, Array]:
-        specs = (whole, *row_specs((x, weights), axes))
-        # check_vma can't follow the carries of loops that begin with the same zeros on all devices
-        found: tuple[T, Array] = jax.shard_map(
-            local, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False
-        )(model, x, weights)
+        specs = (PartitionSpec(), *row_specs((x, weights), axes))
+        found: tuple[T, Array] = on_each(local, mesh, specs, PartitionSpec())(model, x, weights)
         return found
 
     return on_all
+
+
+def on_each(
+    function: Callable[..., Any], mesh: Mesh, specs: tuple[Any, ...], out: Any
+) -> Callable[..., Any]:
+    """A function that every device of a mesh calls on its part of the arguments.
+
+    Args:
+      function: of the parts; it may use the axes of the mesh, as in `jax.lax.psum`.
+      mesh: with automatic axes.
+      specs: how each argument is split, as for `jax.shard_map`.
+      out: how the result is split.
+    """
+    # check_vma can't follow the carries of loops that begin with the same zeros on all devices
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
 
 
 def sum_over_rows(

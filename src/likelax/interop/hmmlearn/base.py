@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from likelax.fit.algorithm import QUICK
 from likelax.hmm import HMM, stationary
-from likelax.hmm.model import HMMStats
+from likelax.hmm.prior import HMMStats
 from likelax.interop.arguments import check_number
 from likelax.interop.chains import as_sequences, check_lengths
 from likelax.interop.clusters import are_few

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from likelax.families import Categorical, Multinomial, Poisson
-from likelax.hmm.model import HMMStats
+from likelax.hmm.prior import HMMStats
 from likelax.interop.hmmlearn.base import BaseHMM, check_simplex
 from likelax.product import Independent
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from likelax.families import MvNormal, Normal
-from likelax.hmm.model import HMMStats
+from likelax.hmm.prior import HMMStats
 from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM
 from likelax.product import Independent

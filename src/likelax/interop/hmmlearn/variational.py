@@ -13,7 +13,7 @@ from likelax.families import (
 )
 from likelax.fit.algorithm import QUICK
 from likelax.hmm import HMMPrior, VariationalHMM
-from likelax.hmm.model import HMMStats
+from likelax.hmm.prior import HMMStats
 from likelax.interop.chains import as_sequences
 from likelax.interop.clusters import are_few
 from likelax.interop.hmmlearn.base import BaseHMM

@@ -12,7 +12,7 @@ from likelax.families import (
     NormalInverseWishart,
     SphericalNormal,
 )
-from likelax.hmm.model import HMMStats
+from likelax.hmm.prior import HMMStats
 from likelax.interop.clusters import clusters
 from likelax.interop.hmmlearn.base import BaseHMM
 from likelax.interop.hmmlearn.gaussian import GaussianHMM, check_covariance_type

@@ -69,12 +69,22 @@ def _stationary(transition: Array) -> Array:
     return jnp.where(_one_closed_set(transition > 0), probs, jnp.nan)
 
 
+def reachable(possible: Array) -> Array:
+    """(..., K, K): whether some number of moves leads from row to column, none included.
+
+    Args:
+      possible: (..., K, K) booleans, which moves can be made.
+    """
+    num_states = possible.shape[-1]
+    reach = possible | jnp.broadcast_to(jnp.eye(num_states, dtype=bool), possible.shape)
+    for _ in range(math.ceil(math.log2(num_states))):
+        reach = jnp.any(reach[..., :, :, None] & reach[..., None, :, :], axis=-2)
+    return reach
+
+
 def _one_closed_set(possible: Array) -> Array:
     """Whether exactly one set of states is never left, from (K, K) possible moves."""
-    num_states = possible.shape[0]
-    reach = possible | jnp.eye(num_states, dtype=bool)
-    for _ in range(math.ceil(math.log2(num_states))):
-        reach = jnp.any(reach[:, :, None] & reach[None], axis=1)
+    reach = reachable(possible)
     closed = jnp.all(~reach | reach.T, axis=1)
     return jnp.all(reach | ~(closed[:, None] & closed[None]))
 
