@@ -38,7 +38,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, log_domain
-from likelax.hmm.chain import Chain, Posterior, blank, chain, compiled, first, hide_padding, total
+from likelax.hmm.chain import Chain, Posterior, blank, chain, compiled, first, hide_padding
 from likelax.numerics import log_normalize, named_floats, weighted_sum
 from likelax.numerics.checks import checked
 
@@ -210,7 +210,7 @@ def _filter(c: Chain, parallel: bool | None) -> Filtered:
     out = dispatch.filtered(c, parallel)
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
     (increments,) = blank(c, out.increment, value=0)
-    return Filtered(log_filtered, log_predicted, increments, total(c, out.increment))
+    return Filtered(log_filtered, log_predicted, increments, out.log_prob)
 
 
 def backward(

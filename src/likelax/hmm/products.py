@@ -314,7 +314,8 @@ def _filter(c: Chain, message: Array) -> Filter:
     filtered = log_normalize(message + c.log_lik, axis=1)[0]
     moved = _log_sums_each(later(c, filtered, -1), moves_in(c), _PARTS)
     predicted = jnp.where(first(c)[:, None], c.log_initial[None], moved)
-    return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
+    filtered, increment = log_normalize(predicted + c.log_lik, axis=1)
+    return Filter(predicted, filtered, increment, total(c, increment))
 
 
 def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
@@ -347,14 +348,15 @@ def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
 def log_prob(whole: Chain) -> Array:
     """Scalar, nats: log p(x)."""
     c = cut(whole)
-    return total(c, _filter(c, _messages(c, both_ways=False)[0]).increment)
+    return _filter(c, _messages(c, both_ways=False)[0]).log_prob
 
 
 def filtered(whole: Chain) -> Filter:
     """Forward posteriors."""
     c = cut(whole)
     run = _filter(c, _messages(c, both_ways=False)[0])
-    return Filter(*(blocks.join(c, x, whole) for x in run))
+    steps = [blocks.join(c, x, whole) for x in run[:3]]
+    return Filter(steps[0], steps[1], steps[2], run.log_prob)
 
 
 def posterior(whole: Chain, in_logs: bool) -> Posterior:
@@ -365,7 +367,7 @@ def posterior(whole: Chain, in_logs: bool) -> Posterior:
     marginals = log_normalize(run.filtered + behind, axis=1)[0]
     marginals = blocks.join(c, marginals if in_logs else jnp.exp(marginals), whole)
     counts = _transition_counts(c, run, behind)
-    return Posterior(marginals, counts, total(c, run.increment))
+    return Posterior(marginals, counts, run.log_prob)
 
 
 def pairwise(whole: Chain) -> Array:

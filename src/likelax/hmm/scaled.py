@@ -322,9 +322,11 @@ def filtered(whole: Chain) -> Draft:
     possible = (increment > -jnp.inf)[:, None]
     shift = jnp.where(possible, increment[:, None], 0)
     log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
+    log_prob = total(c, increment)
 
     def finish() -> Filter:
-        return Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
+        steps = [blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)]
+        return Filter(steps[0], steps[1], steps[2], log_prob)
 
     return Draft(finish, _plain(c, q, ahead.scale), Evidence(ahead))
 

@@ -604,7 +604,7 @@ class Compensated(NamedTuple):
 
 @checked()
 def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
-    """Add one term without losing its low bits (Neumaier's two-sum).
+    """Add one term without losing its low bits (Knuth's two-sum).
 
     A running sum of 1e6 terms in float32 keeps float32 accuracy. An infinite term makes
     the total infinite and leaves the error at zero.
@@ -612,7 +612,7 @@ def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
     Args:
       acc: arrays (...).
       term: (...).
-    Source: Neumaier (1974), ZAMM 54, 39-51.
+    Source: Knuth (1997), The Art of Computer Programming 2, section 4.2.2, theorem B.
 
     Examples:
       >>> acc = Compensated(jnp.float32(1e8), jnp.float32(0))
@@ -623,12 +623,10 @@ def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
     """
     running, term = as_float(acc.total, term)
     total = running + term
-    lost = jnp.where(
-        jnp.abs(running) >= jnp.abs(term),
-        (running - total) + term,
-        (term - total) + running,
-    )
-    return Compensated(total, acc.error + jnp.where(jnp.isfinite(total), lost, 0))
+    part = total - running
+    lost = (running - (total - part)) + (term - part)
+    lost = jax.lax.select(jnp.isfinite(total), lost, jnp.zeros_like(lost))
+    return Compensated(total, acc.error + lost)
 
 
 @jax.custom_batching.custom_vmap
