@@ -233,6 +233,15 @@ def finite(logs: Array) -> Array:
 _FEW_TERMS, _RUN = 128, 32
 
 
+def centred(c: Chain) -> tuple[Chain, Array]:
+    """(the chain with a largest log likelihood of 0 at each step, what it was (T,)).
+
+    What all states have in common would take digits from their posteriors.
+    """
+    peaks = finite(lax.stop_gradient(jnp.max(c.log_lik, axis=1)))
+    return dataclasses.replace(c, log_lik=c.log_lik - peaks[:, None]), peaks
+
+
 def before_moves(c: Chain, x: Array) -> Array:
     """(T, K, ...) x of the step before, and -inf where no move leads into a step that counts."""
     return jnp.where((active(c) & ~first(c))[:, None], later(c, x, -1), -jnp.inf)

@@ -16,6 +16,7 @@ from likelax.hmm.chain import (
     Filter,
     Posterior,
     active,
+    centred,
     ends,
     finite,
     first,
@@ -55,9 +56,12 @@ def filtered(c: Chain) -> Filter:
         log_lik, start, move, count = here
         if start is not None:
             message = jnp.where(start, c.log_initial, message)
-        joint = message + log_lik
+        # what all states have in common would take digits
+        peak = finite(lax.stop_gradient(jnp.max(log_lik)))
+        joint = message + (log_lik - peak)
         increment = _log_sum(joint, 0)
         joint = joint - finite(increment)
+        increment = increment + peak
         whole = add_compensated(
             whole, increment if count is None else jnp.where(count, increment, 0)
         )
@@ -130,6 +134,7 @@ def pairwise(c: Chain) -> Array:
 
 def backward(c: Chain) -> Array:
     """(T, K) log p(x_t+1.. | z_t) - log p(x_t+1.. | x_0..x_t), within each sequence."""
+    c, _ = centred(c)
     increment = filtered(c).increment
 
     def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, Array]:

@@ -59,6 +59,7 @@ from likelax.hmm.chain import (
     Posterior,
     active,
     ends,
+    finite,
     first,
     fixed,
     last,
@@ -283,10 +284,6 @@ def _log_message(c: Chain, q: Potentials, message: Array) -> Array:
     return jnp.where(first(c)[:, None], start[None], safe_log(message))
 
 
-def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
-    return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
-
-
 class Draft(NamedTuple):
     """An answer that is still to be certified.
 
@@ -318,10 +315,11 @@ def filtered(whole: Chain) -> Draft:
     c = blocks.cut(whole)
     q = potentials(c)
     ahead = _sweep(c, q, False)
-    predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
-    possible = (increment > -jnp.inf)[:, None]
-    shift = jnp.where(possible, increment[:, None], 0)
-    log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
+    message, log_scale = _log_message(c, q, ahead.message), safe_log(ahead.scale)[:, None]
+    predicted, increment = message + _unit(c, q)[:, None], _increment(c, q, ahead.scale)
+    # what all states have in common would take digits
+    log_filtered = message + (c.log_lik - q.log_lik[:, None]) - finite(log_scale)
+    log_filtered = jnp.where(log_scale > -jnp.inf, log_filtered, -jnp.inf)
     log_prob = total(c, increment)
 
     def finish() -> Filter:
@@ -428,8 +426,9 @@ def pairwise(whole: Chain) -> Draft:
     q = potentials(c)
     ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
     norm = _total(ahead.message * q.lik * behind.message)
-    before = _log_predicted(c, q, ahead) + c.log_lik
-    pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
+    log_lik = c.log_lik - q.log_lik[:, None]
+    before = _log_message(c, q, ahead.message) + log_lik
+    pairs = log_pairs(c, before, log_lik + safe_log(behind.message))
     plain = _plain(c, q, ahead.scale, behind.scale)
     evidence = Evidence(ahead, behind, norm)
     return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence, both_ways=True)

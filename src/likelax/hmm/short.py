@@ -15,7 +15,6 @@ below a rounding. A step that no state allows makes everything NaN, and what is 
 `gradient` needs no certificate: it is in logs.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, finite, fixed, total
+from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, centred, finite, fixed, total
 from likelax.hmm.products import sum_of_exp
 from likelax.hmm.scaled import floor
 from likelax.numerics import Compensated, add_compensated
@@ -46,15 +45,17 @@ def _start(c: Chain) -> tuple[Array, Array, Array]:
     return jnp.exp(logs[0]), jnp.exp(logs[1]), within[0] & within[1]
 
 
-def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, Array]:
-    """(message to the next step, lik / s, log s) of a step, from (K, ...) each."""
+def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, Array, Array]:
+    """(message to the next step, lik / s, log s, log lik / s) of a step, from (K, ...) each."""
     peak = jnp.max(log_lik, axis=0)
-    lik = jnp.exp(log_lik - peak[None])
+    log_lik = log_lik - peak[None]
+    lik = jnp.exp(log_lik)
     joint = message * lik
     scale = jnp.sum(joint, axis=0)
     moved = functools.reduce(jnp.add, [joint[i][None] * moves[i] for i in range(len(joint))])
     share = (1 / scale)[None]
-    return moved * share, lik * share, jnp.log(scale) + peak
+    log_scale = jnp.log(scale)
+    return moved * share, lik * share, log_scale + peak, log_lik - log_scale[None]
 
 
 def log_prob(c: Chain) -> tuple[Array, Array]:
@@ -67,7 +68,7 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
 
         def step(carry: tuple[Array, Compensated], here: Array) -> tuple[Any, None]:
             message, whole = carry
-            moved, _, increment = _step(message, here, transition)
+            moved, _, increment, _ = _step(message, here, transition)
             return (moved, add_compensated(whole, increment)), None
 
         (_, whole), _ = lax.scan(step, (initial, _nothing(initial[0])), c.log_lik)
@@ -87,7 +88,7 @@ def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
     def step(n: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         message, _, whole = carry
         here = jnp.stack([_row(c, n), _row(c, num_steps - 1 - n)], axis=1)
-        moved, weight, increment = _step(message, here, moves)
+        moved, weight, increment, _ = _step(message, here, moves)
         return moved, message * weight, add_compensated(whole, increment)
 
     n = num_steps // 2
@@ -117,9 +118,7 @@ def gradient(c: Chain) -> Posterior:
     """
     num_steps, num_states = c.log_lik.shape
     begin, moves = _both_ends(c)
-    # potentials may be large; what is joined below should not be
-    peaks = finite(jnp.max(c.log_lik, axis=1))
-    c = dataclasses.replace(c, log_lik=c.log_lik - peaks[:, None])
+    c, peaks = centred(c)
 
     def put(x: Array, value: Array, n: Any) -> Array:
         return lax.dynamic_update_index_in_dim(x, value, n, 0, allow_negative_indices=False)
@@ -159,9 +158,9 @@ def filtered(c: Chain) -> tuple[Filter, Array]:
 
     def step(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
         message, whole = carry
-        moved, _, increment = _step(message, log_lik, transition)
+        moved, _, increment, log_weight = _step(message, log_lik, transition)
         predicted = jnp.log(message)
-        each = predicted, predicted + (log_lik - increment), increment
+        each = predicted, predicted + log_weight, increment
         return (moved, add_compensated(whole, increment)), each
 
     begin = initial, _nothing(initial[0])
@@ -177,11 +176,12 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
 
     def forward(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
         message, whole = carry
-        moved, weight, increment = _step(message, log_lik, transition)
-        return (moved, add_compensated(whole, increment)), (message, weight, increment)
+        moved, weight, increment, log_weight = _step(message, log_lik, transition)
+        each = message, weight, log_weight if in_logs else None
+        return (moved, add_compensated(whole, increment)), each
 
     begin = initial, _nothing(initial[0])
-    (_, whole), (message, weight, increment) = lax.scan(forward, begin, c.log_lik)
+    (_, whole), (message, weight, log_weight) = lax.scan(forward, begin, c.log_lik)
 
     def back(behind: Array, here: tuple[Array, Array]) -> tuple[Array, Any]:
         message, weight = here
@@ -193,7 +193,7 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
 
     every = message, weight
     _, (kept, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
-    marginals = jnp.log(kept) + (c.log_lik - increment[:, None]) if in_logs else kept
+    marginals = jnp.log(kept) + log_weight if in_logs else kept
     before = lax.pad(message * weight, jnp.zeros((), weight.dtype), [(1, -1, 0), (0, 0, 0)])
     counts = transition * jnp.matmul(before.T, after, precision="highest")
     log_prob = whole.total + whole.error
