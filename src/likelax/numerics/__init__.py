@@ -189,11 +189,17 @@ def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Array:
       -inf
     """
     (a,) = as_float(a)
+    _, log_total, peak = _below_peak(a, axis)
+    out = log_total + peak
+    return out if keepdims else jnp.squeeze(out, axis=_axes(axis, a.ndim))
+
+
+def _below_peak(a: Array, axis: Axis) -> tuple[Array, Array, Array]:
+    """(a - peak, log sum exp(a - peak), peak), the largest along the axes, or 0 if it is not finite."""
     peak = jax.lax.stop_gradient(jnp.max(a, axis=axis, keepdims=True, initial=-jnp.inf))
     peak = jnp.where(jnp.isfinite(peak), peak, 0)
-    total = jnp.sum(jnp.exp(a - peak), axis=axis, keepdims=True)
-    out = safe_log(total) + peak
-    return out if keepdims else jnp.squeeze(out, axis=_axes(axis, a.ndim))
+    below = a - peak
+    return below, safe_log(jnp.sum(jnp.exp(below), axis=axis, keepdims=True)), peak
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -245,9 +251,10 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     """
     (scores,) = as_float(scores)
     check_axes("scores", scores, 1)
-    total = logsumexp(scores, axis=axis, keepdims=True)
-    shift = jnp.where(total == -jnp.inf, 0, total)
-    return scores - shift, jnp.squeeze(total, axis=axis)
+    # without the peak, which would take digits
+    below, log_total, peak = _below_peak(scores, axis)
+    shift = jnp.where(log_total == -jnp.inf, 0, log_total)
+    return below - shift, jnp.squeeze(log_total + peak, axis=axis)
 
 
 @checked()
