@@ -129,11 +129,11 @@ def _certified(
     if rows.batched is None or rows.num_states <= FEW_LANES:
         c = rows.lanes()
         draft = fast(c)
+        finish, plain = draft.finish, draft.plain
 
         def careful() -> Array:
-            return jnp.broadcast_to(
-                scaled.careful(draft.evidence, c, draft.both_ways), draft.plain.shape
-            )
+            ok = scaled.careful(draft.evidence, c, draft.both_ways)
+            return jnp.broadcast_to(ok, plain.shape)
 
     else:
 
@@ -142,17 +142,19 @@ def _certified(
             return draft.finish(), draft.plain, draft.evidence
 
         out, plain, evidence = rows.each(finished)
-        draft = scaled.Draft(lambda: out, plain, evidence)
+
+        def finish() -> Any:
+            return out
 
         def careful() -> Array:
             return rows.each(scaled.careful, evidence)
 
-    ok = draft.plain
+    ok = plain
     if rows.batched is not None or _larger(rows, _MEDIUM):
-        ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
+        ok = lax.cond(jnp.all(plain), lambda: plain, careful)
     if rows.batched is None:
-        return lax.cond(ok, draft.finish, lambda: rows.each(exact))
-    state = jnp.broadcast_to(ok, rows.size), draft.finish()
+        return lax.cond(ok, finish, lambda: rows.each(exact))
+    state = jnp.broadcast_to(ok, rows.size), finish()
     if rows.num_states > FEW_LANES:
         return _redone(exact, rows, state, 0)
     return rows.from_lanes(_redone(exact, rows, state, -1))
@@ -172,8 +174,10 @@ def _redone(exact: Callable[[Chain], Any], rows: Rows, state: tuple[Array, Any],
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         ok, out = state
-        (at,) = jnp.nonzero(~ok, size=few, fill_value=rows.size)
+        _, at = lax.top_k(jnp.logical_not(ok).astype(jnp.float32), few)
         redone = rows.take(at).each(exact)
+        # where fewer are left, the answers of right ones stay
+        at = jnp.where(ok[at], rows.size, at)
         place = (at,) if axis == 0 else (..., at)
         out = jax.tree.map(
             lambda a, b: a.at[place].set(jnp.moveaxis(b, 0, axis), mode="drop"), out, redone

@@ -24,7 +24,7 @@ from jax import Array, lax
 
 from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, centred, finite, fixed, total
 from likelax.hmm.products import sum_of_exp
-from likelax.hmm.scaled import floor
+from likelax.hmm.scaled import floor, sum_of_moves
 from likelax.numerics import Compensated, add_compensated
 
 # steps from which both ends of a chain as lanes of one loop pay
@@ -194,7 +194,6 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
     every = message, weight
     _, (kept, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
     marginals = jnp.log(kept) + log_weight if in_logs else kept
-    before = lax.pad(message * weight, jnp.zeros((), weight.dtype), [(1, -1, 0), (0, 0, 0)])
-    counts = transition * jnp.matmul(before.T, after, precision="highest")
+    counts = transition * sum_of_moves(message * weight, after)
     log_prob = whole.total + whole.error
     return Posterior(marginals, counts, log_prob), certified & ~jnp.isnan(log_prob)
