@@ -61,6 +61,13 @@ def test_normalize_reproduces_the_notebook():
     )
 
 
+def test_log_normalize_sums_to_one_however_large_the_scores_are():
+    scores = jnp.array([0.5, -0.25, -1.5], jnp.float32)
+    want, _ = numerics.log_normalize(scores)
+    for offset in (-(2.0**13), 2.0**20):
+        np.testing.assert_array_equal(numerics.log_normalize(scores + offset)[0], want)
+
+
 def test_log_normalize_keeps_an_impossible_row():
     log_probs, total = numerics.log_normalize(jnp.array([[-jnp.inf, -jnp.inf], [0.0, 0.0]]))
     assert jnp.all(log_probs[0] == -jnp.inf) and total[0] == -jnp.inf

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax._pytree import pytree, static
@@ -238,11 +238,20 @@ def blank(c: Chain, *arrays: Array, value: Any = -jnp.inf) -> tuple[Array, ...]:
 
 def finite(logs: Array) -> Array:
     """What to subtract from scores so that impossible ones, whose total is -inf, stay -inf."""
-    return jnp.where(logs == -jnp.inf, 0, logs)
+    return lax.select(logs == -jnp.inf, jnp.zeros_like(logs), logs)
 
 
 # terms whose plain sum keeps its digits, and the steps of a run, which are one term of more steps
 _FEW_TERMS, _RUN = 128, 32
+
+
+def centred(c: Chain) -> tuple[Chain, Array]:
+    """(the chain with a largest log likelihood of 0 at each step, what it was (T,)).
+
+    What all states have in common would take digits from their posteriors.
+    """
+    peaks = finite(lax.stop_gradient(jnp.max(c.log_lik, axis=1)))
+    return dataclasses.replace(c, log_lik=c.log_lik - peaks[:, None]), peaks
 
 
 def before_moves(c: Chain, x: Array) -> Array:
@@ -264,11 +273,12 @@ def log_pairs(c: Chain, log_before: Array, log_after: Array) -> Array:
 
 
 class Filter(NamedTuple):
-    """predicted, filtered (T, K); increment (T,): log p(x_t | x_<t). Nats; any value at padding."""
+    """predicted, filtered (T, K); increment (T,): log p(x_t | x_<t); log_prob. Nats; any value at padding."""
 
     predicted: Array
     filtered: Array
     increment: Array
+    log_prob: Array
 
 
 class Posterior(NamedTuple):

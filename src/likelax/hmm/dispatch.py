@@ -38,9 +38,9 @@ _PRODUCTS: Recursion = products
 
 # Work up to the first number is one exact recursion, the smallest program, and so is a batch up to the
 # second; up to the third the full certificate of one chain costs more to compile than it saves, and so does a
-# second form for accelerators. A batch is mostly one of many steps of a loop, where it pays. Up to the fourth the
-# gradient of one short chain is one exact recursion.
-_TINY, _SMALL, _MEDIUM, _SLOPE = 256, 10_000, 2**15, 2**14
+# second form for accelerators. A batch is mostly one of many steps of a loop, where it pays. One chain of few states is
+# short up to the fourth, and up to the fifth its gradient is one exact recursion.
+_TINY, _SMALL, _MEDIUM, _SHORT, _SLOPE = 256, 10_000, 2**15, 2**16, 2**14
 # steps from which derivatives of posteriors take the accelerator's form there
 _LONG = 2048
 # uncertified rows are redone so many at a time: a share of the rows, within bounds; but the loop over
@@ -72,12 +72,12 @@ class _Answer:
         if self.parallel:
             return self._by_products(rows)
         if self.short is not None and _is_short(rows):
-            c = rows.lanes()
+            c, exact = rows.lanes(), short.gradient if self.slope else self.exact
             if self.slope and not _larger(rows, _SLOPE):
-                return short.gradient(c)
+                return exact(c)
             if _larger(rows, _TINY):
                 out, ok = self.short(c)
-                return lax.cond(ok, lambda: out, lambda: self.exact(c))
+                return lax.cond(ok, lambda: out, lambda: exact(c))
         if not _larger(rows, _SMALL):
             return rows.each(self.exact)
         if self.parallel is False or not _larger(rows, _MEDIUM):
@@ -105,7 +105,7 @@ def _is_short(rows: Rows) -> bool:
     """Whether `short` serves: one chain of known size, not so long that blocks pay."""
     if rows.batched is not None or not short.serves(rows.lanes()) or not _larger(rows, 0):
         return False
-    return not _larger(rows, _MEDIUM) and rows.num_steps < blocks.LONG
+    return not _larger(rows, _SHORT) and rows.num_steps < blocks.LONG
 
 
 def _larger(rows: Rows, bound: int) -> bool:
@@ -129,11 +129,11 @@ def _certified(
     if rows.batched is None or rows.num_states <= FEW_LANES:
         c = rows.lanes()
         draft = fast(c)
+        finish, plain = draft.finish, draft.plain
 
         def careful() -> Array:
-            return jnp.broadcast_to(
-                scaled.careful(draft.evidence, c, draft.both_ways), draft.plain.shape
-            )
+            ok = scaled.careful(draft.evidence, c, draft.both_ways)
+            return jnp.broadcast_to(ok, plain.shape)
 
     else:
 
@@ -142,17 +142,19 @@ def _certified(
             return draft.finish(), draft.plain, draft.evidence
 
         out, plain, evidence = rows.each(finished)
-        draft = scaled.Draft(lambda: out, plain, evidence)
+
+        def finish() -> Any:
+            return out
 
         def careful() -> Array:
             return rows.each(scaled.careful, evidence)
 
-    ok = draft.plain
+    ok = plain
     if rows.batched is not None or _larger(rows, _MEDIUM):
-        ok = lax.cond(jnp.all(ok), lambda: draft.plain, careful)
+        ok = lax.cond(jnp.all(plain), lambda: plain, careful)
     if rows.batched is None:
-        return lax.cond(ok, draft.finish, lambda: rows.each(exact))
-    state = jnp.broadcast_to(ok, rows.size), draft.finish()
+        return lax.cond(ok, finish, lambda: rows.each(exact))
+    state = jnp.broadcast_to(ok, rows.size), finish()
     if rows.num_states > FEW_LANES:
         return _redone(exact, rows, state, 0)
     return rows.from_lanes(_redone(exact, rows, state, -1))
@@ -172,8 +174,10 @@ def _redone(exact: Callable[[Chain], Any], rows: Rows, state: tuple[Array, Any],
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         ok, out = state
-        (at,) = jnp.nonzero(~ok, size=few, fill_value=rows.size)
+        _, at = lax.top_k(jnp.logical_not(ok).astype(jnp.float32), few)
         redone = rows.take(at).each(exact)
+        # where fewer are left, the answers of right ones stay
+        at = jnp.where(ok[at], rows.size, at)
         place = (at,) if axis == 0 else (..., at)
         out = jax.tree.map(
             lambda a, b: a.at[place].set(jnp.moveaxis(b, 0, axis), mode="drop"), out, redone

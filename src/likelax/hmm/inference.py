@@ -33,7 +33,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.hmm import dispatch, expectations, log_domain
-from likelax.hmm.chain import Chain, blank, chain, compiled, hide_padding, total, weights_of_states
+from likelax.hmm.chain import Chain, blank, chain, compiled, hide_padding, weights_of_states
 from likelax.hmm.expectations import Expected, expected
 from likelax.numerics import log_normalize
 from likelax.numerics.checks import checked
@@ -165,7 +165,7 @@ def _filter(c: Chain, parallel: bool | None) -> Filtered:
     out = dispatch.filtered(c, parallel)
     log_filtered, log_predicted = blank(c, out.filtered, out.predicted)
     (increments,) = blank(c, out.increment, value=0)
-    return Filtered(log_filtered, log_predicted, increments, total(c, out.increment))
+    return Filtered(log_filtered, log_predicted, increments, out.log_prob)
 
 
 def backward(

@@ -16,6 +16,7 @@ from likelax.hmm.chain import (
     Filter,
     Posterior,
     active,
+    centred,
     ends,
     finite,
     first,
@@ -46,41 +47,37 @@ def _each(c: Chain, moves: Callable[[Chain], Array]) -> Array | None:
     return None if fixed(c) else moves(c)
 
 
-def _forward(c: Chain) -> tuple[Filter, Array]:
-    """(log p(z_t | x_<t) and what follows from it, log p(x)).
-
-    All of it comes out of one loop, which is one kernel where the states are few.
-    """
+def filtered(c: Chain) -> Filter:
+    """Forward posteriors, all out of one loop, which is one kernel where the states are few."""
     counts = None if c.length is None else active(c)
 
-    def step(carry: tuple[Array, Compensated], here: tuple[Any, ...]) -> tuple[Any, Filter]:
+    def step(carry: tuple[Array, Compensated], here: tuple[Any, ...]) -> tuple[Any, Any]:
         message, whole = carry
         log_lik, start, move, count = here
         if start is not None:
             message = jnp.where(start, c.log_initial, message)
-        joint = message + log_lik
+        # what all states have in common would take digits
+        peak = finite(lax.stop_gradient(jnp.max(log_lik)))
+        joint = message + (log_lik - peak)
         increment = _log_sum(joint, 0)
         joint = joint - finite(increment)
+        increment = increment + peak
         whole = add_compensated(
             whole, increment if count is None else jnp.where(count, increment, 0)
         )
         move = c.log_transition if move is None else move
-        return (_log_sum(joint[:, None] + move, 0), whole), Filter(message, joint, increment)
+        return (_log_sum(joint[:, None] + move, 0), whole), (message, joint, increment)
 
     zero = jnp.zeros((), c.log_lik.dtype)
     every = (c.log_lik, c.starts, _each(c, moves_out), counts)
-    (_, whole), run = lax.scan(step, (c.log_initial, Compensated(zero, zero)), every)
-    return run, whole.total + whole.error
-
-
-def filtered(c: Chain) -> Filter:
-    """Forward posteriors."""
-    return _forward(c)[0]
+    begin = c.log_initial, Compensated(zero, zero)
+    (_, whole), (predicted, filtered, increment) = lax.scan(step, begin, every)
+    return Filter(predicted, filtered, increment, whole.total + whole.error)
 
 
 def log_prob(c: Chain) -> Array:
     """Scalar, nats: log p(x)."""
-    return _forward(c)[1]
+    return filtered(c).log_prob
 
 
 def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple[Any, Array]:
@@ -123,11 +120,11 @@ def _smooth(c: Chain, run: Filter, keep: Callable[[Array, Array], Any]) -> tuple
 
 def posterior(c: Chain, in_logs: bool) -> Posterior:
     """Posterior marginals, summed transition counts and log p(x)."""
-    run, log_prob = _forward(c)
+    run = filtered(c)
     marginals, counts = _smooth(
         c, run, lambda marginals, scores: marginals if in_logs else jnp.exp(marginals)
     )
-    return Posterior(marginals, counts, log_prob)
+    return Posterior(marginals, counts, run.log_prob)
 
 
 def pairwise(c: Chain) -> Array:
@@ -137,6 +134,7 @@ def pairwise(c: Chain) -> Array:
 
 def backward(c: Chain) -> Array:
     """(T, K) log p(x_t+1.. | z_t) - log p(x_t+1.. | x_0..x_t), within each sequence."""
+    c, _ = centred(c)
     increment = filtered(c).increment
 
     def step(message: Array, here: tuple[Any, ...]) -> tuple[Array, Array]:

@@ -39,6 +39,7 @@ from likelax.hmm.chain import (
     Posterior,
     before_moves,
     block_axis,
+    centred,
     ends,
     finite,
     first,
@@ -283,7 +284,7 @@ def product(whole: Chain, moved: Array) -> Array:
       whole: a chain without starts and with a fixed transition.
       moved: (T,) booleans: whether the chain moves into the step; elsewhere its state stays.
     """
-    c = cut(whole)
+    c, _ = centred(cut(whole))
     moved = moved if c.num_blocks == 1 else blocks.split(moved, c.num_blocks, 1)
     num_states = c.log_initial.shape[0]
 
@@ -309,12 +310,14 @@ def product(whole: Chain, moved: Array) -> Array:
 # --- answers --------------------------------------------------------------------------------------
 
 
-def _filter(c: Chain, message: Array) -> Filter:
-    """The forward posteriors, from messages that are right up to constants."""
+def _filter(c: Chain, peaks: Array, message: Array) -> Filter:
+    """The forward posteriors of a centred chain, from messages that are right up to constants."""
     filtered = log_normalize(message + c.log_lik, axis=1)[0]
     moved = _log_sums_each(later(c, filtered, -1), moves_in(c), _PARTS)
     predicted = jnp.where(first(c)[:, None], c.log_initial[None], moved)
-    return Filter(predicted, *log_normalize(predicted + c.log_lik, axis=1))
+    filtered, increment = log_normalize(predicted + c.log_lik, axis=1)
+    increment = increment + peaks
+    return Filter(predicted, filtered, increment, total(c, increment))
 
 
 def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
@@ -346,38 +349,39 @@ def _transition_counts(c: Chain, run: Filter, behind: Array) -> Array:
 
 def log_prob(whole: Chain) -> Array:
     """Scalar, nats: log p(x)."""
-    c = cut(whole)
-    return total(c, _filter(c, _messages(c, both_ways=False)[0]).increment)
+    c, peaks = centred(cut(whole))
+    return _filter(c, peaks, _messages(c, both_ways=False)[0]).log_prob
 
 
 def filtered(whole: Chain) -> Filter:
     """Forward posteriors."""
-    c = cut(whole)
-    run = _filter(c, _messages(c, both_ways=False)[0])
-    return Filter(*(blocks.join(c, x, whole) for x in run))
+    c, peaks = centred(cut(whole))
+    run = _filter(c, peaks, _messages(c, both_ways=False)[0])
+    steps = [blocks.join(c, x, whole) for x in run[:3]]
+    return Filter(steps[0], steps[1], steps[2], run.log_prob)
 
 
 def posterior(whole: Chain, in_logs: bool) -> Posterior:
     """Marginals, summed transition counts and log p(x)."""
-    c = cut(whole)
+    c, peaks = centred(cut(whole))
     message, behind = _messages(c, both_ways=True)
-    run = _filter(c, message)
+    run = _filter(c, peaks, message)
     marginals = log_normalize(run.filtered + behind, axis=1)[0]
     marginals = blocks.join(c, marginals if in_logs else jnp.exp(marginals), whole)
     counts = _transition_counts(c, run, behind)
-    return Posterior(marginals, counts, total(c, run.increment))
+    return Posterior(marginals, counts, run.log_prob)
 
 
 def pairwise(whole: Chain) -> Array:
     """(T-1, K, K) nats: log posterior of consecutive states."""
-    c = cut(whole)
+    c, _ = centred(cut(whole))
     message, behind = _messages(c, both_ways=True)
     return blocks.join(c, log_pairs(c, message + c.log_lik, c.log_lik + behind), whole)[1:]
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
     """(path (T,) int32, -1 where there is none; its score, nats)."""
-    c = cut(whole, _STEPS)
+    c, peaks = centred(cut(whole, _STEPS))
     p = _lanes(c, both_ways=False)
     begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
     if c.num_blocks > 1:
@@ -387,7 +391,7 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
     scores = scores - finite(jnp.max(scores, axis=1, keepdims=True))
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
-    gain = jnp.max(into + c.log_lik, axis=1)
+    gain = jnp.max(into + c.log_lik, axis=1) + peaks
     return blocks.join(c, _choices(c, scores), whole), total(c, gain)
 
 

@@ -59,6 +59,7 @@ from likelax.hmm.chain import (
     Posterior,
     active,
     ends,
+    finite,
     first,
     fixed,
     last,
@@ -85,18 +86,15 @@ class Potentials(NamedTuple):
     log_lik: Array
 
 
-class Sweep(NamedTuple):
-    """One pass, in the order of time: messages p (T, K) and their scales s (T,)."""
+class Passes(NamedTuple):
+    """What a certificate is drawn from, in the order of time.
+
+    Messages p (T, K) and their scales s (T,); messages back b (T, K) and n (T,), if they are there.
+    """
 
     message: Array
     scale: Array
-
-
-class Evidence(NamedTuple):
-    """What a certificate is computed from: both passes, and n (T,), the product of their messages."""
-
-    forward: Sweep
-    backward: Sweep | None = None
+    behind: Array | None = None
     norm: Array | None = None
 
 
@@ -225,25 +223,30 @@ def _pass(c: Chain, p: _Scaled) -> Array:
     return blocks.settled(c, p, lambda begin: run(p, begin))
 
 
-def _sweep(c: Chain, q: Potentials, reverse: bool) -> Sweep:
-    message = _pass(c, _passage(c, q, reverse))
-    return Sweep(message, _total(message * q.lik))
+def _ahead(c: Chain, q: Potentials) -> Passes:
+    message = _pass(c, _passage(c, q, reverse=False))
+    return Passes(message, _total(message * q.lik))
 
 
-def careful(evidence: Evidence | None, c: Chain, both_ways: bool = False) -> Array:
+def _and_back(c: Chain, q: Potentials, ahead: Passes) -> tuple[Array, Array]:
+    behind = _pass(c, _passage(c, q, reverse=True))
+    return behind, _total(ahead.message * q.lik * behind)
+
+
+def careful(evidence: Passes | None, c: Chain, both_ways: bool = False) -> Array:
     """(...) the certificate of each chain: is everything drawn from the passes exact?"""
     c = blocks.cut(c)
     q = potentials(c)
     can = c.log_lik > -jnp.inf
-    ahead, behind, norm = Evidence(_sweep(c, q, False)) if evidence is None else evidence
-    if both_ways and behind is None:
-        behind = _sweep(c, q, True)
-        norm = _total(ahead.message * q.lik * behind.message)
+    ahead = _ahead(c, q) if evidence is None else evidence
     reached = jnp.where(first(c)[:, None], c.log_initial[None] > -jnp.inf, ahead.message > 0)
     exact = _steps_kept(c, q, ahead, reached & can, first(c), 1)
-    if behind is not None and norm is not None:
-        leaves = behind.message > 0
-        exact &= _steps_kept(c, q, behind, leaves & can, last(c), -1)
+    if both_ways or ahead.behind is not None:
+        behind, norm = ahead.behind, ahead.norm
+        if behind is None or norm is None:
+            behind, norm = _and_back(c, q, ahead)
+        leaves, back = behind > 0, Passes(behind, _total(behind * q.lik))
+        exact &= _steps_kept(c, q, back, leaves & can, last(c), -1)
         possible = jnp.any(reached & can & leaves, axis=1)
         exact &= (norm >= floor(c)) | ~possible
     exact = jnp.all(exact | ~active(c), axis=0)
@@ -251,7 +254,7 @@ def careful(evidence: Evidence | None, c: Chain, both_ways: bool = False) -> Arr
 
 
 def _steps_kept(
-    c: Chain, q: Potentials, run: Sweep, possible: Array, fresh: Array, ahead: int
+    c: Chain, q: Potentials, run: Passes, possible: Array, fresh: Array, ahead: int
 ) -> Array:
     """(T,) conditions 1 and 2 at each step of a pass, which goes ahead (1) or back (-1)."""
     root = float(jnp.finfo(q.lik.dtype).tiny) ** 0.5
@@ -283,10 +286,6 @@ def _log_message(c: Chain, q: Potentials, message: Array) -> Array:
     return jnp.where(first(c)[:, None], start[None], safe_log(message))
 
 
-def _log_predicted(c: Chain, q: Potentials, ahead: Sweep) -> Array:
-    return _log_message(c, q, ahead.message) + _unit(c, q)[:, None]
-
-
 class Draft(NamedTuple):
     """An answer that is still to be certified.
 
@@ -300,7 +299,7 @@ class Draft(NamedTuple):
 
     finish: Callable[[], Any]
     plain: Array
-    evidence: Evidence | None
+    evidence: Passes | None
     both_ways: bool = False
 
 
@@ -317,16 +316,19 @@ def filtered(whole: Chain) -> Draft:
     """`Filter`: predicted and filtered log probabilities, and increments."""
     c = blocks.cut(whole)
     q = potentials(c)
-    ahead = _sweep(c, q, False)
-    predicted, increment = _log_predicted(c, q, ahead), _increment(c, q, ahead.scale)
-    possible = (increment > -jnp.inf)[:, None]
-    shift = jnp.where(possible, increment[:, None], 0)
-    log_filtered = jnp.where(possible, predicted + c.log_lik - shift, -jnp.inf)
+    ahead = _ahead(c, q)
+    message, log_scale = _log_message(c, q, ahead.message), safe_log(ahead.scale)[:, None]
+    predicted, increment = message + _unit(c, q)[:, None], _increment(c, q, ahead.scale)
+    # what all states have in common would take digits
+    log_filtered = message + (c.log_lik - q.log_lik[:, None]) - finite(log_scale)
+    log_filtered = jnp.where(log_scale > -jnp.inf, log_filtered, -jnp.inf)
+    log_prob = total(c, increment)
 
     def finish() -> Filter:
-        return Filter(*(blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)))
+        steps = [blocks.join(c, x, whole) for x in (predicted, log_filtered, increment)]
+        return Filter(steps[0], steps[1], steps[2], log_prob)
 
-    return Draft(finish, _plain(c, q, ahead.scale), Evidence(ahead))
+    return Draft(finish, _plain(c, q, ahead.scale), ahead)
 
 
 def _reciprocal(x: Array) -> Array:
@@ -337,22 +339,20 @@ def posterior(whole: Chain, in_logs: bool) -> Draft:
     """`Posterior`: marginals, summed transition counts and log p(x)."""
     c = blocks.cut(whole)
     q = potentials(c)
-    ahead = _sweep(c, q, False)
+    evidence = ahead = _ahead(c, q)
     if q.initial.ndim > 1 and fixed(c):
         marginals, counts, plain = _smooth(c, q, ahead, in_logs)
-        evidence = Evidence(ahead)
     else:
-        back = _sweep(c, q, True)
-        norm = _total(ahead.message * q.lik * back.message)
-        marginals = back.message * _reciprocal(norm)[:, None]
+        behind, norm = _and_back(c, q, ahead)
+        marginals = behind * _reciprocal(norm)[:, None]
         counts = _transition_counts(c, q, ahead, q.lik * marginals)
         marginals = marginals if in_logs else ahead.message * (q.lik * marginals)
-        plain = jnp.all(back.scale < jnp.inf, axis=0)
-        evidence = Evidence(ahead, back, norm)
+        plain = jnp.all(norm < jnp.inf, axis=0)
+        evidence = Passes(*ahead[:2], behind, norm)
     if in_logs:
         # no factor is lost however far behind it is, since the likelihood enters as a log
-        behind = safe_log(marginals)
-        marginals = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None]) + behind
+        logs = _log_message(c, q, ahead.message) + (c.log_lik - q.log_lik[:, None])
+        marginals = logs + safe_log(marginals)
     log_prob = total(c, _increment(c, q, ahead.scale))
 
     def finish() -> Posterior:
@@ -361,7 +361,7 @@ def posterior(whole: Chain, in_logs: bool) -> Draft:
     return Draft(finish, plain & _plain(c, q, ahead.scale), evidence, both_ways=True)
 
 
-def _smooth(c: Chain, q: Potentials, ahead: Sweep, in_logs: bool) -> tuple[Array, Array, Array]:
+def _smooth(c: Chain, q: Potentials, ahead: Passes, in_logs: bool) -> tuple[Array, Array, Array]:
     """Lanes back in one loop: marginals, or b / n if in logs; counts (K, K); whether all is finite."""
     p = _passage(c, q, reverse=True)
     tiny = jnp.finfo(p.begin.dtype).tiny
@@ -399,19 +399,21 @@ def _smooth(c: Chain, q: Potentials, ahead: Sweep, in_logs: bool) -> tuple[Array
     return behind, q.transition[:, :, 0] * jnp.sum(counts, axis=2), jnp.all(finite, axis=0)
 
 
-def _transition_counts(c: Chain, q: Potentials, ahead: Sweep, after: Array) -> Array:
+def _transition_counts(c: Chain, q: Potentials, ahead: Passes, after: Array) -> Array:
     """(K, K) expected moves, from lik b / n (T, K)."""
     before = ahead.message * q.lik * _reciprocal(ahead.scale)[:, None]
     if c.starts is not None or c.length is not None:
         before = jnp.where(last(c)[:, None], 0, before)
     if not fixed(c):
         return jnp.sum(before[:-1, :, None] * q.transition * after[1:, None], axis=0)
-    return q.transition * _sum_of_products(before[:-1], after[1:])
+    return q.transition * sum_of_moves(before, after)
 
 
-def _sum_of_products(left: Array, right: Array) -> Array:
-    """(K, K) left.T @ right: 1e6 steps in float32 do not swamp the last ones."""
-    num_steps, num_states = left.shape
+def sum_of_moves(before: Array, after: Array) -> Array:
+    """(K, K) sum_t before[t] after[t+1]: 1e6 steps in float32 do not swamp the last ones."""
+    num_steps, num_states = before.shape
+    # shifted by what computes it; to leave out a step of each would copy both
+    left, right = lax.pad(before, jnp.zeros((), before.dtype), [(1, -1, 0), (0, 0, 0)]), after
     block = 1024
     if num_steps <= 4 * block:
         return jnp.matmul(left.T, right, precision="highest")
@@ -424,10 +426,11 @@ def pairwise(whole: Chain) -> Draft:
     """(T-1, K, K) log posterior of consecutive states, nats."""
     c = blocks.cut(whole)
     q = potentials(c)
-    ahead, behind = _sweep(c, q, False), _sweep(c, q, True)
-    norm = _total(ahead.message * q.lik * behind.message)
-    before = _log_predicted(c, q, ahead) + c.log_lik
-    pairs = log_pairs(c, before, c.log_lik + safe_log(behind.message))
-    plain = _plain(c, q, ahead.scale, behind.scale)
-    evidence = Evidence(ahead, behind, norm)
+    ahead = _ahead(c, q)
+    behind, norm = _and_back(c, q, ahead)
+    log_lik = c.log_lik - q.log_lik[:, None]
+    before = _log_message(c, q, ahead.message) + log_lik
+    pairs = log_pairs(c, before, log_lik + safe_log(behind))
+    plain = _plain(c, q, ahead.scale, norm)
+    evidence = Passes(*ahead[:2], behind, norm)
     return Draft(lambda: blocks.join(c, pairs, whole)[1:], plain, evidence, both_ways=True)

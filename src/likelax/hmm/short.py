@@ -15,7 +15,6 @@ below a rounding. A step that no state allows makes everything NaN, and what is 
 `gradient` needs no certificate: it is in logs.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -23,9 +22,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, finite, fixed, total
+from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, centred, finite, fixed, total
 from likelax.hmm.products import sum_of_exp
-from likelax.hmm.scaled import floor
+from likelax.hmm.scaled import floor, sum_of_moves
+from likelax.numerics import Compensated, add_compensated
 
 # steps from which both ends of a chain as lanes of one loop pay
 _LONG = 1024
@@ -45,23 +45,17 @@ def _start(c: Chain) -> tuple[Array, Array, Array]:
     return jnp.exp(logs[0]), jnp.exp(logs[1]), within[0] & within[1]
 
 
-def _add(sums: tuple[Array, ...], term: Array) -> tuple[Array, ...]:
-    """(the sum, what rounding took from it) with one more term, all finite (Knuth's two-sum)."""
-    total, error = sums
-    new = total + term
-    part = new - total
-    return new, error + ((total - (new - part)) + (term - part))
-
-
-def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, Array]:
-    """(message to the next step, lik / s, log s) of a step, from (K, ...) each."""
+def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, Array, Array]:
+    """(message to the next step, lik / s, log s, log lik / s) of a step, from (K, ...) each."""
     peak = jnp.max(log_lik, axis=0)
-    lik = jnp.exp(log_lik - peak[None])
+    log_lik = log_lik - peak[None]
+    lik = jnp.exp(log_lik)
     joint = message * lik
     scale = jnp.sum(joint, axis=0)
     moved = functools.reduce(jnp.add, [joint[i][None] * moves[i] for i in range(len(joint))])
     share = (1 / scale)[None]
-    return moved * share, lik * share, jnp.log(scale) + peak
+    log_scale = jnp.log(scale)
+    return moved * share, lik * share, log_scale + peak, log_lik - log_scale[None]
 
 
 def log_prob(c: Chain) -> tuple[Array, Array]:
@@ -72,15 +66,18 @@ def log_prob(c: Chain) -> tuple[Array, Array]:
         out = _from_both_ends(c, initial, transition)
     else:
 
-        def step(carry: tuple[Array, ...], here: Array) -> tuple[Any, None]:
-            message, *sums = carry
-            moved, _, increment = _step(message, here, transition)
-            return (moved, *_add(tuple(sums), increment)), None
+        def step(carry: tuple[Array, Compensated], here: Array) -> tuple[Any, None]:
+            message, whole = carry
+            moved, _, increment, _ = _step(message, here, transition)
+            return (moved, add_compensated(whole, increment)), None
 
-        zero = jnp.zeros_like(initial[0])
-        (_, summed, error), _ = lax.scan(step, (initial, zero, zero), c.log_lik)
-        out = summed + error
+        (_, whole), _ = lax.scan(step, (initial, _nothing(initial[0])), c.log_lik)
+        out = whole.total + whole.error
     return out, certified & ~jnp.isnan(out)
+
+
+def _nothing(like: Array) -> Compensated:
+    return Compensated(jnp.zeros_like(like), jnp.zeros_like(like))
 
 
 def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
@@ -88,16 +85,15 @@ def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
     num_steps = c.log_lik.shape[0]
     begin, moves = (jnp.exp(logs) for logs in _both_ends(c))
 
-    def step(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        message, _, *sums = carry
+    def step(n: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        message, _, whole = carry
         here = jnp.stack([_row(c, n), _row(c, num_steps - 1 - n)], axis=1)
-        moved, weight, increment = _step(message, here, moves)
-        return moved, message * weight, *_add(tuple(sums), increment)
+        moved, weight, increment, _ = _step(message, here, moves)
+        return moved, message * weight, add_compensated(whole, increment)
 
-    zero = jnp.zeros_like(begin[0])
     n = num_steps // 2
-    moved, share, summed, error = lax.fori_loop(0, n, step, (begin, begin, zero, zero))
-    out = jnp.sum(summed) + jnp.sum(error)
+    moved, share, whole = lax.fori_loop(0, n, step, (begin, begin, _nothing(begin[0])))
+    out = jnp.sum(whole.total) + jnp.sum(whole.error)
     if num_steps % 2 == 0:
         return out + jnp.log(jnp.sum(moved[:, 0] * share[:, 1]))
     peak = jnp.max(c.log_lik[n])
@@ -122,9 +118,7 @@ def gradient(c: Chain) -> Posterior:
     """
     num_steps, num_states = c.log_lik.shape
     begin, moves = _both_ends(c)
-    # potentials may be large; what is joined below should not be
-    peaks = finite(jnp.max(c.log_lik, axis=1))
-    c = dataclasses.replace(c, log_lik=c.log_lik - peaks[:, None])
+    c, peaks = centred(c)
 
     def put(x: Array, value: Array, n: Any) -> Array:
         return lax.dynamic_update_index_in_dim(x, value, n, 0, allow_negative_indices=False)
@@ -145,44 +139,49 @@ def gradient(c: Chain) -> Posterior:
         nats = sum_of_exp([both[k] for k in range(num_states)])
         after = log_lik + behind - (finite(nats) + passed)
         pairs = jnp.exp(before[:, None] + c.log_transition + after[None])
-        carry = ahead, shift, nats, _add(_add(whole, passed), peak)
+        carry = ahead, shift, nats, add_compensated(add_compensated(whole, passed), peak)
         return carry, (jnp.exp(both - finite(nats)), pairs)
 
     zeros = jnp.zeros_like(c.log_lik)
     carry = (begin, zeros, zeros, zeros[:, 0])
     _, ahead, behind, shifts = lax.fori_loop(0, num_steps, go, carry)
     zero = zeros[0, 0]
-    none = jnp.full_like(c.log_initial, -jnp.inf), zero, zero, (zero, zero)
+    none = jnp.full_like(c.log_initial, -jnp.inf), zero, zero, _nothing(zero)
     every = (ahead, behind, c.log_lik, shifts, peaks)
     (*_, nats, whole), (marginals, pairs) = lax.scan(join, none, every)
-    return Posterior(marginals, total(c, pairs), sum(whole) + nats)
+    return Posterior(marginals, total(c, pairs), whole.total + whole.error + nats)
 
 
 def filtered(c: Chain) -> tuple[Filter, Array]:
     """(forward posteriors, whether they are certified)."""
     initial, transition, certified = _start(c)
 
-    def step(message: Array, log_lik: Array) -> tuple[Array, Filter]:
-        moved, _, increment = _step(message, log_lik, transition)
+    def step(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
+        message, whole = carry
+        moved, _, increment, log_weight = _step(message, log_lik, transition)
         predicted = jnp.log(message)
-        return moved, Filter(predicted, predicted + (log_lik - increment), increment)
+        each = predicted, predicted + log_weight, increment
+        return (moved, add_compensated(whole, increment)), each
 
-    run = lax.scan(step, initial, c.log_lik)[1]
-    return run, certified & ~jnp.isnan(run.increment[-1])
+    begin = initial, _nothing(initial[0])
+    (_, whole), (predicted, filtered, increment) = lax.scan(step, begin, c.log_lik)
+    log_prob = whole.total + whole.error
+    out = Filter(predicted, filtered, increment, log_prob)
+    return out, certified & ~jnp.isnan(log_prob)
 
 
 def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
     """(marginals, counts and log p(x), whether they are certified)."""
     initial, transition, certified = _start(c)
 
-    def forward(carry: tuple[Array, ...], log_lik: Array) -> tuple[Any, Any]:
-        message, *sums = carry
-        moved, weight, increment = _step(message, log_lik, transition)
-        return (moved, *_add(tuple(sums), increment)), (message, weight, increment)
+    def forward(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
+        message, whole = carry
+        moved, weight, increment, log_weight = _step(message, log_lik, transition)
+        each = message, weight, log_weight if in_logs else None
+        return (moved, add_compensated(whole, increment)), each
 
-    zero = jnp.zeros_like(initial[0])
-    (_, summed, error), ahead = lax.scan(forward, (initial, zero, zero), c.log_lik)
-    message, weight, increment = ahead
+    begin = initial, _nothing(initial[0])
+    (_, whole), (message, weight, log_weight) = lax.scan(forward, begin, c.log_lik)
 
     def back(behind: Array, here: tuple[Array, Array]) -> tuple[Array, Any]:
         message, weight = here
@@ -190,11 +189,11 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
         scale = (1 / jnp.sum(message * after))[None]
         earlier = jnp.sum(transition * after[None], axis=1)
         kept = message * (behind if in_logs else after)
-        return earlier, (kept * scale, message * weight, after * scale)
+        return earlier, (kept * scale, after * scale)
 
     every = message, weight
-    _, (kept, before, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
-    marginals = jnp.log(kept) + (c.log_lik - increment[:, None]) if in_logs else kept
-    counts = transition * jnp.matmul(before[:-1].T, after[1:], precision="highest")
-    log_prob = summed + error
+    _, (kept, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
+    marginals = jnp.log(kept) + log_weight if in_logs else kept
+    counts = transition * sum_of_moves(message * weight, after)
+    log_prob = whole.total + whole.error
     return Posterior(marginals, counts, log_prob), certified & ~jnp.isnan(log_prob)

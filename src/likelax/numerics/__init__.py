@@ -189,11 +189,17 @@ def logsumexp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Array:
       -inf
     """
     (a,) = as_float(a)
+    _, log_total, peak = _below_peak(a, axis)
+    out = log_total + peak
+    return out if keepdims else jnp.squeeze(out, axis=_axes(axis, a.ndim))
+
+
+def _below_peak(a: Array, axis: Axis) -> tuple[Array, Array, Array]:
+    """(a - peak, log sum exp(a - peak), peak), the largest along the axes, or 0 if it is not finite."""
     peak = jax.lax.stop_gradient(jnp.max(a, axis=axis, keepdims=True, initial=-jnp.inf))
     peak = jnp.where(jnp.isfinite(peak), peak, 0)
-    total = jnp.sum(jnp.exp(a - peak), axis=axis, keepdims=True)
-    out = safe_log(total) + peak
-    return out if keepdims else jnp.squeeze(out, axis=_axes(axis, a.ndim))
+    below = a - peak
+    return below, safe_log(jnp.sum(jnp.exp(below), axis=axis, keepdims=True)), peak
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -245,9 +251,10 @@ def log_normalize(scores: ArrayLike, axis: int = -1) -> tuple[Array, Array]:
     """
     (scores,) = as_float(scores)
     check_axes("scores", scores, 1)
-    total = logsumexp(scores, axis=axis, keepdims=True)
-    shift = jnp.where(total == -jnp.inf, 0, total)
-    return scores - shift, jnp.squeeze(total, axis=axis)
+    # without the peak, which would take digits
+    below, log_total, peak = _below_peak(scores, axis)
+    shift = jnp.where(log_total == -jnp.inf, 0, log_total)
+    return below - shift, jnp.squeeze(log_total + peak, axis=axis)
 
 
 @checked()
@@ -604,7 +611,7 @@ class Compensated(NamedTuple):
 
 @checked()
 def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
-    """Add one term without losing its low bits (Neumaier's two-sum).
+    """Add one term without losing its low bits (Knuth's two-sum).
 
     A running sum of 1e6 terms in float32 keeps float32 accuracy. An infinite term makes
     the total infinite and leaves the error at zero.
@@ -612,7 +619,7 @@ def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
     Args:
       acc: arrays (...).
       term: (...).
-    Source: Neumaier (1974), ZAMM 54, 39-51.
+    Source: Knuth (1997), The Art of Computer Programming 2, section 4.2.2, theorem B.
 
     Examples:
       >>> acc = Compensated(jnp.float32(1e8), jnp.float32(0))
@@ -623,12 +630,10 @@ def add_compensated(acc: Compensated, term: ArrayLike) -> Compensated:
     """
     running, term = as_float(acc.total, term)
     total = running + term
-    lost = jnp.where(
-        jnp.abs(running) >= jnp.abs(term),
-        (running - total) + term,
-        (term - total) + running,
-    )
-    return Compensated(total, acc.error + jnp.where(jnp.isfinite(total), lost, 0))
+    part = total - running
+    lost = (running - (total - part)) + (term - part)
+    lost = jax.lax.select(jnp.isfinite(total), lost, jnp.zeros_like(lost))
+    return Compensated(total, acc.error + lost)
 
 
 @jax.custom_batching.custom_vmap
