@@ -136,7 +136,7 @@ def test_walls_along_random_axes_are_found():
 def test_draws_of_tilts_weighted_back_have_the_moments_of_the_guide():
     plain = jax.random.normal(jax.random.key(0), (4000, 2))
     places = jnp.array([[6.0, 0.0], [0.0, -4.0], [0.0, 0.0]])
-    both = tails.weighted(jax.random.key(1), plain, places)
+    both = tails.weighted(jax.random.normal(jax.random.key(1), (2, 2)), plain, places)
     np.testing.assert_allclose(jnp.sum(both.weights), 1, atol=0.01)
     assert not jnp.any(both.weights[-tails.DRAWS_AT_PLACE :])  # a row of zeros is no place
     # E exp(6 e) = exp(18), nearly all of it beyond four standard deviations

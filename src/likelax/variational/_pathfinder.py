@@ -13,6 +13,7 @@ from likelax.fit.lbfgs import LBFGS, LBFGSState
 from likelax.fit.result import Fit, Status
 from likelax.numerics import as_float, cholesky, logsumexp
 from likelax.numerics.checks import checked
+from likelax.numerics.draws import standard_normal
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint
 from likelax.variational.guides import FullRank, Transported
@@ -142,7 +143,7 @@ def _pathfinder(
         return value.astype(reals.dtype) + space.log_det(reals)
 
     key_starts, key_paths, key_draws, key_pick, key_elbo = jax.random.split(key, 5)
-    noise = jax.random.normal(key_starts, (num_paths, space.dim), point.dtype)
+    noise = standard_normal(key_starts, (num_paths, space.dim), point.dtype)
     starts = point[None] + spread * noise.at[0].set(0)
     keys = jax.random.split(key_paths, num_paths)
     walk = partial(_walk, target, max_steps, memory, num_elbo)
@@ -190,7 +191,7 @@ def _walk(
     )
 
     # one set of draws for the whole path, so that its normals are compared fairly
-    noise = jax.random.normal(key, (num_elbo, dim), dtype)
+    noise = standard_normal(key, (num_elbo, dim), dtype)
 
     def step(path: _Path, _: None) -> tuple[_Path, Array]:
         search, values = algorithm.step(path.search, None)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from likelax import monte_carlo
+from likelax.fit.algorithm import LIGHT
 from likelax.fit.result import Fit, Status
 from likelax.numerics import any_in_batch, as_float
 from likelax.variational import tails
@@ -99,8 +100,7 @@ class GuideFit(NamedTuple):
         )
 
 
-@partial(jax.jit, static_argnames=("log_joint", "draws_per_step", "num_check", "walls"))
-def check(
+def _check(
     key: Array,
     log_joint: LogJoint,
     found: Fit,
@@ -117,7 +117,9 @@ def check(
     size = size_of(base)
     normal = isinstance(base, Reparameterized) and base.normal_noise and size <= MOST_SEARCHED
     held = normal and num_check * size <= NUMBERS_AT_ONCE
-    key, key_far = jax.random.split(key)
+    key_far = key
+    if walls != "ignore":
+        key, key_far = jax.random.split(key)
 
     def log_joints(draws: Any, num: int) -> Array:
         return in_pieces(lambda draw: as_float(target(draw))[0], draws, num)
@@ -129,9 +131,11 @@ def check(
     def at(noise: Array) -> tuple[Array, Array]:
         return log_joints(base.from_noise(noise), len(noise)), base.log_prob_of_noise(noise)
 
+    # noise of draws around far places, in the same row, which compiles once
+    num_far = tails.DRAWS_AT_PLACE // 2 if walls == "use" else 0
     if held:
-        noise = base.noise(key, (num_check,))
-        log_p, log_q = at(noise)
+        drawn = base.noise(key, (num_check + num_far,))
+        log_p, log_q = at(drawn[:num_check])
     else:
         log_p, log_q = in_parts(logs, key, num_check, size)
     terms = log_p - log_q
@@ -145,11 +149,12 @@ def check(
         some = terms
         if not held:
             key_far, key_some = jax.random.split(key_far)
-            noise = base.noise(key_some, (NUMBERS_AT_ONCE // size,))
-            log_p_there, log_q_there = at(noise)
+            drawn = base.noise(key_some, (NUMBERS_AT_ONCE // size + num_far,))
+            log_p_there, log_q_there = at(drawn[:-num_far])
             some = log_p_there - log_q_there
+        noise, half = drawn[:-num_far], drawn[-num_far:]
         bound, dominated, unseen = _with_tails(
-            key_far, target, base, noise, some, bound, dominated, slopes
+            key_far, target, base, noise, half, some, bound, dominated, slopes
         )
     elif normal and walls == "find":
         deficit = tails.deficit_of(target, base, bound.value)
@@ -175,36 +180,44 @@ def check(
     return GuideFit(guide, fitted, bound, k_hat, gap, count * draws_per_step), hidden
 
 
+_STATIC = ("log_joint", "draws_per_step", "num_check", "walls")
+check = jax.jit(_check, static_argnames=_STATIC)
+light_check = jax.jit(_check, static_argnames=_STATIC, compiler_options=LIGHT)
+
+
 def _with_tails(
     key: Array,
     target: LogJoint,
     base: Any,
     noise: Array,
+    half: Array,
     terms: Array,
     bound: monte_carlo.Estimate,
     dominated: Array,
     slopes: Array | None,
 ) -> tuple[monte_carlo.Estimate, Array, Array]:
     """The bound with what far places add to it, whether one draw dominates it, and whether places were not known."""
-    key_search, key_tails = jax.random.split(key)
-    known = jnp.zeros((tails.num_places(noise.shape[1]), noise.shape[1]), noise.dtype)
-    if slopes is not None:
-        known = base.whiten(slopes)
+    known = jnp.zeros((0, noise.shape[1]), noise.dtype) if slopes is None else base.whiten(slopes)
+
+    def searched(key: Array, places: Array) -> tuple[Array, Array]:
+        found = tails.search(key, tails.deficit_of(target, base, bound.value), places)
+        return tails.merged(found, places), tails.cost_of_new(found, known) + found.lost
 
     def again(i: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
         places, lost = before
-        key = jax.random.fold_in(key_search, i)
-        found = tails.search(key, tails.deficit_of(target, base, bound.value), places)
-        unseen = tails.cost_of_new(found, known) + found.lost
-        return tails.merged(found, places), jnp.maximum(lost, unseen)
+        places, unseen = searched(jax.random.fold_in(key, i), places)
+        return places, jnp.maximum(lost, unseen)
 
-    # where there are walls, others may be behind them
-    searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
-    start = (known, jnp.zeros((), known.dtype))
-    places, lost = jax.lax.fori_loop(0, searches, again, start)
+    if slopes is None:
+        places, lost = searched(key, known)
+    else:
+        # where there are walls, others may be behind them
+        searches = jnp.where(jnp.any(known != 0), MORE_SEARCHES, 1)
+        start = (known, jnp.zeros((), known.dtype))
+        places, lost = jax.lax.fori_loop(0, searches, again, start)
 
     def reached() -> tuple[monte_carlo.Estimate, Array, Array]:
-        both = tails.weighted(key_tails, noise, places)
+        both = tails.weighted(half, noise, places)
         far = jax.vmap(partial(tails.term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
         weights = jnp.where(usable, both.weights, 0)

@@ -12,6 +12,7 @@ from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
 from likelax.numerics import cholesky, inverse_lower
 from likelax.numerics.checks import checked
+from likelax.numerics.draws import standard_normal
 from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint, draws_and_log_guides
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
@@ -173,7 +174,7 @@ def _fixed_draws(
     num_check: int,
 ) -> FixedDrawFit:
     key_draws, key_elbo = jax.random.split(key)
-    noise = jax.random.normal(key_draws, (num_samples, space.dim), point.dtype)
+    noise = standard_normal(key_draws, (num_samples, space.dim), point.dtype)
 
     def target(reals: Array) -> Array:
         return log_joint(space.constrain(reals)) + space.log_det(reals)

@@ -17,7 +17,8 @@ from likelax.fit.result import Status
 from likelax.model import pytree
 from likelax.numerics.checks import checked, is_concrete
 from likelax.variational import tails
-from likelax.variational.checking import GuideFit, check, in_parts, size_of
+from likelax.variational.checking import GuideFit, check, in_parts, light_check, size_of
+from likelax.variational.effort import is_light
 from likelax.variational.estimators import (
     Estimator,
     Guide,
@@ -33,7 +34,7 @@ from likelax.variational.guides import MeanField, NormalGuide, Reparameterized
 from likelax.variational.leaves import jittable, whole
 from likelax.variational.local import RowGuide
 from likelax.variational.minibatch import Minibatch
-from likelax.variational.natural import NaturalAscent
+from likelax.variational.natural import NaturalAscent, num_draws
 from likelax.variational.stochastic import StagedAscent
 
 ADAM = optax.adam(0.05)
@@ -108,7 +109,9 @@ def fit_guide(
         log_joint, guide, estimator, optimizer, num_samples, max_steps, tol, window, num_check
     )
     natural = isinstance(plan.algorithm, NaturalAscent)
-    found = _and_again_beside_walls(plan.run, key, jittable(guide), natural)
+    guide = jittable(guide)
+    light = is_light(key, log_joint, guide, plan.draws_at_once)
+    found = _and_again_beside_walls(partial(plan.run, light=light), key, guide, natural)
     return found._replace(guide=whole(found.guide))
 
 
@@ -118,7 +121,8 @@ class _Plan(NamedTuple):
     Attributes:
       algorithm: a `NaturalAscent` or a `StagedAscent`.
       log_joint: what `fit_guide` was given.
-      draws_per_step: gradients of the log joint in a step.
+      draws_per_step: gradients of the log joint in a step, or sets of them.
+      draws_at_once: gradients of the log joint in a step.
       num_check: draws of the check.
       searched: whether the check of stochastic steps may differentiate the log joint, to search for far places.
     """
@@ -126,21 +130,32 @@ class _Plan(NamedTuple):
     algorithm: Any
     log_joint: Any
     draws_per_step: int
+    draws_at_once: int
     num_check: int
     searched: bool
 
-    def run(self, key: Array, guide: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
-        """(the result, whether far places count that it leaves out), the latter only if they are to be found."""
+    def run(
+        self, key: Array, guide: Any, walls: tails.Walls, light: bool, *, in_batch: bool = False
+    ) -> tuple[GuideFit, Array]:
+        """(the result, whether far places count that it leaves out), the latter only if they are to be found.
+
+        Args:
+          light: whether to compile for small arrays.
+          in_batch: whether the fit is one of many: then the check searches for far places, once for all fits,
+            and the steps do not, which would search whenever one of them ends.
+        """
         key_fit, key_check = jax.random.split(key)
 
         def checked_with(key: Array, found: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
-            return check(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
+            checks = light_check if light else check
+            return checks(key, self.log_joint, found, self.draws_per_step, self.num_check, walls)
 
         if isinstance(self.algorithm, NaturalAscent):
-            algorithm = replace(self.algorithm, walls=walls)
-            found = drive(algorithm, guide, None, key=key_fit)
-            # "find" is done: the steps have searched
-            return checked_with(key_check, found, "use" if walls == "use" else "ignore")
+            by_check = walls == "find" and in_batch
+            algorithm = replace(self.algorithm, walls="ignore" if by_check else walls)
+            found = drive(algorithm, guide, None, key=key_fit, light=light)
+            by_steps = walls == "find" and not in_batch
+            return checked_with(key_check, found, "ignore" if by_steps else walls)
         found = drive(self.algorithm, guide, None, key=key_fit)
         if not self.searched:
             return checked_with(key_check, found, "ignore")[0], jnp.zeros((), bool)
@@ -200,7 +215,7 @@ def _planned(
     searched = True
     if estimator is None and optimizer is None and _is_natural(base):
         algorithm = NaturalAscent(tol, 2000 if max_steps is None else max_steps, log_joint)
-        draws = 1
+        draws, at_once = 1, num_draws(base.loc.shape[-1])
     else:
         estimator = sticking_the_landing if estimator is None else estimator
         _check_rows(log_joint, guide, estimator)
@@ -214,10 +229,10 @@ def _planned(
             Noisy(bound),
             Judge(log_joint, estimator),
         )
-        draws = num_samples * (draws_per_term(estimator) or 1)
+        draws = at_once = num_samples * (draws_per_term(estimator) or 1)
         searched = differentiates(estimator)
     algorithm.check("variational.fit_guide")
-    return _Plan(algorithm, log_joint, draws, num_check, searched)
+    return _Plan(algorithm, log_joint, draws, at_once, num_check, searched)
 
 
 def _check_rows(log_joint: Any, guide: Any, estimator: Estimator) -> None:
@@ -300,13 +315,17 @@ def fit_guides(
     def run(
         key: Array, guides: Any, walls: tails.Walls, steps: int | None, num_check: int
     ) -> tuple[GuideFit, Array]:
-        def one(guide: Guide) -> tuple[GuideFit, Array]:
-            plan = _planned(
+        def planned(guide: Guide) -> _Plan:
+            return _planned(
                 log_joint, guide, estimator, optimizer, num_samples, steps, tol, window, num_check
             )
-            return plan.run(key, guide, walls)
 
-        found: tuple[GuideFit, Array] = jax.vmap(one)(guides)
+        first = jax.tree.map(lambda leaf: leaf[0], guides)
+        at_once = planned(first).draws_at_once * jax.tree.leaves(guides)[0].shape[0]
+        light = is_light(key, log_joint, first, at_once)
+        found: tuple[GuideFit, Array] = jax.vmap(
+            lambda guide: planned(guide).run(key, guide, walls, light, in_batch=True)
+        )(guides)
         return found
 
     if num_kept is not None:
@@ -316,15 +335,19 @@ def fit_guides(
         guides = jax.tree.map(lambda leaf: leaf[ahead], trial.guide)
 
     def best(key: Array, guides: Any, walls: tails.Walls) -> tuple[GuideFit, Array]:
-        walls = "mark" if walls == "find" else walls
-        found, hidden = run(key, guides, walls, max_steps, num_check)
-        at = jnp.argmax(_worth(found))
-        # beside walls a bound is too high if anything: others that are not higher need no better one
-        rival = hidden & (_surely(found) > _worth(found)[at] + WORTH_A_FIT)
-        return jax.tree.map(lambda leaf: leaf[at], found), hidden[at] | jnp.any(rival)
+        return _best(*run(key, guides, walls, max_steps, num_check))
 
     found = _and_again_beside_walls(best, key, guides, natural)
     return found._replace(guide=whole(found.guide))
+
+
+@jax.jit
+def _best(found: GuideFit, hidden: Array) -> tuple[GuideFit, Array]:
+    """The best of many fits, and whether one beside walls that it leaves out may be better."""
+    at = jnp.argmax(_worth(found))
+    # beside walls a bound is too high if anything: others that are not higher need no better one
+    rival = hidden & (_surely(found) > _worth(found)[at] + WORTH_A_FIT)
+    return jax.tree.map(lambda leaf: leaf[at], found), hidden[at] | jnp.any(rival)
 
 
 def _worth(found: GuideFit) -> Array:

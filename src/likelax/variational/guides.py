@@ -23,6 +23,7 @@ from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static, with_checked_key
 from likelax.numerics import as_array, as_float, cholesky, inverse_lower, named_floats, solve_lower
 from likelax.numerics.checks import check_function, check_key, check_shape, checked
+from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh
 from likelax.variational.space import Space, space_of
 
@@ -171,7 +172,7 @@ class MeanField(NormalGuide):
 
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Standard normals (*shape, D)."""
-        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        return standard_normal(key, (*shape, *self.loc.shape), self.loc.dtype)
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale * noise, differentiable in the parameters."""
@@ -257,7 +258,7 @@ class LowRank(Reparameterized):
 
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Standard normals (*shape, D + R), the R shared ones last."""
-        return jax.random.normal(key, (*shape, self.num_noise), self.loc.dtype)
+        return standard_normal(key, (*shape, self.num_noise), self.loc.dtype)
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale * own + factor @ shared, differentiable in the parameters."""
@@ -312,7 +313,7 @@ class _Dense(NormalGuide):
 
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         """Standard normals (*shape, D)."""
-        return jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        return standard_normal(key, (*shape, *self.loc.shape), self.loc.dtype)
 
     def from_noise(self, noise: Array) -> Array:
         """loc + L @ noise, differentiable in the parameters."""
@@ -714,7 +715,7 @@ def scattered(
         return dataclasses.replace(guide, base=base)
 
     loc = guide.base.loc
-    return jax.vmap(place)(jax.random.normal(key, (num_guides, *loc.shape), loc.dtype))
+    return jax.vmap(place)(standard_normal(key, (num_guides, *loc.shape), loc.dtype))
 
 
 def inverse_root(precision: Array) -> Array:

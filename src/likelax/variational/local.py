@@ -22,6 +22,7 @@ from likelax.numerics.checks import (
     check_type,
     checked,
 )
+from likelax.numerics.draws import standard_normal
 from likelax.variational.guides import (
     LOG_2PI,
     Reparameterized,
@@ -246,7 +247,7 @@ class _OfRows(Reparameterized):
 
     def noise(self, key: Array, shape: Sequence[int] = ()) -> Array:
         first, second = jax.random.split(key)
-        own = jax.random.normal(second, (*shape, *self.scale.shape), self.scale.dtype)
+        own = standard_normal(second, (*shape, *self.scale.shape), self.scale.dtype)
         return jnp.concatenate([self.shared.noise(first, shape), own], axis=-1)
 
     def from_noise(self, noise: Array) -> Array:

@@ -17,6 +17,7 @@ from likelax.fit.algorithm import finish
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
 from likelax.numerics import any_in_batch, as_float, cholesky, inverse_lower
+from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh
 from likelax.variational import tails
 from likelax.variational.estimators import density
@@ -122,9 +123,8 @@ class NaturalAscent:
       tol: nats.
       max_steps: maximum number of sets of draws.
       log_joint: one draw -> scalar, nats.
-      walls: what to do about far places that decide the bound, see `tails`: "ignore" them; "mark" a fit that
-        ends beside some; "find" them, which ends the fit; or "use" them in further steps, which makes the
-        program three times as long.
+      walls: what to do about far places that decide the bound, see `tails`: "ignore" them; "find" them,
+        which ends the fit; or "use" them in further steps, which makes the program three times as long.
 
     Source: Khan and Rue (2023), The Bayesian learning rule; Lin, Khan and Schmidt (2019), Stein's
       lemma for the reparameterization trick; Giordano, Ingram and Broderick (2024) for fixed draws.
@@ -181,7 +181,9 @@ class NaturalAscent:
 
     def step(self, state: NaturalState, data: Any, key: Any = None) -> tuple[NaturalState, Array]:
         """One look at the guide, and a step from it or from the one before."""
-        key, key_search = jax.random.split(key)
+        key_search = key
+        if self.walls != "ignore":
+            key, key_search = jax.random.split(key)
         fresh = state.averaging | jnp.isneginf(state.look.bound)
         seed = jnp.where(fresh, jax.random.key_data(key), state.seed)
         impl = jax.random.key_impl(key)
@@ -257,8 +259,10 @@ class NaturalAscent:
     def _look_once(self, guide: Any, slopes: Array, key: Array) -> tuple[Look, Array]:
         target, base, _ = density(self.log_joint, guide)
         dim = base.loc.shape[0]
-        key, key_far = jax.random.split(key)
-        noise = whitened(key, num_draws(dim), dim, dtype=base.loc.dtype)
+        # drawn in one row, which compiles once
+        num_half, num_far = num_draws(dim) // 2, tails.DRAWS_AT_PLACE // 2 if self._uses else 0
+        drawn = standard_normal(key, (num_half + num_far, dim), base.loc.dtype)
+        noise, far = whitened(drawn[:num_half]), drawn[num_half:]
         values, scores = _values_and_scores(target, base.from_noise(noise))
         whitened_scores = base.whiten(scores)
         signal = jnp.mean(whitened_scores, axis=0)
@@ -268,7 +272,7 @@ class NaturalAscent:
         moments = _if_any(
             jnp.any(slopes != 0),
             self._uses,
-            lambda: self._with_tails(guide, slopes, key_far, noise, values, whitened_scores, plain),
+            lambda: self._with_tails(guide, slopes, far, noise, values, whitened_scores, plain),
             plain,
         )
         bound, curvature = moments.value + base.entropy(), -(moments.stein + moments.stein.T) / 2
@@ -281,7 +285,7 @@ class NaturalAscent:
         self,
         guide: Any,
         slopes: Array,
-        key: Array,
+        far: Array,
         noise: Array,
         values: Array,
         scores: Array,
@@ -289,7 +293,7 @@ class NaturalAscent:
     ) -> "_Moments":
         """The moments with what draws at far places add to the plain ones."""
         target, base, _ = density(self.log_joint, guide)
-        both = tails.weighted(key, noise, base.whiten(slopes))
+        both = tails.weighted(far, noise, base.whiten(slopes))
         far_values, far_scores = _values_and_scores(
             target, base.from_noise(both.noise[noise.shape[0] :])
         )
@@ -321,7 +325,7 @@ class NaturalAscent:
         If such places are new and cost more than the tolerance, the ascent starts again with them, or ends.
         """
         step = before.step + 1
-        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0) & (self.walls != "mark")
+        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
         # where there is one wall there may be more
         now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
         limit = jnp.asarray(self.max_steps).astype(step.dtype)
@@ -444,12 +448,10 @@ def num_draws(dim: int) -> int:
     return max(4 * dim, FEWEST_DRAWS)
 
 
-def whitened(key: Any, num: int, dim: int, *, dtype: Any) -> Array:
-    """(num, dim) standard normal draws in pairs e, -e whose covariance is exactly I."""
-    half = num // 2
-    draws = jax.random.normal(key, (half, dim), dtype)
-    second = jnp.matmul(draws.T, draws, precision="highest") / half
-    frame = jnp.matmul(draws, inverse_lower(cholesky(second)).T, precision="highest")
+def whitened(noise: Array) -> Array:
+    """(2 S, D) draws in pairs e, -e whose covariance is exactly I, from standard normal noise (S, D)."""
+    second = jnp.matmul(noise.T, noise, precision="highest") / noise.shape[0]
+    frame = jnp.matmul(noise, inverse_lower(cholesky(second)).T, precision="highest")
     return jnp.concatenate([frame, -frame])
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from likelax.numerics import as_float, cholesky, inverse_lower
+from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh, qr
 
 # Standard deviations of each coordinate from the centre, along each of a set of random axes, at which
@@ -73,16 +74,15 @@ class Weighted(NamedTuple):
     shares: Array
 
 
-def weighted(key: Array, plain: Array, places: Array) -> Weighted:
+def weighted(half: Array, plain: Array, places: Array) -> Weighted:
     """Draws of the guide and of its tilts with the weights of the balance heuristic.
 
     Args:
-      key: a typed key.
+      half: (R / 2, M) standard normal noise, which is used with both signs around each place.
       plain: (S, M) standard normal noise.
       places: (K, M) centres of the tilted noise; a row of zeros is no place, and gets no weight.
     """
-    own = jax.random.normal(key, (DRAWS_AT_PLACE // 2, plain.shape[1]), plain.dtype)
-    own = jnp.concatenate([own, -own])
+    own = jnp.concatenate([half, -half])
     num_plain, num_own = plain.shape[0], own.shape[0]
     used = jnp.any(places != 0, axis=1)
     moved = (places[:, None] + own[None]).reshape(-1, plain.shape[1])
@@ -126,13 +126,14 @@ def search(key: Array, deficit: OfNoise, known: Array) -> Places:
     Args:
       key: a typed key.
       deficit: noise (M,) -> nats by which log p - log q is lower there than its mean.
-      known: (K, M) places known before, zero where there are fewer; they are tried first.
+      known: (K, M) places known before, zero where there are fewer, or (0, M); they are tried first.
     """
+    num = num_places(known.shape[1])
     starts = jnp.concatenate([known, _starts(key, known)])
     values, slopes, _ = _log_deficits(deficit, starts)
     # what the cost would be at e = slope if log deficit were linear
     log_costs = values - jnp.sum(slopes * starts, axis=1) + jnp.sum(slopes**2, axis=1) / 2
-    _, costs, at = _distinct(slopes, _priced(slopes, log_costs), known.shape[0])
+    _, costs, at = _distinct(slopes, _priced(slopes, log_costs), num)
     # those that stand for nothing stay at the centre
     used = costs > 0
     places = jnp.where(used[:, None], starts[at], 0)
@@ -159,7 +160,7 @@ def search(key: Array, deficit: OfNoise, known: Array) -> Places:
     beyond = values - jnp.sum(slopes * places, axis=1) + jnp.sum(slopes**2, axis=1) / 2
     overflown = blocked & (jnp.linalg.norm(slopes, axis=1) > jnp.linalg.norm(places, axis=1))
     lost = jnp.max(jnp.where(overflown, jnp.exp(beyond), 0))
-    noise, costs, _ = _distinct(places, log_costs, known.shape[0])
+    noise, costs, _ = _distinct(places, log_costs, num)
     return Places(noise, costs, lost)
 
 
@@ -167,7 +168,8 @@ def merged(found: Places, known: Array) -> Array:
     """The places found, and then those known (K, M) before, as long as there is room."""
     old = jnp.where(jnp.any(known != 0, axis=1), jnp.log(CHEAP), -jnp.inf)
     log_costs = jnp.concatenate([jnp.log(found.costs), old.astype(found.costs.dtype)])
-    return _distinct(jnp.concatenate([found.noise, known]), log_costs, known.shape[0])[0]
+    places = jnp.concatenate([found.noise, known])
+    return _distinct(places, log_costs, len(found.noise))[0]
 
 
 def cost_of_new(found: Places, known: Array) -> Array:
@@ -179,7 +181,7 @@ def cost_of_new(found: Places, known: Array) -> Array:
 
 def hidden_cost(key: Array, deficit: OfNoise, dim: int, dtype: Any) -> Array:
     """About how many nats places out of reach cost where none is known before."""
-    known = jnp.zeros((num_places(dim), dim), dtype)
+    known = jnp.zeros((0, dim), dtype)
     found = search(key, deficit, known)
     return cost_of_new(found, known) + found.lost
 
@@ -191,16 +193,17 @@ def _starts(key: Array, known: Array) -> Array:
     """
     dim = known.shape[1]
     num = min(dim, MOST_AXES)
-    axes = qr(jax.random.normal(key, (dim, num), known.dtype))[0].T * dim**0.5
-    # those that are no place, and nearly dependent ones, get no part in the projection
-    square = jnp.sum(known**2, axis=1)
-    ridge = jnp.where(square > 0, 1e-4 * jnp.max(square), 1)
-    root = inverse_lower(cholesky(_product(known, known.T) + jnp.diag(ridge)))
-    frame = _product(root, known)
-    free = axes - _product(_product(axes, frame.T), frame)
-    axes = jnp.where((jnp.arange(num) % 2 == 0)[:, None], axes, free)
+    radii = jnp.asarray(RADII, known.dtype)
+    axes = qr(standard_normal(key, (dim, num), known.dtype))[0].T * dim**0.5
+    if len(known):
+        # those that are no place, and nearly dependent ones, get no part in the projection
+        square = jnp.sum(known**2, axis=1)
+        ridge = jnp.where(square > 0, 1e-4 * jnp.max(square), 1)
+        root = inverse_lower(cholesky(_product(known, known.T) + jnp.diag(ridge)))
+        frame = _product(root, known)
+        free = axes - _product(_product(axes, frame.T), frame)
+        axes = jnp.where((jnp.arange(num) % 2 == 0)[:, None], axes, free)
     axes = jnp.concatenate([axes, -axes])
-    radii = jnp.asarray(RADII, axes.dtype)
     return (radii[:, None, None] * axes[None]).reshape(-1, dim)
 
 
