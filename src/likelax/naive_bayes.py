@@ -25,7 +25,7 @@ from likelax.families.mv_bernoulli import MvBernoulli
 from likelax.families.normal import Normal
 from likelax.mixture import Mixture, MixturePrior, MixtureStats
 from likelax.model import Density, Model, PriorLike, check_possible, pytree
-from likelax.numerics import chunks
+from likelax.numerics import chunks, matmul
 from likelax.numerics.checks import as_numpy, check_size, checked, is_concrete
 from likelax.one_program import one_program
 from likelax.product import Independent, Product
@@ -548,7 +548,7 @@ class ComplementScore(Density):
                 "ComplementScore: weights must have shape (D,) and x (..., D); "
                 f"got {weights.shape} and {counts.shape}"
             )
-        return jnp.matmul(counts, weights, precision="highest")
+        return matmul(counts, weights)
 
 
 def complement(stats: MixtureStats, *, smoothing: ArrayLike = 1.0, norm: bool = False) -> Mixture:

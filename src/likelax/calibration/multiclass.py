@@ -14,7 +14,7 @@ from likelax.calibration.recalibration import (
     standardized,
 )
 from likelax.model import pytree
-from likelax.numerics import named_floats, solve, weighted_sum
+from likelax.numerics import matmul, named_floats, solve, weighted_sum
 from likelax.numerics.checks import check_number, check_simplex
 
 _STEPS = 30  # Newton's; a dozen is usual
@@ -205,7 +205,7 @@ def _dirichlet(probs: Array, targets: Array, weights: Array, penalty: Array) -> 
 
     def loss(theta: Array) -> Array:
         matrix, shift = theta[:-size].reshape(size, size), theta[-size:]
-        scores = jnp.matmul(features, matrix.T, precision="highest") + shift[None]
+        scores = matmul(features, matrix.T) + shift[None]
         away = jnp.sum((matrix * jnp.asarray(off, matrix.dtype)) ** 2) / (size * (size - 1))
         return _log_score(scores, targets, weights) + penalty * (away + jnp.mean(shift**2))
 

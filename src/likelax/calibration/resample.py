@@ -16,6 +16,7 @@ from likelax.calibration.binning import (
     check_probabilities,
     check_rows,
 )
+from likelax.numerics import matmul
 from likelax.numerics.checks import check_fraction, check_key, check_size, checked
 from likelax.predictive.simulation import central_interval
 
@@ -196,7 +197,7 @@ def _accumulate(
     def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
         key, c, f = part
         weights = draw(key, c, (num_resamples, rows))
-        return total + jnp.matmul(weights, f, precision="highest"), None
+        return total + matmul(weights, f), None
 
     start = jnp.zeros((num_resamples, features.shape[-1]), features.dtype)
     return jax.lax.scan(add, start, (jax.random.split(key, blocks), confidence, features))[0]

@@ -47,9 +47,9 @@ def complete(loc: Array, covariance: Array, values: Array, observed: Array) -> C
         white = numerics.solve_lower(tril, jnp.where(seen, row - loc, 0))
         cross = jnp.where(seen[:, None] & ~seen[None, :], covariance, 0)
         half = numerics.solve_lower(tril, cross)
-        filled = jnp.where(seen, row, loc + jnp.matmul(half.T, white, precision="highest"))
+        filled = jnp.where(seen, row, loc + numerics.matmul(half.T, white))
         unseen = ~seen[:, None] & ~seen[None, :]
-        rest = covariance - jnp.matmul(half.T, half, precision="highest")
+        rest = covariance - numerics.matmul(half.T, half)
         return Completed(
             jnp.sum(white**2),
             jnp.sum(jnp.log(jnp.diagonal(tril))),

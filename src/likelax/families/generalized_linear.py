@@ -25,7 +25,7 @@ from likelax.families.local_quadratic import LocalQuadratic
 from likelax.families.regression import Regression
 from likelax.families.ridge import RidgePrior
 from likelax.model import pytree
-from likelax.numerics import draws
+from likelax.numerics import draws, matmul
 from likelax.numerics.special import deviance, factorial_excess, log_binomial_term
 
 
@@ -99,7 +99,7 @@ class _GeneralizedLinear(Regression[LocalQuadratic, RidgePrior]):
     def _scores(self, inputs: Array) -> Array:
         """(..., C), or (...) for one score."""
         coefficients, _ = numerics.as_float(self.coefficients, inputs)
-        return jnp.matmul(inputs, coefficients, precision="highest")
+        return matmul(inputs, coefficients)
 
     @abc.abstractmethod
     def _log_density(self, scores: Array, targets: Array) -> Array: ...
@@ -173,12 +173,12 @@ def _contrasts(num_classes: int) -> np.ndarray:
 
 def _up_to_a_constant(coefficients: Array) -> Array:
     basis = jnp.asarray(_contrasts(coefficients.shape[-1]), coefficients.dtype)
-    return jnp.matmul(coefficients, basis, precision="highest")
+    return matmul(coefficients, basis)
 
 
 def _from_contrasts(reals: Array) -> Array:
     basis = jnp.asarray(_contrasts(reals.shape[-1] + 1), reals.dtype)
-    return jnp.matmul(reals, basis.T, precision="highest")
+    return matmul(reals, basis.T)
 
 
 contrasts = Constraint(

@@ -204,7 +204,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
 
     def _loc(self, inputs: Array) -> Array:
         inputs, coefficients = numerics.as_float(inputs, self.coefficients)
-        return jnp.matmul(inputs, coefficients, precision="highest")
+        return numerics.matmul(inputs, coefficients)
 
     def _draw(self, key: Array, inputs: Array) -> Array:
         loc = self._loc(inputs)
@@ -226,7 +226,7 @@ class LinearRegression(Regression[RegressionStats, "MatrixNormalInverseWishart |
         # without rows, coefficients without a penalty stay as they are
         free = (penalty == 0) & (joint.weight == 0)
         matrix = jnp.kron(gram, inverse) + jnp.diag(jnp.where(free, 1, penalty))
-        target = jnp.matmul(cross, inverse, precision="highest").reshape(-1)
+        target = numerics.matmul(cross, inverse).reshape(-1)
         target = jnp.where(free, old.reshape(-1), target)
         return numerics.solve_cholesky(numerics.cholesky(matrix), target).reshape(old.shape)
 
@@ -326,10 +326,8 @@ def _residual(joint: Moments, coefficients: Array) -> Array:
     """(E, E) scatter of targets - inputs @ coefficients about zero, from centred moments."""
     num_targets = coefficients.shape[1]
     gap = jnp.concatenate([-coefficients, jnp.eye(num_targets, dtype=coefficients.dtype)], axis=0)
-    inner = jnp.matmul(
-        jnp.matmul(gap.T, joint.scatter, precision="highest"), gap, precision="highest"
-    )
-    mean = jnp.matmul(joint.mean, gap, precision="highest")
+    inner = numerics.matmul(numerics.matmul(gap.T, joint.scatter), gap)
+    mean = numerics.matmul(joint.mean, gap)
     return inner + joint.weight * mean[:, None] * mean[None, :]
 
 
@@ -374,7 +372,7 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         coefficients, covariance = numerics.as_float(*value)
         num_inputs, num_targets = loc.shape
         gap = coefficients - loc
-        spread = scale + jnp.matmul(jnp.matmul(gap.T, precision), gap)
+        spread = scale + numerics.matmul(numerics.matmul(gap.T, precision), gap)
         tril = numerics.cholesky(covariance)
         trace = jnp.trace(numerics.solve_cholesky(tril, spread))
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
@@ -400,7 +398,7 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         # rows with covariance precision^-1, columns with the drawn one
         rows = numerics.inverse_lower(numerics.cholesky(precision)).T
         columns = jnp.swapaxes(numerics.cholesky(covariance), -1, -2)
-        gap = jnp.matmul(jnp.matmul(rows, white, precision="highest"), columns, precision="highest")
+        gap = numerics.matmul(numerics.matmul(rows, white), columns)
         return jnp.broadcast_to(loc, gap.shape) + gap, covariance
 
     def posterior(self, stats: RegressionStats) -> Self:
@@ -420,8 +418,8 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
     def _eliminated(self, stats: RegressionStats) -> Eliminated:
         """Least squares of the data and of what was already seen."""
         loc, precision, _, scale = self._floats()
-        cross = jnp.matmul(precision, loc, precision="highest")
-        corner = scale + jnp.matmul(loc.T, cross, precision="highest")
+        cross = numerics.matmul(precision, loc)
+        corner = scale + numerics.matmul(loc.T, cross)
         return eliminate(
             stats.joint, loc.shape[0], jnp.block([[precision, cross], [cross.T, corner]])
         )
@@ -456,7 +454,7 @@ class MatrixNormalInverseWishart(Prior[RegressionStats]):
         lever = jnp.sum(numerics.solve_lower(numerics.cholesky(precision), inputs) ** 2)
         degrees = dof - num_targets + 1
         tril = numerics.cholesky(scale) * jnp.sqrt((1 + lever) / degrees)
-        return MvStudentT(degrees, jnp.matmul(inputs, loc, precision="highest"), tril)
+        return MvStudentT(degrees, numerics.matmul(inputs, loc), tril)
 
     def log_evidence(self, stats: RegressionStats) -> Array:
         """log p(targets | inputs) with coefficients and covariance integrated out, nats."""

@@ -102,7 +102,7 @@ class LocalQuadratic(Merging):
 
 
 def _times(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
+    return numerics.matmul(a, b)
 
 
 def _inverse_basis(basis: Array) -> Array:
@@ -196,7 +196,7 @@ def maximum(stats: LocalQuadratic, precision: Array) -> Array:
     ridge = jnp.einsum("jka,ab->jakb", blocks, eye)
     slope = stats.slope - _times(basis.T, precision * stats.at)
     inverse = _inverse(stats.curvature + ridge)
-    newton = jnp.matmul(inverse.reshape(num, num), slope.reshape(-1), precision="highest")
+    newton = numerics.matmul(inverse.reshape(num, num), slope.reshape(-1))
     decrement = jnp.sum(newton * slope.reshape(-1))
     size = jnp.sqrt(_lever(inverse, stats.reach) * jnp.maximum(decrement, 0))
     shrink = jnp.where(size > 0, jnp.log1p(size) / jnp.where(size > 0, size, 1), 1)

@@ -33,7 +33,7 @@ from likelax.families.simplex import (
     unseen_lack,
 )
 from likelax.model import P, S, pytree
-from likelax.numerics import draws
+from likelax.numerics import draws, matmul
 from likelax.numerics.special import (
     deviance,
     log_dirichlet_multinomial,
@@ -280,8 +280,8 @@ class Multinomial(_Counted[CategoryCounts, Dirichlet], Family[CategoryCounts, Di
         probs = check_simplex(probs)
         # one matrix product, also for K models under vmap
         log_probs = jnp.where(possible, numerics.safe_log(probs), 0)
-        score = jnp.matmul(counts, log_probs, precision="highest")
-        broken = jnp.matmul(counts, (~possible).astype(probs.dtype), precision="highest") > 0
+        score = matmul(counts, log_probs)
+        broken = matmul(counts, (~possible).astype(probs.dtype)) > 0
         return _inside(x, jnp.where(broken, -jnp.inf, score), self.total_count)
 
     def _look(self, x: DataLike) -> _Seen:

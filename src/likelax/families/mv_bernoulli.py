@@ -55,8 +55,8 @@ class MvBernoulli(Family[BinaryCounts, Beta]):
         for side, p in ((ones, probs), (zeros, 1 - probs)):
             possible = p > 0
             log_p = jnp.where(possible, jnp.log(jnp.where(possible, p, 1)), 0)
-            log_prob = log_prob + jnp.matmul(side, log_p, precision="highest")
-            hits = jnp.matmul(side, (~possible).astype(side.dtype), precision="highest")
+            log_prob = log_prob + numerics.matmul(side, log_p)
+            hits = numerics.matmul(side, (~possible).astype(side.dtype))
             broken = broken | (hits > 0)
         return jnp.where(broken, jnp.where(jnp.isnan(log_prob), jnp.nan, -jnp.inf), log_prob)
 

@@ -99,7 +99,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
     def covariance(self) -> Array:
         """(D, D), L L^T."""
         (tril,) = numerics.as_float(jnp.tril(self.scale_tril))
-        return jnp.matmul(tril, tril.T, precision="highest")
+        return numerics.matmul(tril, tril.T)
 
     @one_program
     def log_prob(self, x: DataLike) -> Array:
@@ -195,7 +195,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         """Draws of shape (*shape, D)."""
         loc, tril = numerics.as_float(self.loc, self.scale_tril)
         white = jax.random.normal(key, (*shape, loc.shape[-1]), loc.dtype)
-        return jnp.broadcast_to(loc, white.shape) + jnp.matmul(white, tril.T, precision="highest")
+        return jnp.broadcast_to(loc, white.shape) + numerics.matmul(white, tril.T)
 
     def mean(self) -> Array:
         """loc."""
@@ -248,14 +248,14 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         tril = numerics.cholesky(covariance[np.ix_(at, at)])
         half = numerics.solve_lower(tril, covariance[np.ix_(at, rest)])
         white = numerics.solve_lower(tril, values - loc[at])
-        mean = loc[rest] + jnp.matmul(half.T, white, precision="highest")
-        removed = jnp.matmul(half.T, half, precision="highest")
+        mean = loc[rest] + numerics.matmul(half.T, white)
+        removed = numerics.matmul(half.T, half)
         return self.from_covariance(mean, covariance[np.ix_(rest, rest)] - removed)
 
     def expected_log_prob(self, stats: Moments) -> Array:
         """-(trace of precision times scatter about loc) / 2 - weight times the constant, nats."""
         loc, whiten, log_norm = self._whitener()
-        inner = jnp.matmul(whiten, stats.about(loc), precision="highest")
+        inner = numerics.matmul(whiten, stats.about(loc))
         return -jnp.sum(inner * whiten) / 2 + stats.weight * log_norm
 
     def parameter(self) -> tuple[Array, Array]:
@@ -297,7 +297,7 @@ class MvNormal(Family[Moments, "NormalInverseWishart"]):
         self._check(x)
         loc, whiten, log_norm = self._whitener()
         x, whiten = numerics.as_float(x, whiten)
-        white = jnp.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T, precision="highest")
+        white = numerics.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T)
         return -jnp.sum(white * white, axis=-1) / 2 + log_norm
 
     def complete(self, values: Array, observed: Array) -> tuple[Array, Array, Array]:

@@ -27,8 +27,6 @@ from likelax.statistics import Moments
 # against float64 the largest of 4000 errors is a tenth of it, their mean a thousandth.
 TOLERANCE = 1e-2
 
-_matmul = functools.partial(jnp.matmul, precision="highest")
-
 
 class _Frame(NamedTuple):
     """What a chunk needs of the components; z = root^-1 (x - center).
@@ -147,7 +145,7 @@ def _even(num_components: int, dtype: Any) -> Array:
 
 def _whitened(frame: _Frame, rows: Array) -> tuple[Array, Array]:
     """(z (D, n), whether the form in raw moments would lose digits)."""
-    z = _matmul(frame.unroot, (rows - frame.center[None, :]).T)
+    z = numerics.matmul(frame.unroot, (rows - frame.center[None, :]).T)
     amplified = jnp.finfo(z.dtype).eps * frame.narrow * jnp.max(jnp.sum(z * z, axis=0))
     # one branch for all members of a vmapped batch: `cond` stays a branch, not both and a choice
     return z, numerics.any_in_batch(jax.lax.stop_gradient(~(amplified <= TOLERANCE)))
@@ -165,7 +163,7 @@ def _frame(components: "MvNormal", log_weights: Array) -> _Frame:
     tril = jnp.tril(tril)
     num_dims = loc.shape[-1]
     weights = jnp.exp(log_weights)
-    center = _matmul(weights, loc)
+    center = numerics.matmul(weights, loc)
     gap = loc - center[None, :]
     # L_k L_k^T and the means' scatter, as one product: [sqrt(w_k) L_k ..., sqrt(w) gap]
     half = jnp.sqrt(weights)
@@ -176,7 +174,7 @@ def _frame(components: "MvNormal", log_weights: Array) -> _Frame:
         ],
         axis=1,
     )
-    root = numerics.cholesky(_matmul(wide, wide.T))
+    root = numerics.cholesky(numerics.matmul(wide, wide.T))
     unroot = numerics.inverse_lower(root)
     whiten = jnp.tril(jax.vmap(numerics.solve_lower, in_axes=(0, None))(tril, root))
     log_det = jnp.sum(jnp.log(jnp.diagonal(tril, axis1=-2, axis2=-1)), axis=-1)
@@ -184,7 +182,7 @@ def _frame(components: "MvNormal", log_weights: Array) -> _Frame:
         center,
         root,
         unroot,
-        _matmul(gap, unroot.T),
+        numerics.matmul(gap, unroot.T),
         whiten,
         log_weights - log_det - num_dims * LOG_2PI / 2,
         jnp.max(jnp.sum(whiten**2, axis=(-2, -1))),
@@ -210,8 +208,8 @@ def _moments(frame: _Frame, share: Array, second: Any) -> Moments:
     mean, scatter = second(share)
     mean = numerics.divide(mean, counts[:, None], frame.mean)
     scatter = scatter - counts[:, None, None] * mean[:, :, None] * mean[:, None, :]
-    back = _matmul(_matmul(frame.root, scatter), frame.root.T)
-    mean = frame.center[None, :] + _matmul(mean, frame.root.T)
+    back = numerics.matmul(numerics.matmul(frame.root, scatter), frame.root.T)
+    mean = frame.center[None, :] + numerics.matmul(mean, frame.root.T)
     return Moments(counts, mean, back)
 
 
@@ -224,15 +222,15 @@ def _by_features(frame: _Frame, z: Array) -> tuple[Array, Any]:
     rows = [z[i:] * z[i : i + 1] for i in range(num_dims)]
     features = jnp.concatenate([*rows, z, jnp.ones_like(z[:1])])
     first, second = jnp.triu_indices(num_dims)
-    precision = _matmul(jnp.swapaxes(frame.whiten, -1, -2), frame.whiten)
+    precision = numerics.matmul(jnp.swapaxes(frame.whiten, -1, -2), frame.whiten)
     once = jnp.where(first == second, 1, 2).astype(z.dtype)
     linear = jnp.sum(precision * frame.mean[:, None, :], axis=-1)
     constant = jnp.sum(linear * frame.mean, axis=-1)
     rows = [precision[:, first, second] * once[None, :], -2 * linear, constant[:, None]]
-    square = _matmul(jnp.concatenate(rows, axis=1), features)
+    square = numerics.matmul(jnp.concatenate(rows, axis=1), features)
 
     def moments(share: Array) -> tuple[Array, Array]:
-        sums = _matmul(share, features.T)
+        sums = numerics.matmul(share, features.T)
         packed = sums[:, : first.shape[0]]
         upper = jnp.zeros(precision.shape, z.dtype).at[:, first, second].set(packed)
         return sums[:, first.shape[0] : -1], upper.at[:, second, first].set(packed)
@@ -260,7 +258,7 @@ def _by_blocks(frame: _Frame, z: Array) -> tuple[Array, Any]:
 
     def part(low: int, high: int) -> Array:
         block = frame.whiten[:, low:high, :high]
-        white = _matmul(rows[:, :high], jnp.moveaxis(block, 2, 0).reshape(high, -1))
+        white = numerics.matmul(rows[:, :high], jnp.moveaxis(block, 2, 0).reshape(high, -1))
         white = white - shift[:, low:high].reshape(1, -1)
         return jnp.sum(jnp.square(white).reshape(num_rows, num_components, high - low), axis=-1)
 
@@ -269,12 +267,12 @@ def _by_blocks(frame: _Frame, z: Array) -> tuple[Array, Any]:
     def moments(share: Array) -> tuple[Array, Array]:
         def columns(low: int, high: int) -> Array:
             scaled = share.T[:, :, None] * rows[:, None, low:high]
-            product = _matmul(z[low:], scaled.reshape(num_rows, -1))
+            product = numerics.matmul(z[low:], scaled.reshape(num_rows, -1))
             product = jnp.moveaxis(product.reshape(num_dims - low, num_components, -1), 1, 0)
             return jnp.pad(product, ((0, 0), (low, 0), (0, 0)))
 
         lower = jnp.tril(jnp.concatenate([columns(*cut) for cut in cuts], axis=2))
-        return _matmul(share, rows), lower + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
+        return numerics.matmul(share, rows), lower + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
 
     return square.T, moments
 

@@ -16,7 +16,7 @@ from likelax.families.base import Prior, mean_of_used, where_above
 from likelax.families.mv_normal import MvNormal
 from likelax.families.normal import LOG_2PI
 from likelax.model import Density, Model, pytree
-from likelax.numerics import draws
+from likelax.numerics import draws, matmul
 from likelax.statistics import Moments
 
 
@@ -82,8 +82,8 @@ class NormalInverseWishart(Prior[Moments]):
         tril = numerics.cholesky(covariance)
         whiten = numerics.inverse_lower(tril)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(tril)))
-        gap = jnp.matmul(whiten, mean - loc, precision="highest")
-        trace = jnp.sum(jnp.matmul(whiten, scale, precision="highest") * whiten)
+        gap = matmul(whiten, mean - loc)
+        trace = jnp.sum(matmul(whiten, scale) * whiten)
         return (
             self._log_normalizer()
             - num_dims * LOG_2PI / 2
@@ -107,12 +107,10 @@ class NormalInverseWishart(Prior[Moments]):
         # scale = C C^T and Wishart root A: the draw is (C A^-T)(C A^-T)^T
         flat = bartlett.reshape(-1, num_dims, num_dims)
         inverse = jax.vmap(numerics.inverse_lower)(flat).reshape(bartlett.shape)
-        root = jnp.matmul(
-            numerics.cholesky(scale), jnp.swapaxes(inverse, -1, -2), precision="highest"
-        )
-        covariance = jnp.matmul(root, jnp.swapaxes(root, -1, -2), precision="highest")
+        root = matmul(numerics.cholesky(scale), jnp.swapaxes(inverse, -1, -2))
+        covariance = matmul(root, jnp.swapaxes(root, -1, -2))
         white = jax.random.normal(key_mean, (*shape, num_dims, 1), loc.dtype)
-        gap = jnp.matmul(root, white, precision="highest")[..., 0] / jnp.sqrt(kappa)
+        gap = matmul(root, white)[..., 0] / jnp.sqrt(kappa)
         return jnp.broadcast_to(loc, gap.shape) + gap, covariance
 
     def posterior(self, stats: Moments) -> Self:

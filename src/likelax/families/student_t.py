@@ -18,7 +18,7 @@ from likelax.families.base import Estimable, check_event, check_location_and_sca
 from likelax.families.conditional import Completed, complete
 from likelax.families.on_line import LogTails, OnLine, bisect_log
 from likelax.model import pytree, static
-from likelax.numerics import draws, newton
+from likelax.numerics import draws, matmul, newton
 from likelax.numerics.special import (
     deviance,
     factorial_excess,
@@ -356,7 +356,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         """Expected log density of data and latent precisions, minus terms without parameters, nats."""
         dof, loc, tril = numerics.as_float(self.dof, self.loc, self.scale_tril)
         whiten = numerics.inverse_lower(tril)
-        square = jnp.sum(jnp.matmul(whiten, stats.moments.about(loc), precision="highest") * whiten)
+        square = jnp.sum(matmul(whiten, stats.moments.about(loc)) * whiten)
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
         return _expected_log_dof(stats, dof) - square / 2 - stats.weight * log_det
 
@@ -366,7 +366,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         values, loc, tril = numerics.as_float(values, self.loc, jnp.tril(self.scale_tril))
         check_event("MvStudentT", values, loc.shape[-1])
         seen = jnp.ones(values.shape, bool) if observed is None else observed
-        covariance = jnp.matmul(tril, tril.T, precision="highest")
+        covariance = matmul(tril, tril.T)
         return complete(loc, covariance, values, seen), jnp.any(seen, axis=-1)
 
     def _log_density_seen(self, done: Completed) -> Array:
@@ -379,7 +379,7 @@ class MvStudentT(Estimable[TailMoments, Never]):
         x, loc, tril = numerics.as_float(x, self.loc, self.scale_tril)
         check_event("MvStudentT", x, loc.shape[-1])
         whiten = numerics.inverse_lower(tril)
-        white = jnp.matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T, precision="highest")
+        white = matmul(x - jnp.broadcast_to(loc, x.shape), whiten.T)
         return jnp.sum(white * white, axis=-1), jnp.sum(jnp.log(jnp.diagonal(tril)))
 
     def _log_density(self, x: Array) -> Array:

@@ -72,7 +72,7 @@ def _kmeans(key: Array, x: Array, num_clusters: int, num_steps: int) -> tuple[Ar
 
     def lloyd(centers: Array, _: None) -> tuple[Array, None]:
         member = jax.nn.one_hot(jnp.argmin(distances(centers), axis=1), num_clusters, dtype=x.dtype)
-        sums = jnp.matmul(member.T, points, precision="highest")
+        sums = numerics.matmul(member.T, points)
         return numerics.divide(sums, jnp.sum(member, axis=0)[:, None], centers), None
 
     centers, _ = jax.lax.scan(lloyd, centers, None, length=num_steps)
@@ -150,7 +150,7 @@ def at_points(
         loc = _seeds(key, points, max_components) + offset
     else:
         loc = jax.random.choice(key, x, (max_components,), replace=x.shape[0] < max_components)
-    covariance = jnp.matmul(points.T, points, precision="highest") / x.shape[0]
+    covariance = numerics.matmul(points.T, points) / x.shape[0]
     tril = numerics.cholesky(covariance)
     widths = jnp.sqrt(jnp.diagonal(covariance))
     apart = jnp.diag(jnp.where(widths > 0, widths, 1))

@@ -14,7 +14,7 @@ from likelax.data import DataLike, check_data, convert
 from likelax.families.base import match_weights
 from likelax.families.generalized_linear import SoftmaxRegression
 from likelax.mixture import Mixture
-from likelax.numerics import newton
+from likelax.numerics import matmul, newton
 from likelax.numerics.checks import check_finite, check_values, checked
 
 
@@ -236,7 +236,7 @@ def _third_step(
         return jnp.pad(free.reshape(shape), ((0, 0), (0, 1)))
 
     def of_free(free: Array) -> Array:
-        return objective(jnp.matmul(inputs, full(free), precision="highest"))
+        return objective(matmul(inputs, full(free)))
 
     found = newton.maximize(of_free, (start[:, :-1] - start[:, -1:]).reshape(-1))
     coefficients = full(found.point)

@@ -5,7 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from likelax.monte_carlo.estimate import Estimate
-from likelax.numerics import named_floats
+from likelax.numerics import matmul, named_floats
 from likelax.numerics.lapack import svd
 
 
@@ -53,7 +53,7 @@ def control_variates(values: ArrayLike, controls: ArrayLike, means: ArrayLike) -
     gaps = values - values[0]
     deviations = gaps - jnp.mean(gaps)
     coefficients = _least_squares(centred, deviations)
-    residuals = deviations - jnp.matmul(centred, coefficients, precision="highest")
+    residuals = deviations - matmul(centred, coefficients)
     value = values[0] + jnp.mean(gaps) - jnp.sum(coefficients * (centre - means))
     variance = jnp.sum(residuals**2) / (num_draws - num_controls - 1)
     raw = jnp.sum(deviations**2) / (num_draws - 1)

@@ -27,6 +27,7 @@ __all__ = [
     "inverse_lower",
     "log_normalize",
     "logsumexp",
+    "matmul",
     "named_floats",
     "normalize",
     "row_products",
@@ -349,9 +350,9 @@ def row_products(a: ArrayLike, b: ArrayLike) -> Array:
         spare = ((0, -num_rows % _BLOCK), (0, 0))
         return _products_of_blocks(jnp.pad(a, spare), jnp.pad(b, spare))
     if num_rows <= _BLOCK:
-        return jnp.matmul(a.T, b, precision="highest")
+        return matmul(a.T, b)
     whole = num_rows // _BLOCK * _BLOCK
-    rest = jnp.matmul(a[whole:].T, b[whole:], precision="highest")
+    rest = matmul(a[whole:].T, b[whole:])
     return _products_of_blocks(a[:whole], b[:whole]) + rest
 
 
@@ -403,7 +404,7 @@ def solve_lower(tril: ArrayLike, b: ArrayLike) -> Array:
         return _substitute(lower.T[::-1, ::-1], right[::-1])[::-1]
 
     # the derivative of the solution, not of the steps, needs two solves for any number of rows
-    x = jax.lax.custom_linear_solve(lambda x: _product(lower, x), columns, forward, backward)
+    x = jax.lax.custom_linear_solve(lambda x: matmul(lower, x), columns, forward, backward)
     return x if b.ndim == 2 else x[:, 0]
 
 
@@ -436,7 +437,7 @@ def _inverse_lower(tril: Array) -> Array:
 def _inverse_lower_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (tril,), (change,) = primals, tangents
     inverse = _inverse_lower(tril)
-    return inverse, -_product(_product(inverse, change), inverse)
+    return inverse, -matmul(matmul(inverse, change), inverse)
 
 
 @checked()
@@ -479,12 +480,12 @@ def solve(matrix: ArrayLike, b: ArrayLike) -> Array:
 
     def factored(a: Array, right: Array) -> Array:
         q, r = lapack.qr(a)
-        rotated = jnp.matmul(q.T, right, precision="highest")
+        rotated = matmul(q.T, right)
         # reversed in both axes the upper triangle is a lower one
         return solve_lower(r[::-1, ::-1], rotated[::-1])[::-1]
 
     def product(x: Array) -> Array:
-        return jnp.matmul(matrix, x, precision="highest")
+        return matmul(matrix, x)
 
     return jax.lax.custom_linear_solve(
         product, b, lambda _, v: factored(matrix, v), lambda _, v: factored(matrix.T, v)
@@ -529,11 +530,9 @@ def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
     tril = _cholesky(matrix)
     whiten = inverse_lower(tril)
     symmetric = (change + change.T) / 2
-    inner = jnp.matmul(
-        jnp.matmul(whiten, symmetric, precision="highest"), whiten.T, precision="highest"
-    )
+    inner = matmul(matmul(whiten, symmetric), whiten.T)
     half = jnp.tril(inner) - jnp.diag(jnp.diagonal(inner)) / 2
-    return tril, jnp.matmul(tril, half, precision="highest")
+    return tril, matmul(tril, half)
 
 
 def _substitute(tril: Array, b: Array) -> Array:
@@ -543,8 +542,8 @@ def _substitute(tril: Array, b: Array) -> Array:
         return _written_out(tril, b)
     if size <= _INVERTED:
         inverse = _inverse_by_halves(tril)
-        x = _product(inverse, b)
-        return x + _product(inverse, b - _product(tril, x))
+        x = matmul(inverse, b)
+        return x + matmul(inverse, b - matmul(tril, x))
     count = -(-size // _INVERTED)
     spare = count * _INVERTED - size
     tril = jnp.pad(tril, ((0, spare), (0, spare)))
@@ -561,7 +560,7 @@ def _substitute(tril: Array, b: Array) -> Array:
         rows = jax.lax.dynamic_slice_in_dim(tril, start, _INVERTED)
         right = jax.lax.dynamic_slice_in_dim(b, start, _INVERTED)
         # rows of x from here on are zero, so the block's own columns add nothing
-        block = _product(inverses[i], right - _product(rows, x))
+        block = matmul(inverses[i], right - matmul(rows, x))
         return jax.lax.dynamic_update_slice_in_dim(x, block, start, 0)
 
     return jax.lax.fori_loop(0, count, step, jnp.zeros_like(b))[:size]
@@ -589,12 +588,21 @@ def _inverse_by_halves(tril: Array) -> Array:
     while size < len(at):
         block, pair = at // size, at // (2 * size)
         below = (pair[:, None] == pair[None, :]) & (block[:, None] > block[None, :])
-        step = _product(_product(inverse, jnp.where(below, tril, 0)), inverse)
+        step = matmul(matmul(inverse, jnp.where(below, tril, 0)), inverse)
         inverse, size = inverse - step, 2 * size
     return inverse
 
 
-def _product(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product at the full precision of its dtype, which accelerators do not take by default.
+
+    Args:
+      a, b: as for `jnp.matmul`.
+
+    Examples:
+      >>> print(matmul(jnp.eye(2), jnp.array([1.0, 2.0])))
+      [1. 2.]
+    """
     return jnp.matmul(a, b, precision="highest")
 
 

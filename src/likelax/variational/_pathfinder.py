@@ -11,7 +11,7 @@ from likelax import monte_carlo
 from likelax.fit._gradient import Exact
 from likelax.fit.lbfgs import LBFGS, LBFGSState
 from likelax.fit.result import Fit, Status
-from likelax.numerics import as_float, cholesky, logsumexp
+from likelax.numerics import as_float, cholesky, logsumexp, matmul
 from likelax.numerics.checks import checked
 from likelax.numerics.draws import standard_normal
 from likelax.variational._elbo import elbo
@@ -203,8 +203,8 @@ def _walk(
         bends = jnp.where(kept, jnp.concatenate([path.bends[1:], bend[None]]), path.bends)
         diagonal = jnp.where(kept, _diagonal(path.diagonal, move, bend), path.diagonal)
         tril = cholesky(_inverse_hessian(diagonal, moves, bends))
-        pull = jnp.matmul(tril.T, here, precision="highest")
-        loc = search.vector + jnp.matmul(tril, pull, precision="highest")
+        pull = matmul(tril.T, here)
+        loc = search.vector + matmul(tril, pull)
         guide = FullRank(loc, tril)
         terms = jax.vmap(target)(guide.from_noise(noise)) - guide.log_prob_of_noise(noise)
         bound = jnp.mean(terms)
@@ -239,7 +239,7 @@ def _inverse_hessian(diagonal: Array, moves: Array, bends: Array) -> Array:
         move, bend = pair
         product = jnp.sum(move * bend)
         rate = jnp.where(product > 0, 1 / jnp.where(product > 0, product, 1), 0)
-        along = jnp.matmul(inverse, bend, precision="highest")
+        along = matmul(inverse, bend)
         cross = move[:, None] * along[None]
         twice = (1 + rate * jnp.sum(bend * along)) * move[:, None] * move[None]
         return inverse + rate * (twice - cross - cross.T), None

@@ -220,9 +220,8 @@ def _with_tails(
         both = tails.weighted(half, noise, places)
         far = jax.vmap(partial(tails.term, target, base))(both.noise[terms.shape[0] :])
         usable = jnp.concatenate([jnp.ones(terms.shape, bool), jnp.isfinite(far)])
-        weights = jnp.where(usable, both.weights, 0)
         all_terms = jnp.concatenate([terms, far.astype(terms.dtype)])
-        rest = jnp.where(usable, all_terms - bound.value, 0)
+        weights, rest = tails.beside_baseline(both, all_terms, usable, bound.value)
         value = bound.value + jnp.sum(weights * rest)
         error = jnp.sqrt(jnp.sum((weights * rest) ** 2))
         # log p overflows around a place, so that a part of its cost is not known

@@ -10,7 +10,7 @@ from jax import Array
 from likelax import monte_carlo
 from likelax.fit.lbfgs import maximize_lbfgs
 from likelax.fit.result import Fit, Status
-from likelax.numerics import cholesky, inverse_lower
+from likelax.numerics import cholesky, inverse_lower, matmul
 from likelax.numerics.checks import checked
 from likelax.numerics.draws import standard_normal
 from likelax.variational._elbo import elbo
@@ -189,7 +189,7 @@ def _fixed_draws(
     curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
     curved = _is_curved(curvature)
     root = inverse_root(jnp.where(curved, curvature, jnp.nan))
-    covariance = jnp.matmul(root, root.T, precision="highest")[: space.dim, : space.dim]
+    covariance = matmul(root, root.T)[: space.dim, : space.dim]
     guide = Transported(found.model, space)
     fresh = elbo(key_elbo, log_joint, guide, num_check)
     return FixedDrawFit(guide, Fit(guide, *_rest(found, curved)), fresh, covariance)

@@ -21,7 +21,15 @@ from jax import Array
 
 from likelax.constraints import constrained, positive, scale_tril
 from likelax.model import pytree, static, with_checked_key
-from likelax.numerics import as_array, as_float, cholesky, inverse_lower, named_floats, solve_lower
+from likelax.numerics import (
+    as_array,
+    as_float,
+    cholesky,
+    inverse_lower,
+    matmul,
+    named_floats,
+    solve_lower,
+)
 from likelax.numerics.checks import check_function, check_key, check_shape, checked
 from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh
@@ -119,7 +127,7 @@ class NormalGuide(Reparameterized):
 
     def slopes(self, places: Array) -> Array:
         """Rows g (K, D) with L' g = e for every row e of places (K, D)."""
-        return jnp.matmul(places, inverse_lower(self.root()), precision="highest")
+        return matmul(places, inverse_lower(self.root()))
 
     @abc.abstractmethod
     def moved(self, shift: Array, precision: Array) -> Self:
@@ -135,7 +143,7 @@ class NormalGuide(Reparameterized):
 
     def overlap(self, a: Array, b: Array) -> Array:
         """(K, J): a_k' part(b_j b_j') a_k for rows of a (K, D) and b (J, D)."""
-        return _product(a, b.T) ** 2
+        return matmul(a, b.T) ** 2
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of `part(curvature)`.
@@ -145,7 +153,7 @@ class NormalGuide(Reparameterized):
           values, vectors: its eigenvalues (D,) and eigenvectors (D, D).
           rule: eigenvalues -> positive eigenvalues.
         """
-        return _product(vectors * rule(values)[None], vectors.T)
+        return matmul(vectors * rule(values)[None], vectors.T)
 
 
 @pytree
@@ -217,7 +225,7 @@ class MeanField(NormalGuide):
 
     def overlap(self, a: Array, b: Array) -> Array:
         """(K, J): sum_d a_kd^2 b_jd^2."""
-        return _product(a**2, (b**2).T)
+        return matmul(a**2, (b**2).T)
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the diagonal."""
@@ -293,7 +301,7 @@ class LowRank(Reparameterized):
 
     def root(self) -> Array:
         """L (D, D), lower triangular, with L L' the covariance."""
-        return cholesky(jnp.diag(self.scale**2) + _product(self.factor, self.factor.T))
+        return cholesky(jnp.diag(self.scale**2) + matmul(self.factor, self.factor.T))
 
     def _capacity(self) -> tuple[Array, Array]:
         """Cholesky factor (R, R) of I + F'F with F = factor / scale, and F."""
@@ -317,7 +325,7 @@ class _Dense(NormalGuide):
 
     def from_noise(self, noise: Array) -> Array:
         """loc + L @ noise, differentiable in the parameters."""
-        return _match(self.loc, noise) + _product(noise, self.root().T)
+        return _match(self.loc, noise) + matmul(noise, self.root().T)
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats.
@@ -337,13 +345,13 @@ class _Dense(NormalGuide):
 
     def whiten(self, scores: Array) -> Array:
         """L' s for every row s of scores (S, D)."""
-        return _product(scores, self.root())
+        return matmul(scores, self.root())
 
     def moved(self, shift: Array, precision: Array) -> Self:
         """The guide whose mean and precision in the coordinates e are (D,) and (D, D)."""
         root = self.root()
-        loc = self.loc + _product(root, shift)
-        return self._replace(loc, _product(root, inverse_root(precision)))
+        loc = self.loc + matmul(root, shift)
+        return self._replace(loc, matmul(root, inverse_root(precision)))
 
     def with_moments(self, loc: Array, covariance: Array) -> Self:
         """The same kind of distribution with this mean and covariance, as far as it can have it."""
@@ -424,13 +432,13 @@ class BlockRank(_Dense):
         """(K, J): squared inner products within blocks, summed over the blocks."""
         labels = np.asarray(self.labels)
         places = [np.flatnonzero(labels == label) for label in sorted(set(self.labels))]
-        squares = [_product(a[:, at], b[:, at].T) ** 2 for at in places]
+        squares = [matmul(a[:, at], b[:, at].T) ** 2 for at in places]
         return jnp.sum(jnp.stack(squares), axis=0)
 
     def precision(self, curvature: Array, values: Array, vectors: Array, rule: Rule) -> Array:
         """The rule applied to the eigenvalues of the curvature within blocks."""
         own, axes = eigh(self.part(curvature))
-        return self.part(_product(axes * rule(own)[None], axes.T))
+        return self.part(matmul(axes * rule(own)[None], axes.T))
 
 
 @pytree
@@ -462,7 +470,7 @@ class FullRankT(Reparameterized):
 
     def from_noise(self, noise: Array) -> Array:
         """loc + scale_tril @ noise, differentiable in loc and scale_tril."""
-        return _match(self.loc, noise) + _product(noise, self.scale_tril.T)
+        return _match(self.loc, noise) + matmul(noise, self.scale_tril.T)
 
     def log_prob(self, x: Array) -> Array:
         """Log density of x (..., D): (...), nats.
@@ -726,10 +734,6 @@ def inverse_root(precision: Array) -> Array:
 
 def _log_normal(noise: Array) -> Array:
     return -jnp.sum(noise**2, axis=-1) / 2 - noise.shape[-1] * LOG_2PI / 2
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def _match(vector: Array, x: Array) -> Array:

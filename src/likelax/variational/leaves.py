@@ -1,9 +1,11 @@
-"""Guides with leaves that are no arrays, such as the activation or the sizes of an equinox module."""
+"""Guides as trees: over the reals, and with leaves that are no arrays, such as those of an equinox module."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from likelax.model import pytree, static
 
@@ -35,3 +37,18 @@ def whole(guide: Any) -> Any:
         guide,
         is_leaf=lambda node: isinstance(node, Held),
     )
+
+
+def base_of(guide: Any) -> Any:
+    """The guide over the reals."""
+    return getattr(guide, "base", guide)
+
+
+def with_base(guide: Any, base: Any) -> Any:
+    """The guide with another one over the reals."""
+    return base if guide is base_of(guide) else type(guide)(base, guide.space)
+
+
+def select(flag: Array, yes: Any, no: Any) -> Any:
+    """The leaves of `yes` where the flag is set, else those of `no`."""
+    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)

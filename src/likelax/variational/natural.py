@@ -16,12 +16,13 @@ from likelax.fit import validation
 from likelax.fit.algorithm import finish
 from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
-from likelax.numerics import any_in_batch, as_float, cholesky, inverse_lower
+from likelax.numerics import as_float, cholesky, inverse_lower, matmul
 from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh
-from likelax.variational import tails
+from likelax.variational import tails, walls
 from likelax.variational.estimators import density
 from likelax.variational.guides import NormalGuide
+from likelax.variational.leaves import base_of, select, with_base
 
 FEWEST_DRAWS = 64
 # Largest number of draws whose gradients are held in memory at once.
@@ -39,10 +40,6 @@ MOST_NARROWINGS = 8
 OVERFITTED = 2.0
 RAISE = 4
 MOST_SETS = 64
-# Fits that go on for this many looks, or a power of two of it, search for far places; so does every end.
-FIRST_SEARCH = 16
-SEARCH_EVERY = 8
-MOST_SEARCHES = 30
 
 
 class Look(NamedTuple):
@@ -193,20 +190,22 @@ class NaturalAscent:
         # beside a wall a noisy step may be ruinous
         ruin = known & (state.batches > 0) & (look.bound < state.look.bound - OVERFITTED)
         taken = jnp.where(state.averaging, finite & ~ruin, better)
-        origin = _select(taken, state.guide, state.origin)
-        seen = _select(taken, look, state.look)
+        origin = select(taken, state.guide, state.origin)
+        seen = select(taken, look, state.look)
         values, vectors = eigh(seen.curvature)
         distance = _distance(origin, seen, values, vectors)
         plain = tails.Peak(seen.signal, seen.curvature, distance)
-        best = _if_any(known, self._uses, lambda: _best(origin, seen, state.slopes), plain)
+        best = walls.if_any(
+            known, self._uses, lambda: walls.best(base_of(origin), seen, state.slopes), plain
+        )
         # lost digits
         far = known & (best.gain >= 0) & (best.gain < jnp.inf)
         distance = jnp.where(far, best.gain, distance)
         climbing = self._climbed(state, better, distance)
         averaging = self._averaged(state, finite & ~ruin, seen, distance)
-        after = _select(state.averaging, averaging, climbing)
+        after = select(state.averaging, averaging, climbing)
         if self.walls != "ignore":
-            after = self._searched(state, after, key_search, origin, seen)
+            after = walls.searched(self, state, after, key_search, origin, seen)
         after = after._replace(seed=seed, origin=origin, step=state.step + 1)
         after = after._replace(used=state.used + state.sets)
         after = after._replace(objective=jnp.where(taken, look.bound, state.objective))
@@ -215,14 +214,14 @@ class NaturalAscent:
         again = (after.sets > state.sets) | (after.searches > state.searches)
         guide = _moved(origin, seen, values, vectors, after.rate, state.averaging)
         if self._uses:
-            guide = _select(far, _toward(origin, best, after.rate), guide)
+            guide = select(far, walls.toward(origin, best, after.rate), guide)
         # the first fresh draws look at the guide that the fixed ones gave
-        guide = _select(settled | again, origin, guide)
-        wide = _select(jnp.isneginf(seen.bound), state.guide, origin)
-        guide = _select(narrow, _narrowed(wide), guide)
+        guide = select(settled | again, origin, guide)
+        wide = select(jnp.isneginf(seen.bound), state.guide, origin)
+        guide = select(narrow, _narrowed(wide), guide)
         bound = jnp.where(narrow | again, -jnp.inf, seen.bound)
         after = after._replace(guide=guide, look=seen._replace(bound=bound))
-        return _select(self.done(state), state, after), after.objective[None]
+        return select(self.done(state), state, after), after.objective[None]
 
     def done(self, state: NaturalState) -> Array:
         """Whether the fit has ended."""
@@ -235,9 +234,9 @@ class NaturalAscent:
         failed = state.failed | jnp.isneginf(state.objective)
         status = jnp.where(failed, int(Status.NON_FINITE), ended).astype(int)
         # beside a wall only a guide that was looked at is safe
-        guide = _select(failed | jnp.any(state.slopes != 0), state.origin, state.guide)
+        guide = select(failed | jnp.any(state.slopes != 0), state.origin, state.guide)
         trace = finish(objectives, state.step, state.objective)
-        count = state.used * num_draws(_base(guide).loc.shape[0])
+        count = state.used * num_draws(base_of(guide).loc.shape[0])
         return Fit((guide, state.gap, count, state.slopes, state.hidden), trace, state.step, status)
 
     def _look(
@@ -252,7 +251,7 @@ class NaturalAscent:
             total = jax.tree.map(lambda t, v: t + v / sets.astype(v.dtype), total, one)
             return total, finite & fine
 
-        start = (_nothing_seen(_base(guide), slopes), jnp.ones((), bool))
+        start = (_nothing_seen(base_of(guide), slopes), jnp.ones((), bool))
         found: tuple[Look, Array] = jax.lax.fori_loop(0, sets, add, start)
         return found
 
@@ -263,16 +262,20 @@ class NaturalAscent:
         num_half, num_far = num_draws(dim) // 2, tails.DRAWS_AT_PLACE // 2 if self._uses else 0
         drawn = standard_normal(key, (num_half + num_far, dim), base.loc.dtype)
         noise, far = whitened(drawn[:num_half]), drawn[num_half:]
-        values, scores = _values_and_scores(target, base.from_noise(noise))
-        whitened_scores = base.whiten(scores)
-        signal = jnp.mean(whitened_scores, axis=0)
-        stein = jnp.matmul(noise.T, whitened_scores, precision="highest") / noise.shape[0]
+
+        def at(noise: Array) -> tuple[Array, Array]:
+            values, scores = _values_and_scores(target, base.from_noise(noise))
+            return values, base.whiten(scores)
+
+        values, scores = at(noise)
+        signal = jnp.mean(scores, axis=0)
+        stein = matmul(noise.T, scores) / noise.shape[0]
         none = jnp.zeros(slopes.shape[0], noise.dtype)
-        plain = _Moments(jnp.mean(values), signal, stein, jnp.mean(jnp.abs(values)), none)
-        moments = _if_any(
+        plain = walls.Moments(jnp.mean(values), signal, stein, jnp.mean(jnp.abs(values)), none)
+        moments = walls.if_any(
             jnp.any(slopes != 0),
             self._uses,
-            lambda: self._with_tails(guide, slopes, far, noise, values, whitened_scores, plain),
+            lambda: walls.moments(at, base.whiten(slopes), far, noise, values, scores, plain),
             plain,
         )
         bound, curvature = moments.value + base.entropy(), -(moments.stein + moments.stein.T) / 2
@@ -280,85 +283,6 @@ class NaturalAscent:
         sums = (values, bound[None], moments.signal, moments.stein.reshape(-1))
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in sums]))
         return Look(bound, moments.signal, curvature, moments.size, moments.costs), finite
-
-    def _with_tails(
-        self,
-        guide: Any,
-        slopes: Array,
-        far: Array,
-        noise: Array,
-        values: Array,
-        scores: Array,
-        plain: "_Moments",
-    ) -> "_Moments":
-        """The moments with what draws at far places add to the plain ones."""
-        target, base, _ = density(self.log_joint, guide)
-        both = tails.weighted(far, noise, base.whiten(slopes))
-        far_values, far_scores = _values_and_scores(
-            target, base.from_noise(both.noise[noise.shape[0] :])
-        )
-        values = jnp.concatenate([values, far_values])
-        scores = jnp.concatenate([scores, base.whiten(far_scores)])
-        known = jnp.isfinite(values) & jnp.all(jnp.isfinite(scores), axis=1)
-        weights = jnp.where(known, both.weights, 0)
-        # a quadratic log joint with the plain moments, whose expectations are known
-        bend = jnp.matmul(both.noise, plain.stein, precision="highest")
-        square = jnp.sum(bend * both.noise, axis=1) - jnp.trace(plain.stein)
-        linear = jnp.matmul(both.noise, plain.signal, precision="highest")
-        expected = plain.value + linear + square / 2
-        rest = jnp.where(known, values, 0) - expected
-        rest_scores = jnp.where(known[:, None], scores, 0) - plain.signal[None] - bend
-        stein = jnp.matmul((weights[:, None] * both.noise).T, rest_scores, precision="highest")
-        return _Moments(
-            plain.value + jnp.sum(weights * rest),
-            plain.signal + jnp.matmul(weights, rest_scores, precision="highest"),
-            plain.stein + stein,
-            plain.size + jnp.sum(weights * jnp.abs(rest)),
-            jnp.maximum(-jnp.matmul(weights * rest, both.shares, precision="highest"), 0),
-        )
-
-    def _searched(
-        self, before: NaturalState, after: NaturalState, key: Array, origin: Any, seen: Look
-    ) -> NaturalState:
-        """Now and then, and at the end: with far places that the draws do not reach.
-
-        If such places are new and cost more than the tolerance, the ascent starts again with them, or ends.
-        """
-        step = before.step + 1
-        power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
-        # where there is one wall there may be more
-        now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
-        limit = jnp.asarray(self.max_steps).astype(step.dtype)
-        last = (before.used + before.sets >= limit) & (not self._uses)
-        wanted = ((now_and_then | last) & ~jnp.isneginf(seen.bound)) | after.stalled
-        wanted = wanted & (before.searches < MOST_SEARCHES) & ~self.done(before)
-
-        def search() -> tuple[Array, Array]:
-            target, base, _ = density(self.log_joint, origin)
-            deficit = tails.deficit_of(target, base, seen.bound)
-            if not self._uses:
-                dim, dtype = base.loc.shape[0], base.loc.dtype
-                return before.slopes, tails.hidden_cost(key, deficit, dim, dtype)
-            known = base.whiten(before.slopes)
-            found = tails.search(key, deficit, known)
-            return base.slopes(tails.merged(found, known)), tails.cost_of_new(found, known)
-
-        nothing = (before.slopes, jnp.zeros_like(after.gap))
-        slopes, cost = jax.lax.cond(any_in_batch(wanted), search, lambda: nothing)
-        if not self._uses:
-            return after._replace(hidden=wanted & (cost > tails.COUNTS))
-        tol = jnp.abs(jnp.asarray(self.tol)).astype(cost.dtype)
-        again = after._replace(
-            slopes=slopes,
-            searches=before.searches + 1,
-            sets=before.sets,
-            averaging=jnp.zeros((), bool),
-            batches=jnp.zeros_like(before.batches),
-            stalled=jnp.zeros((), bool),
-            rate=jnp.ones_like(after.rate),
-            gap=jnp.full_like(after.gap, jnp.inf),
-        )
-        return _select(wanted & (cost > jnp.maximum(tol, tails.COUNTS)), again, after)
 
     def _is_better(self, state: NaturalState, look: Look, finite: Array) -> Array:
         """Whether the bound on the fixed draws has risen, or stayed within rounding."""
@@ -399,7 +323,7 @@ class NaturalAscent:
         # the fixed draws were fitted, and not the posterior: more of them
         too_few = (count == 0) & (~finite | (distance > OVERFITTED))
         again = too_few & (state.sets < MOST_SETS)
-        state = _select(
+        state = select(
             again, self._with_more_draws(state), state._replace(batches=state.batches + 1)
         )
         return state._replace(
@@ -411,29 +335,6 @@ class NaturalAscent:
 
     def _with_more_draws(self, state: NaturalState) -> NaturalState:
         return state._replace(sets=RAISE * state.sets, averaging=jnp.zeros_like(state.averaging))
-
-
-class _Moments(NamedTuple):
-    """Expectations under a guide.
-
-    Attributes:
-      value: scalar, of the log joint.
-      signal: (D,) of the whitened score.
-      stein: (D, D) of noise times whitened score.
-      size: scalar, of the absolute log joint.
-      costs: (K,) nats that far places cost.
-    """
-
-    value: Array
-    signal: Array
-    stein: Array
-    size: Array
-    costs: Array
-
-
-def _if_any(flag: Array, possible: bool, found: Any, otherwise: Any) -> Any:
-    """`found()` where the flag is set in any fit of a batch; no program for it unless that is possible."""
-    return jax.lax.cond(any_in_batch(flag), found, lambda: otherwise) if possible else otherwise
 
 
 def _nothing_seen(base: NormalGuide, slopes: Array) -> Look:
@@ -450,8 +351,8 @@ def num_draws(dim: int) -> int:
 
 def whitened(noise: Array) -> Array:
     """(2 S, D) draws in pairs e, -e whose covariance is exactly I, from standard normal noise (S, D)."""
-    second = jnp.matmul(noise.T, noise, precision="highest") / noise.shape[0]
-    frame = jnp.matmul(noise, inverse_lower(cholesky(second)).T, precision="highest")
+    second = matmul(noise.T, noise) / noise.shape[0]
+    frame = matmul(noise, inverse_lower(cholesky(second)).T)
     return jnp.concatenate([frame, -frame])
 
 
@@ -483,19 +384,6 @@ def in_pieces(function: Any, draws: Any, num: int) -> Any:
     return jax.lax.map(function, draws, batch_size=num // pieces)
 
 
-def _base(guide: Any) -> NormalGuide:
-    base: NormalGuide = getattr(guide, "base", guide)
-    return base
-
-
-def _with_base(guide: Any, base: NormalGuide) -> Any:
-    return base if guide is _base(guide) else type(guide)(base, guide.space)
-
-
-def _select(flag: Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)
-
-
 def _floor(values: Array) -> Array:
     """Absolute curvatures, none of them lost in the rounding of the largest."""
     size = jnp.abs(values)
@@ -504,16 +392,16 @@ def _floor(values: Array) -> Array:
 
 def _distance(guide: Any, look: Look, values: Array, vectors: Array) -> Array:
     """Nats that a Newton step is expected to gain: to the second order, the gap to the optimum."""
-    along = jnp.matmul(vectors.T, look.signal, precision="highest")
+    along = matmul(vectors.T, look.signal)
     excess = look.curvature - jnp.eye(values.shape[0], dtype=values.dtype)
-    scale = jnp.sum(_base(guide).part(excess) ** 2) / 4
+    scale = jnp.sum(base_of(guide).part(excess) ** 2) / 4
     return jnp.sum(along**2 / _floor(values)) / 2 + scale
 
 
 def _agreement(guide: Any, first: Look, second: Look) -> Array:
     """`_distance` by the product of two independent looks: noise has mean zero in it."""
     eye = jnp.eye(first.signal.shape[0], dtype=first.signal.dtype)
-    part = _base(guide).part(first.curvature - eye)
+    part = base_of(guide).part(first.curvature - eye)
     scale = jnp.sum(part * (second.curvature - eye)) / 4
     return jnp.sum(first.signal * second.signal) / 2 + scale
 
@@ -522,7 +410,7 @@ def _moved(
     guide: Any, look: Look, values: Array, vectors: Array, rate: Array, averaging: Array
 ) -> Any:
     """A step of size `rate` towards the location and the precision that the look asks for."""
-    base = _base(guide)
+    base = base_of(guide)
 
     def rule(curvature: Array) -> Array:
         wider = 1 / (1 + rate * (1 / jnp.clip(curvature, 1 / WIDEST, 1) - 1))
@@ -530,32 +418,13 @@ def _moved(
 
     size = _floor(values)
     damped = jnp.where(averaging, jnp.maximum(size, 0.1), 1 - rate + rate * size)
-    along = jnp.matmul(vectors.T, look.signal, precision="highest")
-    shift = jnp.matmul(vectors, rate * along / damped, precision="highest")
+    along = matmul(vectors.T, look.signal)
+    shift = matmul(vectors, rate * along / damped)
     precision = base.precision(look.curvature, values, vectors, rule)
-    return _with_base(guide, base.moved(shift, precision))
-
-
-def _best(guide: Any, look: Look, slopes: Array) -> tails.Peak:
-    base = _base(guide)
-    places = base.whiten(slopes)
-    return tails.peak(look.signal, look.curvature, places, look.costs, base)
-
-
-def _toward(guide: Any, best: tails.Peak, rate: Array) -> Any:
-    """A step of size `rate` towards the best normal, in its natural parameters."""
-    base = _base(guide)
-    eye = jnp.eye(best.loc.shape[0], dtype=best.loc.dtype)
-    precision = (1 - rate) * eye + rate * best.precision
-    root = inverse_lower(cholesky(precision))
-    pull = rate * jnp.matmul(best.precision, best.loc, precision="highest")
-    shift = jnp.matmul(root.T, jnp.matmul(root, pull, precision="highest"), precision="highest")
-    moved = base.moved(shift, precision)
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(moved)]
-    return _with_base(guide, _select(jnp.all(jnp.stack(finite)), moved, base))
+    return with_base(guide, base.moved(shift, precision))
 
 
 def _narrowed(guide: Any) -> Any:
-    base = _base(guide)
+    base = base_of(guide)
     dim, dtype = base.loc.shape[0], base.loc.dtype
-    return _with_base(guide, base.moved(jnp.zeros(dim, dtype), 100 * jnp.eye(dim, dtype=dtype)))
+    return with_base(guide, base.moved(jnp.zeros(dim, dtype), 100 * jnp.eye(dim, dtype=dtype)))

@@ -20,6 +20,7 @@ from likelax.fit.result import Fit, Status
 from likelax.model import pytree, static
 from likelax.numerics import any_in_batch
 from likelax.parameters import from_vector
+from likelax.variational.leaves import select
 
 # Windows in each half of a stage; the means of the halves are compared.
 HALF = 4
@@ -131,14 +132,14 @@ class StagedAscent:
         # members of a batch share the condition, so that most windows skip the judge
         after = jax.lax.cond(
             any_in_batch(over),
-            lambda: _select(over, self._next_stage(filled, impl), filled),
+            lambda: select(over, self._next_stage(filled, impl), filled),
             lambda: filled,
         )
-        after = _select(full & ~over, _shifted(filled), after)
+        after = select(full & ~over, _shifted(filled), after)
         start = jnp.mean(filled.iterates, axis=0)
         inner = inner._replace(vector=jnp.where(over, start, inner.vector))
         after = after._replace(inner=inner, step=inner.step)
-        return _select(self.done(state), state, after), values
+        return select(self.done(state), state, after), values
 
     def done(self, state: StagedState) -> Array:
         """Whether the fit has ended."""
@@ -226,7 +227,3 @@ def _compare(values: Array) -> tuple[Array, Array]:
     spread = (jnp.var(early, axis=0, ddof=1) + jnp.var(late, axis=0, ddof=1)) / HALF
     same = spread <= (4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=0)) ** 2
     return jnp.where(same, 0, difference**2 / jnp.where(same, 1, spread)), difference
-
-
-def _select(flag: Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)

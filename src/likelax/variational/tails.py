@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.numerics import as_float, cholesky, inverse_lower
+from likelax.numerics import as_float, cholesky, inverse_lower, matmul
 from likelax.numerics.draws import standard_normal
 from likelax.numerics.lapack import eigh, qr
 
@@ -88,7 +88,7 @@ def weighted(half: Array, plain: Array, places: Array) -> Weighted:
     moved = (places[:, None] + own[None]).reshape(-1, plain.shape[1])
     noise = jnp.concatenate([plain, moved])
     # log of the density of each tilt relative to that of the guide
-    ratios = jnp.matmul(noise, places.T, precision="highest") - jnp.sum(places**2, axis=1)[None] / 2
+    ratios = matmul(noise, places.T) - jnp.sum(places**2, axis=1)[None] / 2
     ratios = jnp.where(used[None], ratios, -jnp.inf)
     highest = jnp.maximum(jnp.max(ratios, axis=1), 0)
     tilted = num_own * jnp.exp(ratios - highest[:, None])
@@ -96,6 +96,21 @@ def weighted(half: Array, plain: Array, places: Array) -> Weighted:
     counted = jnp.concatenate([jnp.ones(num_plain, bool), jnp.repeat(used, num_own)])
     weights = jnp.where(counted, jnp.exp(-highest) / total, 0)
     return Weighted(noise, weights, tilted / total[:, None])
+
+
+def beside_baseline(
+    both: Weighted, values: Array, known: Array, baseline: Array
+) -> tuple[Array, Array]:
+    """(weights, rest): the mean of the values is the known one of a baseline plus the sum of weights * rest.
+
+    Args:
+      both: draws with weights.
+      values: (S + K R,) at the draws.
+      known: (S + K R,) whether they are finite; the others get no weight.
+      baseline: (S + K R,) or scalar.
+    """
+    rest = jnp.where(known, values - baseline, 0)
+    return jnp.where(known, both.weights, 0), rest
 
 
 class Places(NamedTuple):
@@ -199,9 +214,9 @@ def _starts(key: Array, known: Array) -> Array:
         # those that are no place, and nearly dependent ones, get no part in the projection
         square = jnp.sum(known**2, axis=1)
         ridge = jnp.where(square > 0, 1e-4 * jnp.max(square), 1)
-        root = inverse_lower(cholesky(_product(known, known.T) + jnp.diag(ridge)))
-        frame = _product(root, known)
-        free = axes - _product(_product(axes, frame.T), frame)
+        root = inverse_lower(cholesky(matmul(known, known.T) + jnp.diag(ridge)))
+        frame = matmul(root, known)
+        free = axes - matmul(matmul(axes, frame.T), frame)
         axes = jnp.where((jnp.arange(num) % 2 == 0)[:, None], axes, free)
     axes = jnp.concatenate([axes, -axes])
     return (radii[:, None, None] * axes[None]).reshape(-1, dim)
@@ -283,24 +298,24 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
     dim, dtype = signal.shape[0], signal.dtype
     used = jnp.any(places != 0, axis=1) & (costs > 0)
     places, costs = jnp.where(used[:, None], places, 0), jnp.where(used, costs, 0)
-    bend = curvature - _product(places.T * costs[None], places)
+    bend = curvature - matmul(places.T * costs[None], places)
     values, vectors = eigh(bend)
     # a step widens the guide by at most this
     values = jnp.maximum(jnp.abs(values), 1 / WIDEST)
-    bend, inverse = (_product(vectors * v[None], vectors.T) for v in (values, 1 / values))
-    pull = signal + _product(costs, places)
-    toward = _product(_product(places, inverse), places.T)
+    bend, inverse = (matmul(vectors * v[None], vectors.T) for v in (values, 1 / values))
+    pull = signal + matmul(costs, places)
+    toward = matmul(matmul(places, inverse), places.T)
     eye = jnp.eye(places.shape[0], dtype=dtype)
     log_costs = jnp.log(jnp.where(used, costs, 1))
     half = jnp.sum(places**2, axis=1) / 2
 
     def at(logs: Array) -> tuple[Array, Array, Array, Array]:
         now = jnp.where(used, jnp.exp(logs), 0)
-        loc = _product(inverse, pull - _product(now, places))
-        precision = guide.part(bend + _product(places.T * now[None], places))
+        loc = matmul(inverse, pull - matmul(now, places))
+        precision = guide.part(bend + matmul(places.T * now[None], places))
         root = inverse_lower(cholesky(precision))
-        spread = _product(_product(places, root.T), root)
-        exponent = _product(places, loc) + jnp.sum(spread * places, axis=1) / 2 - half
+        spread = matmul(matmul(places, root.T), root)
+        exponent = matmul(places, loc) + jnp.sum(spread * places, axis=1) / 2 - half
         return exponent, loc, precision, spread
 
     def newton(i: Array, logs: Array) -> Array:
@@ -311,21 +326,17 @@ def peak(signal: Array, curvature: Array, places: Array, costs: Array, guide: An
         bend_of_logs = toward + guide.overlap(spread, places) / 2
         weight = jnp.sqrt(now)
         inverse_root = inverse_lower(cholesky(eye + weight[:, None] * bend_of_logs * weight[None]))
-        pulled = _product(inverse_root.T, _product(inverse_root, weight * off))
-        return logs + jnp.clip(off - _product(bend_of_logs, weight * pulled), -2, 2)
+        pulled = matmul(inverse_root.T, matmul(inverse_root, weight * off))
+        return logs + jnp.clip(off - matmul(bend_of_logs, weight * pulled), -2, 2)
 
     logs = jax.lax.fori_loop(0, PEAK_STEPS, newton, log_costs)
     exponent, loc, precision, _ = at(logs)
     root = inverse_lower(cholesky(precision))
-    covariance = _product(root.T, root)
-    linear = _product(pull, loc) - _product(loc, _product(bend, loc)) / 2
+    covariance = matmul(root.T, root)
+    linear = matmul(pull, loc) - matmul(loc, matmul(bend, loc)) / 2
     scale = (
         jnp.sum(jnp.log(jnp.diagonal(root)))
         - jnp.sum(bend * (covariance - jnp.eye(dim, dtype=dtype))) / 2
     )
     walls = jnp.sum(jnp.where(used, costs - costs * jnp.exp(exponent), 0))
     return Peak(loc, precision, linear + scale + walls)
-
-
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 from likelax.interop.arguments import check_flag, check_number
 from likelax.interop.sklearn.precision import computing
 from likelax.mixture import Mixture
-from likelax.numerics import safe_log
+from likelax.numerics import matmul, safe_log
 
 SMALLEST_ALPHA = 1e-10
 UNLABELLED = "no_validation"
@@ -302,7 +302,7 @@ class CountEstimator(NaiveBayesEstimator):
 
 @jax.jit
 def _counts_of(x: Array, shares: Array) -> Array:
-    return jnp.matmul(shares.T, jnp.asarray(x, shares.dtype), precision="highest")
+    return matmul(shares.T, jnp.asarray(x, shares.dtype))
 
 
 @jax.jit
@@ -321,8 +321,8 @@ def linear_scores(x: Array, coefficients: Array) -> Array:
     x = jnp.asarray(x, coefficients.dtype)
     lost = coefficients == -jnp.inf
     finite = jnp.where(lost, 0, coefficients)
-    scores = jnp.matmul(x, finite.T, precision="highest")
-    hits = jnp.matmul((x != 0).astype(x.dtype), lost.T.astype(x.dtype), precision="highest")
+    scores = matmul(x, finite.T)
+    hits = matmul((x != 0).astype(x.dtype), lost.T.astype(x.dtype))
     return jnp.where(hits > 0, -jnp.inf, scores)
 
 
