@@ -7,11 +7,13 @@ when it is lowered, from the platform:
 | --- | --- | --- |
 | at most `_SMALL` | `log_domain`, but for more than `_TINY` of one chain of few states `short` | the same |
 | at most `_MEDIUM`, one chain | `short` or `scaled`, and `log_domain` where the plain certificate fails | the same |
+| at most `_SHORT`, one short chain of few states | `short`, and `log_domain` likewise | the same |
 | at most `_MEDIUM`, a batch | `scaled`, and `log_domain` where the full certificate fails | the same |
 | more | `scaled`, and `log_domain` where the full certificate fails | `products` |
 | sizes not known | `log_domain` | `log_domain` |
 
-The gradient of one short chain of few states is `short.gradient` up to a work of `_SLOPE`.
+The gradient of one short chain of few states is `short.gradient` up to a work of `_SLOPE`, and above that
+`short.gradient` where `short` is not certified.
 
 `lax.platform_dependent` drops the other branch when the program is lowered for one platform, whatever
 machine that is done on.

@@ -17,6 +17,7 @@ below a rounding. A step that no state allows makes everything NaN, and what is 
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -58,29 +59,40 @@ def _step(message: Array, log_lik: Array, moves: Array) -> tuple[Array, Array, A
     return moved * share, lik * share, log_scale + peak, log_lik - log_scale[None]
 
 
-def log_prob(c: Chain) -> tuple[Array, Array]:
-    """(log p(x), whether it is certified)."""
+def _forward(c: Chain, keep: Callable[..., Any]) -> tuple[Any, Array, Array, Array]:
+    """(What is kept of each step, log p(x), whether it is certified, transition (K, K)).
+
+    Args:
+      c: the chain.
+      keep: (message, lik / s, log s, log lik / s) of a step -> what to keep.
+    """
     initial, transition, certified = _start(c)
-    num_steps, num_states = c.log_lik.shape
-    if num_states <= VERY_FEW and num_steps >= _LONG:
-        out = _from_both_ends(c, initial, transition)
-    else:
 
-        def step(carry: tuple[Array, Compensated], here: Array) -> tuple[Any, None]:
-            message, whole = carry
-            moved, _, increment, _ = _step(message, here, transition)
-            return (moved, add_compensated(whole, increment)), None
+    def step(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
+        message, whole = carry
+        moved, weight, increment, log_weight = _step(message, log_lik, transition)
+        kept = keep(message, weight, increment, log_weight)
+        return (moved, add_compensated(whole, increment)), kept
 
-        (_, whole), _ = lax.scan(step, (initial, _nothing(initial[0])), c.log_lik)
-        out = whole.total + whole.error
-    return out, certified & ~jnp.isnan(out)
+    (_, whole), kept = lax.scan(step, (initial, _nothing(initial[0])), c.log_lik)
+    log_prob = whole.total + whole.error
+    return kept, log_prob, certified & ~jnp.isnan(log_prob), transition
 
 
 def _nothing(like: Array) -> Compensated:
     return Compensated(jnp.zeros_like(like), jnp.zeros_like(like))
 
 
-def _from_both_ends(c: Chain, initial: Array, transition: Array) -> Array:
+def log_prob(c: Chain) -> tuple[Array, Array]:
+    """(log p(x), whether it is certified)."""
+    num_steps, num_states = c.log_lik.shape
+    if num_states <= VERY_FEW and num_steps >= _LONG:
+        out = _from_both_ends(c)
+        return out, _start(c)[2] & ~jnp.isnan(out)
+    return _forward(c, lambda *step: None)[1:3]
+
+
+def _from_both_ends(c: Chain) -> Array:
     """log p(x) in T / 2 steps, p(x) = sum_j p(x_0..x_n-1, z_n = j) p(x_n..x_T-1 | z_n = j)."""
     num_steps = c.log_lik.shape[0]
     begin, moves = (jnp.exp(logs) for logs in _both_ends(c))
@@ -154,34 +166,22 @@ def gradient(c: Chain) -> Posterior:
 
 def filtered(c: Chain) -> tuple[Filter, Array]:
     """(forward posteriors, whether they are certified)."""
-    initial, transition, certified = _start(c)
 
-    def step(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
-        message, whole = carry
-        moved, _, increment, log_weight = _step(message, log_lik, transition)
+    def keep(message: Array, _: Array, increment: Array, log_weight: Array) -> tuple[Array, ...]:
         predicted = jnp.log(message)
-        each = predicted, predicted + log_weight, increment
-        return (moved, add_compensated(whole, increment)), each
+        return predicted, predicted + log_weight, increment
 
-    begin = initial, _nothing(initial[0])
-    (_, whole), (predicted, filtered, increment) = lax.scan(step, begin, c.log_lik)
-    log_prob = whole.total + whole.error
-    out = Filter(predicted, filtered, increment, log_prob)
-    return out, certified & ~jnp.isnan(log_prob)
+    (predicted, filtered, increment), log_prob, certified, _ = _forward(c, keep)
+    return Filter(predicted, filtered, increment, log_prob), certified
 
 
 def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
     """(marginals, counts and log p(x), whether they are certified)."""
-    initial, transition, certified = _start(c)
 
-    def forward(carry: tuple[Array, Compensated], log_lik: Array) -> tuple[Any, Any]:
-        message, whole = carry
-        moved, weight, increment, log_weight = _step(message, log_lik, transition)
-        each = message, weight, log_weight if in_logs else None
-        return (moved, add_compensated(whole, increment)), each
+    def keep(message: Array, weight: Array, _: Array, log_weight: Array) -> tuple[Any, ...]:
+        return message, weight, log_weight if in_logs else None
 
-    begin = initial, _nothing(initial[0])
-    (_, whole), (message, weight, log_weight) = lax.scan(forward, begin, c.log_lik)
+    (message, weight, log_weight), log_prob, certified, transition = _forward(c, keep)
 
     def back(behind: Array, here: tuple[Array, Array]) -> tuple[Array, Any]:
         message, weight = here
@@ -192,8 +192,7 @@ def posterior(c: Chain, in_logs: bool) -> tuple[Posterior, Array]:
         return earlier, (kept * scale, after * scale)
 
     every = message, weight
-    _, (kept, after) = lax.scan(back, jnp.ones_like(initial), every, reverse=True)
+    _, (kept, after) = lax.scan(back, jnp.ones_like(c.log_initial), every, reverse=True)
     marginals = jnp.log(kept) + log_weight if in_logs else kept
     counts = transition * sum_of_moves(message * weight, after)
-    log_prob = whole.total + whole.error
-    return Posterior(marginals, counts, log_prob), certified & ~jnp.isnan(log_prob)
+    return Posterior(marginals, counts, log_prob), certified
