@@ -11,7 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import blocks, chain, dispatch, inference, log_domain, products, rows, scaled
+from likelax.hmm import (
+    blocks,
+    chain,
+    decoding,
+    dispatch,
+    inference,
+    log_domain,
+    products,
+    rows,
+    scaled,
+)
 from reference.chains import chains
 
 INF = np.inf
@@ -131,6 +141,20 @@ def test_products_need_no_certificate(small_blocks, initial, transition, log_lik
     finite = [np.abs(p[np.isfinite(p)]).max(initial=0) for p in potentials]
     assert_same(forward, want, STEPS * sum(finite))
     assert_same(post, want_post, STEPS * sum(finite))
+
+
+@pytest.mark.parametrize("impossible", [0, 1])
+def test_products_of_a_sequence_beside_an_impossible_one(small_blocks, impossible):
+    log_lik = np.log(np.arange(1, 19).reshape(6, 3) / 20, dtype=np.float32)
+    log_lik[3 * impossible : 3 * impossible + 3] = -INF
+    flat = np.log(np.full((3, 3), 1 / 3, np.float32))
+    starts = np.arange(6) == 3
+    for kernel in (inference.smoother, inference.filter, inference.pairwise, decoding.viterbi):
+        got, want = (
+            kernel(flat[0], flat, log_lik, starts=starts, parallel=parallel)
+            for parallel in (True, False)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
 
 
 @pytest.mark.parametrize(

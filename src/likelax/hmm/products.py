@@ -230,7 +230,8 @@ def _beginnings(p: _Lanes, contract: Contraction) -> Array:
     """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
     identity = _identity(p.lik, p.lik.shape[2:])
     each, _ = _walk(p, identity, contract, keep=False)
-    before = _prefixes(each, identity, 3, lambda a, b: _shifted(contract(a, b)))
+    cut = None if p.cut is None else jnp.any(p.cut, axis=0)[None, None]
+    before = _prefixes(each, identity, cut, 3, lambda a, b: _shifted(contract(a, b)))
     start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
     return _hand_over(p, _shifted(contract(start, before)))
 
@@ -242,17 +243,38 @@ def _hand_over(p: _Lanes, message: Array) -> Array:
 
 
 def _prefixes(
-    each: Array, identity: Array, axis: int, join: Callable[[Array, Array], Array]
+    each: Array,
+    identity: Array,
+    cut: Array | None,
+    axis: int,
+    join: Callable[[Array, Array], Array],
 ) -> Array:
-    """The products of all that comes before along an axis and of each itself, in log2 rounds."""
+    """The products of all that comes before along an axis and of each itself, in log2 rounds.
+
+    Args:
+      each: what is multiplied.
+      identity: of the same shape, what changes nothing.
+      cut: booleans with as many axes, where a sequence begins within one of them. Its products do not
+        depend on what comes before, even if that is impossible. None: there is none.
+      axis: along which they are multiplied.
+      join: (earlier ones, later ones) -> their products.
+    """
     size = each.shape[axis]
 
-    def double(n: Array, products: Array) -> Array:
-        both = jnp.concatenate([identity, products], axis)
+    def double(n: Array, state: tuple[Array, Array | None]) -> tuple[Array, Array | None]:
         begin = size - lax.shift_left(jnp.ones_like(n), n)
-        return join(lax.dynamic_slice_in_dim(both, begin, size, axis), products)
 
-    return lax.fori_loop(0, (size - 1).bit_length(), double, each)
+        def earlier(identity: Array, x: Array) -> Array:
+            both = jnp.concatenate([identity, x], axis)
+            return lax.dynamic_slice_in_dim(both, begin, size, axis)
+
+        products, cut = state
+        joined = join(earlier(identity, products), products)
+        if cut is None:
+            return joined, None
+        return jnp.where(cut, products, joined), cut | earlier(jnp.zeros_like(cut), cut)
+
+    return lax.fori_loop(0, (size - 1).bit_length(), double, (each, cut))[0]
 
 
 def _messages(c: Chain, both_ways: bool) -> tuple[Array, Array]:
@@ -404,23 +426,29 @@ def _choices(c: Chain, scores: Array) -> Array:
     before, alone = best_predecessors(c, scores)
     num_states = scores.shape[1]
     num_ends = num_states if c.num_blocks > 1 else 1
-    ends = jnp.arange(num_ends, dtype=before.dtype).reshape(-1, *(1,) * (alone.ndim - 1))
-    ends = jnp.broadcast_to(ends, (num_ends, *alone.shape[1:]))
+    every = jnp.arange(num_ends, dtype=before.dtype).reshape(-1, *(1,) * (alone.ndim - 1))
+    every = jnp.broadcast_to(every, (num_ends, *alone.shape[1:]))
 
     def step(after: Array, here: tuple[Array, ...]) -> tuple[Array, Array]:
         before, alone, end = here
         state = jnp.where(end, alone, _pick(before, after))
         return state, state
 
-    maps, states = lax.scan(step, ends, (before, alone, last(c)), reverse=True)
+    maps, states = lax.scan(step, every, (before, alone, last(c)), reverse=True)
     if c.num_blocks == 1:
         return states[:, 0].astype(jnp.int32)
-    behind = _prefixes(jnp.flip(maps, 1), ends, 1, lambda after, one: _pick(one, after))
+    end = ends(c)
+    cut = None if end is None else jnp.flip(jnp.any(end, axis=0)[None], 1)
+    behind = _prefixes(jnp.flip(maps, 1), every, cut, 1, lambda after, one: _pick(one, after))
     # the last block ends where the chain does, so all its entries are one
     behind = jnp.flip(behind, 1)[0]
     ahead = jnp.concatenate([behind[1:], jnp.zeros_like(behind[:1])])
     states = jnp.moveaxis(states, 1, 0)
-    return _pick(states, jnp.broadcast_to(ahead, (1, *states.shape[1:])))[0].astype(jnp.int32)
+    path = _pick(states, jnp.broadcast_to(ahead, (1, *states.shape[1:])))[0]
+    if end is not None:
+        # up to the last end within a block nothing depends on the next one
+        path = jnp.where(lax.cummax(end.astype(path.dtype), reverse=True) > 0, states[0], path)
+    return path.astype(jnp.int32)
 
 
 def _pick(table: Array, at: Array) -> Array:
