@@ -78,6 +78,8 @@ class NaturalState(NamedTuple):
       step: integer scalar, looks taken.
       used: integer scalar, sets of S draws used.
       objective: scalar, the bound of the last look, nats.
+      kept: the guide with the highest bound on draws that it was not fitted to, the start among them.
+      kept_bound: scalar, that bound, nats.
       narrowings: integer scalar, how often the guide was narrowed to make the bound finite.
       slopes: (K, D) slopes of log p at far places that decide the bound, see `tails`; zero where
         there are none.
@@ -100,6 +102,8 @@ class NaturalState(NamedTuple):
     step: Array
     used: Array
     objective: Array
+    kept: Any
+    kept_bound: Array
     narrowings: Array
     slopes: Array
     searches: Array
@@ -168,6 +172,8 @@ class NaturalAscent:
             step=count,
             used=count,
             objective=unknown,
+            kept=model,
+            kept_bound=unknown,
             narrowings=count,
             slopes=slopes,
             searches=count,
@@ -181,11 +187,18 @@ class NaturalAscent:
         key_search = key
         if self.walls != "ignore":
             key, key_search = jax.random.split(key)
-        fresh = state.averaging | jnp.isneginf(state.look.bound)
+        # the last look, too, is at draws that the guide was not fitted to
+        last = self.are_spent(state.used + state.sets)
+        fresh = state.averaging | jnp.isneginf(state.look.bound) | last
         seed = jnp.where(fresh, jax.random.key_data(key), state.seed)
         impl = jax.random.key_impl(key)
         look, finite = self._look(state.guide, state.slopes, seed, impl, state.sets)
         better = self._is_better(state, look, finite)
+        highest = fresh & finite & (look.bound > state.kept_bound)
+        state = state._replace(
+            kept=select(highest, state.guide, state.kept),
+            kept_bound=jnp.where(highest, look.bound, state.kept_bound),
+        )
         known = jnp.any(state.slopes != 0)
         # beside a wall a noisy step may be ruinous
         ruin = known & (state.batches > 0) & (look.bound < state.look.bound - OVERFITTED)
@@ -225,8 +238,11 @@ class NaturalAscent:
 
     def done(self, state: NaturalState) -> Array:
         """Whether the fit has ended."""
-        limit = jnp.asarray(self.max_steps).astype(state.step.dtype)
-        return state.stalled | state.failed | state.hidden | (state.used >= limit)
+        return state.stalled | state.failed | state.hidden | self.are_spent(state.used)
+
+    def are_spent(self, used: Array) -> Array:
+        """Whether so many sets of draws are all that the fit may use."""
+        return used >= jnp.asarray(self.max_steps).astype(used.dtype)
 
     def result(self, state: NaturalState, objectives: Array) -> Fit:
         """The `Fit` with the last guide."""
@@ -235,6 +251,9 @@ class NaturalAscent:
         status = jnp.where(failed, int(Status.NON_FINITE), ended).astype(int)
         # beside a wall only a guide that was looked at is safe
         guide = select(failed | jnp.any(state.slopes != 0), state.origin, state.guide)
+        # what was fitted to few draws may be worse than the start
+        fitted_to_few = ~failed & ~state.averaging & ~jnp.isneginf(state.kept_bound)
+        guide = select(fitted_to_few, state.kept, guide)
         trace = finish(objectives, state.step, state.objective)
         count = state.used * num_draws(base_of(guide).loc.shape[0])
         return Fit((guide, state.gap, count, state.slopes, state.hidden), trace, state.step, status)
@@ -291,7 +310,7 @@ class NaturalAscent:
 
     def _climbed(self, state: NaturalState, better: Array, distance: Array) -> NaturalState:
         """After a look on the fixed draws."""
-        tol = jnp.asarray(self.tol).astype(distance.dtype)
+        tol = jnp.abs(jnp.asarray(self.tol)).astype(distance.dtype)
         rate = jnp.where(better, jnp.minimum(2 * state.rate, 1), state.rate / 4)
         none = jnp.isneginf(state.look.bound) & ~better
         # near rest the symmetric part of the curvature may be no ascent direction

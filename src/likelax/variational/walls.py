@@ -118,8 +118,7 @@ def searched(algorithm: Any, before: Any, after: Any, key: Array, origin: Any, s
     power = (step >= FIRST_SEARCH) & (step & (step - 1) == 0)
     # where there is one wall there may be more
     now_and_then = power | (jnp.any(before.slopes != 0) & (step % SEARCH_EVERY == 0))
-    limit = jnp.asarray(algorithm.max_steps).astype(step.dtype)
-    last = (before.used + before.sets >= limit) & (not uses)
+    last = algorithm.are_spent(before.used + before.sets) & (not uses)
     wanted = ((now_and_then | last) & ~jnp.isneginf(seen.bound)) | after.stalled
     wanted = wanted & (before.searches < MOST_SEARCHES) & ~algorithm.done(before)
 
@@ -147,5 +146,7 @@ def searched(algorithm: Any, before: Any, after: Any, key: Array, origin: Any, s
         stalled=jnp.zeros((), bool),
         rate=jnp.ones_like(after.rate),
         gap=jnp.full_like(after.gap, jnp.inf),
+        # without these places it was too high
+        kept_bound=jnp.full_like(after.kept_bound, -jnp.inf),
     )
     return select(wanted & (cost > jnp.maximum(tol, tails.COUNTS)), again, after)
