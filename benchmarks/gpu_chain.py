@@ -37,7 +37,7 @@ from jax import lax
 
 import likelax as lx
 from likelax import hmm
-from likelax.hmm import chain
+from likelax._chains import chain
 
 BEGAN = time.perf_counter()
 BEST = lax.Precision.HIGHEST
@@ -242,7 +242,7 @@ def with_tree() -> Iterator[None]:
     users = [
         module
         for name, module in list(sys.modules.items())
-        if name.startswith("likelax.hmm") and getattr(module, "total", None) is chain.total
+        if name.startswith("likelax.") and getattr(module, "total", None) is chain.total
     ]
     jax.clear_caches()
     with contextlib.ExitStack() as stack:

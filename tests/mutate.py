@@ -39,6 +39,7 @@ PACKAGES = (
     "numerics",
     "mixture.py",
     "naive_bayes.py",
+    "_chains",
     "hmm",
     "fit",
     "families",

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from likelax.hmm import dispatch, products
+from likelax._chains import dispatch, products
 
 
 @pytest.fixture(scope="module", params=["small program", "large program", "products"])

@@ -11,17 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from likelax.hmm import (
-    blocks,
-    chain,
-    decoding,
-    dispatch,
-    inference,
-    log_domain,
-    products,
-    rows,
-    scaled,
-)
+from likelax._chains import blocks, chain, dispatch, log_domain, products, rows, scaled
+from likelax.hmm import decoding, inference
 from reference.chains import chains
 
 INF = np.inf

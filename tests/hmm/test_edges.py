@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax.hmm import chain, decoding, inference, paths
+from likelax._chains import chain
+from likelax.hmm import decoding, inference, paths
 from reference import enumeration
 from reference.chains import chains
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from likelax.hmm import blocks, chain, decoding, inference, products
+from likelax._chains import blocks, chain, products
+from likelax.hmm import decoding, inference
 from reference import enumeration
 from reference.chains import assert_close, chains, run
 

@@ -6,7 +6,7 @@ import pytest
 
 import programs
 from likelax import hmm, predictive
-from likelax.hmm import chain, products
+from likelax._chains import chain, products
 
 
 def shapes(num_steps, num_states, batch=None, varying=False):

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, blank, chain, compiled, first, hide_padding, total
-from likelax.hmm.expectations import log_partition
+from likelax._chains import dispatch
+from likelax._chains.chain import Chain, blank, chain, compiled, first, hide_padding, total
+from likelax._chains.expectations import log_partition
 from likelax.numerics import as_array
 
 

@@ -19,7 +19,7 @@ that few steps wait for each other, and None, the default, does the latter in pr
 accelerators with more than a little work. All give the same answers.
 
 Which form of the recursion runs is decided by the steps, the states, the size of the batch and the
-platform (`likelax.hmm.dispatch` has the table). The fast ones prove of each sequence that they are
+platform (`likelax._chains.dispatch` has the table). The fast ones prove of each sequence that they are
 exact; those of which they can't are computed again in the log domain, and not the batch.
 
 Every function is compiled once for each shape and option, also where it is called without `jax.jit`.
@@ -32,9 +32,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from likelax.hmm import dispatch, expectations, log_domain
-from likelax.hmm.chain import Chain, blank, chain, compiled, hide_padding, weights_of_states
-from likelax.hmm.expectations import Expected, expected
+from likelax._chains import dispatch, expectations, log_domain
+from likelax._chains.chain import Chain, blank, chain, compiled, hide_padding, weights_of_states
+from likelax._chains.expectations import Expected, expected
 from likelax.numerics import log_normalize
 from likelax.numerics.checks import checked
 

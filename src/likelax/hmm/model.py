@@ -12,6 +12,9 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from likelax import numerics
+from likelax._chains import over_devices
+from likelax._chains.chain import Chain, chain
+from likelax._chains.expectations import Expected
 from likelax.constraints import constrained, simplex
 from likelax.data import (
     DataLike,
@@ -23,9 +26,7 @@ from likelax.data import (
     take_series,
 )
 from likelax.families.base import Prior, finite, match_weights, probs_of_counts
-from likelax.hmm import decoding, inference, over_devices, paths, stationarity
-from likelax.hmm.chain import Chain, chain
-from likelax.hmm.expectations import Expected
+from likelax.hmm import decoding, inference, paths, stationarity
 from likelax.hmm.observed import Observed, check_lengths, observe, over_batch
 from likelax.hmm.prior import HMMPrior, HMMStats, moves_of
 from likelax.hmm.transitions import DrivenCounts, SoftmaxTransition

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.hmm import log_domain
-from likelax.hmm.best_path import best_into, choose
-from likelax.hmm.chain import Chain, chain, compiled, finite, weights_of_states
+from likelax._chains import log_domain
+from likelax._chains.best_path import best_into, choose
+from likelax._chains.chain import Chain, chain, compiled, finite, weights_of_states
 from likelax.numerics import as_array, log_normalize, logsumexp, named_floats
 from likelax.numerics.checks import checked
 

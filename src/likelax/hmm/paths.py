@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from likelax.hmm import dispatch
-from likelax.hmm.chain import (
+from likelax._chains import dispatch
+from likelax._chains.chain import (
     Chain,
     active,
     blank,

@@ -8,7 +8,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from likelax import numerics
-from likelax.hmm.chain import compiled
+from likelax._chains.chain import compiled
 from likelax.numerics.checks import check_simplex
 
 

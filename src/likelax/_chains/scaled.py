@@ -51,8 +51,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import blocks
-from likelax.hmm.chain import (
+from likelax._chains import blocks
+from likelax._chains.chain import (
     FEW,
     Chain,
     Filter,
@@ -67,7 +67,7 @@ from likelax.hmm.chain import (
     log_pairs,
     total,
 )
-from likelax.hmm.recursion import over_states, run
+from likelax._chains.recursion import over_states, run
 from likelax.numerics import safe_log
 
 

@@ -29,9 +29,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import blocks
-from likelax.hmm.best_path import best_predecessors
-from likelax.hmm.chain import (
+from likelax._chains import blocks
+from likelax._chains.best_path import best_predecessors
+from likelax._chains.chain import (
     FEW,
     FEW_LANES,
     Chain,
@@ -51,7 +51,7 @@ from likelax.hmm.chain import (
     moves_out,
     total,
 )
-from likelax.hmm.recursion import near
+from likelax._chains.recursion import near
 from likelax.numerics import log_normalize, logsumexp
 
 # steps of a block; a block with more states costs more to multiply

@@ -29,11 +29,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import best_path as by_steps
-from likelax.hmm import blocks, log_domain, products, scaled, short
-from likelax.hmm.chain import FEW_LANES, VERY_FEW, Chain, Filter, Posterior
-from likelax.hmm.recursion import Recursion
-from likelax.hmm.rows import Rows, kernel
+from likelax._chains import best_path as by_steps
+from likelax._chains import blocks, log_domain, products, scaled, short
+from likelax._chains.chain import FEW_LANES, VERY_FEW, Chain, Filter, Posterior
+from likelax._chains.recursion import Recursion
+from likelax._chains.rows import Rows, kernel
 
 _EXACT: Recursion = log_domain
 _PRODUCTS: Recursion = products

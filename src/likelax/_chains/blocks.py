@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, FEW_LANES, Chain, block_axis, fixed, moves_out
-from likelax.hmm.recursion import Pass
+from likelax._chains.chain import FEW, FEW_LANES, Chain, block_axis, fixed, moves_out
+from likelax._chains.recursion import Pass
 
 # shorter chains are done before the blocks have met
 LONG = 4096

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from likelax.hmm import dispatch
-from likelax.hmm.chain import Chain, Posterior, blank, first
+from likelax._chains import dispatch
+from likelax._chains.chain import Chain, Posterior, blank, first
 from likelax.numerics import weighted_sum
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import blocks
-from likelax.hmm.chain import (
+from likelax._chains import blocks
+from likelax._chains.chain import (
     FEW_LANES,
     VERY_FEW,
     Chain,
@@ -22,7 +22,7 @@ from likelax.hmm.chain import (
     stacked,
     total,
 )
-from likelax.hmm.recursion import near, over_states, run
+from likelax._chains.recursion import near, over_states, run
 
 
 def best_path(whole: Chain) -> tuple[Array, Array]:

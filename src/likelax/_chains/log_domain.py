@@ -10,8 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.best_path import in_order
-from likelax.hmm.chain import (
+from likelax._chains.best_path import in_order
+from likelax._chains.chain import (
     Chain,
     Filter,
     Posterior,

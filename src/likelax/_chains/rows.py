@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 
-from likelax.hmm.chain import Chain
+from likelax._chains.chain import Chain
 
 
 class Rows(NamedTuple):

@@ -23,9 +23,19 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, VERY_FEW, Chain, Filter, Posterior, centred, finite, fixed, total
-from likelax.hmm.products import sum_of_exp
-from likelax.hmm.scaled import floor, sum_of_moves
+from likelax._chains.chain import (
+    FEW,
+    VERY_FEW,
+    Chain,
+    Filter,
+    Posterior,
+    centred,
+    finite,
+    fixed,
+    total,
+)
+from likelax._chains.products import sum_of_exp
+from likelax._chains.scaled import floor, sum_of_moves
 from likelax.numerics import Compensated, add_compensated
 
 # steps from which both ends of a chain as lanes of one loop pay

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm.chain import FEW, FEW_LANES, Chain
+from likelax._chains.chain import FEW, FEW_LANES, Chain
 
 
 class Recursion(Protocol):

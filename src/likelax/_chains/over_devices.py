@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from likelax.hmm import dispatch, expectations, products
-from likelax.hmm.chain import Chain, Posterior, finite, hide_padding
-from likelax.hmm.expectations import Expected, slope
+from likelax._chains import dispatch, expectations, products
+from likelax._chains.chain import Chain, Posterior, finite, hide_padding
+from likelax._chains.expectations import Expected, slope
 from likelax.numerics import log_normalize, logsumexp
 
 Axes = tuple[str, ...]
