@@ -167,7 +167,8 @@ class _Lanes(NamedTuple):
     """What messages are computed from; D counts directions, the dots are blocks and lanes.
 
     begin (K, D, ...) the first message, and that of every step at which cut (S, D, ...) holds;
-    lik (S, K, D, ...); moves out of the steps, (1 or S, K, K, D, ...).
+    lik (S, K, D, ...); moves out of the steps, (1 or S, K, K, D, ...); several: whether there is more
+    than one sequence.
     """
 
     begin: Array
@@ -175,6 +176,7 @@ class _Lanes(NamedTuple):
     lik: Array
     moves: Array
     num_blocks: int
+    several: bool
 
 
 def _lanes(c: Chain, both_ways: bool) -> _Lanes:
@@ -196,6 +198,7 @@ def _lanes(c: Chain, both_ways: bool) -> _Lanes:
         jnp.stack(lik, axis=2),
         jnp.stack(moves, axis=3),
         c.num_blocks,
+        c.starts is not None,
     )
 
 
@@ -230,7 +233,7 @@ def _beginnings(p: _Lanes, contract: Contraction) -> Array:
     """(1, K, D, B, ...) the messages to the first steps of the blocks, by products."""
     identity = _identity(p.lik, p.lik.shape[2:])
     each, _ = _walk(p, identity, contract, keep=False)
-    cut = None if p.cut is None else jnp.any(p.cut, axis=0)[None, None]
+    cut = jnp.any(p.cut, axis=0)[None, None] if p.several and p.cut is not None else None
     before = _prefixes(each, identity, cut, 3, lambda a, b: _shifted(contract(a, b)))
     start = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
     return _hand_over(p, _shifted(contract(start, before)))
@@ -403,7 +406,7 @@ def pairwise(whole: Chain) -> Array:
 
 def best_path(whole: Chain) -> tuple[Array, Array]:
     """(path (T,) int32, -1 where there is none; its score, nats)."""
-    c, peaks = centred(cut(whole, _STEPS))
+    c = cut(whole, _STEPS)
     p = _lanes(c, both_ways=False)
     begin = jnp.broadcast_to(p.begin[None], (1, *p.lik.shape[1:]))
     if c.num_blocks > 1:
@@ -413,7 +416,7 @@ def best_path(whole: Chain) -> tuple[Array, Array]:
     scores = scores - finite(jnp.max(scores, axis=1, keepdims=True))
     into = jnp.max(later(c, scores, -1)[:, :, None] + moves_in(c), axis=1)
     into = jnp.where(first(c)[:, None], c.log_initial[None], into)
-    gain = jnp.max(into + c.log_lik, axis=1) + peaks
+    gain = jnp.max(into + c.log_lik, axis=1)
     return blocks.join(c, _choices(c, scores), whole), total(c, gain)
 
 
@@ -437,7 +440,7 @@ def _choices(c: Chain, scores: Array) -> Array:
     maps, states = lax.scan(step, every, (before, alone, last(c)), reverse=True)
     if c.num_blocks == 1:
         return states[:, 0].astype(jnp.int32)
-    end = ends(c)
+    end = None if c.starts is None else ends(c)
     cut = None if end is None else jnp.flip(jnp.any(end, axis=0)[None], 1)
     behind = _prefixes(jnp.flip(maps, 1), every, cut, 1, lambda after, one: _pick(one, after))
     # the last block ends where the chain does, so all its entries are one
