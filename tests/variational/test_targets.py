@@ -67,7 +67,7 @@ def test_normal_targets_of_the_table(dim):
     for target, found in zip(group, fit_all(group), strict=True):
         check(target, found)
         assert found.k_hat < 0.7
-        assert found.num_gradients <= 6 * max(64, 4 * dim)
+        assert found.num_gradients <= 6 * max(48, 4 * dim)
 
 
 def test_regression_with_scales_from_1_to_30():

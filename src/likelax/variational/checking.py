@@ -71,7 +71,7 @@ class GuideFit(NamedTuple):
           >>> posterior = lambda z: -jnp.sum((z - 2.0) ** 2) / 2
           >>> fitted = fit_guide(jax.random.key(0), posterior, full_rank(jnp.zeros(2)))
           >>> print(fitted.summary().splitlines()[0])
-          CONVERGED after 256 gradients: estimated 0.00 nats below the best bound of this family.
+          CONVERGED after 192 gradients: estimated 0.00 nats below the best bound of this family.
         """
         status, k_hat = Status(int(self.fit.status)), float(self.k_hat)
         gap = f"estimated {float(self.gap):.2f} nats below the best bound of this family"

@@ -85,7 +85,7 @@ def fit_guide(
         `sticking_the_landing` where steps are stochastic.
       optimizer: of stochastic steps; None: `optax.adam(0.05)`.
       num_samples: terms of the estimator at each stochastic step.
-      max_steps: stochastic steps, 20 000 if None; or sets of max(64, 4 D) draws for natural
+      max_steps: stochastic steps, 20 000 if None; or sets of max(48, 4 D) draws for natural
         gradients, 2000 if None.
       tol: nats below the best bound of the family at which to stop. Below zero only `max_steps` stops
         the fit, and stochastic steps keep their size.

@@ -24,7 +24,7 @@ from likelax.variational.estimators import density
 from likelax.variational.guides import NormalGuide
 from likelax.variational.leaves import base_of, select, with_base
 
-FEWEST_DRAWS = 64
+FEWEST_DRAWS = 48
 # Largest number of draws whose gradients are held in memory at once.
 DRAWS_AT_ONCE = 1024
 # A step widens the guide by at most this factor in variance; the scores of a narrow guide say
