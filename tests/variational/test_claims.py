@@ -64,11 +64,40 @@ def test_an_unbounded_log_joint_has_no_bound():
 @pytest.mark.parametrize("scale", [1.0, 1e6])
 def test_weights_that_rounding_alone_tells_apart_are_equal(scale):
     # three values among 1000 terms, of which psis says inf
-    start = variational.full_rank(jnp.zeros(3))
-    found = variational.fit_guide(key(), lambda z: -jnp.sum((z / scale - 1) ** 2) / 2, start)
+    def normal(z):
+        return -jnp.sum((z / scale - 1) ** 2) / 2
+
+    start = jnp.zeros(3)
+    found = variational.fit_guide(key(), normal, variational.full_rank(start))
     assert found.fit.status == Status.CONVERGED
-    assert jnp.isneginf(found.k_hat)
     assert "k-hat -inf: weighted estimates can be trusted" in found.summary()
+    exact = variational.FullRank(scale * jnp.ones(3), scale * jnp.eye(3))
+    others = [
+        found,
+        variational.importance(key(), normal, exact, 1000),
+        variational.laplace(key(), normal, start),
+    ]
+    if scale == 1:
+        others.append(variational.pathfinder(key(), normal, start, num_paths=1))
+    for other in others:
+        assert jnp.isneginf(other.k_hat)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_laplace_and_fixed_draws_reach_the_top_in_any_units(scale):
+    # the gradient at the start is 1e-6 where the scale is 1e6, so L-BFGS ends there, 1.5 nats below the top
+    def normal(z):
+        return -jnp.sum((z / scale - 1) ** 2) / 2
+
+    found = variational.laplace(key(), normal, jnp.zeros(3))
+    assert found.fit.status == Status.CONVERGED
+    np.testing.assert_allclose(found.fit.model, scale, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.log_evidence, 3 * np.log(scale * np.sqrt(2 * np.pi)), rtol=1e-5
+    )
+    fixed = variational.fit_fixed_draws(key(), normal, jnp.zeros(3), scale=scale)
+    assert fixed.fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fixed.guide.base.loc, scale, rtol=0.5)
 
 
 def test_before_fresh_draws_and_after_an_unreliable_check_the_distance_is_not_known():

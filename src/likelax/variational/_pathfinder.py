@@ -18,6 +18,7 @@ from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint
 from likelax.variational.guides import FullRank, Transported
 from likelax.variational.space import Space, space_of
+from likelax.variational.weights import beyond_rounding
 
 # A pair of steps is used if its curvature exceeds this fraction of its squared gradient change.
 LEAST_CURVATURE = 1e-7
@@ -155,7 +156,8 @@ def _pathfinder(
     reals = draw(jax.random.split(key_draws, num_paths), guides).reshape(-1, space.dim)
     log_q = jax.vmap(lambda q: q.log_prob(reals))(guides)
     log_q = logsumexp(jnp.where(usable[:, None], log_q, -jnp.inf), axis=0)
-    log_weights = jax.vmap(target)(reals) - log_q
+    log_p = jax.vmap(target)(reals)
+    log_weights = log_p - log_q
     log_weights = jnp.where(jnp.repeat(usable, num_draws), log_weights, -jnp.inf)
     smoothed = monte_carlo.psis(log_weights)
     picked = jax.random.categorical(key_pick, smoothed.log_weights, shape=(num_draws,))
@@ -167,7 +169,7 @@ def _pathfinder(
     lost = jnp.isneginf(path.bound)
     status = jnp.where(lost, int(Status.NON_FINITE), fit.status)
     fit = Fit(space.constrain(fit.model), fit.objectives, fit.num_steps, status)
-    return guide, draws, fit, bound, smoothed.k_hat
+    return guide, draws, fit, bound, beyond_rounding(smoothed.k_hat, log_p, log_q)
 
 
 def _walk(

@@ -16,6 +16,7 @@ from likelax.variational import tails
 from likelax.variational.estimators import LogJoint, density, draws_and_log_guides
 from likelax.variational.guides import Reparameterized
 from likelax.variational.natural import in_pieces
+from likelax.variational.weights import beyond_rounding
 
 # Pareto k-hat above which weighted estimates cannot be trusted.
 MOST_K_HAT = 0.7
@@ -28,8 +29,6 @@ UNSEEN = 0.1
 MORE_SEARCHES = 16
 # Standard error in nats below which the tail of the terms does not matter.
 SMALL_ERROR = 0.01
-# Roundings of log p and log q by which terms differ that are equal without them.
-ROUNDINGS = 16
 # Numbers of the draws of a check that are held in memory at once.
 NUMBERS_AT_ONCE = 2**24
 # Numbers of a draw up to which far places are searched for.
@@ -161,9 +160,7 @@ def _check(
         hidden |= tails.hidden_cost(key_far, deficit, size, base.loc.dtype) > tails.COUNTS
     # a sum of many terms is rounded as often as they are
     rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
-    # psis finds no tail among ties
-    equal = jnp.max(terms) - jnp.min(terms) <= jnp.minimum(ROUNDINGS * rounding, SMALL_ERROR)
-    k_hat = jnp.where(equal, -jnp.inf, k_hat)
+    k_hat = beyond_rounding(k_hat, log_p, log_q)
     heavy = (k_hat_terms > NO_MEAN) & dominated
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)
     # finite terms may have infinite sums

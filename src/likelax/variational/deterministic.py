@@ -1,5 +1,6 @@
 """Fits without noise: Laplace's approximation, and ascent on fixed draws."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from likelax.variational._elbo import elbo
 from likelax.variational.estimators import LogJoint, draws_and_log_guides
 from likelax.variational.guides import LOG_2PI, FullRank, MeanField, Transported, inverse_root
 from likelax.variational.space import Space, space_of
-from likelax.variational.weights import log_mean_weight
+from likelax.variational.weights import beyond_rounding, log_mean_weight
 
 
 class LaplaceFit(NamedTuple):
@@ -41,6 +42,10 @@ class LaplaceFit(NamedTuple):
     k_hat: Array
 
 
+# Nats below the top of which a fit has converged; looks of Newton's method.
+AT_THE_TOP, MOST_LOOKS = 1e-3, 20
+
+
 @checked()
 def laplace(
     key: Array,
@@ -54,6 +59,8 @@ def laplace(
     """Laplace approximation in unconstrained space: exact for a normal posterior.
 
     log p(x) ~ log p(x, z*) + (D / 2) log 2 pi - (1/2) log det(-Hessian)
+
+    L-BFGS finds the mode z*, and at most 20 steps of Newton's method end at it, in any units.
 
     Args:
       key: a typed key, for the check.
@@ -87,18 +94,15 @@ def _laplace(
     def target(reals: Array) -> Array:
         return log_joint(space.constrain(reals)) + space.log_det(reals)
 
-    found = maximize_lbfgs(target, point, max_steps=max_steps)
-    precision = -jax.hessian(target)(found.model)
-    curved = _is_curved(precision)
-    precision = jnp.where(curved, precision, jnp.nan)
+    found, precision = _top(target, maximize_lbfgs(target, point, max_steps=max_steps))
     volume = jnp.sum(jnp.log(jnp.diagonal(cholesky(precision))))
     log_evidence = target(found.model) + space.dim * LOG_2PI / 2 - volume
     guide = Transported(FullRank(found.model, inverse_root(precision)), space)
-    model = space.constrain(found.model)
     draws, log_q = draws_and_log_guides(key, guide.base, num_check)
-    terms = jax.vmap(target)(draws) - log_q
-    k_hat = monte_carlo.psis(terms).k_hat
-    fit = Fit(model, *_rest(found, curved))
+    log_p = jax.vmap(target)(draws)
+    terms = log_p - log_q
+    k_hat = beyond_rounding(monte_carlo.psis(terms).k_hat, log_p, log_q)
+    fit = Fit(space.constrain(found.model), found.objectives, found.num_steps, found.status)
     return LaplaceFit(guide, fit, log_evidence, log_mean_weight(terms), k_hat)
 
 
@@ -186,18 +190,73 @@ def _fixed_draws(
     start = MeanField(point, jnp.full_like(point, scale))
     found = maximize_lbfgs(lambda q: bound(q.loc, jnp.log(q.scale)), start, max_steps=max_steps)
     both = jnp.concatenate([found.model.loc, jnp.log(found.model.scale)])
-    curvature = -jax.hessian(lambda b: bound(b[: space.dim], b[space.dim :]))(both)
-    curved = _is_curved(curvature)
-    root = inverse_root(jnp.where(curved, curvature, jnp.nan))
+    top, curvature = _top(
+        lambda b: bound(b[: space.dim], b[space.dim :]),
+        Fit(both, found.objectives, found.num_steps, found.status),
+    )
+    root = inverse_root(curvature)
     covariance = matmul(root, root.T)[: space.dim, : space.dim]
-    guide = Transported(found.model, space)
+    loc, log_scale = top.model[: space.dim], top.model[space.dim :]
+    guide = Transported(MeanField(loc, jnp.exp(log_scale)), space)
     fresh = elbo(key_elbo, log_joint, guide, num_check)
-    return FixedDrawFit(guide, Fit(guide, *_rest(found, curved)), fresh, covariance)
+    fit = Fit(guide, top.objectives, top.num_steps, top.status)
+    return FixedDrawFit(guide, fit, fresh, covariance)
 
 
-def _rest(fit: Fit, curved: Array) -> tuple[Array, Array, Array]:
-    flat = ~curved & (fit.status == Status.CONVERGED)
-    return fit.objectives, fit.num_steps, jnp.where(flat, int(Status.COLLAPSED), fit.status)
+class _Look(NamedTuple):
+    """A point of Newton's method: its value, what a step from it is expected to gain, and where it leads."""
+
+    point: Array
+    precision: Array
+    value: Array
+    gain: Array
+    ahead: Array
+    step: Array
+    done: Array
+
+
+def _top(target: Callable[[Array], Array], found: Fit) -> tuple[Fit, Array]:
+    """The fit at its maximum, and the negative Hessian there; NaN where it is not positive definite.
+
+    L-BFGS ends where its steps gain little, which in other units than the target's may be far from
+    the top. Newton's steps know no units, and what one is expected to gain is the distance from the top in nats.
+    """
+
+    def look(before: _Look) -> _Look:
+        value, score = jax.value_and_grad(target)(before.ahead)
+        precision = -jax.hessian(target)(before.ahead)
+        better = ~(value < before.value)
+        root = inverse_root(precision)
+        shift = matmul(root, matmul(root.T, score))
+        gain = jnp.sum(score * shift) / 2
+        step = before.step + 1
+        done = ~better | ~_is_curved(precision) | ~(gain > AT_THE_TOP) | (step >= MOST_LOOKS)
+        here = _Look(before.ahead, precision, value, gain, before.ahead + shift, step, done)
+        kept = before._replace(step=step, done=done)
+        return jax.tree.map(partial(jnp.where, better), here, kept)
+
+    point = found.model
+    dim, nothing = point.shape[0], jnp.asarray(jnp.nan, point.dtype)
+    start = _Look(
+        point,
+        jnp.full((dim, dim), jnp.nan, point.dtype),
+        nothing,
+        nothing,
+        point,
+        jnp.zeros((), int),
+        jnp.zeros((), bool),
+    )
+    last = jax.lax.while_loop(lambda state: ~state.done, look, start)
+    curved = _is_curved(last.precision)
+    # steps that gain less than the value is rounded by are at the top too
+    rounding = 8 * jnp.finfo(point.dtype).eps * jnp.abs(last.value)
+    at_top = last.gain <= jnp.maximum(AT_THE_TOP, rounding)
+    ended = jnp.where(at_top, int(Status.CONVERGED), int(Status.MAX_STEPS))
+    flat = jnp.where(found.status == Status.CONVERGED, int(Status.COLLAPSED), found.status)
+    ended = jnp.where(curved, ended, flat)
+    status = jnp.where(found.usable, ended, found.status).astype(found.status.dtype)
+    fit = Fit(last.point, found.objectives, found.num_steps, status)
+    return fit, jnp.where(curved, last.precision, jnp.nan)
 
 
 def _is_curved(precision: Array) -> Array:

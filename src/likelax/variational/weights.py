@@ -14,6 +14,9 @@ from likelax.variational.estimators import Guide, LogJoint, density
 
 G = TypeVar("G", bound=Guide)
 
+# Roundings of log p and log q, and nats, by which weights may differ that are equal without rounding.
+ROUNDINGS, NEARLY_EQUAL = 16, 0.01
+
 
 class Weighted(NamedTuple):
     """Draws of a guide and their smoothed importance weights with respect to the posterior.
@@ -21,7 +24,7 @@ class Weighted(NamedTuple):
     Attributes:
       draws: a pytree with a leading axis S.
       log_weights: (S,) normalised, nats.
-      k_hat: scalar.
+      k_hat: scalar, the Pareto k-hat of the weights; -inf where they are equal but for rounding.
       log_evidence: `Estimate` of log p(x), nats: the log of the mean weight, not smoothed. Its expected
         value is below log p(x), and its standard error is too small where k-hat is above 0.7.
     """
@@ -57,11 +60,25 @@ def importance(key: Array, log_joint: LogJoint, guide: Guide, num_samples: int) 
       0.9189
     """
     log_target, base, finish = density(log_joint, guide)
-    draws, log_weights = _weighted_draws(key, log_target, base, num_samples)
-    smoothed = monte_carlo.psis(log_weights)
+    draws, log_p, log_q = _weighted_draws(key, log_target, base, num_samples)
+    smoothed = monte_carlo.psis(log_p - log_q)
+    k_hat = beyond_rounding(smoothed.k_hat, log_p, log_q)
     return Weighted(
-        jax.vmap(finish)(draws), smoothed.log_weights, smoothed.k_hat, log_mean_weight(log_weights)
+        jax.vmap(finish)(draws), smoothed.log_weights, k_hat, log_mean_weight(log_p - log_q)
     )
+
+
+def beyond_rounding(k_hat: Array, log_p: Array, log_q: Array) -> Array:
+    """k-hat of the weights p / q, or -inf where they are equal but for rounding: psis finds no tail among ties.
+
+    Args:
+      k_hat: what psis found.
+      log_p, log_q: (S,) nats. Where they are so large that little is left of their difference, k-hat stays.
+    """
+    terms = log_p - log_q
+    rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
+    equal = jnp.max(terms) - jnp.min(terms) <= jnp.minimum(ROUNDINGS * rounding, NEARLY_EQUAL)
+    return jnp.where(equal, -jnp.inf, k_hat)
 
 
 def log_mean_weight(log_weights: Array) -> monte_carlo.Estimate:
@@ -124,8 +141,8 @@ def _match_moments(
     def one_round(state: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
         base, later = state
         now, later = jax.random.split(later)
-        draws, log_weights = _weighted_draws(now, log_target, base, num_samples)
-        shares = jnp.exp(monte_carlo.psis(log_weights).log_weights)
+        draws, log_p, log_q = _weighted_draws(now, log_target, base, num_samples)
+        shares = jnp.exp(monte_carlo.psis(log_p - log_q).log_weights)
         loc = jnp.sum(shares[:, None] * draws, axis=0)
         centred = draws - loc[None]
         moved = base.with_moments(loc, (shares[:, None] * centred).T @ centred)
@@ -139,7 +156,7 @@ def _match_moments(
 
 def _weighted_draws(
     key: Array, log_target: LogJoint, base: Any, num_samples: int
-) -> tuple[Array, Array]:
-    """(draws (S, D), log weights (S,) nats)."""
+) -> tuple[Array, Array, Array]:
+    """(draws (S, D), their log_target, their log density (S,), nats)."""
     draws = base.sample(key, (num_samples,))
-    return draws, jax.vmap(log_target)(draws) - jax.vmap(base.log_prob)(draws)
+    return draws, jax.vmap(log_target)(draws), jax.vmap(base.log_prob)(draws)
