@@ -27,7 +27,6 @@ __all__ = [
     "inverse_lower",
     "log_normalize",
     "logsumexp",
-    "matmul",
     "named_floats",
     "normalize",
     "row_products",

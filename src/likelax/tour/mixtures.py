@@ -241,7 +241,7 @@ def _em() -> Findings:
                 covariances[1][0, 1],
                 0.94061,
                 "scikit-learn, float64",
-                1e-3,
+                2e-3,
             ),
             Check("smallest rise of any step", gains.min(), 0.0, "EM never falls", 0.0, ">"),
         ),
