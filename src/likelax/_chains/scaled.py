@@ -68,7 +68,7 @@ from likelax._chains.chain import (
     total,
 )
 from likelax._chains.recursion import over_states, run
-from likelax.numerics import safe_log
+from likelax.numerics import matmul, safe_log
 
 
 class Potentials(NamedTuple):
@@ -140,7 +140,7 @@ def _total(x: Array) -> Array:
     """(T, ...) sums over the states of (T, K, ...)."""
     if x.ndim == 2 and x.shape[1] > FEW:
         # XLA would fuse a sum into all that reads it, and do it again for every state there
-        return jnp.matmul(x, jnp.ones_like(x[0]), precision="highest")
+        return matmul(x, jnp.ones_like(x[0]))
     return over_states(jnp.add, jnp.sum, x)
 
 
@@ -198,7 +198,7 @@ def _vector_matrix(vector: Array, matrix: Array) -> Array:
     size, *lanes = vector.shape
     if not lanes:
         if size > FEW:
-            return jnp.matmul(vector, matrix, precision="highest")
+            return matmul(vector, matrix)
         return jnp.sum(vector[:, None] * matrix, axis=0)
     if size > FEW and set(matrix.shape[2:]) == {1}:
         return jnp.tensordot(matrix.reshape(size, size).T, vector, 1, precision="highest")
@@ -416,7 +416,7 @@ def sum_of_moves(before: Array, after: Array) -> Array:
     left, right = lax.pad(before, jnp.zeros((), before.dtype), [(1, -1, 0), (0, 0, 0)]), after
     block = 1024
     if num_steps <= 4 * block:
-        return jnp.matmul(left.T, right, precision="highest")
+        return matmul(left.T, right)
     pad = ((0, -num_steps % block), (0, 0))
     left, right = (jnp.pad(a, pad).reshape(-1, block, num_states) for a in (left, right))
     return jnp.sum(jnp.einsum("bti,btj->bij", left, right, precision="highest"), axis=0)

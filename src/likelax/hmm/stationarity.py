@@ -100,7 +100,7 @@ def _stationary_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
         return off - eye * jnp.sum(off, axis=1, keepdims=True)
 
     # d pi (I - P) = pi dP; adding pi to every row makes the system regular and d pi sum to zero
-    push = jnp.matmul(probs, closed_rows(dot), precision="highest")
+    push = numerics.matmul(probs, closed_rows(dot))
     system = jnp.broadcast_to(probs, eye.shape) - closed_rows(transition)
     return probs, numerics.solve(system.T, push)
 

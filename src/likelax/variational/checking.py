@@ -16,7 +16,7 @@ from likelax.variational import tails
 from likelax.variational.estimators import LogJoint, density, draws_and_log_guides
 from likelax.variational.guides import Reparameterized
 from likelax.variational.natural import in_pieces
-from likelax.variational.weights import beyond_rounding
+from likelax.variational.weights import beyond_rounding, rounding_of
 
 # Pareto k-hat above which weighted estimates cannot be trusted.
 MOST_K_HAT = 0.7
@@ -159,7 +159,7 @@ def _check(
         deficit = tails.deficit_of(target, base, bound.value)
         hidden |= tails.hidden_cost(key_far, deficit, size, base.loc.dtype) > tails.COUNTS
     # a sum of many terms is rounded as often as they are
-    rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
+    rounding = rounding_of(log_p, log_q)
     k_hat = beyond_rounding(k_hat, log_p, log_q)
     heavy = (k_hat_terms > NO_MEAN) & dominated
     error = jnp.sqrt(bound.standard_error**2 + rounding**2)

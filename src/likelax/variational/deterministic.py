@@ -208,6 +208,7 @@ class _Look(NamedTuple):
 
     point: Array
     precision: Array
+    curved: Array
     value: Array
     gain: Array
     ahead: Array
@@ -229,9 +230,10 @@ def _top(target: Callable[[Array], Array], found: Fit) -> tuple[Fit, Array]:
         root = inverse_root(precision)
         shift = matmul(root, matmul(root.T, score))
         gain = jnp.sum(score * shift) / 2
-        step = before.step + 1
-        done = ~better | ~_is_curved(precision) | ~(gain > AT_THE_TOP) | (step >= MOST_LOOKS)
-        here = _Look(before.ahead, precision, value, gain, before.ahead + shift, step, done)
+        curved, step = _is_curved(precision), before.step + 1
+        done = ~better | ~curved | ~(gain > AT_THE_TOP) | (step >= MOST_LOOKS)
+        ahead = before.ahead + shift
+        here = _Look(before.ahead, precision, curved, value, gain, ahead, step, done)
         kept = before._replace(step=step, done=done)
         return jax.tree.map(partial(jnp.where, better), here, kept)
 
@@ -240,6 +242,7 @@ def _top(target: Callable[[Array], Array], found: Fit) -> tuple[Fit, Array]:
     start = _Look(
         point,
         jnp.full((dim, dim), jnp.nan, point.dtype),
+        jnp.zeros((), bool),
         nothing,
         nothing,
         point,
@@ -247,16 +250,15 @@ def _top(target: Callable[[Array], Array], found: Fit) -> tuple[Fit, Array]:
         jnp.zeros((), bool),
     )
     last = jax.lax.while_loop(lambda state: ~state.done, look, start)
-    curved = _is_curved(last.precision)
     # steps that gain less than the value is rounded by are at the top too
     rounding = 8 * jnp.finfo(point.dtype).eps * jnp.abs(last.value)
     at_top = last.gain <= jnp.maximum(AT_THE_TOP, rounding)
     ended = jnp.where(at_top, int(Status.CONVERGED), int(Status.MAX_STEPS))
     flat = jnp.where(found.status == Status.CONVERGED, int(Status.COLLAPSED), found.status)
-    ended = jnp.where(curved, ended, flat)
+    ended = jnp.where(last.curved, ended, flat)
     status = jnp.where(found.usable, ended, found.status).astype(found.status.dtype)
     fit = Fit(last.point, found.objectives, found.num_steps, status)
-    return fit, jnp.where(curved, last.precision, jnp.nan)
+    return fit, jnp.where(last.curved, last.precision, jnp.nan)
 
 
 def _is_curved(precision: Array) -> Array:

@@ -76,9 +76,14 @@ def beyond_rounding(k_hat: Array, log_p: Array, log_q: Array) -> Array:
       log_p, log_q: (S,) nats. Where they are so large that little is left of their difference, k-hat stays.
     """
     terms = log_p - log_q
-    rounding = jnp.finfo(terms.dtype).eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
-    equal = jnp.max(terms) - jnp.min(terms) <= jnp.minimum(ROUNDINGS * rounding, NEARLY_EQUAL)
-    return jnp.where(equal, -jnp.inf, k_hat)
+    most = jnp.minimum(ROUNDINGS * rounding_of(log_p, log_q), NEARLY_EQUAL)
+    return jnp.where(jnp.max(terms) - jnp.min(terms) <= most, -jnp.inf, k_hat)
+
+
+def rounding_of(log_p: Array, log_q: Array) -> Array:
+    """One rounding of log p and log q of the size that they have on average, nats."""
+    eps = jnp.finfo((log_p - log_q).dtype).eps
+    return eps * (jnp.mean(jnp.abs(log_p)) + jnp.mean(jnp.abs(log_q)))
 
 
 def log_mean_weight(log_weights: Array) -> monte_carlo.Estimate:
